@@ -1,0 +1,123 @@
+"""Every error this package raises on purpose.
+
+    LeafeError
+    |-- UsageError            the caller asked for something that cannot be (exit code 2)
+    |   |-- MissingExtra      an optional dependency is not installed
+    |   |-- WrapperOrder      a RollbackWrapper sits below another wrapper
+    |   |-- BadLevel          a level file is malformed
+    |   `-- ConfigMismatch    a run folder was made by another configuration
+    |-- EnvironmentFailure    the environment raised or broke its contract
+    |-- BackendError          coming back to an earlier state failed
+    |   |-- ResetNeeded         no episode is running yet
+    |   |-- SnapshotUnsupported this environment cannot be saved in the asked-for way
+    |   |-- SnapshotReleased    the snapshot was given up before
+    |   `-- RestoreMismatch     the state that came back is not the state that was left
+    |-- PolicyError           the model or player failed, not its answer
+    |-- BadReply              the model answered something that cannot be used
+    |-- BudgetExceeded        a charge was tried that the budget does not hold
+    `-- StoreError            the run folder
+        |-- StoreBusy         another process is writing it
+        `-- StoreCorrupt      it cannot be read
+
+Which side failed decides what happens next: an attempt that meets an `EnvironmentFailure`, a
+`BackendError` or a `PolicyError` ends without reflection; a `BadReply` is a recorded step.
+"""
+
+from __future__ import annotations
+
+
+class LeafeError(Exception):
+    """Base of all errors raised on purpose by this package."""
+
+
+class UsageError(LeafeError, ValueError):
+    """Raised when arguments, files or names given by the caller cannot be used."""
+
+
+class MissingExtra(UsageError):
+    """Raised when an optional dependency is needed and absent; says what to install."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs an optional dependency: pip install 'leafe-gym[{extra}]'")
+        self.extra = extra
+
+
+class WrapperOrder(UsageError):
+    """Raised when a RollbackWrapper is not the outermost wrapper."""
+
+
+class BadLevel(UsageError):
+    """Raised when a level file is malformed; names the level and the line."""
+
+
+class ConfigMismatch(UsageError):
+    """Raised when a run folder is resumed with a configuration other than its own."""
+
+
+class EnvironmentFailure(LeafeError):
+    """Raised when an environment raises, or returns something its contract forbids."""
+
+
+class BackendError(LeafeError):
+    """Raised when saving or restoring an environment fails."""
+
+
+class ResetNeeded(BackendError):
+    """Raised when an episode is needed and `reset` has not been called."""
+
+
+class SnapshotUnsupported(BackendError):
+    """Raised when an environment cannot be saved by the asked-for backend; says why."""
+
+
+class SnapshotReleased(BackendError):
+    """Raised when a snapshot is used after `release`."""
+
+
+class RestoreMismatch(BackendError):
+    """Raised when a restored environment differs from the one that was saved.
+
+    Attributes:
+        step: number of the first action whose outcome differs; 0 to t-1, or None when the
+            observation right after the reset already differs.
+    """
+
+    def __init__(self, message: str, *, step: int | None) -> None:
+        super().__init__(message)
+        self.step = step
+
+
+class PolicyError(LeafeError):
+    """Raised when a policy could not answer at all (not when its answer is bad)."""
+
+
+class BadReply(LeafeError):
+    """Raised by parsers when a model's text holds no usable decision; says why."""
+
+
+class BudgetExceeded(LeafeError):
+    """Raised when a charge does not fit; agents ask first, so a user sees it only in own code.
+
+    Attributes:
+        unit: the limit that was hit, a field name of `Budget`.
+        limit: its value.
+        wanted: what spending would have become.
+    """
+
+    def __init__(self, unit: str, limit: int, wanted: int) -> None:
+        super().__init__(f"budget {unit}={limit} does not hold {wanted}")
+        self.unit = unit
+        self.limit = limit
+        self.wanted = wanted
+
+
+class StoreError(LeafeError):
+    """Raised when a run folder cannot be read or written."""
+
+
+class StoreBusy(StoreError):
+    """Raised when another process holds the run folder."""
+
+
+class StoreCorrupt(StoreError):
+    """Raised when a run folder's content cannot be trusted."""
