@@ -1,0 +1,39 @@
+"""Options and fixtures of the whole suite."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "leafe", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("leafe")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--full-counts",
+        action="store_true",
+        help="run every repeated check as often as the published counts say (make soak)",
+    )
+
+
+@pytest.fixture(scope="session")
+def counts(pytestconfig: pytest.Config) -> Callable[[int, int], int]:
+    """`counts(fast, full)`: how often to repeat a check in this run."""
+    full = bool(pytestconfig.getoption("--full-counts"))
+    return lambda fast, published: published if full else fast
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder with real levels and problems, which is not part of the project."""
+    root = os.environ.get("LEAFE_DATA")
+    if not root or not Path(root).is_dir():
+        pytest.skip("real data absent: set LEAFE_DATA to the folder that holds boxoban/")
+    return Path(root)
