@@ -1,1 +1,1 @@
-"""TODO."""
+"""Prompt sets: how records become chats, and replies become decisions."""

@@ -1,0 +1,174 @@
+"""What an exploration leaves behind: branches that hold only their own steps, linked by number.
+
+A branch starts where its parent was rolled back to, so a history is walked together from the
+ancestors' steps. No node points at another node: a chain of thousands of branches pickles, copies
+and prints.
+
+Example:
+    >>> def step(action): return Step(action=action, reply=action, observation="")
+    >>> tree = Tree(task=Task(id="t", env_id="me/T-v0"), start=Start(observation="go"))
+    >>> tree.add(Branch(id=0, steps=(step("a"), step("b"), step("c")), ending="failed"))
+    >>> fix = Experience(step=1, text="not b")
+    >>> tree.add(Branch(id=1, parent=0, experience=fix, steps=(step("d"),), ending="won"))
+    >>> [s.action for s in tree.history(1)], tree.solved
+    (['a', 'd'], True)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from leafe_gym.budget import Spend
+from leafe_gym.errors import UsageError
+from leafe_gym.types import Ending, Experience, Reflection, Start, Step, Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Branch:
+    """One attempt: the steps from where it left its parent to its end.
+
+    Attributes:
+        id: its number in the tree, counted from 0 in canonical order.
+        parent: the branch whose failure it answers; None for an attempt from step 0. For iterative
+            refinement the attempt before it.
+        experience: where it left the parent and why; None for a root.
+        steps: own steps only.
+        restart: it began with an empty history although it has a parent (iterative refinement).
+        ending: how it ended.
+        reason: what went wrong, for endings that are errors; else "".
+        reflections: the reflection calls made on it, in order.
+    """
+
+    id: int
+    parent: int | None = None
+    experience: Experience | None = None
+    steps: tuple[Step, ...] = ()
+    restart: bool = False
+    ending: Ending = "failed"
+    reason: str = ""
+    reflections: tuple[Reflection, ...] = ()
+
+    @property
+    def start(self) -> int:
+        """Number of its first own action: tau, or 0 for a root."""
+        return self.experience.step if self.experience else 0
+
+    @property
+    def won(self) -> bool:
+        """Whether it solved the task."""
+        return self.ending == "won"
+
+    def own_before(self, action: int) -> tuple[Step, ...]:
+        """Own steps before action number `action`, unusable replies between them included."""
+        if action < self.start:
+            return ()
+        number = self.start
+        for index, step in enumerate(self.steps):
+            if step.action is not None:
+                if number == action:
+                    return self.steps[:index]
+                number += 1
+        return self.steps
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Tree:
+    """All attempts at one task, in canonical order.
+
+    Attributes:
+        task: the problem.
+        start: what every attempt from step 0 sees first.
+        branches: `branches[i].id == i`.
+        spent: the task's ledger.
+        solved_at: the ledger when the first attempt won; None if none did.
+        stopped: why exploring ended: "solved", "budget", "crashes"; "" while it goes on.
+    """
+
+    task: Task
+    start: Start
+    branches: list[Branch] = field(default_factory=list)
+    spent: Spend = field(default_factory=Spend)
+    solved_at: Spend | None = None
+    stopped: str = ""
+
+    @property
+    def solved(self) -> bool:
+        """Whether any attempt won."""
+        return any(branch.won for branch in self.branches)
+
+    def add(self, branch: Branch) -> None:
+        """Append a branch.
+
+        Raises:
+            UsageError: if its number is not the next one or its parent is unknown.
+        """
+        if branch.id != len(self.branches):
+            raise UsageError(f"branch {branch.id} added where {len(self.branches)} comes next")
+        if branch.parent is not None and not 0 <= branch.parent < branch.id:
+            raise UsageError(f"branch {branch.id} names parent {branch.parent}, which is not there")
+        self.branches.append(branch)
+
+    def ancestry(self, branch: int) -> Iterator[Branch]:
+        """The branch, its parent, and so on to its root."""
+        number: int | None = branch
+        while number is not None:
+            node = self.branches[number]
+            yield node
+            number = node.parent
+
+    def depth(self, branch: int) -> int:
+        """Rollbacks between the branch and its root; 0 for a root."""
+        return sum(1 for _ in self.ancestry(branch)) - 1
+
+    def roots(self) -> list[int]:
+        """Numbers of the attempts that have no parent."""
+        return [branch.id for branch in self.branches if branch.parent is None]
+
+    def children(self, branch: int) -> list[int]:
+        """Numbers of the branches opened by reflections on `branch`."""
+        return [other.id for other in self.branches if other.parent == branch]
+
+    def history(self, branch: int, before: int | None = None) -> list[Step]:
+        """All steps from the episode's start along `branch`.
+
+        Args:
+            branch: its number.
+            before: stop before this action number; None for the whole path. The result then
+                holds exactly `before` steps with an action, and any unusable replies among them.
+
+        Raises:
+            UsageError: if the path has fewer than `before` actions.
+        """
+        segments: list[tuple[Step, ...]] = []
+        cut = before
+        for node in self.ancestry(branch):
+            segments.append(node.steps if cut is None else node.own_before(cut))
+            if node.restart:
+                break
+            cut = node.start if cut is None else min(cut, node.start)
+        steps = [step for segment in reversed(segments) for step in segment]
+        if before is not None and actions_in(steps) != before:
+            raise UsageError(
+                f"branch {branch} has {actions_in(steps)} actions; there is none before {before}"
+            )
+        return steps
+
+    def replaced(self, branch: int) -> Step | None:
+        """The parent's step at tau, which the branch's first action replaces."""
+        node = self.branches[branch]
+        if node.parent is None or node.experience is None:
+            return None
+        acted = [step for step in self.history(node.parent) if step.action is not None]
+        return acted[node.start] if node.start < len(acted) else None
+
+    def unchanged(self, branch: int) -> bool:
+        """Whether the revised action equals the one it was to replace."""
+        old = self.replaced(branch)
+        new = next((s.action for s in self.branches[branch].steps if s.action is not None), None)
+        return old is not None and old.action == new
+
+
+def actions_in(steps: list[Step] | tuple[Step, ...]) -> int:
+    """How many of the steps reached the environment."""
+    return sum(step.action is not None for step in steps)
