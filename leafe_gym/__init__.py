@@ -23,7 +23,7 @@ _HOME = {
 }
 """Public name -> the module it lives in."""
 
-__all__ = sorted(_HOME)  # noqa: PLE0605
+__all__ = sorted(_HOME)
 
 register_builtin()
 

@@ -88,7 +88,7 @@ class PromptSet(Protocol):
         ...
 
     def parse_refinement(self, completion: Completion) -> Verdict:
-        """e for a new attempt, with step 0.
+        """The e for a new attempt, with step 0.
 
         Raises:
             BadReply: if the reply was cut or is no such answer.

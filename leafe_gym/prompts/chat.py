@@ -48,7 +48,9 @@ class ChatPrompts:
     ) -> list[Message]:
         """See `PromptSet.render`; shows the full history."""
         texts = _templates()
-        tips = {tip.step: texts["tip"].substitute(text=tip.text) for tip in experiences}
+        tips: dict[int, str] = {}
+        for tip in experiences:
+            tips[tip.step] = tips.get(tip.step, "") + texts["tip"].substitute(text=tip.text)
         first = texts["first"].substitute(
             instruction=start.instruction or task.instruction, observation=start.observation
         )
@@ -62,7 +64,7 @@ class ChatPrompts:
             acted = step.action is not None
             number += acted
             template = texts["over"] if step.over else texts["turn"]
-            turn = template.safe_substitute(observation=step.observation, number=number)
+            turn = template.substitute(observation=step.observation, number=number)
             # An unusable reply repeats the number; the tip already stands in the turn before.
             chat.append({"role": "user", "content": turn + (tips.get(number, "") if acted else "")})
         return chat
@@ -90,7 +92,7 @@ class ChatPrompts:
     def _look_back(self, kind: str, chat: list[Message], steps: Sequence[Step]) -> list[Message]:
         acted = [step for step in steps if step.action is not None]
         over = bool(steps) and steps[-1].over
-        request = _templates()[kind].safe_substitute(
+        request = _templates()[kind].substitute(
             outcome="The attempt failed." if over else "The task is not done yet.",
             feedback=_comments(acted),
             last=len(acted) - 1,

@@ -1,0 +1,166 @@
+"""An honest, fallible Sokoban player: for the demo, the tests and the examples.
+
+It reads what any chat model would read and nothing else: the board in the last turn, a tip if
+there is one, the environment's comments when it looks back. It walks to a box and pushes it
+towards a target by what looks nearest, errs at random, does not see dead ends coming, and never
+searches for a solution.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+
+from leafe_gym.errors import PolicyError
+from leafe_gym.types import Completion, Message, Sampling
+
+MOVES = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}
+Cell = tuple[int, int]
+
+_ROW = re.compile(r"[#\-.$*@+]{3,}")
+_TIP = re.compile(r"not (up|down|left|right)\b")
+_COMMENT = re.compile(r"^- action (\d+) \((\w+)\): (.+)$", re.MULTILINE)
+_LOST = ("lost", "stuck")
+"""Words of the environment's comments that tell a lasting mistake from a wasted step."""
+
+
+class SokobanPlayer:
+    """Greedy with noise; see the module's docstring.
+
+    Args:
+        noise: chance of a random action each step, 0 to 1, at temperature 1; it scales with the
+            temperature, so temperature 0 plays greedily.
+    """
+
+    def __init__(self, noise: float = 0.15) -> None:
+        self.noise = noise
+        self.name = f"scripted-sokoban(noise={noise})"
+
+    async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
+        """A reply in the form the prompt set `chat` asks for.
+
+        Raises:
+            PolicyError: if there is no board in the chat.
+        """
+        rng = np.random.default_rng(sampling.seed)
+        last = messages[-1]["content"]
+        if "JSON object" in last:
+            return Completion(text=self._look_back(last, rng))
+        return Completion(text=f"Action: {self._act(last, rng, sampling.temperature)}")
+
+    def _act(self, turn: str, rng: np.random.Generator, temperature: float) -> str:
+        board = _Board.read(turn)
+        avoid = set(_TIP.findall(turn))
+        options = [move for move in MOVES if move not in avoid and board.can(move)]
+        if not options:
+            return str(rng.choice(list(MOVES)))
+        if rng.random() < self.noise * temperature:
+            return str(rng.choice(options))
+        return board.greedy(options, rng)
+
+    def _look_back(self, turn: str, rng: np.random.Generator) -> str:
+        comments = [(int(n), action, text) for n, action, text in _COMMENT.findall(turn)]
+        lasting = [c for c in comments if any(word in c[2] for word in _LOST)]
+        wants_step = '"step"' in turn
+        if lasting:
+            number, action, text = lasting[0]
+            tip = f"{text.rstrip('.')}: here, not {action}."
+        elif wants_step and (bound := re.search(r"0 to (\d+)>", turn)):
+            # No comment names a lasting mistake: any earlier moment is as good a guess.
+            number, tip = int(rng.integers(0, int(bound.group(1)) + 1)), "Try another way here."
+        else:
+            number, tip = 0, "Try another way."
+        answer = {"step": number, "experience": tip} if wants_step else {"experience": tip}
+        return json.dumps(answer)
+
+
+class _Board:
+    """What a player sees of one board."""
+
+    def __init__(self, rows: list[str]) -> None:
+        cells = {(r, c): s for r, row in enumerate(rows) for c, s in enumerate(row)}
+        self.player = next((cell for cell, s in cells.items() if s in "@+"), None)
+        if self.player is None:
+            raise PolicyError("the scripted player found no player on the board")
+        self.boxes = {cell for cell, s in cells.items() if s in "$*"}
+        self.targets = {cell for cell, s in cells.items() if s in ".*+"}
+        self.floor = {cell for cell, s in cells.items() if s != "#"}
+
+    @classmethod
+    def read(cls, turn: str) -> _Board:
+        """The last block of board rows in a turn."""
+        blocks: list[list[str]] = [[]]
+        for line in turn.splitlines():
+            if _ROW.fullmatch(line.strip()):
+                blocks[-1].append(line.strip())
+            elif blocks[-1]:
+                blocks.append([])
+        rows = [block for block in blocks if len(block) >= 3]
+        if not rows:
+            raise PolicyError("the scripted player found no board in the last turn")
+        return cls(rows[-1])
+
+    def can(self, move: str) -> bool:
+        """Whether the move would change the board."""
+        assert self.player is not None
+        ahead = _go(self.player, move)
+        if ahead not in self.floor:
+            return False
+        beyond = _go(ahead, move)
+        return ahead not in self.boxes or (beyond in self.floor and beyond not in self.boxes)
+
+    def greedy(self, options: list[str], rng: np.random.Generator) -> str:
+        """The first step towards the push that looks nearest and brings a box nearer."""
+        walk = self._distances()
+        best: list[tuple[int, str]] = []
+        for box in self.boxes - self.targets:
+            for move in MOVES:
+                stand = _go(box, move, -1)
+                if not self._helps(box, move) or stand not in walk:
+                    continue
+                length, first = walk[stand]
+                best.append((length + self._gap(_go(box, move)), first or move))
+        best = [(cost, first) for cost, first in best if first in options]
+        if not best:
+            return str(rng.choice(options))
+        lowest = min(cost for cost, _ in best)
+        return str(rng.choice(sorted({first for cost, first in best if cost == lowest})))
+
+    def _helps(self, box: Cell, move: str) -> bool:
+        ahead = _go(box, move)
+        free = ahead in self.floor and ahead not in self.boxes
+        return free and self._gap(ahead) < self._gap(box)
+
+    def _gap(self, cell: Cell) -> int:
+        """Steps from `cell` to the nearest empty target, walls ignored."""
+        empty = self.targets - self.boxes
+        return min(abs(cell[0] - t[0]) + abs(cell[1] - t[1]) for t in empty)
+
+    def _distances(self) -> dict[Cell, tuple[int, str]]:
+        """Cell -> (steps to walk there without pushing, the first of them; "" for none)."""
+        assert self.player is not None
+        seen: dict[Cell, tuple[int, str]] = {self.player: (0, "")}
+        queue = deque([self.player])
+        while queue:
+            cell = queue.popleft()
+            length, first = seen[cell]
+            for move in MOVES:
+                there = _go(cell, move)
+                if there in self.floor and there not in self.boxes and there not in seen:
+                    seen[there] = (length + 1, first or move)
+                    queue.append(there)
+        return seen
+
+
+def _go(cell: Cell, move: str, times: int = 1) -> Cell:
+    step = MOVES[move]
+    return cell[0] + times * step[0], cell[1] + times * step[1]
+
+
+def sokoban_player(noise: float = 0.15) -> SokobanPlayer:
+    """What `lg.policy("scripted")` gives."""
+    return SokobanPlayer(noise)
