@@ -1,0 +1,63 @@
+"""What was wrong with a move, in words: material for reflection."""
+
+from __future__ import annotations
+
+from leafe_gym.envs.sokoban.rules import ACTIONS, BOX, BOX_ON, WALL, Board
+
+_SHOWN = 40  # characters of an unknown action that are quoted
+_SOLID = (WALL, BOX, BOX_ON)
+
+
+def unknown(action: str) -> str:
+    """Feedback on an action that does not exist."""
+    shown = action if len(action) <= _SHOWN else action[:_SHOWN] + "..."
+    return f"unknown action {shown!r}, so nothing moved; the actions are {', '.join(ACTIONS)}"
+
+
+def blocked(board: Board, action: str) -> str:
+    """Feedback on a move that `board` does not allow."""
+    offset = board.offset(action)
+    there = board.player + offset
+    if board.cells[there] == WALL:
+        return f"{action}: a wall is in the way, so nothing moved"
+    behind = "a wall" if board.cells[there + offset] == WALL else "another box"
+    return f"{action}: the box cannot be pushed because {behind} is behind it, so nothing moved"
+
+
+def moved(before: Board, after: Board, action: str) -> str:
+    """Feedback on a move that was made; "" unless it was a push that lost the level."""
+    offset = before.offset(action)
+    if before.cells[after.player] not in (BOX, BOX_ON):
+        return ""
+    box = after.player + offset
+    if after.cells[box] == BOX and _in_corner(after, box):
+        return (
+            f"{action}: this push left a box in a corner that is no target; "
+            "it can never be moved again, so the level is lost"
+        )
+    if _in_block(after, box):
+        return (
+            f"{action}: this push locked a box that is not on a target in a block of boxes and "
+            "walls; none of them can ever be moved again, so the level is lost"
+        )
+    return ""
+
+
+def _in_corner(board: Board, box: int) -> bool:
+    cells, width = board.cells, board.width
+    upright = cells[box - width] == WALL or cells[box + width] == WALL
+    return upright and (cells[box - 1] == WALL or cells[box + 1] == WALL)
+
+
+def _in_block(board: Board, box: int) -> bool:
+    """Whether the box is in a square of four solid cells, one of them a box off target."""
+    cells, width = board.cells, board.width
+    for vertical in (-width, width):
+        if cells[box + vertical] not in _SOLID:
+            continue
+        for sideways in (-1, 1):
+            square = (box, box + vertical, box + sideways, box + vertical + sideways)
+            codes = [cells[index] for index in square]
+            if BOX in codes and all(code in _SOLID for code in codes):
+                return True
+    return False

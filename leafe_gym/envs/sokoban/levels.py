@@ -1,0 +1,158 @@
+"""Levels drawn from a random generator: solvable because they are played backwards.
+
+A room gets inner walls, targets and a box on each; then the player pulls boxes away from them at
+random. Pushing them back the same way is a solution.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from leafe_gym.envs.sokoban.bits import flood, indices, shift, spread
+from leafe_gym.envs.sokoban.canon import split_of
+from leafe_gym.envs.sokoban.rules import BOX, FLOOR, PLAYER, PLAYER_ON, TARGET, Board
+from leafe_gym.errors import UsageError
+
+_TRIES = 5000  # candidates; the rarest split takes one of ten, so this many misses mean "never"
+_DRAWS = 128  # uniform numbers fetched at a time; one by one they would cost ten times as much
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What kind of levels to draw.
+
+    Attributes:
+        rows: height with the outer walls, 3 to 50.
+        cols: width with the outer walls, 3 to 50.
+        boxes: boxes, and targets; >= 1.
+        inner_walls: fewest and most walls set inside; floor that they cut off becomes wall too.
+        pulls: pulls away from the targets, >= 1; more make longer solutions.
+    """
+
+    rows: int
+    cols: int
+    boxes: int
+    inner_walls: tuple[int, int]
+    pulls: int
+
+
+def generate(shape: Shape, rng: np.random.Generator, split: str | None = None) -> Board:
+    """The next level of `rng`. With `split`, levels of other splits are drawn and passed over.
+
+    Raises:
+        UsageError: if no level was found, as in a room too small for its boxes.
+    """
+    draw = _Draw(shape, _Dice(rng))
+    for _ in range(_TRIES):
+        board = draw.board()
+        if board is not None and (split is None or split_of(board) == split):
+            return board
+    wanted = f" of split {split!r}" if split else ""
+    raise UsageError(
+        f"no level{wanted} found with size=({shape.rows}, {shape.cols}), boxes={shape.boxes}, "
+        f"inner_walls={shape.inner_walls}: use a larger size, fewer boxes or fewer inner walls"
+    )
+
+
+class _Dice:
+    """Small random integers out of one generator, fetched in blocks for speed."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng = rng
+        self._block: list[float] = []
+
+    def below(self, limit: int) -> int:
+        """A number from 0 to `limit` - 1."""
+        if not self._block:
+            self._block = self._rng.random(_DRAWS).tolist()
+        return int(self._block.pop() * limit)
+
+    def cell(self, mask: int) -> int:
+        """One of the cells of `mask`, as a mask of its own."""
+        for _ in range(self.below(mask.bit_count())):
+            mask &= mask - 1
+        return mask & -mask
+
+
+class _Draw:
+    """The drawing of one candidate after another."""
+
+    def __init__(self, shape: Shape, dice: _Dice) -> None:
+        self._shape = shape
+        self._dice = dice
+        self._width = width = shape.cols + 1
+        self._steps = (-width, width, -1, 1)
+        inside = ((1 << shape.cols - 2) - 1) << 1
+        self._inside = sum(inside << row * width for row in range(1, shape.rows - 1))
+
+    def board(self) -> Board | None:
+        """A level, or None when this candidate came to nothing."""
+        floor = self._room()
+        if floor.bit_count() < 2 * self._shape.boxes + 1:
+            return None
+        targets = self._some(floor, self._shape.boxes)
+        played = self._play_back(floor, targets)
+        if played is None:
+            return None
+        boxes, reached = played
+        return self._write(floor, targets, boxes, self._dice.cell(reached))
+
+    def _some(self, mask: int, count: int) -> int:
+        """So many different cells of `mask`."""
+        chosen = 0
+        for _ in range(count):
+            chosen |= self._dice.cell(mask & ~chosen)
+        return chosen
+
+    def _room(self) -> int:
+        low, high = self._shape.inner_walls
+        walls = self._some(self._inside, low + self._dice.below(high - low + 1))
+        floor = self._inside & ~walls
+        return flood(self._dice.cell(floor), floor, self._width) if floor else 0
+
+    def _play_back(self, floor: int, targets: int) -> tuple[int, int] | None:
+        """Pull boxes at random: where they are then, and where the player can be.
+
+        The play has the pulls asked for and goes on, up to twice as long, until no box is on a
+        target and one at least is not right beside one. It ends early when nothing can be pulled.
+        """
+        boxes, undo = targets, (0, 0)
+        player = self._dice.cell(floor & ~boxes)
+        beside = targets | spread(targets, self._width)
+
+        def good(boxes: int) -> bool:
+            return not boxes & targets and bool(boxes & ~beside)
+
+        for pulls in range(1, 2 * self._shape.pulls + 1):
+            free = floor & ~boxes
+            reached = flood(player, free, self._width)
+            options = [
+                (offset, at)
+                for offset in self._steps
+                if (at := reached & shift(boxes, offset) & shift(free, -offset))
+            ]
+            options = [(o, left) for o, at in options if (left := at & ~(undo[1] * (o == undo[0])))]
+            if not options:
+                break
+            offset, at = options[self._dice.below(len(options))]
+            pulled_to = self._dice.cell(at)
+            box = shift(pulled_to, -offset)
+            boxes ^= box | pulled_to
+            player = shift(pulled_to, offset)
+            undo = (-offset, box)
+            if pulls >= self._shape.pulls and good(boxes):
+                break
+        return (boxes, flood(player, floor & ~boxes, self._width)) if good(boxes) else None
+
+    def _write(self, floor: int, targets: int, boxes: int, player: int) -> Board:
+        rows, width = self._shape.rows, self._width
+        cells = bytearray((b"#" * (width - 1) + b"\n") * rows)
+        cells.pop()
+        for mask, symbol in ((floor, FLOOR), (targets, TARGET), (boxes, BOX)):
+            for index in indices(mask):
+                cells[index] = symbol
+        here = player.bit_length() - 1
+        cells[here] = PLAYER_ON if player & targets else PLAYER
+        return Board(bytes(cells), width, here)

@@ -1,0 +1,103 @@
+"""The board and what a move does to it.
+
+Rules and rewards are those of gym-sokoban (Schrader, https://github.com/mpSchrader/gym-sokoban):
+-0.1 for every step, +1 for a box pushed onto a target, -1 for one pushed off, +10 when all boxes
+stand on targets. A move pushes the box in front of the player, where there is one and the cell
+behind it is free.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+WALL, FLOOR, TARGET, BOX, BOX_ON, PLAYER, PLAYER_ON = b"#-.$*@+"
+"""Codes of the symbols; `_ON` means on a target."""
+
+ACTIONS = ("up", "down", "left", "right")
+
+STEP_REWARD = -0.1
+BOX_REWARD = 1.0
+WIN_REWARD = 10.0
+
+_ENTER = {FLOOR: PLAYER, TARGET: PLAYER_ON, BOX: PLAYER, BOX_ON: PLAYER_ON}
+_LEAVE = {PLAYER: FLOOR, PLAYER_ON: TARGET}
+_FILL = {FLOOR: BOX, TARGET: BOX_ON}
+
+
+class Board(NamedTuple):
+    """One position, as an immutable value.
+
+    Attributes:
+        cells: the rows joined by newlines, in ASCII; this is also what an agent sees.
+        width: length of a row with its newline, so that index = row * width + column.
+        player: index of the player in `cells`.
+    """
+
+    cells: bytes
+    width: int
+    player: int
+
+    @classmethod
+    def of(cls, cells: bytes) -> Board:
+        """The board with these cells, which must be those of a board that was read or made."""
+        player = cells.find(PLAYER)
+        if player < 0:
+            player = cells.index(PLAYER_ON)
+        return cls(cells, cells.index(b"\n") + 1, player)
+
+    @property
+    def text(self) -> str:
+        """The rows joined by newlines."""
+        return self.cells.decode("ascii")
+
+    @property
+    def placed(self) -> int:
+        """How many boxes stand on targets."""
+        return self.cells.count(BOX_ON)
+
+    @property
+    def boxes(self) -> int:
+        """How many boxes there are."""
+        return self.cells.count(BOX) + self.cells.count(BOX_ON)
+
+    @property
+    def won(self) -> bool:
+        """Whether every box stands on a target."""
+        return BOX not in self.cells
+
+    def offset(self, action: str) -> int:
+        """How far one of `ACTIONS` goes in `cells`."""
+        return offsets(self.width)[action]
+
+
+def offsets(width: int) -> dict[str, int]:
+    """Action -> how far it goes in the text of a board whose rows, with newline, have `width`."""
+    return {"up": -width, "down": width, "left": -1, "right": 1}
+
+
+def move(board: Board, offset: int) -> Board:
+    """The board after the player tried to go `offset` cells further; itself when blocked."""
+    cells, width, here = board
+    there = here + offset
+    entered = cells[there]
+    if entered == WALL:
+        return board
+    changed = bytearray(cells)
+    if entered in (BOX, BOX_ON):
+        filled = _FILL.get(cells[there + offset])
+        if filled is None:
+            return board
+        changed[there + offset] = filled
+    changed[here] = _LEAVE[cells[here]]
+    changed[there] = _ENTER[entered]
+    return Board(bytes(changed), width, there)
+
+
+def reward_of(before: Board, after: Board) -> float:
+    """The reward of the step from `before` to `after`, a multiple of 0.1."""
+    if before is after:
+        return STEP_REWARD
+    reward = STEP_REWARD + BOX_REWARD * (after.placed - before.placed)
+    if after.won:
+        reward += WIN_REWARD
+    return round(reward, 1)
