@@ -57,7 +57,7 @@ class Config:
         if split is not None and split not in SPLITS:
             raise UsageError(f"split={split!r}: use one of {', '.join(SPLITS)}, or None for all")
         shape = _shape(size, boxes, inner_walls, pulls)
-        path = None if levels is None else os.fspath(levels)
+        path = None if levels is None else level_path(levels)
         _check_level(path, level, split)
         return cls(shape, _whole("max_steps", max_steps, 1), path, level, split)
 
@@ -70,6 +70,17 @@ class Config:
         """The same as plain JSON, equal for equal environments."""
         values = plain(asdict(self))
         return {**values.pop("shape"), **values}
+
+
+def level_path(levels: Any) -> str:
+    """The path as a string.
+
+    Raises:
+        UsageError: if it is no path.
+    """
+    if not isinstance(levels, str | os.PathLike):
+        raise UsageError(f"levels={levels!r}: give the path of a level file")
+    return str(os.fspath(levels))
 
 
 def _shape(

@@ -131,7 +131,10 @@ class SokobanEnv(gym.Env[str, str]):
 
         Raises:
             ResetNeeded: if no episode is running.
+            UsageError: if the action is no string.
         """
+        if not isinstance(action, str):
+            raise UsageError(f"action {action!r}: give a string, one of {', '.join(ACTIONS)}")
         before = self._board
         if before is None or self._over:
             raise ResetNeeded("no episode is running; call reset() before step()")

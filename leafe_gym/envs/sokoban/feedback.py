@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from leafe_gym.envs.sokoban.rules import ACTIONS, BOX, BOX_ON, WALL, Board
+from leafe_gym.envs.sokoban.rules import ACTIONS, BOX, BOX_ON, PLAYER_ON, TARGET, WALL, Board
 
 _SHOWN = 40  # characters of an unknown action that are quoted
 _SOLID = (WALL, BOX, BOX_ON)
+_TARGETS = (TARGET, BOX_ON, PLAYER_ON)
 
 
 def unknown(action: str) -> str:
@@ -35,6 +36,11 @@ def moved(before: Board, after: Board, action: str) -> str:
             f"{action}: this push left a box in a corner that is no target; "
             "it can never be moved again, so the level is lost"
         )
+    if after.cells[box] == BOX and _along_dead_wall(after, box):
+        return (
+            f"{action}: this push left a box against a wall that has no target along it; "
+            "it can never get away from there, so the level is lost"
+        )
     if _in_block(after, box):
         return (
             f"{action}: this push locked a box that is not on a target in a block of boxes and "
@@ -47,6 +53,25 @@ def _in_corner(board: Board, box: int) -> bool:
     cells, width = board.cells, board.width
     upright = cells[box - width] == WALL or cells[box + width] == WALL
     return upright and (cells[box - 1] == WALL or cells[box + 1] == WALL)
+
+
+def _along_dead_wall(board: Board, box: int) -> bool:
+    """Whether a wall at one side holds the box and no target can be reached along it."""
+    width = board.width
+    return any(
+        _held(board, box, side, -along) and _held(board, box, side, along)
+        for side, along in ((-width, 1), (width, 1), (-1, width), (1, width))
+    )
+
+
+def _held(board: Board, box: int, side: int, along: int) -> bool:
+    """Whether the wall at `side` goes on `along` to a corner, with no target on the way."""
+    cells = board.cells
+    while cells[box] != WALL:
+        if cells[box + side] != WALL or cells[box] in _TARGETS:
+            return False
+        box += along
+    return True
 
 
 def _in_block(board: Board, box: int) -> bool:

@@ -38,6 +38,8 @@ def parse_board(text: str) -> Board:
     Raises:
         LevelFault: if it is no playable board; see `parse_rows`.
     """
+    if not isinstance(text, str):
+        raise LevelFault(f"{text!r} is no board; give its rows as one string")
     return parse_rows(text.strip("\n").split("\n"))
 
 

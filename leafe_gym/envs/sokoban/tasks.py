@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 from leafe_gym.envs.sokoban.boxoban import LevelFile, read_levels
-from leafe_gym.envs.sokoban.config import Config
+from leafe_gym.envs.sokoban.config import Config, level_path
 from leafe_gym.envs.tasks import SEEDS, SPLITS, TaskList, hash_of, plain
 from leafe_gym.errors import UsageError
 from leafe_gym.types import Json, Task
@@ -37,11 +36,11 @@ def list_tasks(split: str, kwargs: Mapping[str, Any]) -> TaskList:
         raise UsageError(
             f"{', '.join(sorted(reserved))}: the tasks set it themselves; leave it out"
         )
-    given = plain(kwargs if levels is None else {**kwargs, "levels": os.fspath(levels)})
+    given = plain(kwargs if levels is None else {**kwargs, "levels": level_path(levels)})
     tag = _tag(given)
     if levels is None:
         return TaskList(partial(_generated, {**given, "split": split}, tag), range(SEEDS))
-    file = read_levels(levels)
+    file = read_levels(given["levels"])
     numbers = range(len(file.boards)) if split == "all" else file.indices(split)
     return TaskList(partial(_from_file, file, given, tag), numbers)
 
