@@ -1,1 +1,1 @@
-"""TODO."""
+"""Running an agent over many tasks at once, into a run folder that survives kill -9."""

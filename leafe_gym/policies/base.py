@@ -50,7 +50,7 @@ class FunctionPolicy:
     """A plain or async function as a policy; a plain one runs in a thread, so it may block."""
 
     def __init__(self, function: PolicyFunction, name: str | None = None) -> None:
-        self.name = name or getattr(function, "__qualname__", type(function).__name__)
+        self.name: str = name or getattr(function, "__qualname__", type(function).__name__)
         self._function = function
         self._takes_sampling = _accepts_two(function)
         self._is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
@@ -67,7 +67,7 @@ class FunctionPolicy:
                 reply = cast(Reply, await asyncio.to_thread(self._function, *arguments))
         except PolicyError:
             raise
-        except Exception as error:  # noqa: BLE001 - a stranger's code may raise anything
+        except Exception as error:
             raise PolicyError(f"policy {self.name}: {type(error).__name__}: {error}") from error
         if isinstance(reply, str):
             return Completion(text=reply)

@@ -1,0 +1,64 @@
+"""What every part of one task's exploration shares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from leafe_gym.agents.frontier import Frontier, Job
+from leafe_gym.agents.settings import Settings
+from leafe_gym.budget import Meter
+from leafe_gym.policies.base import Policy
+from leafe_gym.prompts.base import PromptSet
+from leafe_gym.tree import Tree
+from leafe_gym.types import Experience, Step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """One task being explored.
+
+    Attributes:
+        tree: what has been committed so far.
+        policy: acts and reflects.
+        prompts: renders and parses.
+        settings: how attempts are made.
+        frontier: which attempt comes next.
+        meter: the task's ledger.
+        seed: from which all sampling seeds of the task derive.
+    """
+
+    tree: Tree
+    policy: Policy
+    prompts: PromptSet
+    settings: Settings
+    frontier: Frontier
+    meter: Meter
+    seed: int
+
+    def prefix(self, job: Job) -> list[Step]:
+        """The history an attempt starts with."""
+        if job.parent is None or job.restart or job.experience is None:
+            return []
+        return self.tree.history(job.parent, before=job.experience.step)
+
+    def active(self, job: Job, action: int) -> list[tuple[int, Experience]]:
+        """(branch, experience) pairs that stand in the prompt before action number `action`.
+
+        With `until="tau"` the attempt's own, at its tau only. With "end" the own from tau on, and
+        an ancestor's while its tau is smaller than the attempt's own.
+        """
+        if job.experience is None or self.settings.tip == "withheld":
+            return []
+        own = (job.id, job.experience)
+        if job.restart:
+            return [own]
+        if self.settings.until == "tau":
+            return [own] if action == job.experience.step else []
+        assert job.parent is not None
+        inherited: Iterable[tuple[int, Experience | None]] = (
+            (node.id, node.experience) for node in self.tree.ancestry(job.parent)
+        )
+        tau = job.experience.step
+        earlier = [(number, e) for number, e in inherited if e is not None and e.step < tau]
+        return [*reversed(earlier), own]

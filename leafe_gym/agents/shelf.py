@@ -1,0 +1,173 @@
+"""Bringing an environment to where an attempt starts, and keeping the snapshots for it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from leafe_gym.agents.context import Context
+from leafe_gym.agents.frontier import Job
+from leafe_gym.errors import EnvironmentFailure, RestoreMismatch
+from leafe_gym.tree import Tree
+from leafe_gym.types import INFO_KEYS, Json, Snapshot, Start, Step, Task
+from leafe_gym.wrappers.rollback import RollbackWrapper, Transition
+
+logger = logging.getLogger(__name__)
+MakeEnv = Callable[[], RollbackWrapper]
+
+
+class Lanes:
+    """The environment instances of one task: one for each attempt that runs at the same time."""
+
+    def __init__(self, make: MakeEnv, first: RollbackWrapper | None = None) -> None:
+        self._make = make
+        self._idle = [first] if first is not None else []
+        self._kept = first
+
+    def take(self) -> RollbackWrapper:
+        """An idle instance, or a new one."""
+        return self._idle.pop() if self._idle else self._make()
+
+    def give(self, env: RollbackWrapper) -> None:
+        """Hand an instance back for the next attempt."""
+        self._idle.append(env)
+
+    def drop(self, env: RollbackWrapper) -> None:
+        """Close an instance that can no longer be trusted."""
+        if env is self._kept:
+            self._idle.append(env)  # not ours to close; the next attempt begins with a reset
+        else:
+            _close(env)
+
+    def close(self) -> None:
+        """Close all idle instances but the one that was handed in from outside."""
+        for env in self._idle:
+            if env is not self._kept:
+                _close(env)
+        self._idle.clear()
+
+
+def _close(env: RollbackWrapper) -> None:
+    try:
+        env.close()
+    except Exception as error:  # noqa: BLE001 - a stranger's close may raise anything
+        logger.warning("closing %s: %s: %s", env, type(error).__name__, error)
+
+
+class Shelf:
+    """Snapshots of one task's exploration, by (branch, action number)."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[int, int], tuple[RollbackWrapper, Snapshot]] = {}
+
+    def keep(self, branch: int, env: RollbackWrapper) -> None:
+        """Hold the state before the next action of `branch`."""
+        snapshot = env.snapshot()
+        self._held[branch, snapshot.step] = (env, snapshot)
+
+    def find(self, tree: Tree, branch: int, action: int) -> tuple[RollbackWrapper, Snapshot] | None:
+        """The snapshot of the state before `action` on the path of `branch`, if one is held."""
+        for node in tree.ancestry(branch):
+            if (node.id, action) in self._held:
+                return self._held[node.id, action]
+            if node.start < action or node.restart:
+                return None  # this branch took the action before: an ancestor's state differs
+        return None
+
+    def clear(self) -> None:
+        """Release everything."""
+        for env, snapshot in self._held.values():
+            env.release(snapshot)
+        self._held.clear()
+
+
+def begin(env: RollbackWrapper, task: Task) -> Start:
+    """Reset `env` for `task`.
+
+    Raises:
+        EnvironmentFailure: if it raises, or its observation is not text.
+    """
+    try:
+        observation, info = env.reset(seed=task.seed)
+    except Exception as error:
+        if isinstance(error, EnvironmentFailure):
+            raise
+        raise EnvironmentFailure(
+            f"reset of {task.env_id}: {type(error).__name__}: {error}"
+        ) from error
+    instruction = info.get("instruction", task.instruction)
+    return Start(
+        observation=as_text(observation), instruction=str(instruction), info=keep_info(info)
+    )
+
+
+def place(ctx: Context, shelf: Shelf, env: RollbackWrapper, job: Job) -> None:
+    """Bring `env` to where `job` starts: a reset, a restore, or a verified replay.
+
+    Raises:
+        EnvironmentFailure: if the environment raises.
+        BackendError: if the state that comes back is not the one that was left.
+    """
+    tree = ctx.tree
+    if job.parent is None or job.restart or job.experience is None:
+        start = begin(env, tree.task)
+        if start.observation != tree.start.observation:
+            raise RestoreMismatch(
+                f"{tree.task.env_id} ignores its seed: two resets with seed {tree.task.seed} "
+                "differ; no attempt can be compared with another",
+                step=None,
+            )
+        return
+    held = shelf.find(tree, job.parent, job.experience.step)
+    if held is not None and (held[1].scope != "instance" or held[0] is env):
+        env.restore(held[1])
+        return
+    env.rebuild(
+        seed=tree.task.seed,
+        transitions=[transition(step) for step in ctx.prefix(job) if step.action is not None],
+        start=tree.start.observation,
+    )
+
+
+def transition(step: Step) -> Transition:
+    """A step as the wrapper's verified replay compares it."""
+    return Transition(
+        action=step.action,
+        observation=step.observation,
+        reward=step.reward,
+        terminated=step.terminated,
+        truncated=step.truncated,
+    )
+
+
+def as_text(observation: Any) -> str:
+    """The observation, if it is text.
+
+    Raises:
+        EnvironmentFailure: if it is not.
+    """
+    if isinstance(observation, str):
+        return observation
+    raise EnvironmentFailure(
+        f"the environment's observation is {type(observation).__name__}, not text; "
+        "wrap it in gymnasium.wrappers.TransformObservation to make it text"
+    )
+
+
+def keep_info(info: dict[str, Any]) -> dict[str, Json]:
+    """The part of `info` that trees keep, as plain JSON values."""
+    kept: dict[str, Json] = {}
+    for key in INFO_KEYS:
+        value = info.get(key)
+        if value is None:
+            continue
+        if key == "won":
+            kept[key] = bool(value)
+        elif key == "score":
+            kept[key] = float(value)
+        elif key == "feedback":
+            kept[key] = str(value)
+        else:
+            kept[key] = [str(command) for command in value]
+    return kept

@@ -1,0 +1,129 @@
+"""Records to JSON text and back. Non-finite numbers are refused: JSON has none."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from typing import Any
+
+from leafe_gym.budget import Spend
+from leafe_gym.errors import StoreCorrupt
+from leafe_gym.tree import Branch, Tree
+from leafe_gym.types import Experience, Json, Reflection, Start, Step, Task, Usage
+
+
+def dump(value: Json) -> str:
+    """Canonical JSON: sorted keys, no spaces, ASCII only (lone surrogates survive).
+
+    Raises:
+        ValueError: for NaN and infinities.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def checksum(text: str) -> str:
+    """Eight bytes of BLAKE2b in hex: tells a damaged row from a sound one."""
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def task_json(task: Task) -> Json:
+    """A task as JSON."""
+    return asdict(task)
+
+
+def read_task(data: Json) -> Task:
+    """The inverse of `task_json`."""
+    return Task(**data)
+
+
+def start_json(start: Start) -> Json:
+    """A start as JSON."""
+    return asdict(start)
+
+
+def read_start(data: Json) -> Start:
+    """The inverse of `start_json`."""
+    return Start(**data)
+
+
+def branch_json(branch: Branch) -> Json:
+    """A branch as JSON; values at their defaults are left out of its steps."""
+    return {
+        "id": branch.id,
+        "parent": branch.parent,
+        "experience": asdict(branch.experience) if branch.experience else None,
+        "steps": [_step_json(step) for step in branch.steps],
+        "restart": branch.restart,
+        "ending": branch.ending,
+        "reason": branch.reason,
+        "reflections": [asdict(reflection) for reflection in branch.reflections],
+    }
+
+
+def read_branch(data: Json) -> Branch:
+    """The inverse of `branch_json`."""
+    return Branch(
+        **data
+        | {
+            "experience": _read_experience(data["experience"]),
+            "steps": tuple(_read_step(step) for step in data["steps"]),
+            "reflections": tuple(_read_reflection(r) for r in data["reflections"]),
+        }
+    )
+
+
+def tree_json(tree: Tree) -> Json:
+    """A whole tree as JSON, as it stands in an exported line."""
+    return {
+        "task": task_json(tree.task),
+        "start": start_json(tree.start),
+        "branches": [branch_json(branch) for branch in tree.branches],
+        "spent": tree.spent.as_dict(),
+        "solved_at": tree.solved_at.as_dict() if tree.solved_at else None,
+        "stopped": tree.stopped,
+    }
+
+
+def read_tree(data: Json) -> Tree:
+    """The inverse of `tree_json`.
+
+    Raises:
+        StoreCorrupt: if the data is no tree.
+    """
+    try:
+        tree = Tree(
+            task=read_task(data["task"]),
+            start=read_start(data["start"]),
+            spent=Spend.from_dict(data["spent"]),
+            solved_at=Spend.from_dict(data["solved_at"]) if data["solved_at"] else None,
+            stopped=data["stopped"],
+        )
+        for branch in data["branches"]:
+            tree.add(read_branch(branch))
+    except (TypeError, KeyError, ValueError) as error:
+        raise StoreCorrupt(f"not a tree: {type(error).__name__}: {error}") from error
+    return tree
+
+
+def _step_json(step: Step) -> Json:
+    data = asdict(step)
+    usage = {key: value for key, value in data.pop("usage").items() if value is not None}
+    kept: dict[str, Any] = {"action": step.action, "reply": step.reply}
+    kept |= {key: value for key, value in data.items() if value or key == "observation"}
+    return kept | ({"usage": usage} if usage else {})
+
+
+def _read_step(data: Json) -> Step:
+    usage = Usage(**data.get("usage", {}))
+    experiences = tuple(data.get("experiences", ()))
+    return Step(**data | {"usage": usage, "experiences": experiences})
+
+
+def _read_experience(data: Json) -> Experience | None:
+    return Experience(**data) if data is not None else None
+
+
+def _read_reflection(data: Json) -> Reflection:
+    experience = _read_experience(data["experience"])
+    return Reflection(**data | {"experience": experience, "usage": Usage(**data["usage"])})
