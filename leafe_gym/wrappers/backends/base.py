@@ -1,0 +1,113 @@
+"""What a backend is, and how one is found by name.
+
+A backend saves the state of a whole wrapper chain and brings it back. Five steps see it through:
+`refusal` says why it cannot work here, `save` makes the data of one snapshot, `load` makes a chain
+in that state, `release` gives the data up, `close` ends whatever the backend itself holds.
+
+Other packages add theirs through the entry-point group `leafe_gym.backends`: the name is what
+users write, the object a callable without arguments that returns a `Backend`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, Protocol, cast, runtime_checkable
+
+import gymnasium as gym
+
+from leafe_gym.errors import UsageError
+from leafe_gym.types import Scope
+from leafe_gym.wrappers.episode import View
+
+AnyEnv = gym.Env[Any, Any]
+GROUP = "leafe_gym.backends"
+
+BUILTIN = {
+    "native": "leafe_gym.wrappers.backends.native:NativeBackend",
+    "pickle": "leafe_gym.wrappers.backends.pickled:PickleBackend",
+    "deepcopy": "leafe_gym.wrappers.backends.copied:DeepcopyBackend",
+    "replay": "leafe_gym.wrappers.backends.replay:ReplayBackend",
+}
+"""Name -> where its factory lives, in the order in which `auto` tries them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What `Backend.save` returns.
+
+    Attributes:
+        data: opaque to everybody but the backend; never changed by later steps or loads.
+        nbytes: its size in bytes; 0 where it is not known or nothing is held.
+    """
+
+    data: Any
+    nbytes: int = 0
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """Saves and restores the state of a chain of wrappers and the environment inside.
+
+    Attributes:
+        name: what users write; also `Snapshot.kind`.
+        scope: where its data can be loaded: "instance" (the chain that it came from), "process"
+            (any chain built the same way) or "portable" (in another process, too).
+        rebuilds: whether `load` makes its chain from the data alone and takes no other.
+        replayed: environment steps done again so far, over all loads.
+    """
+
+    name: str
+    scope: Scope
+    rebuilds: bool
+    replayed: int
+
+    def refusal(self, env: AnyEnv) -> str | None:
+        """Why this environment cannot be saved this way, or None; leaves `env` as it is."""
+
+    def save(self, env: AnyEnv, view: View) -> Saved:
+        """The state of `env`, whose episode so far is `view`.
+
+        Raises:
+            SnapshotUnsupported: if the state cannot be had.
+        """
+
+    def load(self, env: AnyEnv, data: Any) -> AnyEnv:
+        """A chain in the saved state: `env` itself or a new one to use in its stead.
+
+        Raises:
+            RestoreMismatch: if the state cannot be reached again.
+            SnapshotUnsupported: if `env` is not built like the one that was saved.
+        """
+
+    def release(self, data: Any) -> None:
+        """Give up what belongs to one snapshot; called once for each."""
+
+    def close(self) -> None:
+        """Give up what the backend itself holds; safe to call twice."""
+
+
+def backend_names() -> list[str]:
+    """All names that `make_backend` takes: ours in order of trial, then others' by name."""
+    others = {point.name for point in entry_points(group=GROUP)} - BUILTIN.keys()
+    return [*BUILTIN, *sorted(others)]
+
+
+def make_backend(name: str) -> Backend:
+    """A new backend of that name.
+
+    Raises:
+        UsageError: if there is none of that name; lists those there are.
+    """
+    if name in BUILTIN:
+        module, _, attribute = BUILTIN[name].partition(":")
+        factory: Callable[[], Backend] = getattr(import_module(module), attribute)
+        return factory()
+    for point in entry_points(group=GROUP):
+        if point.name == name:
+            return cast(Backend, point.load()())
+    raise UsageError(
+        f"there is no rollback backend {name!r}; use 'auto' or one of {', '.join(backend_names())}"
+    )

@@ -1,0 +1,72 @@
+"""`deepcopy`: the whole chain, copied when saved and again when restored.
+
+For environments that hold something pickle refuses and a copy can keep. A restore makes a new
+chain: references to inner parts that were taken before it point to the old one.
+
+Does not restore: class attributes and globals, global random state unless declared; variables
+inside function closures; files, windows and sockets. EzPickle environments are refused, as for
+`pickle`.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import cloudpickle
+
+from leafe_gym.errors import SnapshotUnsupported
+from leafe_gym.types import Scope
+from leafe_gym.wrappers.backends.base import AnyEnv, Saved
+from leafe_gym.wrappers.backends.pickled import brief, rebuilding_hook
+from leafe_gym.wrappers.chain import wrappers_of
+from leafe_gym.wrappers.episode import View
+
+
+class DeepcopyBackend:
+    """See the module."""
+
+    name = "deepcopy"
+    scope: Scope = "process"
+    rebuilds = True
+    replayed = 0
+
+    def refusal(self, env: AnyEnv) -> str | None:
+        """Tried with a pickle first.
+
+        A deep copy that fails in the middle leaves half-built objects, whose clean-up may raise
+        later and far away; a pickle asks the same objects the same questions and builds nothing.
+        """
+        if reason := rebuilding_hook(env):
+            return reason
+        if any(hasattr(one, "__deepcopy__") for one in (*wrappers_of(env), env.unwrapped)):
+            return None
+        try:
+            cloudpickle.dumps(env)
+        except RecursionError:
+            return None
+        except Exception as error:  # noqa: BLE001 - any attribute may refuse in any way
+            return f"it cannot be copied: {brief(error)}"
+        return None
+
+    def save(self, env: AnyEnv, view: View) -> Saved:
+        """One deep copy."""
+        return Saved(self._copy(env))
+
+    def load(self, env: AnyEnv, data: Any) -> AnyEnv:
+        """A copy of the copy, so that the data stays good; `env` is left alone."""
+        return self._copy(data)
+
+    def release(self, data: Any) -> None:
+        """Nothing outside the data is held."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _copy(self, env: AnyEnv) -> AnyEnv:
+        try:
+            return copy.deepcopy(env)
+        except Exception as error:
+            raise SnapshotUnsupported(
+                f"{env} cannot be deep-copied ({brief(error)}); use backend='replay'"
+            ) from error

@@ -1,0 +1,52 @@
+"""`native`: the environment's own `get_state()` and `set_state(state)`, plus all wrappers around it.
+
+The cheapest way back, flat in episode length. `get_state` returns everything that an episode
+changes, in a value that later steps leave alone; `np_random` may be left out of it.
+
+Does not restore: what `get_state` leaves out (only proving shows it), an object that a wrapper
+shares with the bare environment, other handles and windows, global random state unless declared.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from leafe_gym.types import Scope
+from leafe_gym.wrappers.backends.base import AnyEnv, Saved
+from leafe_gym.wrappers.chain import load_chain, save_chain
+from leafe_gym.wrappers.episode import View
+
+
+class NativeBackend:
+    """See the module."""
+
+    name = "native"
+    scope: Scope = "process"
+    rebuilds = False
+    replayed = 0
+
+    def refusal(self, env: AnyEnv) -> str | None:
+        """Without both methods there is nothing to call."""
+        base: Any = env.unwrapped
+        missing = [n for n in ("get_state", "set_state") if not callable(getattr(base, n, None))]
+        if missing:
+            return f"{type(base).__name__} has no {' and no '.join(missing)}"
+        return None
+
+    def save(self, env: AnyEnv, view: View) -> Saved:
+        """One call of `get_state` and the wrappers' attributes."""
+        base: Any = env.unwrapped
+        return Saved((base.get_state(), save_chain(env)))
+
+    def load(self, env: AnyEnv, data: Any) -> AnyEnv:
+        """One call of `set_state`, then wrappers and generators, so that ours has the last word."""
+        base: Any = env.unwrapped
+        base.set_state(data[0])
+        load_chain(env, data[1])
+        return env
+
+    def release(self, data: Any) -> None:
+        """Nothing outside the data is held."""
+
+    def close(self) -> None:
+        """Nothing is held."""

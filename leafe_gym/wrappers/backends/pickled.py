@@ -1,0 +1,102 @@
+"""`pickle`: the whole chain, wrappers and environment, in one pickle (cloudpickle where needed).
+
+One piece, so objects shared between wrappers and environment stay shared, counters and generators
+included. A restore makes a new chain: references to inner parts that were taken before it (for
+example `env.unwrapped`) point to the old one.
+
+Does not restore: whatever refuses to be pickled; class attributes and globals, global random
+state unless declared; files, windows and sockets. EzPickle environments are refused: they pickle
+their constructor's arguments instead of their state and would silently start anew.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import pickle
+from typing import Any
+
+import cloudpickle
+import gymnasium as gym
+
+from leafe_gym.errors import SnapshotUnsupported
+from leafe_gym.types import Scope
+from leafe_gym.wrappers.backends.base import AnyEnv, Saved
+from leafe_gym.wrappers.episode import View
+
+
+class PickleBackend:
+    """See the module."""
+
+    name = "pickle"
+    scope: Scope = "process"
+    rebuilds = True
+    replayed = 0
+
+    def __init__(self) -> None:
+        self._by_cloudpickle = False
+
+    def refusal(self, env: AnyEnv) -> str | None:
+        """Tried on the chain as it is; making a pickle changes nothing."""
+        if reason := rebuilding_hook(env):
+            return reason
+        try:
+            self._dump(env)
+        except Exception as error:  # noqa: BLE001 - any attribute may refuse in any way
+            return f"it cannot be pickled: {brief(error)}"
+        return None
+
+    def save(self, env: AnyEnv, view: View) -> Saved:
+        """One pickle."""
+        try:
+            data = self._dump(env)
+        except Exception as error:
+            raise SnapshotUnsupported(
+                f"{env} cannot be pickled after {view.length} steps ({brief(error)}); "
+                "use backend='replay'"
+            ) from error
+        return Saved(data, len(data))
+
+    def load(self, env: AnyEnv, data: Any) -> AnyEnv:
+        """A new chain from the pickle; `env` is left alone."""
+        chain: AnyEnv = pickle.loads(data)
+        return chain
+
+    def release(self, data: Any) -> None:
+        """Nothing outside the data is held."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _dump(self, env: AnyEnv) -> bytes:
+        if not self._by_cloudpickle:
+            try:
+                return pickle.dumps(env, pickle.HIGHEST_PROTOCOL)
+            except Exception:  # noqa: BLE001 - lambdas and local classes; cloudpickle's own error counts
+                self._by_cloudpickle = True
+        return bytes(cloudpickle.dumps(env))
+
+
+def brief(error: BaseException) -> str:
+    """Kind and first line of an error, at most 160 characters."""
+    lines = str(error).splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0]}"[:160]
+
+
+def rebuilding_hook(env: AnyEnv) -> str | None:
+    """Why a pickle or deep copy of this chain would be a new environment, or None."""
+    link: Any = env
+    while True:
+        cls = type(link)
+        if isinstance(link, gym.utils.EzPickle):
+            return (
+                f"{cls.__name__} uses EzPickle, which saves the constructor's arguments instead "
+                "of the state: the copy would silently start anew"
+            )
+        for name in ("__reduce__", "__reduce_ex__"):
+            if getattr(cls, name) is not getattr(object, name):
+                return f"{cls.__name__} defines {name}, which builds a new object from arguments"
+        if cls in copyreg.dispatch_table:
+            return f"{cls.__name__} has a copyreg function, which builds a new object"
+        if not isinstance(link, gym.Wrapper):
+            return None
+        link = link.env

@@ -1,0 +1,106 @@
+"""`replay`: reset with the same seed and do the same actions again, comparing every outcome.
+
+Works wherever the same seed and actions give the same episode, and notices at once where they do
+not: a restore is right or it raises. Costs one reset and t steps. Portable to other processes.
+
+Does not restore: anything that differs from one episode to the next although the seed is the same
+(wall clock, servers, global random state unless declared); running means over many episodes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from leafe_gym.errors import RestoreMismatch
+from leafe_gym.types import Scope
+from leafe_gym.wrappers.backends.base import AnyEnv, Saved
+from leafe_gym.wrappers.chain import reseed
+from leafe_gym.wrappers.episode import Transition, View
+from leafe_gym.wrappers.global_rng import seed_globals
+from leafe_gym.wrappers.values import difference, same, show
+
+_NAMES = ("observation", "reward", "terminated", "truncated")
+
+
+class ReplayBackend:
+    """See the module."""
+
+    name = "replay"
+    scope: Scope = "portable"
+    rebuilds = False
+
+    def __init__(self) -> None:
+        self.replayed = 0
+
+    def refusal(self, env: AnyEnv) -> str | None:
+        """Any environment may be tried; the comparison decides."""
+        return None
+
+    def save(self, env: AnyEnv, view: View) -> Saved:
+        """The way there is all that is needed."""
+        return Saved(view)
+
+    def load(self, env: AnyEnv, data: Any) -> AnyEnv:
+        """Reset and do everything again."""
+        self.restart(env, data)
+        self.redo(env, data)
+        return env
+
+    def restart(self, env: AnyEnv, view: View) -> None:
+        """Reset `env` as the episode of `view` was.
+
+        Raises:
+            RestoreMismatch: with step None, if the first observation differs.
+        """
+        log = view.log
+        seed_globals(env, log.seed)
+        observation, _ = env.reset(seed=log.seed, options=log.options)
+        if not same(log.observation, observation):
+            raise other_start(log.seed, log.observation, observation)
+
+    def redo(self, env: AnyEnv, view: View, first: int = 0) -> None:
+        """Do the actions of `view` from number `first` on, in an `env` that is just before it.
+
+        Raises:
+            RestoreMismatch: naming the first action whose outcome differs.
+        """
+        for step, move in enumerate(view.moves(first), first):
+            if move.entropy is not None:
+                reseed(env, move.entropy)
+            self.replayed += 1
+            outcome = env.step(move.action)
+            compare(step, move, outcome)
+        if view.entropy is not None:
+            reseed(env, view.entropy)
+
+    def release(self, data: Any) -> None:
+        """Nothing outside the data is held."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def other_start(seed: int, expected: Any, got: Any) -> RestoreMismatch:
+    """The error for a reset that does not repeat itself."""
+    return RestoreMismatch(
+        f"reset(seed={seed}) gave another start than before: {difference(expected, got)}. "
+        "The environment does not honour its seed; use a backend that saves its state "
+        "(see check_rollback)",
+        step=None,
+    )
+
+
+def compare(step: int, move: Transition, outcome: tuple[Any, ...]) -> None:
+    """Check one outcome of `env.step` against the recorded one.
+
+    Raises:
+        RestoreMismatch: if anything but the info differs.
+    """
+    for name, expected, got in zip(_NAMES, move[1:5], outcome[:4], strict=True):
+        if not same(expected, got):
+            raise RestoreMismatch(
+                f"the episode came out otherwise at step {step}, action {show(move.action)}: "
+                f"{name} {difference(expected, got)}. Doing the same again does not lead to the "
+                "same state; use a backend that saves the state (see check_rollback)",
+                step=step,
+            )

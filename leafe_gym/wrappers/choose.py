@@ -1,0 +1,162 @@
+"""`auto`: the first backend, in the order of `backend_names`, that proves right."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from leafe_gym.errors import SnapshotUnsupported
+from leafe_gym.types import Scope
+from leafe_gym.wrappers.backends.base import BUILTIN, Backend, make_backend
+from leafe_gym.wrappers.probe import Script, find_script
+from leafe_gym.wrappers.prove import prove
+from leafe_gym.wrappers.report import BackendReport, Verdict
+from leafe_gym.wrappers.second import NoSecondInstance, SecondInstance
+
+
+@dataclass(slots=True)
+class Choice:
+    """A backend in use.
+
+    Attributes:
+        backend: this wrapper's own.
+        report: how it came about.
+        scope: of its snapshots.
+        nbytes: size of a snapshot as measured in the proof.
+    """
+
+    backend: Backend
+    report: BackendReport
+    scope: Scope
+    nbytes: int = 0
+
+    def twin(self) -> Choice:
+        """The same for a forked wrapper."""
+        backend = make_backend(self.backend.name) if self.report.by_name else self.backend
+        return Choice(backend, self.report, self.scope, self.nbytes)
+
+
+class _Kind:
+    """What is known of one kind of environment in this process."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.script: Script | None = None
+        self.verdicts: dict[str, Verdict] = {}
+
+
+_KINDS: dict[Hashable, _Kind] = {}
+_KINDS_LOCK = threading.Lock()
+
+
+def choose(
+    asked: str | Backend,
+    second: SecondInstance,
+    actions: Sequence[Any] | None,
+    seen: Sequence[Any],
+) -> Choice:
+    """Settle on a backend.
+
+    Raises:
+        SnapshotUnsupported: if the one asked for by name refuses or proves wrong.
+    """
+    if asked == "auto":
+        return _auto(second, actions, seen)
+    backend = make_backend(asked) if isinstance(asked, str) else asked
+    if backend.name == "replay":
+        return Choice(backend, BackendReport("replay", "replay"), backend.scope)
+    note = ""
+    try:
+        verdict = _verdict(backend, second, actions, seen)
+    except NoSecondInstance as error:
+        note = str(error)
+        reason = second.refusal(backend)
+        outcome = "refused" if reason else "unproved"
+        verdict = Verdict(backend=backend.name, outcome=outcome, reason=reason or "")
+    if verdict.outcome in ("refused", "wrong"):
+        raise SnapshotUnsupported(
+            f"backend {backend.name!r} {_SAID[verdict.outcome]} for {second}: {verdict.reason}. "
+            "Use backend='auto', which finds one that works, or fix the environment and try it "
+            "with check_rollback"
+        )
+    return _chosen(asked, backend, (verdict,), note)
+
+
+_SAID = {"refused": "cannot be used", "wrong": "does not restore the state"}
+
+
+def _auto(second: SecondInstance, actions: Sequence[Any] | None, seen: Sequence[Any]) -> Choice:
+    verdicts: list[Verdict] = []
+    note = ""
+    for name in BUILTIN:
+        backend = make_backend(name)
+        if name == "replay":
+            break
+        try:
+            verdict = _verdict(backend, second, actions, seen)
+        except NoSecondInstance as error:
+            note = str(error)
+            break
+        verdicts.append(verdict)
+        if verdict.outcome == "right" and not verdict.instance_only:
+            return _chosen("auto", backend, tuple(verdicts), note)
+    for verdict in verdicts:
+        if verdict.outcome == "right":
+            return _chosen("auto", make_backend(verdict.backend), tuple(verdicts), note)
+    if any(verdict.outcome == "unproved" for verdict in verdicts):
+        note = "pass probe_actions= (actions that change the observation) to prove more"
+    return _chosen("auto", backend, tuple(verdicts), note)
+
+
+def _chosen(
+    asked: str | Backend, backend: Backend, verdicts: tuple[Verdict, ...], note: str
+) -> Choice:
+    verdict = next((one for one in verdicts if one.backend == backend.name), None)
+    proved = verdict is not None and verdict.outcome == "right"
+    by_name = isinstance(asked, str)
+    report = BackendReport(
+        asked if isinstance(asked, str) else asked.name,
+        backend.name,
+        proved,
+        verdicts,
+        note,
+        by_name,
+    )
+    scope = backend.scope
+    if verdict is not None and verdict.instance_only:
+        scope = "instance"
+    elif verdict is not None and verdict.portable:
+        scope = "portable"
+    cost = report.cost
+    return Choice(backend, report, scope, cost.nbytes if cost else 0)
+
+
+def _verdict(
+    backend: Backend, second: SecondInstance, actions: Sequence[Any] | None, seen: Sequence[Any]
+) -> Verdict:
+    """Prove, or look up what an earlier proof of this kind of environment found.
+
+    Raises:
+        NoSecondInstance: if there is nothing to prove on.
+    """
+    kind = _kind(second, actions)
+    with kind.lock:
+        if backend.name in kind.verdicts:
+            return kind.verdicts[backend.name]
+        if kind.script is None or not kind.script.changed:
+            kind.script = find_script(second.make, actions=actions, seen=seen)
+        verdict = prove(backend, second.make, kind.script)
+        if verdict.outcome != "unproved":
+            kind.verdicts[backend.name] = verdict
+        return verdict
+
+
+def _kind(second: SecondInstance, actions: Sequence[Any] | None) -> _Kind:
+    if second.key is None:
+        second.own = second.own or _Kind()
+        return second.own
+    key = (second.key, None if actions is None else repr(list(actions)))
+    with _KINDS_LOCK:
+        return _KINDS.setdefault(key, _Kind())

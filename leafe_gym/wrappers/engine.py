@@ -1,0 +1,275 @@
+"""One chain of wrappers, the log of its episode, and the way back: what RollbackWrapper steers.
+
+The engine trusts its backend; that the backend deserves it is found out in `prove`, which runs
+engines of its own on environments nobody else uses.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from math import isfinite
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from leafe_gym.errors import EnvironmentFailure, ResetNeeded
+from leafe_gym.types import Info
+from leafe_gym.wrappers.backends.base import Backend, Saved
+from leafe_gym.wrappers.backends.replay import ReplayBackend, compare, other_start
+from leafe_gym.wrappers.chain import reseed
+from leafe_gym.wrappers.episode import Held, Log, Transition, View
+from leafe_gym.wrappers.global_rng import load_globals, save_globals, seed_globals, uses_globals
+from leafe_gym.wrappers.values import ATOMS, private_copy, same, show
+
+AnyEnv = gym.Env[Any, Any]
+Won = Callable[[float, bool, Info], bool]
+Outcome = tuple[Any, float, bool, bool, Info]
+
+_FAILED = "{} failed, so the state is unknown: call reset() or restore()"
+_NEVER = "no episode is running: call reset() first"
+
+
+class Engine:
+    """Steps one chain, keeps the log, saves and restores.
+
+    Attributes:
+        env: the chain now in use; some backends replace it when they load.
+        log: the current path, or None where a reset (or restore) is needed.
+        taken: actions taken so far, 0 to t.
+        fresh: whether `env` has never been reset.
+        won_in_info: whether the environment's own info ever had `won`.
+    """
+
+    def __init__(self, env: AnyEnv, won: Won | None = None) -> None:
+        self.env = env
+        self.log: Log | None = None
+        self.taken = 0
+        self.fresh = True
+        self.won_in_info = False
+        self.uses_globals = uses_globals(env)
+        self._won = won
+        self._why = _NEVER
+        self._pending: int | None = None
+        self._replay = ReplayBackend()
+        self._marks: list[tuple[int, weakref.ref[Held]]] = []
+        self._seeds: np.random.SeedSequence | None = None
+
+    @property
+    def replayed(self) -> int:
+        """Steps done again so far, outside the chosen backend."""
+        return self._replay.replayed
+
+    def reset(self, seed: int | None, options: dict[str, Any] | None) -> tuple[Any, Info]:
+        """Begin an episode and its log."""
+        seed = self._seed(seed)
+        self.abandon("the last reset failed: call reset() again")
+        kept = private_copy(options)
+        seed_globals(self.env, seed)
+        observation, info = self.env.reset(seed=seed, options=options)
+        self.fresh = False
+        self.log = Log(seed, kept, private_copy(observation), private_copy(info))
+        return observation, info
+
+    def step(self, action: Any) -> Outcome:
+        """Do one action and log it."""
+        log = self.log
+        if log is None:
+            raise ResetNeeded(self._why)
+        taken = self.taken
+        moves = log.transitions
+        if taken != len(moves):
+            # Another path goes on from here: the log of the old one belongs to its snapshots.
+            log = self.log = log.prefix(taken)
+            moves = log.transitions
+        kept = action if type(action) in ATOMS else private_copy(action)
+        try:
+            observation, reward, terminated, truncated, info = self.env.step(action)
+            number = reward if type(reward) is float else _number(reward, taken, action)
+            if not isfinite(number) or not isinstance(info, dict):
+                raise _bad_outcome(number, info, taken, action)
+        except BaseException:
+            self.abandon(_FAILED.format(f"step {taken}"))
+            raise
+        terminated, truncated = bool(terminated), bool(truncated)
+        record = private_copy(info)
+        if "won" in record:
+            self.won_in_info = True
+        else:
+            won = self._won
+            if won is None:
+                record["won"] = terminated and number > 0
+            else:
+                record["won"] = bool(won(number, terminated, info))
+            # A new dict: an environment that hands out one dict again and again would later
+            # find our `won` in it and seem to report its own.
+            info = {**info, "won": record["won"]}
+        seen = observation if type(observation) in ATOMS else private_copy(observation)
+        moves.append(Transition(kept, seen, number, terminated, truncated, record, self._pending))
+        self._pending = None
+        self.taken = taken + 1
+        return observation, number, terminated, truncated, info
+
+    def abandon(self, why: str) -> None:
+        """Forget the episode; nothing but a reset or a restore helps from here on."""
+        self.log = None
+        self.taken = 0
+        self._pending = None
+        self._marks.clear()
+        self._why = why
+
+    def view(self) -> View:
+        """The episode so far.
+
+        Raises:
+            ResetNeeded: if none is running.
+        """
+        if self.log is None:
+            raise ResetNeeded(self._why)
+        return View(self.log, self.taken, self._pending)
+
+    def now(self) -> tuple[Any, Info]:
+        """The current observation and info, copied from the log."""
+        view = self.view()
+        return private_copy(view.observation), dict(private_copy(view.info))
+
+    def hold(self, backend: Backend, env_key: str, owner: int) -> tuple[Held, Saved]:
+        """Save the current state."""
+        view = self.view()
+        saved = backend.save(self.env, view)
+        data = (saved.data, save_globals() if self.uses_globals else None)
+        held = Held(backend.name, data, view, env_key, owner)
+        if self._marks and self._marks[-1][0] == self.taken:
+            self._marks.pop()
+        self._marks.append((self.taken, weakref.ref(held)))
+        return held, saved
+
+    def put_back(self, backend: Backend, held: Held) -> None:
+        """Load a state that was held; on failure the episode is abandoned."""
+        log = held.view.log
+        try:
+            if self.fresh and not backend.rebuilds and not isinstance(backend, ReplayBackend):
+                # Some environments make attributes in `reset` that `set_state` counts on.
+                self.env.reset(seed=log.seed, options=log.options)
+            self.env = backend.load(self.env, held.data[0])
+            if held.data[1] is not None:
+                load_globals(held.data[1])
+        except BaseException:
+            self.abandon(_FAILED.format("a restore"))
+            raise
+        self._follow(held.view)
+        self._marks.append((held.view.length, weakref.ref(held)))
+
+    def replay(self, view: View) -> None:
+        """Come to the end of `view` by doing it all again, verified."""
+        try:
+            self._replay.restart(self.env, view)
+            self._replay.redo(self.env, view)
+        except BaseException:
+            self.abandon(_FAILED.format("a replay"))
+            raise
+        self._follow(view)
+
+    def rewind(self, to: int, backend: Backend) -> None:
+        """Go back to `to` actions taken, from the nearest held state or from the reset."""
+        view = View(self.view().log, to)
+        held = self._nearest(to)
+        if held is None or isinstance(backend, ReplayBackend) or held.backend != backend.name:
+            self.replay(view)
+            return
+        self.put_back(backend, held)
+        if held.view.length == to:
+            return
+        try:
+            self._replay.redo(self.env, view, first=held.view.length)
+        except BaseException:
+            self.abandon(_FAILED.format("a rollback"))
+            raise
+        self._follow(view)
+
+    def rebuild(
+        self,
+        seed: int,
+        options: dict[str, Any] | None,
+        moves: Sequence[Transition],
+        start: Any,
+    ) -> None:
+        """Reset and do `moves` again, verified; `start` None: any first observation will do."""
+        observation, _ = self.reset(seed, options)
+        if start is not None and not same(start, observation):
+            self.abandon(_FAILED.format("a rebuild"))
+            raise other_start(seed, start, observation)
+        for step, move in enumerate(moves):
+            if move.entropy is not None:
+                self.reseed(move.entropy)
+            self._replay.replayed += 1
+            self._verify(step, move, self.step(move.action))
+
+    def reseed(self, entropy: int) -> None:
+        """Continue with other luck; logged, so that replays meet the same."""
+        reseed(self.env, entropy)
+        self._pending = entropy
+
+    def _verify(self, step: int, move: Transition, outcome: Outcome) -> None:
+        try:
+            compare(step, move, outcome)
+        except BaseException:
+            self.abandon(_FAILED.format("a rebuild"))
+            raise
+
+    def _follow(self, view: View) -> None:
+        """The chain is now at the end of `view`; keep only marks that lie on its path."""
+        if self.log is not view.log:
+            self._marks.clear()
+        else:
+            while self._marks and self._marks[-1][0] >= view.length:
+                self._marks.pop()
+        self.log = view.log
+        self.taken = view.length
+        self._pending = view.entropy
+        self.fresh = False
+
+    def _nearest(self, to: int) -> Held | None:
+        """The last state held at or before `to` on the current path."""
+        for step, reference in reversed(self._marks):
+            held = reference()
+            if step <= to and held is not None and not held.released:
+                return held
+        return None
+
+    def _seed(self, seed: int | None) -> int:
+        """A seed for every episode: only a seeded one can be done again.
+
+        Where none is given the next number of a sequence is taken that begins with the last seed
+        that was given, so a program that seeds only its first reset stays reproducible.
+        """
+        if seed is not None:
+            self._seeds = np.random.SeedSequence(seed)
+            return int(seed)
+        if self._seeds is None:
+            self._seeds = np.random.SeedSequence()
+        (child,) = self._seeds.spawn(1)
+        return int(child.generate_state(1, np.uint32)[0])
+
+
+def _number(reward: Any, step: int, action: Any) -> float:
+    try:
+        return float(reward)
+    except (TypeError, ValueError) as error:
+        raise EnvironmentFailure(
+            f"step {step} (action {show(action)}) gave the reward {show(reward)}, which is no "
+            "number; fix the environment"
+        ) from error
+
+
+def _bad_outcome(reward: float, info: Any, step: int, action: Any) -> EnvironmentFailure:
+    where = f"step {step} (action {show(action)})"
+    if not isfinite(reward):
+        return EnvironmentFailure(
+            f"{where} gave the reward {reward}; rewards must be finite. Fix the environment, or "
+            "clip the reward in a wrapper inside this one"
+        )
+    return EnvironmentFailure(
+        f"{where} gave {type(info).__name__} as info; it must be a dict. Fix the environment"
+    )

@@ -1,0 +1,227 @@
+"""Finding actions that do something, so that a proof compares more than two copies of nothing.
+
+Tried in this order: actions the caller names; the environment's admissible commands; samples of an
+action space that is not text; words of the instruction and the first observation, as written and
+in lower case; actions already taken in the caller's episode.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+import re
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium as gym
+
+from leafe_gym.wrappers.global_rng import seed_globals
+from leafe_gym.wrappers.values import private_copy, same
+
+AnyEnv = gym.Env[Any, Any]
+Make = Callable[[], AnyEnv]
+
+_TRIES = 48
+_SAMPLES = 16
+_SECONDS = 5.0
+_PREFIX, _FIRST, _SECOND = 3, 10, 6
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What a proof does.
+
+    Attributes:
+        seed: of the reset.
+        prefix: actions before the snapshot.
+        first: one way to go on from there.
+        second: another.
+        changed: whether some action was seen to change the observation.
+        source: where the actions come from, in words.
+    """
+
+    seed: int
+    prefix: tuple[Any, ...] = ()
+    first: tuple[Any, ...] = ()
+    second: tuple[Any, ...] = ()
+    changed: bool = False
+    source: str = "no actions"
+
+
+@dataclass(slots=True)
+class _Findings:
+    """Actions that changed the observation, and actions that ended the episode."""
+
+    useful: list[Any] = field(default_factory=list)
+    enders: list[Any] = field(default_factory=list)
+
+
+def find_script(
+    make: Make, *, seed: int = 0, actions: Sequence[Any] | None = None, seen: Sequence[Any] = ()
+) -> Script:
+    """Play an instance of its own to find what a proof should do; at most some seconds.
+
+    Args:
+        make: makes an instance.
+        seed: of the episodes.
+        actions: the caller's; None to look for some.
+        seen: actions of the caller's episode, the last resort.
+    """
+    with warnings.catch_warnings():
+        # They belong to the environment; the user sees them where the environment is used.
+        warnings.simplefilter("ignore")
+        player = _Player(make, seed)
+        try:
+            return _script(player, actions, seen)
+        finally:
+            player.env.close()
+
+
+def words(*texts: Any) -> list[str]:
+    """Words of some texts, each also in lower case, without repeats, in order."""
+    found: dict[str, None] = {}
+    for text in texts:
+        if isinstance(text, str):
+            for word in re.findall(r"\w+(?:[-']\w+)*", text):
+                found[word] = found[word.lower()] = None
+    return list(found)
+
+
+class _Player:
+    """One instance, reset again with the same seed whenever an episode ends or breaks."""
+
+    def __init__(self, make: Make, seed: int) -> None:
+        self._make = make
+        self.seed = seed
+        self.env = make()
+        self.deadline = time.monotonic() + _SECONDS
+        self.restart()
+
+    def restart(self) -> None:
+        seed_globals(self.env, self.seed)
+        observation, info = self.env.reset(seed=self.seed)
+        self.observation, self.info = private_copy(observation), info
+
+    def play(self, action: Any) -> tuple[bool, bool] | None:
+        """(whether the observation changed, whether the episode ended), or None: it raised."""
+        try:
+            outcome = self.env.step(action)
+        except Exception:  # noqa: BLE001 - not every word is an action everywhere
+            self.env = self._make()
+            self.restart()
+            return None
+        before, self.observation, self.info = self.observation, private_copy(outcome[0]), outcome[4]
+        return not same(before, self.observation), bool(outcome[2] or outcome[3])
+
+    @property
+    def late(self) -> bool:
+        return time.monotonic() > self.deadline
+
+
+def _script(player: _Player, actions: Sequence[Any] | None, seen: Sequence[Any]) -> Script:
+    if actions is None and _admissible(player.info):
+        return _play_out(player, [], [], "admissible_commands", changed=False)
+    for source, tried in _sources(player, actions, seen):
+        found = _try_all(player, tried)
+        if found.useful or found.enders:
+            useful = found.useful or found.enders
+            changed = bool(found.useful)
+            script = _play_out(player, useful, found.enders, source, changed=changed)
+            if script.changed:
+                return script
+    return Script(player.seed)
+
+
+def _sources(
+    player: _Player, actions: Sequence[Any] | None, seen: Sequence[Any]
+) -> list[tuple[str, list[Any]]]:
+    if actions is not None:
+        return [("given actions", list(actions))]
+    sources: list[tuple[str, list[Any]]] = []
+    space = player.env.action_space
+    if getattr(space, "dtype", None) is not str:
+        try:
+            # A copy: a class may share one space among all its instances, the user's included.
+            sampler = copy.deepcopy(space)
+            sampler.seed(player.seed)
+            samples = [sampler.sample() for _ in range(_SAMPLES)]
+            sources.append(("samples of the action space", samples))
+        except Exception:  # noqa: BLE001 - a space of somebody else's may be unable to sample
+            pass
+    texts = words(player.info.get("instruction"), player.observation)
+    return [*sources, ("words of the texts", texts), ("actions already taken", list(seen))]
+
+
+def _admissible(info: Mapping[str, Any]) -> list[Any]:
+    return list(info.get("admissible_commands") or ())
+
+
+def _try_all(player: _Player, tried: Sequence[Any]) -> _Findings:
+    found = _Findings()
+    player.restart()
+    for action in list(tried)[:_TRIES]:
+        if player.late:
+            break
+        outcome = player.play(action)
+        if outcome is None:
+            continue
+        changed, over = outcome
+        if over:
+            found.enders.append(action)
+            player.restart()
+        elif changed:
+            found.useful.append(action)
+    return found
+
+
+def _play_out(
+    player: _Player, useful: list[Any], enders: list[Any], source: str, *, changed: bool
+) -> Script:
+    """Choose the actions by taking them, so that the prefix does not end the episode."""
+    dice = random.Random(player.seed)
+    for attempt in range(12):
+        wanted = max(0, _PREFIX - attempt // 3)
+        prefix, moved, over = _walk(player, useful, wanted, dice, ())
+        if not over:
+            break
+    else:
+        prefix, moved = [], False
+    first, moved_first, over = _walk(player, useful, _FIRST, dice, prefix)
+    if enders and not over:
+        first.append(enders[0])
+    second, _, _ = _walk(player, useful, _SECOND, dice, prefix)
+    return Script(
+        player.seed,
+        tuple(prefix),
+        tuple(first),
+        tuple(second),
+        changed or moved or moved_first,
+        source,
+    )
+
+
+def _walk(
+    player: _Player, useful: list[Any], length: int, dice: random.Random, before: Sequence[Any]
+) -> tuple[list[Any], bool, bool]:
+    """(actions taken after `before`, whether one changed the observation, whether it ended)."""
+    player.restart()
+    for action in before:
+        player.play(action)
+    taken: list[Any] = []
+    moved = False
+    while len(taken) < length and not (taken and player.late):
+        choices = useful or _admissible(player.info)
+        if not choices:
+            break
+        action = dice.choice(choices)
+        outcome = player.play(action)
+        if outcome is None:
+            return taken, moved, True
+        taken.append(action)
+        moved |= outcome[0]
+        if outcome[1]:
+            return taken, moved, True
+    return taken, moved, False

@@ -1,0 +1,231 @@
+"""Showing that a backend is right, on instances nobody else uses.
+
+That a state can be saved without an error says nothing: an EzPickle environment pickles well and
+starts anew. So a proof goes on from a snapshot, comes back twice, goes on in the same and in
+another way, out of order, after another episode and in another instance, and compares everything.
+"""
+
+from __future__ import annotations
+
+import pickle
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gymnasium as gym
+
+from leafe_gym.errors import SnapshotUnsupported
+from leafe_gym.wrappers.backends.base import Backend
+from leafe_gym.wrappers.backends.pickled import brief
+from leafe_gym.wrappers.engine import Engine
+from leafe_gym.wrappers.episode import Held
+from leafe_gym.wrappers.probe import Script
+from leafe_gym.wrappers.report import Cost, Verdict
+from leafe_gym.wrappers.values import difference, private_copy, same, show
+
+AnyEnv = gym.Env[Any, Any]
+Make = Callable[[], AnyEnv]
+Outcome = tuple[Any, ...]
+
+_FIELDS = ("observation", "reward", "terminated", "truncated", "info", "state of np_random")
+_INFO = ("won", "score", "admissible_commands", "instruction")
+_TIMED = 5
+_SLOW_SECONDS = 0.2
+
+
+class _Differs(Exception):  # noqa: N818 - becomes a verdict
+    """One outcome that is not what it was the first time.
+
+    Attributes:
+        step: its action number, from the start of the episode.
+    """
+
+    def __init__(self, reason: str, step: int | None) -> None:
+        super().__init__(reason)
+        self.step = step
+
+
+def prove(backend: Backend, make: Make, script: Script) -> Verdict:
+    """Try `backend` on new instances from `make`; every failure becomes a verdict."""
+    name = backend.name
+    with warnings.catch_warnings():
+        # They belong to the environment; the user sees them where the environment is used.
+        warnings.simplefilter("ignore")
+        trial = _Trial(backend, make, script)
+        try:
+            if reason := trial.begin():
+                return Verdict(backend=name, outcome="refused", reason=reason)
+            trial.same_instance()
+            instance_only = trial.other_instance()
+            portable = not instance_only and trial.portable()
+            cost = trial.cost()
+        except _Differs as error:
+            return Verdict(backend=name, outcome="wrong", reason=str(error), step=error.step)
+        except SnapshotUnsupported as error:
+            return Verdict(backend=name, outcome="refused", reason=str(error))
+        except Exception as error:  # noqa: BLE001 - half-restored environments raise anything
+            step = getattr(error, "step", None)
+            return Verdict(backend=name, outcome="wrong", reason=brief(error), step=step)
+        finally:
+            trial.close()
+    if not script.changed:
+        reason = "no action was found that changes the observation; pass probe_actions="
+        return Verdict(backend=name, outcome="unproved", reason=reason, cost=cost)
+    return Verdict(
+        backend=name,
+        outcome="right",
+        reason="only in the instance that made it" if instance_only else "",
+        cost=cost,
+        portable=portable,
+        instance_only=instance_only,
+    )
+
+
+class _Trial:
+    """The steps of one proof, in order."""
+
+    def __init__(self, backend: Backend, make: Make, script: Script) -> None:
+        self._backend = backend
+        self._make = make
+        self._script = script
+        self._engines: list[Engine] = []
+        self._marks: list[Held] = []
+
+    def begin(self) -> str | None:
+        """Play up to the snapshot; says why the backend refuses, if it does."""
+        self._engine = self._new()
+        self._engine.reset(self._script.seed, None)
+        for action in self._script.prefix:
+            self._engine.step(action)
+        return self._backend.refusal(self._engine.env)
+
+    def same_instance(self) -> None:
+        """Come back in place: twice, to two states in turn, and after another episode."""
+        engine, script = self._engine, self._script
+        a = self._hold(engine)
+        head = _run(engine, script.first[:1])
+        b = self._hold(engine)
+        tail = _run(engine, script.first[1:])
+        whole = (*head[:-1], *tail)
+        self._check("coming back once", a, script.first, whole)
+        self._load(engine, a)
+        other = _run(engine, script.second)
+        self._check("coming back to a later state", b, script.first[1:], tail)
+        self._check("coming back a second time", a, script.second, other)
+        engine.reset(script.seed + 1, None)
+        _run(engine, script.second[:2])
+        self._check("coming back from another episode", a, script.first, whole)
+        self._a, self._whole = a, whole
+
+    def other_instance(self) -> bool:
+        """Whether the data is wrong in an instance that did not make it."""
+        if self._backend.rebuilds:
+            return False
+        engine = self._new()
+        try:
+            self._check("another instance", self._a, self._script.first, self._whole, engine)
+        except Exception:  # noqa: BLE001 - half-restored environments raise anything
+            return True
+        return False
+
+    def portable(self) -> bool:
+        """Whether the data comes through a pickle and is right afterwards."""
+        if self._backend.scope == "instance":
+            return False
+        try:
+            copied: Held = pickle.loads(pickle.dumps(self._a))
+            self._check("a pickled snapshot", copied, self._script.first, self._whole, self._new())
+        except Exception:  # noqa: BLE001 - states hold anything; then it stays in the process
+            return False
+        return True
+
+    def cost(self) -> Cost:
+        """Median of some saves and loads of the first state."""
+        engine = self._engine
+        saves: list[float] = []
+        loads: list[float] = []
+        nbytes = 0
+        for _ in range(_TIMED):
+            begin = time.perf_counter()
+            self._load(engine, self._a)
+            middle = time.perf_counter()
+            held, saved = engine.hold(self._backend, "", 0)
+            end = time.perf_counter()
+            self._marks.append(held)
+            loads.append(middle - begin)
+            saves.append(end - middle)
+            nbytes = saved.nbytes
+            if end - begin > _SLOW_SECONDS:
+                break
+        if not nbytes and self._backend.name != "replay":
+            nbytes = _size(self._a.data)
+        return Cost(statistics.median(saves) * 1e6, statistics.median(loads) * 1e6, nbytes)
+
+    def close(self) -> None:
+        """Give up everything that was made for the proof."""
+        for held in self._marks:
+            self._backend.release(held.data[0])
+        for engine in self._engines:
+            engine.env.close()
+
+    def _new(self) -> Engine:
+        engine = Engine(self._make())
+        self._engines.append(engine)
+        return engine
+
+    def _hold(self, engine: Engine) -> Held:
+        held, _ = engine.hold(self._backend, "", 0)
+        self._marks.append(held)
+        return held
+
+    def _load(self, engine: Engine, held: Held) -> None:
+        engine.put_back(self._backend, held)
+
+    def _check(
+        self,
+        what: str,
+        held: Held,
+        actions: Sequence[Any],
+        expected: Sequence[Outcome],
+        engine: Engine | None = None,
+    ) -> None:
+        engine = engine or self._engine
+        self._load(engine, held)
+        first = held.view.length
+        for index, (before, now) in enumerate(zip(expected, _run(engine, actions), strict=False)):
+            for name, left, right in zip(_FIELDS, before, now, strict=True):
+                if not same(left, right):
+                    action = show(actions[index]) if index < len(actions) else "none"
+                    step = first + min(index, max(0, len(actions) - 1))
+                    raise _Differs(
+                        f"{what}: step {step}, action {action}: {name} {difference(left, right)}",
+                        step,
+                    )
+
+
+def _run(engine: Engine, actions: Sequence[Any]) -> list[Outcome]:
+    """Outcomes of some actions, up to the end of the episode, and the generator's state last."""
+    outcomes: list[Outcome] = []
+    over = False
+    if engine.taken:
+        last = engine.view().log.transitions[engine.taken - 1]
+        over = last.terminated or last.truncated
+    for action in actions:
+        if over:
+            break
+        observation, reward, terminated, truncated, info = engine.step(action)
+        subset = {key: private_copy(info[key]) for key in _INFO if key in info}
+        outcomes.append((private_copy(observation), reward, terminated, truncated, subset, None))
+        over = terminated or truncated
+    generator = engine.env.unwrapped._np_random
+    state = None if generator is None else generator.bit_generator.state
+    return [*outcomes, (None, None, None, None, None, state)]
+
+
+def _size(data: Any) -> int:
+    try:
+        return len(pickle.dumps(data))
+    except Exception:  # noqa: BLE001 - states hold anything
+        return 0

@@ -1,0 +1,341 @@
+"""`RollbackWrapper`: any Gymnasium environment, with a way back.
+
+Must be the outermost wrapper: a counter outside it (`TimeLimit`, say) would not be taken back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, cast
+
+import gymnasium as gym
+import numpy as np
+
+from leafe_gym.errors import SnapshotReleased, SnapshotUnsupported, UsageError
+from leafe_gym.types import Info, Snapshot
+from leafe_gym.wrappers.backends.base import AnyEnv, Backend, backend_names
+from leafe_gym.wrappers.chain import describe_chain
+from leafe_gym.wrappers.choose import Choice, choose
+from leafe_gym.wrappers.engine import Engine, Won
+from leafe_gym.wrappers.episode import Held, Transition
+from leafe_gym.wrappers.report import BackendReport
+from leafe_gym.wrappers.second import NoSecondInstance, SecondInstance
+
+WonRule = Literal["info", "function", "default"]
+
+
+class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
+    """Saves states of an episode and comes back to them.
+
+    A restore is right or it raises. Which backend does the work is decided at the first snapshot,
+    rollback or fork, on a second instance of the environment that nobody else uses; see
+    `backend_report`. Every `info` of a step has `won`: the environment's own, or what `won` says,
+    or whether the episode terminated with a positive reward. Rewards come back as floats.
+
+    `reset()` without a seed takes the next one of a sequence that begins with the last seed given,
+    because only a seeded episode can be done again.
+
+    Example:
+        >>> import gymnasium as gym
+        >>> env = RollbackWrapper(gym.make("FrozenLake-v1"))
+        >>> _ = env.reset(seed=1)
+        >>> mark = env.snapshot()
+        >>> first = env.step(2)
+        >>> _ = env.restore(mark)
+        >>> env.step(2) == first, env.steps
+        (True, 1)
+
+    Args:
+        env: the environment, in all its other wrappers.
+        backend: "auto", a name (see `backend_names`), or a backend object; with an object the
+            environment's spec cannot be written as JSON.
+        won: rule for environments whose info has no `won`: (reward, terminated, info) -> bool.
+        factory: makes another instance of `env`; needed where `gym.make(env.spec)` cannot.
+        probe_actions: actions that change something, to prove backends with; without them the
+            admissible commands, samples of the action space, or words of the texts are tried.
+
+    Raises:
+        UsageError: if there is no backend of that name, or `env` is a RollbackWrapper already.
+    """
+
+    def __init__(
+        self,
+        env: AnyEnv,
+        backend: str | Backend = "auto",
+        *,
+        won: Won | None = None,
+        factory: Callable[[], AnyEnv] | None = None,
+        probe_actions: Sequence[Any] | None = None,
+    ) -> None:
+        gym.utils.RecordConstructorArgs.__init__(
+            self,
+            _disable_deepcopy=True,
+            backend=backend,
+            won=won,
+            factory=factory,
+            probe_actions=None if probe_actions is None else list(probe_actions),
+        )
+        gym.Wrapper.__init__(self, env)
+        _refuse_nesting(env)
+        if isinstance(backend, str) and backend != "auto" and backend not in backend_names():
+            raise UsageError(
+                f"there is no rollback backend {backend!r}; use 'auto' or one of "
+                f"{', '.join(backend_names())}"
+            )
+        self._engine = Engine(env, won)
+        self._asked = backend
+        self._won = won
+        self._factory = factory
+        self._probe_actions = probe_actions
+        self._choice: Choice | None = None
+        self._env_key = ""
+        self._fresh_count = 0
+
+    # The episode
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, Info]:
+        """Begin an episode. An error of the environment passes through."""
+        return self._engine.reset(seed, options)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, Info]:
+        """Do one action.
+
+        Raises:
+            ResetNeeded: if no episode is running, or the last call into the environment failed.
+            EnvironmentFailure: if the reward is not a finite number or the info not a dict; other
+                errors of the environment pass through. Either way a reset or restore must follow.
+        """
+        return self._engine.step(action)
+
+    @property
+    def steps(self) -> int:
+        """Actions taken so far in this episode, 0 to t."""
+        return self._engine.taken
+
+    @property
+    def seed(self) -> int | None:
+        """Seed of the current episode; None where none is running."""
+        return None if self._engine.log is None else self._engine.log.seed
+
+    @property
+    def transitions(self) -> tuple[Transition, ...]:
+        """What was done and what came of it on the current path, oldest first."""
+        return tuple(self._engine.view().moves())
+
+    @property
+    def replayed_steps(self) -> int:
+        """Environment steps done again so far for the sake of restores, in total."""
+        again = 0 if self._choice is None else self._choice.backend.replayed
+        return self._engine.replayed + again
+
+    @property
+    def won_rule(self) -> WonRule:
+        """Where `info["won"]` comes from: the environment, the given function, or the default."""
+        if self._engine.won_in_info:
+            return "info"
+        return "default" if self._won is None else "function"
+
+    # Going back
+
+    @property
+    def backend_report(self) -> BackendReport:
+        """Which backend is in use, what was refused and why, what it costs."""
+        asked = self._asked if isinstance(self._asked, str) else self._asked.name
+        return BackendReport(asked) if self._choice is None else self._choice.report
+
+    def snapshot(self) -> Snapshot:
+        """Save the current state; restorable any number of times until released.
+
+        Raises:
+            ResetNeeded: if no episode is running.
+            SnapshotUnsupported: if the asked-for backend cannot save this environment rightly.
+        """
+        engine = self._engine
+        view = engine.view()
+        choice = self._choice or self._choose()
+        held, saved = engine.hold(choice.backend, self._env_key, id(self))
+        return Snapshot(
+            kind=choice.backend.name,
+            step=view.length,
+            digest=view.log.digest(view.length),
+            payload=held,
+            scope=choice.scope,
+            nbytes=saved.nbytes or choice.nbytes,
+        )
+
+    def restore(
+        self,
+        snapshot: Snapshot,
+        rng: Literal["same", "fresh"] = "same",
+        *,
+        seed: int | None = None,
+    ) -> tuple[Any, Info]:
+        """Come back to a snapshot; returns the observation and info that were current then.
+
+        Args:
+            snapshot: of this environment, or of another instance of the same kind.
+            rng: "same": the same actions meet the same luck again, as after a reset and replay.
+                "fresh": the environment's and its spaces' generators are seeded anew.
+            seed: for "fresh": where the new luck comes from; without it each fresh restore of this
+                wrapper gets other luck, fixed by the episode's seed and their count.
+
+        Raises:
+            SnapshotReleased: if the snapshot was released.
+            RestoreMismatch: if the state could not be reached again.
+            UsageError: if the snapshot belongs to another kind of environment.
+        """
+        if rng not in ("same", "fresh"):
+            raise UsageError(f"rng must be 'same' or 'fresh', not {rng!r}")
+        held = self._held(snapshot)
+        choice = self._choice or self._choose()
+        if held.backend != choice.backend.name:
+            # Made by another backend: its data means nothing here, but the way there does.
+            self._engine.replay(held.view)
+        elif snapshot.scope == "instance" and held.owner != id(self):
+            self._engine.replay(held.view)
+        else:
+            self._engine.put_back(choice.backend, held)
+        self.env = self._engine.env
+        if rng == "fresh":
+            self._fresh_count += 1
+            source = held.view.log.seed if seed is None else seed
+            key = (self._fresh_count,) if seed is None else ()
+            entropy = np.random.SeedSequence(source, spawn_key=key).generate_state(2, np.uint32)
+            self._engine.reseed(int(entropy[0]) << 32 | int(entropy[1]))
+        return self._engine.now()
+
+    def rollback(self, to: int) -> tuple[Any, Info]:
+        """Go back until `to` actions are taken, 0 to t; shaped like `reset`.
+
+        Starts from the nearest snapshot still held on the current path, otherwise from a reset;
+        what lies between is done again and compared.
+
+        Raises:
+            ResetNeeded: if no episode is running.
+            UsageError: if `to` is not in 0..t.
+            RestoreMismatch: if the state could not be reached again.
+        """
+        taken = self._engine.view().length
+        if isinstance(to, bool) or not isinstance(to, int | np.integer) or not 0 <= to <= taken:
+            raise UsageError(
+                f"rollback(to={to!r}): {taken} actions were taken, so `to` must be an integer "
+                f"from 0 to {taken}"
+            )
+        if to < taken:
+            choice = self._choice or self._choose()
+            self._engine.rewind(int(to), choice.backend)
+            self.env = self._engine.env
+        return self._engine.now()
+
+    def fork(self) -> RollbackWrapper:
+        """A new environment in the same state; the two go on independently.
+
+        Raises:
+            ResetNeeded: if no episode is running.
+            SnapshotUnsupported: if no second instance can be made; says what to pass.
+        """
+        mark = self.snapshot()
+        choice = self._choice or self._choose()
+        if choice.backend.rebuilds:
+            inner = choice.backend.load(self.env, mark.payload.data[0])
+        else:
+            try:
+                inner = self._second().make()
+            except NoSecondInstance as error:
+                raise SnapshotUnsupported(f"fork() needs a second instance: {error}") from error
+        twin = RollbackWrapper(
+            inner,
+            self._asked,
+            won=self._won,
+            factory=self._factory,
+            probe_actions=self._probe_actions,
+        )
+        twin._choice = choice.twin()
+        twin._env_key = self._env_key
+        twin.restore(mark)
+        self.release(mark)
+        return twin
+
+    def release(self, snapshot: Snapshot) -> None:
+        """Give a snapshot up; releasing it again does nothing."""
+        held = snapshot.payload
+        if isinstance(held, Held) and not held.released:
+            held.released = True
+            if self._choice is not None and held.backend == self._choice.backend.name:
+                self._choice.backend.release(held.data[0])
+            held.data = None
+
+    def rebuild(
+        self,
+        seed: int,
+        transitions: Sequence[Transition],
+        start: Any = None,
+        *,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[Any, Info]:
+        """Reset and do recorded actions again, comparing every outcome; shaped like `reset`.
+
+        Needs no snapshot, so it brings back a state of an earlier process.
+
+        Args:
+            seed: of the episode.
+            transitions: what was done, oldest first; their infos are not compared.
+            start: the first observation; None to accept any.
+            options: of the episode's reset.
+
+        Raises:
+            RestoreMismatch: naming the first step that differs; None where the start does.
+        """
+        self._engine.rebuild(seed, options, transitions, start)
+        return self._engine.now()
+
+    def close(self) -> None:
+        """Close the environment and whatever the backend holds."""
+        if self._choice is not None:
+            self._choice.backend.close()
+        self.env.close()
+
+    # Details
+
+    def _held(self, snapshot: Snapshot) -> Held:
+        held = snapshot.payload if isinstance(snapshot, Snapshot) else None
+        if not isinstance(held, Held):
+            raise UsageError("restore() takes a snapshot made by a RollbackWrapper")
+        if held.released:
+            raise SnapshotReleased(
+                f"the snapshot of step {snapshot.step} was released; take a new one"
+            )
+        if held.env_key != self._key():
+            raise UsageError(
+                f"the snapshot belongs to {held.env_key}, this environment is {self._env_key}"
+            )
+        return held
+
+    def _key(self) -> str:
+        if not self._env_key:
+            spec = self.env.spec
+            chain = describe_chain(self.env)
+            self._env_key = f"{spec.id if spec else 'no id'} ({' > '.join(chain)})"
+        return self._env_key
+
+    def _second(self) -> SecondInstance:
+        return SecondInstance(self.env, self._factory)
+
+    def _choose(self) -> Choice:
+        self._key()
+        log = self._engine.log
+        seen = [] if log is None else [move.action for move in log.transitions]
+        self._choice = choose(self._asked, self._second(), self._probe_actions, seen)
+        return self._choice
+
+
+def _refuse_nesting(env: AnyEnv) -> None:
+    link = env
+    while isinstance(link, gym.Wrapper):
+        if isinstance(link, RollbackWrapper):
+            raise UsageError(
+                "this environment has a RollbackWrapper already; use that one, or pass its `.env`"
+            )
+        link = cast(AnyEnv, link.env)

@@ -1,0 +1,97 @@
+"""A second instance of an environment, to try things on that must not happen to the user's."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import gymnasium as gym
+
+from leafe_gym.wrappers.backends.base import Backend
+from leafe_gym.wrappers.chain import describe_chain
+
+AnyEnv = gym.Env[Any, Any]
+
+
+class NoSecondInstance(Exception):  # noqa: N818 - not an error by itself; callers decide
+    """Says why no second instance can be made and what to pass."""
+
+
+class SecondInstance:
+    """Makes instances built like `env`, from a factory or from its spec.
+
+    Attributes:
+        key: equal for environments of one kind, so that what was proved of one holds for the
+            others; None where kinds cannot be told apart.
+        own: room for what was found out where there is no key.
+    """
+
+    def __init__(self, env: AnyEnv, factory: Callable[[], AnyEnv] | None) -> None:
+        self._env = env
+        self._factory = factory
+        self.key = _key(env) if factory is None else None
+        self.own: Any = None
+
+    def __str__(self) -> str:
+        return str(self._env)
+
+    def refusal(self, backend: Backend) -> str | None:
+        """What `backend` says to the first instance; asking changes nothing."""
+        return backend.refusal(self._env)
+
+    def make(self) -> AnyEnv:
+        """A new instance, never reset.
+
+        Raises:
+            NoSecondInstance: if there is no way to make one, or it is built otherwise.
+        """
+        with warnings.catch_warnings():
+            # The user saw them when the first instance was made.
+            warnings.simplefilter("ignore")
+            made = self._factory() if self._factory is not None else self._from_spec()
+        # A factory written for users gives what they use: the RollbackWrapper included.
+        inner: AnyEnv = made.env if _is_rollback(made) else made
+        if describe_chain(inner) != describe_chain(self._env):
+            raise NoSecondInstance(
+                f"a second instance came out as {inner} where the first is {self._env}; "
+                "pass factory=, a function that builds the environment with all its wrappers"
+            )
+        return inner
+
+    def _from_spec(self) -> AnyEnv:
+        spec = self._env.spec
+        if spec is None:
+            raise NoSecondInstance(
+                f"{self._env} was not made by gymnasium.make, so no second instance can be made "
+                "to prove backends on; pass factory="
+            )
+        try:
+            return gym.make(spec)
+        except Exception as error:
+            raise NoSecondInstance(
+                f"gymnasium.make(env.spec) failed ({type(error).__name__}: {error}); pass factory="
+            ) from error
+
+
+def _is_rollback(env: Any) -> bool:
+    return isinstance(env, gym.Wrapper) and hasattr(type(env), "backend_report")
+
+
+def _key(env: AnyEnv) -> Hashable | None:
+    spec = env.spec
+    if spec is None:
+        return None
+    try:
+        kwargs = json.dumps(
+            [
+                spec.kwargs,
+                [(one.name, one.entry_point, one.kwargs) for one in spec.additional_wrappers],
+            ],
+            sort_keys=True,
+        )
+    except (TypeError, ValueError):
+        return None
+    flags = (spec.max_episode_steps, spec.order_enforce, spec.disable_env_checker)
+    return (spec.id, spec.entry_point, type(env.unwrapped), kwargs, flags)
