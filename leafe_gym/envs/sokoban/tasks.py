@@ -32,10 +32,8 @@ def list_tasks(split: str, kwargs: Mapping[str, Any]) -> TaskList:
     levels = kwargs.get("levels")
     if split not in SPLITS and (split != "all" or levels is None):
         raise UsageError(f"split={split!r}: use one of {', '.join(SPLITS)} ('all' with levels=)")
-    if reserved := kwargs.keys() & {"split", "level"}:
-        raise UsageError(
-            f"{', '.join(sorted(reserved))}: the tasks set it themselves; leave it out"
-        )
+    if "level" in kwargs:
+        raise UsageError(f"level={kwargs['level']!r}: the tasks name the level themselves; drop it")
     given = plain(kwargs if levels is None else {**kwargs, "levels": level_path(levels)})
     tag = _tag(given)
     if levels is None:
