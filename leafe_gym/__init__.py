@@ -12,14 +12,74 @@ from typing import TYPE_CHECKING, Any
 from leafe_gym.envs import register_builtin
 
 if TYPE_CHECKING:
+    from leafe_gym.agents.agent import Agent as Agent
+    from leafe_gym.agents.agent import IndependentSamplingAgent as IndependentSamplingAgent
+    from leafe_gym.agents.agent import IterativeRefinementAgent as IterativeRefinementAgent
+    from leafe_gym.agents.agent import ReflectiveTreeAgent as ReflectiveTreeAgent
+    from leafe_gym.agents.settings import Settings as Settings
+    from leafe_gym.budget import Budget as Budget
+    from leafe_gym.budget import Meter as Meter
+    from leafe_gym.budget import Spend as Spend
+    from leafe_gym.engines.explore import aexplore as aexplore
+    from leafe_gym.engines.explore import explore as explore
+    from leafe_gym.engines.explore import make_env as make_env
     from leafe_gym.envs.space import TextSpace as TextSpace
+    from leafe_gym.envs.tasks import tasks as tasks
+    from leafe_gym.policies.base import Policy as Policy
+    from leafe_gym.policies.base import policy as policy
+    from leafe_gym.prompts.base import PromptSet as PromptSet
+    from leafe_gym.prompts.base import prompt_set as prompt_set
+    from leafe_gym.store.run import Run as Run
+    from leafe_gym.tree import Branch as Branch
+    from leafe_gym.tree import Tree as Tree
+    from leafe_gym.types import Completion as Completion
+    from leafe_gym.types import Experience as Experience
+    from leafe_gym.types import Message as Message
+    from leafe_gym.types import Reflection as Reflection
+    from leafe_gym.types import Sampling as Sampling
+    from leafe_gym.types import Snapshot as Snapshot
+    from leafe_gym.types import Start as Start
+    from leafe_gym.types import Step as Step
+    from leafe_gym.types import Task as Task
+    from leafe_gym.types import Usage as Usage
     from leafe_gym.wrappers.check import check_rollback as check_rollback
+    from leafe_gym.wrappers.episode import Transition as Transition
     from leafe_gym.wrappers.rollback import RollbackWrapper as RollbackWrapper
 
 _HOME = {
-    "TextSpace": "leafe_gym.envs.space",
-    "check_rollback": "leafe_gym.wrappers.check",
+    "Agent": "leafe_gym.agents.agent",
+    "Branch": "leafe_gym.tree",
+    "Budget": "leafe_gym.budget",
+    "Completion": "leafe_gym.types",
+    "Experience": "leafe_gym.types",
+    "IndependentSamplingAgent": "leafe_gym.agents.agent",
+    "IterativeRefinementAgent": "leafe_gym.agents.agent",
+    "Message": "leafe_gym.types",
+    "Meter": "leafe_gym.budget",
+    "Policy": "leafe_gym.policies.base",
+    "PromptSet": "leafe_gym.prompts.base",
+    "Reflection": "leafe_gym.types",
+    "ReflectiveTreeAgent": "leafe_gym.agents.agent",
     "RollbackWrapper": "leafe_gym.wrappers.rollback",
+    "Run": "leafe_gym.store.run",
+    "Sampling": "leafe_gym.types",
+    "Settings": "leafe_gym.agents.settings",
+    "Snapshot": "leafe_gym.types",
+    "Spend": "leafe_gym.budget",
+    "Start": "leafe_gym.types",
+    "Step": "leafe_gym.types",
+    "Task": "leafe_gym.types",
+    "TextSpace": "leafe_gym.envs.space",
+    "Transition": "leafe_gym.wrappers.episode",
+    "Tree": "leafe_gym.tree",
+    "Usage": "leafe_gym.types",
+    "aexplore": "leafe_gym.engines.explore",
+    "check_rollback": "leafe_gym.wrappers.check",
+    "explore": "leafe_gym.engines.explore",
+    "make_env": "leafe_gym.engines.explore",
+    "policy": "leafe_gym.policies.base",
+    "prompt_set": "leafe_gym.prompts.base",
+    "tasks": "leafe_gym.envs.tasks",
 }
 """Public name -> the module it lives in."""
 

@@ -143,6 +143,13 @@ class Agent:
         """Explore one task with environments from `lanes`; what `run` and the engine share.
 
         Args:
+            task: what to explore.
+            lanes: environment instances for it.
+            budget: what may be spent.
+            seed: from which all sampling seeds derive.
+            stop: at the first success, or when the budget is used up.
+            slots: room for attempts beside the one that is always under way; None for none.
+            observer: told of every attempt and branch.
             stored: branches that an earlier process committed, in order.
 
         Returns:

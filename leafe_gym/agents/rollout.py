@@ -228,7 +228,7 @@ class Rollout:
         settings, task = self.ctx.settings, self.ctx.tree.task
         rng = derive_rng(self.ctx.seed, self.job.id, len(self.own), "control", index)
         tau, text = verdict.step, verdict.text
-        if settings.tau == "random" and not self.ctx.frontier.look_back == "refine":
+        if settings.tau == "random" and self.ctx.frontier.look_back != "refine":
             tau = int(rng.integers(0, actions))
         if settings.tip == "swapped":
             others = [tip for owner, tip in settings.donors if owner != task.id]

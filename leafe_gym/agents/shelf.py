@@ -11,7 +11,8 @@ from leafe_gym.agents.frontier import Job
 from leafe_gym.errors import EnvironmentFailure, RestoreMismatch
 from leafe_gym.tree import Tree
 from leafe_gym.types import INFO_KEYS, Json, Snapshot, Start, Step, Task
-from leafe_gym.wrappers.rollback import RollbackWrapper, Transition
+from leafe_gym.wrappers.episode import Transition
+from leafe_gym.wrappers.rollback import RollbackWrapper
 
 logger = logging.getLogger(__name__)
 MakeEnv = Callable[[], RollbackWrapper]

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Trees for people to look at."""

@@ -1,0 +1,161 @@
+"""`leafe bench ID --out DIR`: methods side by side at one budget."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from leafe_gym.budget import UNITS
+from leafe_gym.cli.options import (
+    Attempts,
+    Calls,
+    Concurrency,
+    Count,
+    EnvId,
+    JsonOut,
+    Levels,
+    MaxDepth,
+    Model,
+    ReflectEvery,
+    Seed,
+    Set,
+    Split,
+    env_kwargs,
+    make_policy,
+    pick_tasks,
+    tree_options,
+)
+from leafe_gym.cli.screen import out, plain, progress_bar, write_json
+from leafe_gym.evals.bench import METHODS, TITLES, Bench, check_methods, run_bench
+from leafe_gym.evals.meta import machine_meta
+from leafe_gym.evals.plots import plot_bench
+from leafe_gym.policies.base import Policy
+from leafe_gym.tree import Tree
+from leafe_gym.types import Task
+
+Methods = Annotated[
+    str, typer.Option("--methods", help=f"Comma-separated, of: {', '.join(METHODS)}.")
+]
+
+
+def command(
+    env_id: EnvId,
+    out_dir: Annotated[Path, typer.Option("--out", metavar="DIR", help="Runs and picture.")],
+    count: Count = 100,
+    split: Split = "test",
+    methods: Methods = "is,ir,tree",
+    model: Model = "scripted",
+    calls: Calls = 600,
+    concurrency: Concurrency = 16,
+    seed: Seed = 0,
+    reflect_every: ReflectEvery = 10,
+    max_depth: MaxDepth = 4,
+    attempts: Attempts = 16,
+    set_: Set = None,
+    levels: Levels = None,
+    json_path: JsonOut = None,
+) -> None:
+    """Compare methods on the same tasks: solved fraction over the budget, and each one's ledger."""
+    names = [name.strip() for name in methods.split(",")]
+    check_methods(names)
+    tasks = pick_tasks(env_id, split, count, env_kwargs(set_, levels))
+    options = tree_options(reflect_every, max_depth, attempts)
+    bench = run_with_bars(
+        make_policy(model), tasks, names, calls, out_dir, concurrency, seed, options
+    )
+    picture = out_dir / "solved.png"
+    plot_bench(bench, picture, f"{env_id}, {len(tasks)} tasks, {model}")
+    if json_path:
+        write_json(bench.as_dict() | {"meta": machine_meta(policy=model, seed=seed)}, json_path)
+    if json_path != "-":
+        show(bench)
+        out.print(plain(f"Picture: {picture}"))
+
+
+def run_with_bars(
+    policy: Policy,
+    tasks: Sequence[Task],
+    methods: Sequence[str],
+    calls: int,
+    folder: Path,
+    concurrency: int,
+    seed: int,
+    tree: dict[str, Any],
+) -> Bench:
+    """`run_bench`, with a progress bar per method."""
+    with progress_bar() as bar:
+        lines = {
+            name: bar.add_task(TITLES[name], total=len(tasks), note="0 solved") for name in methods
+        }
+        solved = dict.fromkeys(methods, 0)
+
+        def tick(name: str, _: Task, done: Tree | None) -> None:
+            solved[name] += done is not None and done.solved
+            bar.update(lines[name], advance=1, note=f"{solved[name]} solved")
+
+        return asyncio.run(
+            run_bench(
+                policy, tasks, methods=methods, calls=calls, out=folder, concurrency=concurrency,
+                seed=seed, tree=tree, progress=tick,
+            )
+        )  # fmt: skip
+
+
+def show(bench: Bench) -> None:
+    """The tables a person reads."""
+    points = [bench.calls // 8, bench.calls // 4, bench.calls // 2, bench.calls]
+    solved = Table(title="Tasks solved within a budget of calls (95 % interval)")
+    solved.add_column("method")
+    for point in points:
+        solved.add_column(f"{point} calls", justify="right")
+    tokens = bench.level("tokens_uncached")
+    solved.add_column(f"{tokens:,.0f} uncached tokens", justify="right")
+    for name, outcome in bench.outcomes.items():
+        cells = [str(outcome.fraction("calls", point)) for point in points]
+        cells.append(str(outcome.fraction("tokens_uncached", tokens)))
+        solved.add_row(TITLES[name], *cells)
+    out.print(solved)
+    out.print(_ledger(bench))
+    for gap in _gaps(bench):
+        out.print(plain(gap))
+
+
+def _ledger(bench: Bench) -> Table:
+    table = Table(title="What each method spent, all tasks together")
+    table.add_column("")
+    for name in bench.outcomes:
+        table.add_column(TITLES[name], justify="right")
+    ledgers = [outcome.ledger.as_dict() for outcome in bench.outcomes.values()]
+    shown = [
+        *UNITS,
+        "steps",
+        "act_calls",
+        "reflect_calls",
+        "attempts",
+        "rollbacks",
+        "replayed_steps",
+        "overhead_calls",
+        "overhead_retries",
+        "overhead_attempts",
+    ]
+    for row in shown:
+        table.add_row(row.replace("_", " "), *(f"{ledger[row]:,}" for ledger in ledgers))
+    return table
+
+
+def _gaps(bench: Bench) -> list[str]:
+    lines = []
+    for unit in UNITS:
+        for other in bench.outcomes:
+            if other == "tree" or "tree" not in bench.outcomes:
+                continue
+            gap = bench.difference("tree", other, unit)
+            at = f"{bench.level(unit):,.0f} {unit.replace('_', ' ')}"
+            word = "solves more" if gap.low > 0 else "solves fewer" if gap.high < 0 else "undecided"
+            lines.append(f"rollback tree - {TITLES[other]} at {at}: {gap} ({word})")
+    return lines
