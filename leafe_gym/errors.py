@@ -14,6 +14,7 @@
     |   `-- RestoreMismatch     the state that came back is not the state that was left
     |-- PolicyError           the model or player failed, not its answer
     |-- BadReply              the model answered something that cannot be used
+    |-- RollbackCheckFailed   an environment does not keep what coming back needs
     |-- BudgetExceeded        a charge was tried that the budget does not hold
     `-- StoreError            the run folder
         |-- StoreBusy         another process is writing it
@@ -38,7 +39,9 @@ class MissingExtra(UsageError):
     """Raised when an optional dependency is needed and absent; says what to install."""
 
     def __init__(self, feature: str, extra: str) -> None:
-        super().__init__(f"{feature} needs an optional dependency: pip install 'leafe-gym[{extra}]'")
+        super().__init__(
+            f"{feature} needs an optional dependency: pip install 'leafe-gym[{extra}]'"
+        )
         self.extra = extra
 
 
@@ -85,6 +88,10 @@ class RestoreMismatch(BackendError):
     def __init__(self, message: str, *, step: int | None) -> None:
         super().__init__(message)
         self.step = step
+
+
+class RollbackCheckFailed(LeafeError):
+    """Raised by `CheckReport.raise_for_failures`; the message is the whole report."""
 
 
 class PolicyError(LeafeError):

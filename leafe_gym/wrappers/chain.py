@@ -47,7 +47,7 @@ class ChainState(NamedTuple):
     plain: list[dict[str, Any]]
     sizes: list[int]
     deep: bytes | dict[tuple[int, str], Any] | None
-    generators: list[tuple[Any, Any] | None]
+    generators: list[tuple[Any, ...] | None]
 
 
 def wrappers_of(env: AnyEnv) -> list[gym.Wrapper[Any, Any, Any, Any]]:
@@ -215,7 +215,7 @@ def _inner_spaces(space: gym.Space[Any]) -> Iterator[gym.Space[Any]]:
             yield from _inner_spaces(one)
 
 
-def _peek(holder: Any) -> tuple[Any, Any, Any] | None:
+def _peek(holder: Any) -> tuple[Any, ...] | None:
     generator = holder._np_random
     if generator is None:
         return None

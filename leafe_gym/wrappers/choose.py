@@ -62,19 +62,23 @@ def choose(
     Raises:
         SnapshotUnsupported: if the one asked for by name refuses or proves wrong.
     """
+    trier = _Trier(second, actions, seen)
     if asked == "auto":
-        return _auto(second, actions, seen)
+        return _auto(trier)
     backend = make_backend(asked) if isinstance(asked, str) else asked
     if backend.name == "replay":
         return Choice(backend, BackendReport("replay", "replay"), backend.scope)
     note = ""
     try:
-        verdict = _verdict(backend, second, actions, seen)
+        verdict = trier.verdict(backend)
     except NoSecondInstance as error:
         note = str(error)
         reason = second.refusal(backend)
-        outcome = "refused" if reason else "unproved"
-        verdict = Verdict(backend=backend.name, outcome=outcome, reason=reason or "")
+        verdict = Verdict(
+            backend=backend.name,
+            outcome="refused" if reason else "unproved",
+            reason=reason or "",
+        )
     if verdict.outcome in ("refused", "wrong"):
         raise SnapshotUnsupported(
             f"backend {backend.name!r} {_SAID[verdict.outcome]} for {second}: {verdict.reason}. "
@@ -87,7 +91,7 @@ def choose(
 _SAID = {"refused": "cannot be used", "wrong": "does not restore the state"}
 
 
-def _auto(second: SecondInstance, actions: Sequence[Any] | None, seen: Sequence[Any]) -> Choice:
+def _auto(trier: _Trier) -> Choice:
     verdicts: list[Verdict] = []
     note = ""
     for name in BUILTIN:
@@ -95,7 +99,7 @@ def _auto(second: SecondInstance, actions: Sequence[Any] | None, seen: Sequence[
         if name == "replay":
             break
         try:
-            verdict = _verdict(backend, second, actions, seen)
+            verdict = trier.verdict(backend)
         except NoSecondInstance as error:
             note = str(error)
             break
@@ -133,30 +137,35 @@ def _chosen(
     return Choice(backend, report, scope, cost.nbytes if cost else 0)
 
 
-def _verdict(
-    backend: Backend, second: SecondInstance, actions: Sequence[Any] | None, seen: Sequence[Any]
-) -> Verdict:
-    """Prove, or look up what an earlier proof of this kind of environment found.
+class _Trier:
+    """Proves backends for one kind of environment, or looks up what was proved before."""
 
-    Raises:
-        NoSecondInstance: if there is nothing to prove on.
-    """
-    kind = _kind(second, actions)
-    with kind.lock:
-        if backend.name in kind.verdicts:
-            return kind.verdicts[backend.name]
-        if kind.script is None or not kind.script.changed:
-            kind.script = find_script(second.make, actions=actions, seen=seen)
-        verdict = prove(backend, second.make, kind.script)
-        if verdict.outcome != "unproved":
-            kind.verdicts[backend.name] = verdict
-        return verdict
+    def __init__(
+        self, second: SecondInstance, actions: Sequence[Any] | None, seen: Sequence[Any]
+    ) -> None:
+        self._second = second
+        self._actions = actions
+        self._seen = seen
+        self._kind = _Kind()
+        if second.key is not None:
+            key = (second.key, None if actions is None else repr(list(actions)))
+            with _KINDS_LOCK:
+                self._kind = _KINDS.setdefault(key, self._kind)
 
+    def verdict(self, backend: Backend) -> Verdict:
+        """What is known of `backend` after trying it.
 
-def _kind(second: SecondInstance, actions: Sequence[Any] | None) -> _Kind:
-    if second.key is None:
-        second.own = second.own or _Kind()
-        return second.own
-    key = (second.key, None if actions is None else repr(list(actions)))
-    with _KINDS_LOCK:
-        return _KINDS.setdefault(key, _Kind())
+        Raises:
+            NoSecondInstance: if there is nothing to try it on.
+        """
+        kind, make = self._kind, self._second.make
+        with kind.lock:
+            if backend.name in kind.verdicts:
+                return kind.verdicts[backend.name]
+            if kind.script is None or not kind.script.changed:
+                kind.script = find_script(make, actions=self._actions, seen=self._seen)
+            verdict = prove(backend, make, kind.script)
+            if verdict.outcome != "unproved":
+                # What could not be proved now may be later, with actions of the episode.
+                kind.verdicts[backend.name] = verdict
+            return verdict

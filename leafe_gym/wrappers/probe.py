@@ -11,7 +11,6 @@ import copy
 import random
 import re
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import gymnasium as gym
 
 from leafe_gym.wrappers.global_rng import seed_globals
+from leafe_gym.wrappers.quiet import quietly
 from leafe_gym.wrappers.values import private_copy, same
 
 AnyEnv = gym.Env[Any, Any]
@@ -70,9 +70,7 @@ def find_script(
         actions: the caller's; None to look for some.
         seen: actions of the caller's episode, the last resort.
     """
-    with warnings.catch_warnings():
-        # They belong to the environment; the user sees them where the environment is used.
-        warnings.simplefilter("ignore")
+    with quietly():
         player = _Player(make, seed)
         try:
             return _script(player, actions, seen)

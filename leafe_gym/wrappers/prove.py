@@ -10,7 +10,6 @@ from __future__ import annotations
 import pickle
 import statistics
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ from leafe_gym.wrappers.backends.pickled import brief
 from leafe_gym.wrappers.engine import Engine
 from leafe_gym.wrappers.episode import Held
 from leafe_gym.wrappers.probe import Script
+from leafe_gym.wrappers.quiet import quietly
 from leafe_gym.wrappers.report import Cost, Verdict
 from leafe_gym.wrappers.values import difference, private_copy, same, show
 
@@ -29,13 +29,13 @@ AnyEnv = gym.Env[Any, Any]
 Make = Callable[[], AnyEnv]
 Outcome = tuple[Any, ...]
 
-_FIELDS = ("observation", "reward", "terminated", "truncated", "info", "state of np_random")
+FIELDS = ("observation", "reward", "terminated", "truncated", "info", "state of np_random")
 _INFO = ("won", "score", "admissible_commands", "instruction")
 _TIMED = 5
 _SLOW_SECONDS = 0.2
 
 
-class _Differs(Exception):  # noqa: N818 - becomes a verdict
+class _Differs(Exception):
     """One outcome that is not what it was the first time.
 
     Attributes:
@@ -50,9 +50,7 @@ class _Differs(Exception):  # noqa: N818 - becomes a verdict
 def prove(backend: Backend, make: Make, script: Script) -> Verdict:
     """Try `backend` on new instances from `make`; every failure becomes a verdict."""
     name = backend.name
-    with warnings.catch_warnings():
-        # They belong to the environment; the user sees them where the environment is used.
-        warnings.simplefilter("ignore")
+    with quietly():
         trial = _Trial(backend, make, script)
         try:
             if reason := trial.begin():
@@ -105,17 +103,17 @@ class _Trial:
         """Come back in place: twice, to two states in turn, and after another episode."""
         engine, script = self._engine, self._script
         a = self._hold(engine)
-        head = _run(engine, script.first[:1])
+        head = run_actions(engine, script.first[:1])
         b = self._hold(engine)
-        tail = _run(engine, script.first[1:])
+        tail = run_actions(engine, script.first[1:])
         whole = (*head[:-1], *tail)
         self._check("coming back once", a, script.first, whole)
         self._load(engine, a)
-        other = _run(engine, script.second)
+        other = run_actions(engine, script.second)
         self._check("coming back to a later state", b, script.first[1:], tail)
         self._check("coming back a second time", a, script.second, other)
         engine.reset(script.seed + 1, None)
-        _run(engine, script.second[:2])
+        run_actions(engine, script.second[:2])
         self._check("coming back from another episode", a, script.first, whole)
         self._a, self._whole = a, whole
 
@@ -194,8 +192,10 @@ class _Trial:
         engine = engine or self._engine
         self._load(engine, held)
         first = held.view.length
-        for index, (before, now) in enumerate(zip(expected, _run(engine, actions), strict=False)):
-            for name, left, right in zip(_FIELDS, before, now, strict=True):
+        for index, (before, now) in enumerate(
+            zip(expected, run_actions(engine, actions), strict=False)
+        ):
+            for name, left, right in zip(FIELDS, before, now, strict=True):
                 if not same(left, right):
                     action = show(actions[index]) if index < len(actions) else "none"
                     step = first + min(index, max(0, len(actions) - 1))
@@ -205,7 +205,7 @@ class _Trial:
                     )
 
 
-def _run(engine: Engine, actions: Sequence[Any]) -> list[Outcome]:
+def run_actions(engine: Engine, actions: Sequence[Any]) -> list[Outcome]:
     """Outcomes of some actions, up to the end of the episode, and the generator's state last."""
     outcomes: list[Outcome] = []
     over = False

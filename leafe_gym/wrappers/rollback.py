@@ -6,7 +6,7 @@ Must be the outermost wrapper: a counter outside it (`TimeLimit`, say) would not
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -242,7 +242,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
             inner = choice.backend.load(self.env, mark.payload.data[0])
         else:
             try:
-                inner = self._second().make()
+                inner = self.second_instance().make()
             except NoSecondInstance as error:
                 raise SnapshotUnsupported(f"fork() needs a second instance: {error}") from error
         twin = RollbackWrapper(
@@ -291,6 +291,10 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         self._engine.rebuild(seed, options, transitions, start)
         return self._engine.now()
 
+    def second_instance(self, factory: Callable[[], AnyEnv] | None = None) -> SecondInstance:
+        """Maker of further instances of the wrapped environment, by `factory` if given."""
+        return SecondInstance(self.env, factory or self._factory)
+
     def close(self) -> None:
         """Close the environment and whatever the backend holds."""
         if self._choice is not None:
@@ -320,14 +324,11 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
             self._env_key = f"{spec.id if spec else 'no id'} ({' > '.join(chain)})"
         return self._env_key
 
-    def _second(self) -> SecondInstance:
-        return SecondInstance(self.env, self._factory)
-
     def _choose(self) -> Choice:
         self._key()
         log = self._engine.log
         seen = [] if log is None else [move.action for move in log.transitions]
-        self._choice = choose(self._asked, self._second(), self._probe_actions, seen)
+        self._choice = choose(self._asked, self.second_instance(), self._probe_actions, seen)
         return self._choice
 
 
@@ -338,4 +339,4 @@ def _refuse_nesting(env: AnyEnv) -> None:
             raise UsageError(
                 "this environment has a RollbackWrapper already; use that one, or pass its `.env`"
             )
-        link = cast(AnyEnv, link.env)
+        link = link.env

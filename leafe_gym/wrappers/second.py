@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable, Hashable
+from types import FunctionType
 from typing import Any
 
 import gymnasium as gym
 
 from leafe_gym.wrappers.backends.base import Backend
 from leafe_gym.wrappers.chain import describe_chain
+from leafe_gym.wrappers.quiet import quietly
 
 AnyEnv = gym.Env[Any, Any]
 
 
-class NoSecondInstance(Exception):  # noqa: N818 - not an error by itself; callers decide
+class NoSecondInstance(Exception):
     """Says why no second instance can be made and what to pass."""
 
 
@@ -25,14 +26,12 @@ class SecondInstance:
     Attributes:
         key: equal for environments of one kind, so that what was proved of one holds for the
             others; None where kinds cannot be told apart.
-        own: room for what was found out where there is no key.
     """
 
     def __init__(self, env: AnyEnv, factory: Callable[[], AnyEnv] | None) -> None:
         self._env = env
         self._factory = factory
-        self.key = _key(env) if factory is None else None
-        self.own: Any = None
+        self.key = _key(env) if factory is None else _factory_key(factory)
 
     def __str__(self) -> str:
         return str(self._env)
@@ -47,12 +46,10 @@ class SecondInstance:
         Raises:
             NoSecondInstance: if there is no way to make one, or it is built otherwise.
         """
-        with warnings.catch_warnings():
-            # The user saw them when the first instance was made.
-            warnings.simplefilter("ignore")
+        with quietly():
             made = self._factory() if self._factory is not None else self._from_spec()
         # A factory written for users gives what they use: the RollbackWrapper included.
-        inner: AnyEnv = made.env if _is_rollback(made) else made
+        inner = made.env if isinstance(made, gym.Wrapper) and _is_rollback(made) else made
         if describe_chain(inner) != describe_chain(self._env):
             raise NoSecondInstance(
                 f"a second instance came out as {inner} where the first is {self._env}; "
@@ -76,7 +73,7 @@ class SecondInstance:
 
 
 def _is_rollback(env: Any) -> bool:
-    return isinstance(env, gym.Wrapper) and hasattr(type(env), "backend_report")
+    return hasattr(type(env), "backend_report")
 
 
 def _key(env: AnyEnv) -> Hashable | None:
@@ -95,3 +92,9 @@ def _key(env: AnyEnv) -> Hashable | None:
         return None
     flags = (spec.max_episode_steps, spec.order_enforce, spec.disable_env_checker)
     return (spec.id, spec.entry_point, type(env.unwrapped), kwargs, flags)
+
+
+def _factory_key(factory: Callable[[], AnyEnv]) -> Hashable | None:
+    """A plain function makes the same kind each time; a closure may not."""
+    plain = isinstance(factory, FunctionType) and factory.__closure__ is None
+    return ("factory", factory) if plain else None

@@ -76,9 +76,12 @@ def _same_arrays(left: Any, right: Any) -> bool:
     return bool(np.array_equal(a, b))
 
 
+_IDENTITY: Any = object.__eq__
+
+
 def _same_pickles(left: Any, right: Any) -> bool:
     """Last resort for objects that compare by identity only."""
-    if type(left) is not type(right) or type(left).__eq__ is not object.__eq__:
+    if type(left) is not type(right) or getattr(type(left), "__eq__", None) is not _IDENTITY:
         return False
     try:
         return pickle.dumps(left) == pickle.dumps(right)

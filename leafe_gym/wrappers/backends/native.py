@@ -1,4 +1,4 @@
-"""`native`: the environment's own `get_state()` and `set_state(state)`, plus all wrappers around it.
+"""`native`: the environment's own `get_state()` and `set_state(state)`, plus all its wrappers.
 
 The cheapest way back, flat in episode length. `get_state` returns everything that an episode
 changes, in a value that later steps leave alone; `np_random` may be left out of it.

@@ -1,0 +1,192 @@
+"""`check_rollback`: does an environment keep what coming back to earlier states needs?
+
+For authors of environments, like Gymnasium's `check_env`: run it in the tests of the environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec
+
+from leafe_gym.errors import RollbackCheckFailed, UsageError
+from leafe_gym.wrappers.backends.base import BUILTIN, make_backend
+from leafe_gym.wrappers.order import require_outermost
+from leafe_gym.wrappers.probe import Script, find_script
+from leafe_gym.wrappers.prove import prove
+from leafe_gym.wrappers.report import Verdict
+from leafe_gym.wrappers.rollback import RollbackWrapper, WonRule
+from leafe_gym.wrappers.second import NoSecondInstance, SecondInstance
+from leafe_gym.wrappers.seeds import SeedFinding, check_seed
+
+AnyEnv = gym.Env[Any, Any]
+_BADNESS = ("right", "not tried", "unproved", "refused", "wrong")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckReport:
+    """What `check_rollback` found; `print` shows a table.
+
+    Attributes:
+        env: the environment, in words.
+        verdicts: one per backend, the worst over all seeds.
+        seed: whether the same seed gives the same episode.
+        won_rule: where `info["won"]` comes from.
+        actions: where the actions that were tried come from, in words.
+        unproved: no action changed the observation, so little has been shown.
+        failures: promises the environment breaks; empty if none.
+    """
+
+    env: str
+    verdicts: tuple[Verdict, ...]
+    seed: SeedFinding
+    won_rule: WonRule
+    actions: str
+    unproved: bool
+    failures: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether no promise is broken."""
+        return not self.failures
+
+    def verdict(self, backend: str) -> Verdict:
+        """What was found out about one backend.
+
+        Raises:
+            UsageError: if it was not checked.
+        """
+        for one in self.verdicts:
+            if one.backend == backend:
+                return one
+        raise UsageError(f"backend {backend!r} was not checked; see CheckReport.verdicts")
+
+    def raise_for_failures(self) -> None:
+        """Do nothing if all is well.
+
+        Raises:
+            RollbackCheckFailed: with the whole report, if a promise is broken.
+        """
+        if self.failures:
+            raise RollbackCheckFailed(str(self))
+
+    def __str__(self) -> str:
+        seed = "honoured" if self.seed.honoured else f"NOT honoured: {self.seed.reason}"
+        lines = [f"rollback check of {self.env}", *(f"  {one}" for one in self.verdicts)]
+        lines += [f"  seed      {seed}", f"  won       {_WON[self.won_rule]}"]
+        lines += [f"  actions   {self.actions}"]
+        if self.unproved:
+            lines += ["  unproved: no action changed the observation; pass actions="]
+        if not self.failures:
+            return "\n".join([*lines, "ok"])
+        return "\n".join([*lines, *(f"FAILED: {one}" for one in self.failures)])
+
+
+_WON = {
+    "info": "info['won'] of the environment",
+    "function": "the function given to RollbackWrapper",
+    "default": "default: terminated with a positive reward",
+}
+
+
+def check_rollback(
+    env: str | EnvSpec | AnyEnv | Callable[[], AnyEnv],
+    *,
+    backends: Sequence[str] | None = None,
+    actions: Sequence[Any] | None = None,
+    seeds: Sequence[int] = (0, 1),
+) -> CheckReport:
+    """Try every backend on an environment, and its seeding.
+
+    Works on instances of its own; one that is handed over is left alone.
+
+    Args:
+        env: an id, a spec, an instance made by `gymnasium.make`, or a function that makes one.
+        backends: names of those to try; None for all that come with the package. One that is
+            named must be right; of the others it is enough that one is.
+        actions: some that change the observation; None to look for some.
+        seeds: resets to try, at least one.
+
+    Raises:
+        UsageError: if no further instance can be made, or `seeds` is empty.
+        WrapperOrder: if a RollbackWrapper sits below another wrapper.
+    """
+    if not seeds:
+        raise UsageError("check_rollback needs at least one seed")
+    chain, second, rule = _subject(env)
+    try:
+        scripts = [find_script(second.make, seed=seed, actions=actions) for seed in seeds]
+        names = list(BUILTIN) if backends is None else list(backends)
+        verdicts = tuple(_worst(name, second, scripts) for name in names)
+        findings = [check_seed(second.make, script) for script in scripts]
+    except NoSecondInstance as error:
+        raise UsageError(
+            f"check_rollback works on instances of its own: {error}; here, pass a function that "
+            "makes the environment in place of the environment"
+        ) from error
+    seed = next((one for one in findings if not one.honoured), findings[0])
+    if any(one.won_in_info for one in findings):
+        rule = "info"
+    return CheckReport(
+        env=str(chain),
+        verdicts=verdicts,
+        seed=seed,
+        won_rule=rule,
+        actions=scripts[0].source,
+        unproved=not any(script.changed for script in scripts),
+        failures=tuple(_failures(verdicts, seed, named=backends is not None)),
+    )
+
+
+def _subject(
+    env: str | EnvSpec | AnyEnv | Callable[[], AnyEnv],
+) -> tuple[AnyEnv, SecondInstance, WonRule]:
+    """The chain without its RollbackWrapper, a maker of more, and the rule for `won`."""
+    factory: Callable[[], AnyEnv] | None = None
+    if isinstance(env, str | EnvSpec):
+        made = gym.make(env)
+        made.close()
+    elif isinstance(env, gym.Env):
+        made = env
+    elif callable(env):
+        factory, made = env, env()
+        made.close()
+    else:
+        raise UsageError(f"check_rollback takes an id, a spec, an environment or a function: {env}")
+    if not _has_rollback(made):
+        return made, SecondInstance(made, factory), "default"
+    wrapper = require_outermost(made)
+    return wrapper.env, wrapper.second_instance(factory), wrapper.won_rule
+
+
+def _has_rollback(env: AnyEnv) -> bool:
+    while isinstance(env, gym.Wrapper) and not isinstance(env, RollbackWrapper):
+        env = env.env
+    return isinstance(env, RollbackWrapper)
+
+
+def _worst(name: str, second: SecondInstance, scripts: Sequence[Script]) -> Verdict:
+    verdicts = [prove(make_backend(name), second.make, script) for script in scripts]
+    return max(verdicts, key=lambda one: _BADNESS.index(one.outcome))
+
+
+def _failures(verdicts: Sequence[Verdict], seed: SeedFinding, *, named: bool) -> list[str]:
+    failures = []
+    for one in verdicts:
+        if one.outcome == "wrong" and one.backend == "native":
+            failures.append(
+                f"get_state/set_state do not restore the state: {one.reason}. Return everything "
+                "an episode changes, in values that later steps leave alone, or remove both"
+            )
+        elif one.outcome == "wrong" and one.backend == "replay":
+            failures.append(f"an episode cannot be done again: {one.reason}")
+        elif one.outcome in ("wrong", "refused") and named:
+            failures.append(f"backend {one.backend} {one.outcome}: {one.reason}")
+    if not seed.honoured:
+        failures.append(f"the seed is not honoured: {seed.reason}")
+    if not any(one.outcome in ("right", "unproved") for one in verdicts):
+        failures.append("no backend can restore this environment")
+    return failures

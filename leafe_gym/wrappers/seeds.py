@@ -1,0 +1,108 @@
+"""Whether an environment honours its seed: the same seed and actions, the same episode."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from leafe_gym.wrappers.engine import Engine
+from leafe_gym.wrappers.global_rng import load_globals, save_globals
+from leafe_gym.wrappers.probe import Script
+from leafe_gym.wrappers.prove import FIELDS, Outcome, run_actions
+from leafe_gym.wrappers.quiet import quietly
+from leafe_gym.wrappers.values import difference, private_copy, same, show
+
+Make = Callable[[], gym.Env[Any, Any]]
+
+_GLOBAL_HINT = (
+    "; it draws from the global generators: use self.np_random, or declare "
+    'metadata = {"global_rng": True}'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SeedFinding:
+    """What came of playing the same episode several times.
+
+    Attributes:
+        honoured: every time came out the same.
+        reason: where it did not; "" otherwise.
+        step: number of the first action that came out otherwise; None for the reset.
+        won_in_info: whether the environment's own info had `won`.
+    """
+
+    honoured: bool
+    reason: str = ""
+    step: int | None = None
+    won_in_info: bool = False
+
+
+def check_seed(make: Make, script: Script) -> SeedFinding:
+    """Play `script` twice in one instance and once in another, and compare."""
+    with quietly():
+        finding = _compare(make, script, reseed=False)
+        if not finding.honoured and _compare(make, script, reseed=True).honoured:
+            return SeedFinding(
+                False, finding.reason + _GLOBAL_HINT, finding.step, finding.won_in_info
+            )
+        return finding
+
+
+def _compare(make: Make, script: Script, *, reseed: bool) -> SeedFinding:
+    engines = [Engine(make()), Engine(make())]
+    with _globals_kept():
+        try:
+            first = _play(engines[0], script, reseed=reseed)
+            for what, engine in (
+                ("the same instance", engines[0]),
+                ("a new instance", engines[1]),
+            ):
+                again = _play(engine, script, reseed=reseed)
+                found = _first_difference(first, again, script)
+                if found is not None:
+                    where, step = found
+                    reason = f"reset(seed={script.seed}) in {what}: {where}"
+                    return SeedFinding(False, reason, step, engines[0].won_in_info)
+            return SeedFinding(True, won_in_info=engines[0].won_in_info)
+        finally:
+            for engine in engines:
+                engine.env.close()
+
+
+def _play(engine: Engine, script: Script, *, reseed: bool) -> list[Outcome]:
+    if reseed:
+        random.seed(script.seed)
+        np.random.seed(script.seed % 2**32)
+    observation, info = engine.reset(script.seed, None)
+    subset = {"instruction": info.get("instruction")}
+    start = (private_copy(observation), 0.0, False, False, subset, None)
+    return [start, *run_actions(engine, (*script.prefix, *script.first))]
+
+
+def _first_difference(
+    first: list[Outcome], again: list[Outcome], script: Script
+) -> tuple[str, int | None] | None:
+    actions = (*script.prefix, *script.first)
+    for index, (left, right) in enumerate(zip(first, again, strict=False)):
+        for name, one, other in zip(FIELDS, left, right, strict=True):
+            if not same(one, other):
+                step = None if index == 0 else min(index, len(actions)) - 1
+                where = "the start" if step is None else f"step {step}, {show(actions[step])}"
+                return f"{where}: {name} {difference(one, other)}", step
+    return None
+
+
+@contextmanager
+def _globals_kept() -> Iterator[None]:
+    """The caller's own random numbers are not to change because of a check."""
+    states = save_globals()
+    try:
+        yield
+    finally:
+        load_globals(states)
