@@ -30,8 +30,9 @@ class Listing(gym.Env[int, int]):
 
 @pytest.fixture(autouse=True)
 def registered() -> Iterator[None]:
-    gym.register("test/Plain-v0", Plain)
-    gym.register("test/Listing-v0", Listing, kwargs={"size": 1, "colour": "red"})
+    gym.register("test/Plain-v0", Plain)  # type: ignore[arg-type]
+    default = {"size": 1, "colour": "red"}
+    gym.register("test/Listing-v0", Listing, kwargs=default)  # type: ignore[arg-type]
     gym.register("test/Broken-v0", "leafe_gym.no_such_module:Env")
     yield
     for name in ("test/Plain-v0", "test/Listing-v0", "test/Broken-v0"):

@@ -118,7 +118,9 @@ class _Draw:
         The play has the pulls asked for and goes on, up to twice as long, until no box is on a
         target and one at least is not right beside one. It ends early when nothing can be pulled.
         """
-        boxes, undo = targets, (0, 0)
+        boxes = targets
+        still = dict.fromkeys(self._steps, 0)
+        back = still  # direction -> the pull that would undo the one before, as the player's cell
         player = self._dice.cell(floor & ~boxes)
         beside = targets | spread(targets, self._width)
 
@@ -131,9 +133,8 @@ class _Draw:
             options = [
                 (offset, at)
                 for offset in self._steps
-                if (at := reached & shift(boxes, offset) & shift(free, -offset))
+                if (at := reached & shift(boxes, offset) & shift(free, -offset) & ~back[offset])
             ]
-            options = [(o, left) for o, at in options if (left := at & ~(undo[1] * (o == undo[0])))]
             if not options:
                 break
             offset, at = options[self._dice.below(len(options))]
@@ -141,7 +142,7 @@ class _Draw:
             box = shift(pulled_to, -offset)
             boxes ^= box | pulled_to
             player = shift(pulled_to, offset)
-            undo = (-offset, box)
+            back = {**still, -offset: box}
             if pulls >= self._shape.pulls and good(boxes):
                 break
         return (boxes, flood(player, floor & ~boxes, self._width)) if good(boxes) else None

@@ -103,6 +103,19 @@ def test_a_restored_state_has_the_same_future(seed: int, past: list[str], then: 
     assert play(other, then) == future
 
 
+@given(st.integers(0, 1000), actions)
+def test_a_level_called_lost_is_lost(seed: int, tried: list[str]) -> None:
+    env = SokobanEnv(size=6)
+    env.reset(seed=seed)
+    for action in tried:
+        _, _, terminated, _, info = env.step(action)
+        if terminated:
+            return
+        if "lost" in info["feedback"]:
+            assert env.distance() is None
+            return
+
+
 def play(env: SokobanEnv, actions: list[str]) -> list[Any]:
     steps = []
     for action in actions:
@@ -126,6 +139,9 @@ def test_a_level_file(tmp_path: Path) -> None:
     other = {"train": "val", "val": "test", "test": "train"}[split]
     with pytest.raises(UsageError, match="split"):
         SokobanEnv(levels=path, level=0, split=other)
+    path.write_text(f"; the first one only\n{boards[0]}\n")
+    with pytest.raises(UsageError, match=f"no level of split '{other}' in it"):
+        SokobanEnv(levels=path, split=other)
 
 
 @pytest.mark.parametrize(
