@@ -12,8 +12,8 @@ import random
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 
@@ -51,12 +51,19 @@ class Script:
     source: str = "no actions"
 
 
-@dataclass(slots=True)
-class _Findings:
-    """Actions that changed the observation, and actions that ended the episode."""
+class _Effect(NamedTuple):
+    """What one action did.
 
-    useful: list[Any] = field(default_factory=list)
-    enders: list[Any] = field(default_factory=list)
+    Attributes:
+        changed: the observation is another one than before.
+        telling: it is not just the answer that any action gets: the first reply after a reset
+            always differs from the start, and a reply that repeats the action always differs.
+        over: the episode ended.
+    """
+
+    changed: bool
+    telling: bool
+    over: bool
 
 
 def find_script(
@@ -96,38 +103,50 @@ class _Player:
         self.seed = seed
         self.env = make()
         self.deadline = time.monotonic() + _SECONDS
+        self._first_replies: list[Any] = []
         self.restart()
 
     def restart(self) -> None:
         seed_globals(self.env, self.seed)
         observation, info = self.env.reset(seed=self.seed)
         self.observation, self.info = private_copy(observation), info
+        self._steps = 0
 
-    def play(self, action: Any) -> tuple[bool, bool] | None:
-        """(whether the observation changed, whether the episode ended), or None: it raised."""
+    def play(self, action: Any) -> _Effect | None:
+        """Take one action; None if the environment raised, which begins a new episode."""
         try:
-            outcome = self.env.step(action)
+            observation, _, terminated, truncated, info = self.env.step(action)
         except Exception:  # noqa: BLE001 - not every word is an action everywhere
             self.env = self._make()
             self.restart()
             return None
-        before, self.observation, self.info = self.observation, private_copy(outcome[0]), outcome[4]
-        return not same(before, self.observation), bool(outcome[2] or outcome[3])
+        before, self.observation, self.info = self.observation, private_copy(observation), info
+        self._steps += 1
+        changed = telling = not same(before, self.observation)
+        if self._steps == 1:
+            telling = changed and any(not same(self.observation, o) for o in self._first_replies)
+            self._first_replies.append(self.observation)
+        telling = telling and not _echoes(action, self.observation)
+        return _Effect(changed, telling, bool(terminated or truncated))
 
     @property
     def late(self) -> bool:
         return time.monotonic() > self.deadline
 
 
+def _echoes(action: Any, observation: Any) -> bool:
+    if not isinstance(action, str) or not isinstance(observation, str):
+        return False
+    return action.lower() in observation.lower()
+
+
 def _script(player: _Player, actions: Sequence[Any] | None, seen: Sequence[Any]) -> Script:
     if actions is None and _admissible(player.info):
-        return _play_out(player, [], [], "admissible_commands", changed=False)
+        return _play_out(player, [], [], "admissible_commands")
     for source, tried in _sources(player, actions, seen):
-        found = _try_all(player, tried)
-        if found.useful or found.enders:
-            useful = found.useful or found.enders
-            changed = bool(found.useful)
-            script = _play_out(player, useful, found.enders, source, changed=changed)
+        useful, enders, telling = _try_all(player, tried)
+        if useful:
+            script = _play_out(player, useful, enders, source, changed=telling)
             if script.changed:
                 return script
     return Script(player.seed)
@@ -140,7 +159,7 @@ def _sources(
         return [("given actions", list(actions))]
     sources: list[tuple[str, list[Any]]] = []
     space = player.env.action_space
-    if getattr(space, "dtype", None) is not str:
+    if getattr(getattr(space, "dtype", None), "kind", "") != "U":
         try:
             # A copy: a class may share one space among all its instances, the user's included.
             sampler = copy.deepcopy(space)
@@ -157,26 +176,39 @@ def _admissible(info: Mapping[str, Any]) -> list[Any]:
     return list(info.get("admissible_commands") or ())
 
 
-def _try_all(player: _Player, tried: Sequence[Any]) -> _Findings:
-    found = _Findings()
+def _try_all(player: _Player, tried: Sequence[Any]) -> tuple[list[Any], list[Any], bool]:
+    """(actions worth taking, actions that ended an episode, whether any effect was telling).
+
+    Actions with a telling effect come first; where there are none, any that changed something.
+    """
+    telling: list[Any] = []
+    changing: list[Any] = []
+    enders: list[Any] = []
     player.restart()
     for action in list(tried)[:_TRIES]:
         if player.late:
             break
-        outcome = player.play(action)
-        if outcome is None:
+        effect = player.play(action)
+        if effect is None:
             continue
-        changed, over = outcome
-        if over:
-            found.enders.append(action)
+        if effect.telling:
+            telling.append(action)
+        elif effect.changed:
+            changing.append(action)
+        if effect.over:
+            enders.append(action)
             player.restart()
-        elif changed:
-            found.useful.append(action)
-    return found
+    going_on = [one for one in telling if not any(same(one, ender) for ender in enders)]
+    return going_on or telling or changing, enders, bool(telling)
 
 
 def _play_out(
-    player: _Player, useful: list[Any], enders: list[Any], source: str, *, changed: bool
+    player: _Player,
+    useful: list[Any],
+    enders: list[Any],
+    source: str,
+    *,
+    changed: bool = False,
 ) -> Script:
     """Choose the actions by taking them, so that the prefix does not end the episode."""
     dice = random.Random(player.seed)
@@ -204,7 +236,7 @@ def _play_out(
 def _walk(
     player: _Player, useful: list[Any], length: int, dice: random.Random, before: Sequence[Any]
 ) -> tuple[list[Any], bool, bool]:
-    """(actions taken after `before`, whether one changed the observation, whether it ended)."""
+    """(actions taken after `before`, whether one was telling, whether it ended)."""
     player.restart()
     for action in before:
         player.play(action)
@@ -219,7 +251,7 @@ def _walk(
         if outcome is None:
             return taken, moved, True
         taken.append(action)
-        moved |= outcome[0]
-        if outcome[1]:
+        moved |= outcome.telling
+        if outcome.over:
             return taken, moved, True
     return taken, moved, False
