@@ -94,10 +94,8 @@ _SAID = {"refused": "cannot be used", "wrong": "does not restore the state"}
 def _auto(trier: _Trier) -> Choice:
     verdicts: list[Verdict] = []
     note = ""
-    for name in BUILTIN:
+    for name in (one for one in BUILTIN if one != "replay"):
         backend = make_backend(name)
-        if name == "replay":
-            break
         try:
             verdict = trier.verdict(backend)
         except NoSecondInstance as error:
@@ -111,7 +109,7 @@ def _auto(trier: _Trier) -> Choice:
             return _chosen("auto", make_backend(verdict.backend), tuple(verdicts), note)
     if any(verdict.outcome == "unproved" for verdict in verdicts):
         note = "pass probe_actions= (actions that change the observation) to prove more"
-    return _chosen("auto", backend, tuple(verdicts), note)
+    return _chosen("auto", make_backend("replay"), tuple(verdicts), note)
 
 
 def _chosen(

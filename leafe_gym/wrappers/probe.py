@@ -130,6 +130,11 @@ class _Player:
         return _Effect(changed, telling, bool(terminated or truncated))
 
     @property
+    def begun(self) -> bool:
+        """Whether exactly one action was taken since the reset."""
+        return self._steps == 1
+
+    @property
     def late(self) -> bool:
         return time.monotonic() > self.deadline
 
@@ -189,6 +194,8 @@ def _try_all(player: _Player, tried: Sequence[Any]) -> tuple[list[Any], list[Any
         if player.late:
             break
         effect = player.play(action)
+        if effect is not None and player.begun and effect.changed and not effect.over:
+            effect = player.play(action)  # the first reply after a reset tells little
         if effect is None:
             continue
         if effect.telling:
@@ -212,6 +219,7 @@ def _play_out(
 ) -> Script:
     """Choose the actions by taking them, so that the prefix does not end the episode."""
     dice = random.Random(player.seed)
+    length = max(_FIRST, min(len(useful), _TRIES))
     for attempt in range(12):
         wanted = max(0, _PREFIX - attempt // 3)
         prefix, moved, over = _walk(player, useful, wanted, dice, ())
@@ -219,7 +227,7 @@ def _play_out(
             break
     else:
         prefix, moved = [], False
-    first, moved_first, over = _walk(player, useful, _FIRST, dice, prefix)
+    first, moved_first, over = _walk(player, useful, length, dice, prefix)
     if enders and not over:
         first.append(enders[0])
     second, _, _ = _walk(player, useful, _SECOND, dice, prefix)
@@ -241,12 +249,17 @@ def _walk(
     for action in before:
         player.play(action)
     taken: list[Any] = []
+    fresh: list[Any] = []
     moved = False
     while len(taken) < length and not (taken and player.late):
-        choices = useful or _admissible(player.info)
-        if not choices:
+        if useful:
+            # Each in turn, in mixed order, so that none is left out by chance.
+            fresh = fresh or dice.sample(useful, len(useful))
+            action = fresh.pop()
+        elif choices := _admissible(player.info):
+            action = dice.choice([one for one in choices if one not in taken] or choices)
+        else:
             break
-        action = dice.choice(choices)
         outcome = player.play(action)
         if outcome is None:
             return taken, moved, True
