@@ -148,7 +148,14 @@ def _freeze(env: AnyEnv, deep: dict[tuple[int, str], Any]) -> Any:
     try:
         _Pickler(buffer, links).dump(deep)
     except Exception:  # noqa: BLE001 - any attribute may refuse in any way; a deep copy may not
-        return copy.deepcopy(deep, {id(link): link for link in _links(env)})
+        try:
+            return copy.deepcopy(deep, {id(link): link for link in _links(env)})
+        except Exception as error:
+            names = sorted({name for _, name in deep})
+            raise SnapshotUnsupported(
+                f"a wrapper of {env} holds something that can neither be pickled nor copied, in "
+                f"one of {', '.join(names)}: {error}; use backend='replay'"
+            ) from error
     return buffer.getvalue()
 
 

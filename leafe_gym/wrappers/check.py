@@ -98,6 +98,7 @@ def check_rollback(
     backends: Sequence[str] | None = None,
     actions: Sequence[Any] | None = None,
     seeds: Sequence[int] = (0, 1),
+    options: dict[str, Any] | None = None,
 ) -> CheckReport:
     """Try every backend on an environment, and its seeding.
 
@@ -109,6 +110,7 @@ def check_rollback(
             named must be right; of the others it is enough that one is.
         actions: some that change the observation; None to look for some.
         seeds: resets to try, at least one.
+        options: of the resets.
 
     Raises:
         UsageError: if no further instance can be made, or `seeds` is empty.
@@ -118,14 +120,16 @@ def check_rollback(
         raise UsageError("check_rollback needs at least one seed")
     chain, second, rule = _subject(env)
     try:
-        scripts = [find_script(second.make, seed=seed, actions=actions) for seed in seeds]
+        scripts = [
+            find_script(second.make, seed=seed, options=options, actions=actions) for seed in seeds
+        ]
         names = list(BUILTIN) if backends is None else list(backends)
         verdicts = tuple(_worst(name, second, scripts) for name in names)
         findings = [check_seed(second.make, script) for script in scripts]
     except NoSecondInstance as error:
         raise UsageError(
-            f"check_rollback works on instances of its own: {error}; here, pass a function that "
-            "makes the environment in place of the environment"
+            f"check_rollback works on instances of its own: {error} (here: pass a function that "
+            "makes the environment in place of the environment)"
         ) from error
     seed = next((one for one in findings if not one.honoured), findings[0])
     if any(one.won_in_info for one in findings):

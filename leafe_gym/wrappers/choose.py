@@ -10,6 +10,7 @@ from typing import Any
 from leafe_gym.errors import SnapshotUnsupported
 from leafe_gym.types import Scope
 from leafe_gym.wrappers.backends.base import BUILTIN, Backend, make_backend
+from leafe_gym.wrappers.episode import View
 from leafe_gym.wrappers.probe import Script, find_script
 from leafe_gym.wrappers.prove import prove
 from leafe_gym.wrappers.report import BackendReport, Verdict
@@ -55,14 +56,20 @@ def choose(
     asked: str | Backend,
     second: SecondInstance,
     actions: Sequence[Any] | None,
-    seen: Sequence[Any],
+    episode: View | None,
 ) -> Choice:
     """Settle on a backend.
+
+    Args:
+        asked: "auto", a name, or a backend.
+        second: where to prove it.
+        actions: to prove it with; None to look for some.
+        episode: the caller's, whose seed, options and actions may be of use.
 
     Raises:
         SnapshotUnsupported: if the one asked for by name refuses or proves wrong.
     """
-    trier = _Trier(second, actions, seen)
+    trier = _Trier(second, actions, episode)
     if asked == "auto":
         return _auto(trier)
     backend = make_backend(asked) if isinstance(asked, str) else asked
@@ -139,11 +146,11 @@ class _Trier:
     """Proves backends for one kind of environment, or looks up what was proved before."""
 
     def __init__(
-        self, second: SecondInstance, actions: Sequence[Any] | None, seen: Sequence[Any]
+        self, second: SecondInstance, actions: Sequence[Any] | None, episode: View | None
     ) -> None:
         self._second = second
         self._actions = actions
-        self._seen = seen
+        self._episode = episode
         self._kind = _Kind()
         if second.key is not None:
             key = (second.key, None if actions is None else repr(list(actions)))
@@ -161,9 +168,21 @@ class _Trier:
             if backend.name in kind.verdicts:
                 return kind.verdicts[backend.name]
             if kind.script is None or not kind.script.changed:
-                kind.script = find_script(make, actions=self._actions, seen=self._seen)
+                kind.script = self._script()
             verdict = prove(backend, make, kind.script)
             if verdict.outcome != "unproved":
                 # What could not be proved now may be later, with actions of the episode.
                 kind.verdicts[backend.name] = verdict
             return verdict
+
+    def _script(self) -> Script:
+        if self._episode is None:
+            return find_script(self._second.make, actions=self._actions)
+        log = self._episode.log
+        return find_script(
+            self._second.make,
+            seed=log.seed,
+            options=log.options,
+            actions=self._actions,
+            seen=[move.action for move in self._episode.moves()],
+        )

