@@ -12,6 +12,7 @@ import json
 import re
 from collections import deque
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 
@@ -24,8 +25,9 @@ Cell = tuple[int, int]
 _ROW = re.compile(r"[#\-.$*@+]{3,}")
 _TIP = re.compile(r"not (up|down|left|right)\b")
 _COMMENT = re.compile(r"^- action (\d+) \((\w+)\): (.+)$", re.MULTILINE)
-_LOST = ("lost", "stuck")
-"""Words of the environment's comments that tell a lasting mistake from a wasted step."""
+_LOST = "the level is lost"
+"""Part of the environment's comments that tells a lasting mistake from a wasted step."""
+_FAILED = "The attempt failed."
 
 
 class SokobanPlayer:
@@ -49,7 +51,7 @@ class SokobanPlayer:
         rng = np.random.default_rng(sampling.seed)
         last = messages[-1]["content"]
         if "JSON object" in last:
-            return Completion(text=self._look_back(last, rng))
+            return Completion(text=self._look_back(messages, rng))
         return Completion(text=f"Action: {self._act(last, rng, sampling.temperature)}")
 
     def _act(self, turn: str, rng: np.random.Generator, temperature: float) -> str:
@@ -62,20 +64,40 @@ class SokobanPlayer:
             return str(rng.choice(options))
         return board.greedy(options, rng)
 
-    def _look_back(self, turn: str, rng: np.random.Generator) -> str:
-        comments = [(int(n), action, text) for n, action, text in _COMMENT.findall(turn)]
-        lasting = [c for c in comments if any(word in c[2] for word in _LOST)]
+    def _look_back(self, messages: Sequence[Message], rng: np.random.Generator) -> str:
+        turn = messages[-1]["content"]
         wants_step = '"step"' in turn
-        if lasting:
-            number, action, text = lasting[0]
-            tip = f"{text.rstrip('.')}: here, not {action}."
-        elif wants_step and (bound := re.search(r"0 to (\d+)>", turn)):
-            # No comment names a lasting mistake: any earlier moment is as good a guess.
-            number, tip = int(rng.integers(0, int(bound.group(1)) + 1)), "Try another way here."
-        else:
-            number, tip = 0, "Try another way."
-        answer = {"step": number, "experience": tip} if wants_step else {"experience": tip}
-        return json.dumps(answer)
+        for number, action, text in _COMMENT.findall(turn):
+            if _LOST in text:
+                tip = f"{text.rstrip('.')}: here, not {action}."
+                return _answer(int(number), tip, wants_step)
+        if _FAILED not in turn:
+            return _answer(None, "", wants_step)
+        # Time ran out and nothing says why: doubt one of the pushes, which alone decide a level.
+        pushes = _pushes(messages)
+        if not pushes:
+            return _answer(0, "Push a box.", wants_step)
+        number, action = pushes[int(rng.integers(0, len(pushes)))]
+        return _answer(number, f"This push led nowhere: here, not {action}.", wants_step)
+
+
+def _pushes(messages: Sequence[Message]) -> list[tuple[int, str]]:
+    """(number, action) of every action in the chat that moved a box."""
+    found: list[tuple[int, str]] = []
+    number, boxes = -1, None
+    for message in messages:
+        if message["role"] == "user":
+            after = _Board.read(message["content"]).boxes
+            if boxes is not None and after != boxes:
+                found.append((number, action))
+            boxes = after
+        elif message["role"] == "assistant":
+            number, action = number + 1, message["content"].removeprefix("Action: ")
+    return found
+
+
+def _answer(step: int | None, tip: str, wants_step: bool) -> str:
+    return json.dumps({"step": step, "experience": tip} if wants_step else {"experience": tip})
 
 
 class _Board:
@@ -136,9 +158,21 @@ class _Board:
         return free and self._gap(ahead) < self._gap(box)
 
     def _gap(self, cell: Cell) -> int:
-        """Steps from `cell` to the nearest empty target, walls ignored."""
-        empty = self.targets - self.boxes
-        return min(abs(cell[0] - t[0]) + abs(cell[1] - t[1]) for t in empty)
+        """Steps from `cell` to the nearest empty target along the floor, boxes ignored."""
+        return self._gaps.get(cell, len(self.floor))
+
+    @cached_property
+    def _gaps(self) -> dict[Cell, int]:
+        gaps = dict.fromkeys(self.targets - self.boxes, 0)
+        queue = deque(gaps)
+        while queue:
+            cell = queue.popleft()
+            for move in MOVES:
+                there = _go(cell, move)
+                if there in self.floor and there not in gaps:
+                    gaps[there] = gaps[cell] + 1
+                    queue.append(there)
+        return gaps
 
     def _distances(self) -> dict[Cell, tuple[int, str]]:
         """Cell -> (steps to walk there without pushing, the first of them; "" for none)."""
