@@ -7,14 +7,15 @@ engines of its own on environments nobody else uses.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from math import isfinite
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-from leafe_gym.errors import EnvironmentFailure, ResetNeeded
+from leafe_gym.errors import BackendError, EnvironmentFailure, LeafeError, ResetNeeded
 from leafe_gym.types import Info
 from leafe_gym.wrappers.backends.base import Backend, Saved
 from leafe_gym.wrappers.backends.replay import ReplayBackend, compare, other_start
@@ -137,7 +138,8 @@ class Engine:
     def hold(self, backend: Backend, env_key: str, owner: int) -> tuple[Held, Saved]:
         """Save the current state."""
         view = self.view()
-        saved = backend.save(self.env, view)
+        with _naming(f"backend {backend.name!r} failed to save step {self.taken}"):
+            saved = backend.save(self.env, view)
         data = (saved.data, save_globals() if self.uses_globals else None)
         held = Held(backend.name, data, view, env_key, owner)
         if self._marks and self._marks[-1][0] == self.taken:
@@ -152,7 +154,8 @@ class Engine:
             if self.fresh and not backend.rebuilds and not isinstance(backend, ReplayBackend):
                 # Some environments make attributes in `reset` that `set_state` counts on.
                 self.env.reset(seed=log.seed, options=log.options)
-            self.env = backend.load(self.env, held.data[0])
+            with _naming(f"backend {backend.name!r} failed to restore step {held.view.length}"):
+                self.env = backend.load(self.env, held.data[0])
             if held.data[1] is not None:
                 load_globals(held.data[1])
         except BaseException:
@@ -251,6 +254,19 @@ class Engine:
             self._seeds = np.random.SeedSequence()
         (child,) = self._seeds.spawn(1)
         return int(child.generate_state(1, np.uint32)[0])
+
+
+@contextmanager
+def _naming(what: str) -> Iterator[None]:
+    """Say that it was the way back that failed, not a step of the environment."""
+    try:
+        yield
+    except LeafeError:
+        raise
+    except Exception as error:
+        raise BackendError(
+            f"{what}: {type(error).__name__}: {error}; try another backend (see check_rollback)"
+        ) from error
 
 
 def _number(reward: Any, step: int, action: Any) -> float:

@@ -15,7 +15,7 @@ from typing import Any
 
 import gymnasium as gym
 
-from leafe_gym.errors import SnapshotUnsupported
+from leafe_gym.errors import BackendError, SnapshotUnsupported
 from leafe_gym.wrappers.backends.base import Backend
 from leafe_gym.wrappers.backends.pickled import brief
 from leafe_gym.wrappers.engine import Engine
@@ -63,9 +63,11 @@ def prove(backend: Backend, make: Make, script: Script) -> Verdict:
             return Verdict(backend=name, outcome="wrong", reason=str(error), step=error.step)
         except SnapshotUnsupported as error:
             return Verdict(backend=name, outcome="refused", reason=str(error))
-        except Exception as error:  # noqa: BLE001 - half-restored environments raise anything
+        except BackendError as error:
             step = getattr(error, "step", None)
-            return Verdict(backend=name, outcome="wrong", reason=brief(error), step=step)
+            return Verdict(backend=name, outcome="wrong", reason=str(error), step=step)
+        except Exception as error:  # noqa: BLE001 - half-restored environments raise anything
+            return Verdict(backend=name, outcome="wrong", reason=brief(error))
         finally:
             trial.close()
     if not script.changed:

@@ -154,6 +154,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         Raises:
             ResetNeeded: if no episode is running.
             SnapshotUnsupported: if the asked-for backend cannot save this environment rightly.
+            BackendError: if the backend fails in another way.
         """
         engine = self._engine
         view = engine.view()
@@ -187,6 +188,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         Raises:
             SnapshotReleased: if the snapshot was released.
             RestoreMismatch: if the state could not be reached again.
+            BackendError: if the backend fails in another way; a reset or restore must follow.
             UsageError: if the snapshot belongs to another kind of environment.
         """
         if rng not in ("same", "fresh"):
