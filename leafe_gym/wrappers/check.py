@@ -5,14 +5,15 @@ For authors of environments, like Gymnasium's `check_env`: run it in the tests o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
 from leafe_gym.errors import RollbackCheckFailed, UsageError
+from leafe_gym.types import Json
 from leafe_gym.wrappers.backends.base import BUILTIN, make_backend
 from leafe_gym.wrappers.order import require_outermost
 from leafe_gym.wrappers.probe import Script, find_script
@@ -64,6 +65,12 @@ class CheckReport:
                 return one
         raise UsageError(f"backend {backend!r} was not checked; see CheckReport.verdicts")
 
+    def as_dict(self) -> dict[str, Json]:
+        """All fields as plain JSON, and `ok`."""
+        verdicts = [one.as_dict() for one in self.verdicts]
+        failures = list(self.failures)
+        return {**asdict(self), "verdicts": verdicts, "failures": failures, "ok": self.ok}
+
     def raise_for_failures(self) -> None:
         """Do nothing if all is well.
 
@@ -99,6 +106,7 @@ def check_rollback(
     actions: Sequence[Any] | None = None,
     seeds: Sequence[int] = (0, 1),
     options: dict[str, Any] | None = None,
+    make_kwargs: Mapping[str, Any] | None = None,
 ) -> CheckReport:
     """Try every backend on an environment, and its seeding.
 
@@ -111,6 +119,7 @@ def check_rollback(
         actions: some that change the observation; None to look for some.
         seeds: resets to try, at least one.
         options: of the resets.
+        make_kwargs: keyword arguments of `gymnasium.make`, where `env` is an id or a spec.
 
     Raises:
         UsageError: if no further instance can be made, or `seeds` is empty.
@@ -118,7 +127,7 @@ def check_rollback(
     """
     if not seeds:
         raise UsageError("check_rollback needs at least one seed")
-    chain, second, rule = _subject(env)
+    chain, second, rule = _subject(env, dict(make_kwargs or {}))
     try:
         scripts = [
             find_script(second.make, seed=seed, options=options, actions=actions) for seed in seeds
@@ -146,12 +155,14 @@ def check_rollback(
 
 
 def _subject(
-    env: str | EnvSpec | AnyEnv | Callable[[], AnyEnv],
+    env: str | EnvSpec | AnyEnv | Callable[[], AnyEnv], kwargs: dict[str, Any]
 ) -> tuple[AnyEnv, SecondInstance, WonRule]:
     """The chain without its RollbackWrapper, a maker of more, and the rule for `won`."""
     factory: Callable[[], AnyEnv] | None = None
+    if kwargs and not isinstance(env, str | EnvSpec):
+        raise UsageError("make_kwargs go with an id or a spec only")
     if isinstance(env, str | EnvSpec):
-        made = gym.make(env)
+        made = gym.make(env, **kwargs)
         made.close()
     elif isinstance(env, gym.Env):
         made = env

@@ -51,6 +51,7 @@ class Engine:
         self.won_in_info = False
         self.uses_globals = uses_globals(env)
         self._won = won
+        self._writer = object()
         self._why = _NEVER
         self._pending: int | None = None
         self._replay = ReplayBackend()
@@ -70,7 +71,9 @@ class Engine:
         seed_globals(self.env, seed)
         observation, info = self.env.reset(seed=seed, options=options)
         self.fresh = False
-        self.log = Log(seed, kept, private_copy(observation), private_copy(info))
+        self.log = Log(
+            seed, kept, private_copy(observation), private_copy(info), writer=self._writer
+        )
         return observation, info
 
     def step(self, action: Any) -> Outcome:
@@ -80,9 +83,9 @@ class Engine:
             raise ResetNeeded(self._why)
         taken = self.taken
         moves = log.transitions
-        if taken != len(moves):
+        if taken != len(moves) or log.writer is not self._writer:
             # Another path goes on from here: the log of the old one belongs to its snapshots.
-            log = self.log = log.prefix(taken)
+            log = self.log = log.prefix(taken, self._writer)
             moves = log.transitions
         kept = action if type(action) in ATOMS else private_copy(action)
         try:

@@ -6,12 +6,15 @@ step 5 and at step 5,000; a path that leaves an old one in its middle copies the
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from leafe_gym.types import Info
 from leafe_gym.wrappers.values import chain_digest
+
+_FILLING = threading.Lock()
 
 
 class Transition(NamedTuple):
@@ -47,6 +50,8 @@ class Log:
         observation: that of the reset.
         info: that of the reset.
         transitions: all actions so far, in order.
+        writer: who alone may append; another instance that goes on from here copies first, so
+            that two threads never write one list.
         digests: running hash; entry n covers the reset and the first n transitions. Filled when
             first asked for.
     """
@@ -56,18 +61,21 @@ class Log:
     observation: Any
     info: Info
     transitions: list[Transition] = field(default_factory=list)
+    writer: object = None
     digests: list[bytes] = field(default_factory=list)
 
     def digest(self, length: int) -> str:
         """Hash of the reset and the first `length` transitions, in hex."""
         done = self.digests
-        if not done:
-            done.append(chain_digest(b"", (self.seed, self.options, self.observation)))
-        for move in self.transitions[len(done) - 1 : length]:
-            done.append(chain_digest(done[-1], (*move[:5], move.entropy)))
+        if len(done) <= length:
+            with _FILLING:
+                if not done:
+                    done.append(chain_digest(b"", (self.seed, self.options, self.observation)))
+                for move in self.transitions[len(done) - 1 : length]:
+                    done.append(chain_digest(done[-1], (*move[:5], move.entropy)))
         return done[length].hex()
 
-    def prefix(self, length: int) -> Log:
+    def prefix(self, length: int, writer: object = None) -> Log:
         """A log of its own with the first `length` transitions."""
         return Log(
             self.seed,
@@ -75,6 +83,7 @@ class Log:
             self.observation,
             self.info,
             self.transitions[:length],
+            writer,
             self.digests[: length + 1],
         )
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
+
+from leafe_gym.types import Json
 
 Outcome = Literal["right", "wrong", "refused", "unproved", "not tried"]
 
@@ -50,6 +52,10 @@ class Verdict:
     portable: bool = False
     instance_only: bool = False
 
+    def as_dict(self) -> dict[str, Json]:
+        """All fields as plain JSON."""
+        return asdict(self)
+
     def __str__(self) -> str:
         tail = "; ".join(str(part) for part in (self.reason, self.cost) if part)
         return f"{self.backend:<9} {self.outcome:<9} {tail}".rstrip()
@@ -84,6 +90,10 @@ class BackendReport:
     def cost(self) -> Cost | None:
         """Cost of the chosen backend, where it was measured."""
         return next((v.cost for v in self.verdicts if v.backend == self.chosen), None)
+
+    def as_dict(self) -> dict[str, Json]:
+        """All fields as plain JSON, for the record of a run."""
+        return {**asdict(self), "verdicts": [one.as_dict() for one in self.verdicts]}
 
     def __str__(self) -> str:
         if not self.chosen:

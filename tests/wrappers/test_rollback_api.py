@@ -166,6 +166,20 @@ def test_portable(backend: str) -> None:
     assert walk(other) == rest
 
 
+def test_two_instances_go_on_from_one_snapshot() -> None:
+    env = started(backend="native")
+    walk(env)
+    mark = env.snapshot()
+    other = RollbackWrapper(make(Native), "native")
+    other.restore(mark)
+    other.step("add")
+    env.step("double")
+    assert [one.transitions[4].action for one in (env, other)] == ["double", "add"]
+    assert len(mark.payload.view.log.transitions) == 5
+    digests = {env.snapshot().digest, other.snapshot().digest, mark.digest}
+    assert len(digests) == 3
+
+
 def test_another_backends_snapshot_is_replayed() -> None:
     env = started(backend="pickle")
     walk(env)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import gymnasium as gym
@@ -152,6 +153,8 @@ def test_what_can_be_checked() -> None:
     assert [report.won_rule for report in reports[2:]] == ["default", "function", "default"]
     with pytest.raises(UsageError, match="pass a function"):
         check_rollback(toys.Native())
+    with pytest.raises(UsageError, match="make_kwargs"):
+        check_rollback(env, make_kwargs={"goal": 3})
     with pytest.raises(UsageError, match="an id"):
         check_rollback(3)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="seed"):
@@ -170,6 +173,24 @@ def test_an_instance_is_left_alone() -> None:
         env.unwrapped.get_state(),  # type: ignore[attr-defined]
         env.unwrapped.np_random.bit_generator.state,
     )
+
+
+def test_as_json() -> None:
+    report = check_rollback(register(toys.Native), make_kwargs={"goal": 3})
+    plain = json.loads(json.dumps(report.as_dict()))
+    assert plain["ok"] is True
+    assert [one["backend"] for one in plain["verdicts"]] == [
+        "native",
+        "pickle",
+        "deepcopy",
+        "replay",
+    ]
+    assert plain["seed"]["honoured"] is True
+    env = RollbackWrapper(make(toys.Native))
+    env.reset(seed=0)
+    env.snapshot()
+    record = json.loads(json.dumps(env.backend_report.as_dict()))
+    assert (record["chosen"], record["verdicts"][0]["outcome"]) == ("native", "right")
 
 
 def test_probing() -> None:
