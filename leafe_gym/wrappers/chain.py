@@ -116,7 +116,7 @@ def reseed(env: AnyEnv, entropy: int) -> None:
     holders = _holders(env)
     seeds = np.random.SeedSequence(entropy).spawn(len(holders))
     for holder, seed in zip(holders, seeds, strict=True):
-        if holder is holders[0] or holder._np_random is not None:
+        if holder is holders[0] or getattr(holder, "_np_random", None) is not None:
             number = int(seed.generate_state(1, np.uint32)[0])
             fresh, _ = gym.utils.seeding.np_random(number)
             _poke(holder, (type(fresh.bit_generator), fresh.bit_generator.state))
@@ -251,7 +251,7 @@ def _inner_spaces(space: gym.Space[Any]) -> Iterator[gym.Space[Any]]:
 
 
 def _peek(holder: Any) -> tuple[Any, ...] | None:
-    generator = holder._np_random
+    generator = getattr(holder, "_np_random", None)
     if generator is None:
         return None
     bits = generator.bit_generator
@@ -265,13 +265,13 @@ def _load_generators(env: AnyEnv, states: list[Any]) -> None:
     for holder, state in zip(holders, states, strict=True):
         if state is not None:
             _poke(holder, state)
-        elif holder._np_random is not None:
+        elif getattr(holder, "_np_random", None) is not None:
             holder._np_random = None
 
 
 def _poke(holder: Any, state: tuple[Any, ...]) -> None:
     """Set the generator in place, because an environment may hold a second reference to it."""
-    generator = holder._np_random
+    generator = getattr(holder, "_np_random", None)
     if generator is None or type(generator.bit_generator) is not state[0]:
         generator = holder._np_random = np.random.Generator(state[0]())
     generator.bit_generator.state = state[1]

@@ -18,6 +18,7 @@ from leafe_gym.wrappers.backends.base import BUILTIN, make_backend
 from leafe_gym.wrappers.order import require_outermost
 from leafe_gym.wrappers.probe import Script, find_script
 from leafe_gym.wrappers.prove import prove
+from leafe_gym.wrappers.quiet import close_quietly
 from leafe_gym.wrappers.report import Verdict
 from leafe_gym.wrappers.rollback import RollbackWrapper, WonRule
 from leafe_gym.wrappers.second import NoSecondInstance, SecondInstance
@@ -163,12 +164,12 @@ def _subject(
         raise UsageError("make_kwargs go with an id or a spec only")
     if isinstance(env, str | EnvSpec):
         made = gym.make(env, **kwargs)
-        made.close()
+        close_quietly(made)
     elif isinstance(env, gym.Env):
         made = env
     elif callable(env):
         factory, made = env, env()
-        made.close()
+        close_quietly(made)
     else:
         raise UsageError(f"check_rollback takes an id, a spec, an environment or a function: {env}")
     if not _has_rollback(made):

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 
 from leafe_gym.wrappers.global_rng import seed_globals
-from leafe_gym.wrappers.quiet import quietly
+from leafe_gym.wrappers.quiet import close_quietly, quietly
 from leafe_gym.wrappers.second import NoSecondInstance
 from leafe_gym.wrappers.values import private_copy, same
 
@@ -95,7 +95,7 @@ def find_script(
         try:
             return _script(player, actions, seen)
         finally:
-            player.env.close()
+            close_quietly(player.env)
 
 
 def words(*texts: Any) -> list[str]:

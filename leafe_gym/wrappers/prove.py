@@ -21,7 +21,7 @@ from leafe_gym.wrappers.backends.pickled import brief
 from leafe_gym.wrappers.engine import Engine
 from leafe_gym.wrappers.episode import Held
 from leafe_gym.wrappers.probe import Script
-from leafe_gym.wrappers.quiet import quietly
+from leafe_gym.wrappers.quiet import close_quietly, quietly
 from leafe_gym.wrappers.report import Cost, Verdict
 from leafe_gym.wrappers.values import difference, private_copy, same, show
 
@@ -97,8 +97,7 @@ class _Trial:
         """Play up to the snapshot; says why the backend refuses, if it does."""
         self._engine = self._new()
         self._engine.reset(self._script.seed, self._script.options)
-        for action in self._script.prefix:
-            self._engine.step(action)
+        run_actions(self._engine, self._script.prefix)
         return self._backend.refusal(self._engine.env)
 
     def same_instance(self) -> None:
@@ -175,7 +174,7 @@ class _Trial:
         for held in self._marks:
             self._backend.release(held.data[0])
         for engine in self._engines:
-            engine.env.close()
+            close_quietly(engine.env)
 
     def _new(self) -> Engine:
         engine = Engine(self._make())

@@ -5,7 +5,10 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import gymnasium as gym
 
 _LOCK = threading.RLock()
 
@@ -20,3 +23,9 @@ def quietly() -> Iterator[None]:
     with _LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+def close_quietly(env: gym.Env[Any, Any]) -> None:
+    """Close an instance made for a trial; what its close raises changes no result."""
+    with suppress(Exception):
+        env.close()

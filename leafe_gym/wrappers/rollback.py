@@ -15,12 +15,11 @@ import numpy as np
 from leafe_gym.errors import SnapshotReleased, SnapshotUnsupported, UsageError
 from leafe_gym.types import Info, Snapshot
 from leafe_gym.wrappers.backends.base import AnyEnv, Backend, backend_names
-from leafe_gym.wrappers.chain import describe_chain
 from leafe_gym.wrappers.choose import Choice, choose
 from leafe_gym.wrappers.engine import Engine, Won
 from leafe_gym.wrappers.episode import Held, Transition
 from leafe_gym.wrappers.report import BackendReport
-from leafe_gym.wrappers.second import NoSecondInstance, SecondInstance
+from leafe_gym.wrappers.second import NoSecondInstance, SecondInstance, kind_name
 
 _TOKENS = itertools.count(1)  # not id(self), which a later wrapper may get again
 WonRule = Literal["info", "function", "default"]
@@ -324,9 +323,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
 
     def _key(self) -> str:
         if not self._env_key:
-            spec = self.env.spec
-            chain = describe_chain(self.env)
-            self._env_key = f"{spec.id if spec else 'no id'} ({' > '.join(chain)})"
+            self._env_key = kind_name(self.env)
         return self._env_key
 
     def _choose(self) -> Choice:

@@ -98,3 +98,14 @@ def _factory_key(factory: Callable[[], AnyEnv]) -> Hashable | None:
     """A plain function makes the same kind each time; a closure may not."""
     plain = isinstance(factory, FunctionType) and factory.__closure__ is None
     return ("factory", factory) if plain else None
+
+
+def kind_name(env: AnyEnv) -> str:
+    """Which kind of environment this is, in words: equal in every process for equal ones."""
+    name = " > ".join(describe_chain(env))
+    spec = env.spec
+    if spec is None:
+        return name
+    # The class's name for what JSON does not know: an address would differ between processes.
+    kwargs = json.dumps(spec.kwargs, sort_keys=True, default=lambda value: type(value).__qualname__)
+    return f"{spec.id} {kwargs}, at most {spec.max_episode_steps} steps ({name})"

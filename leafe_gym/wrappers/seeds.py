@@ -15,7 +15,7 @@ from leafe_gym.wrappers.engine import Engine
 from leafe_gym.wrappers.global_rng import load_globals, save_globals
 from leafe_gym.wrappers.probe import Script
 from leafe_gym.wrappers.prove import FIELDS, Outcome, run_actions
-from leafe_gym.wrappers.quiet import quietly
+from leafe_gym.wrappers.quiet import close_quietly, quietly
 from leafe_gym.wrappers.values import difference, private_copy, same, show
 
 Make = Callable[[], gym.Env[Any, Any]]
@@ -72,7 +72,7 @@ def _compare(make: Make, script: Script, *, reseed: bool) -> SeedFinding:
             return SeedFinding(True, won_in_info=engines[0].won_in_info)
         finally:
             for engine in engines:
-                engine.env.close()
+                close_quietly(engine.env)
 
 
 def _play(engine: Engine, script: Script, *, reseed: bool) -> list[Outcome]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import gymnasium as gym
@@ -111,6 +112,42 @@ def test_rollback_starts_from_the_nearest_snapshot() -> None:
     assert walk(env, PATH[1:]) == rest[1:]
 
 
+def test_what_is_done_again_is_compared() -> None:
+    env = started(backend="native")
+    env.step("add")
+    mark = env.snapshot()
+    walk(env)
+    move = env.transitions[2]
+    mark.payload.view.log.transitions[2] = move._replace(terminated=True)
+    with pytest.raises(RestoreMismatch, match="step 2") as caught:
+        env.rollback(4)
+    assert caught.value.step == 2
+    with pytest.raises(ResetNeeded, match="rollback failed"):
+        env.rollback(0)
+    assert env.restore(mark)[0].endswith("after 1")
+
+
+def test_many_threads_share_snapshots() -> None:
+    first = started(backend="native")
+    walk(first)
+    mark = first.snapshot()
+    expected = walk(first)
+
+    def run(number: int) -> list[Any]:
+        env = RollbackWrapper(make(Native), "native")
+        seen = []
+        for _ in range(20):
+            env.restore(mark)
+            env.step("add" if number % 2 else "double")
+            env.snapshot()
+            env.restore(mark)
+            seen.append(walk(env))
+        return seen
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(one == expected for many in pool.map(run, range(16)) for one in many)
+
+
 def test_all_needs_a_reset() -> None:
     env = RollbackWrapper(make(Native))
     for call in (env.snapshot, env.fork, lambda: env.rollback(0), lambda: env.step("add")):
@@ -134,8 +171,11 @@ def test_only_own_snapshots() -> None:
     with pytest.raises(UsageError, match="snapshot made by"):
         env.restore("mark")  # type: ignore[arg-type]
     other = started(Counter)
-    with pytest.raises(UsageError, match="belongs to"):
-        env.restore(other.snapshot())
+    bigger = RollbackWrapper(make(Native, goal=50))
+    bigger.reset(seed=3)
+    for one in (other, bigger):
+        with pytest.raises(UsageError, match="belongs to"):
+            env.restore(one.snapshot())
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

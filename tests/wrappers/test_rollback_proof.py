@@ -15,6 +15,7 @@ from leafe_gym.errors import BackendError, SnapshotUnsupported
 from leafe_gym.wrappers import RollbackWrapper
 from leafe_gym.wrappers.backends import Backend, backend_names, base, make_backend
 from leafe_gym.wrappers.backends.native import NativeBackend
+from leafe_gym.wrappers.check import check_rollback
 from leafe_gym.wrappers.probe import Script, find_script
 from leafe_gym.wrappers.prove import prove
 from leafe_gym.wrappers.second import NoSecondInstance
@@ -224,6 +225,14 @@ def test_failed_restores_need_a_reset() -> None:
         env.restore(mark)
     with pytest.raises(Exception, match="restore failed"):
         env.step("add")
+
+
+def test_a_close_that_raises_changes_nothing() -> None:
+    class Sticky(toys.Native):
+        def close(self) -> None:
+            raise OSError("stuck")
+
+    assert check_rollback(Sticky).ok
 
 
 def test_script_without_actions() -> None:
