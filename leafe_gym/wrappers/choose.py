@@ -26,12 +26,14 @@ class Choice:
         report: how it came about.
         scope: of its snapshots.
         nbytes: size of a snapshot as measured in the proof.
+        provisional: more might be proved with actions that are not known yet.
     """
 
     backend: Backend
     report: BackendReport
     scope: Scope
     nbytes: int = 0
+    provisional: bool = False
 
     def twin(self) -> Choice:
         """The same for a forked wrapper."""
@@ -114,9 +116,12 @@ def _auto(trier: _Trier) -> Choice:
     for verdict in verdicts:
         if verdict.outcome == "right":
             return _chosen("auto", make_backend(verdict.backend), tuple(verdicts), note)
-    if any(verdict.outcome == "unproved" for verdict in verdicts):
+    unproved = any(verdict.outcome == "unproved" for verdict in verdicts)
+    if unproved:
         note = "pass probe_actions= (actions that change the observation) to prove more"
-    return _chosen("auto", make_backend("replay"), tuple(verdicts), note)
+    choice = _chosen("auto", make_backend("replay"), tuple(verdicts), note)
+    choice.provisional = unproved
+    return choice
 
 
 def _chosen(

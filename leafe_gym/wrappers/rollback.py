@@ -91,6 +91,8 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         self._choice: Choice | None = None
         self._env_key = ""
         self._fresh_count = 0
+        self._retry_at = 8
+        self._replayed_before = 0
         self._token = next(_TOKENS)
 
     # The episode
@@ -130,7 +132,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
     def replayed_steps(self) -> int:
         """Environment steps done again so far for the sake of restores, in total."""
         again = 0 if self._choice is None else self._choice.backend.replayed
-        return self._engine.replayed + again
+        return self._engine.replayed + self._replayed_before + again
 
     @property
     def won_rule(self) -> WonRule:
@@ -157,7 +159,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         """
         engine = self._engine
         view = engine.view()
-        choice = self._choice or self._choose()
+        choice = self._settled()
         held, saved = engine.hold(choice.backend, self._env_key, self._token)
         return Snapshot(
             kind=choice.backend.name,
@@ -193,7 +195,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         if rng not in ("same", "fresh"):
             raise UsageError(f"rng must be 'same' or 'fresh', not {rng!r}")
         held = self._held(snapshot)
-        choice = self._choice or self._choose()
+        choice = self._settled()
         if held.backend != choice.backend.name:
             # Made by another backend: its data means nothing here, but the way there does.
             self._engine.replay(held.view)
@@ -228,7 +230,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
                 f"from 0 to {taken}"
             )
         if to < taken:
-            choice = self._choice or self._choose()
+            choice = self._settled()
             self._engine.rewind(int(to), choice.backend)
             self.env = self._engine.env
         return self._engine.now()
@@ -241,7 +243,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
             SnapshotUnsupported: if no second instance can be made; says what to pass.
         """
         mark = self.snapshot()
-        choice = self._choice or self._choose()
+        choice = self._settled()
         if choice.backend.rebuilds:
             inner = choice.backend.load(self.env, mark.payload.data[0])
         else:
@@ -325,6 +327,20 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         if not self._env_key:
             self._env_key = kind_name(self.env)
         return self._env_key
+
+    def _settled(self) -> Choice:
+        """The backend in use; chosen when first needed.
+
+        Where nothing could be proved for want of actions, those of the episode may help: tried
+        again after 8, 16, 32... steps. Snapshots of the backend before stay good.
+        """
+        if self._choice is None:
+            return self._choose()
+        if self._choice.provisional and self._engine.taken >= self._retry_at:
+            self._retry_at *= 2
+            self._replayed_before += self._choice.backend.replayed
+            return self._choose()
+        return self._choice
 
     def _choose(self) -> Choice:
         self._key()

@@ -127,6 +127,35 @@ def test_spec_that_cannot_be_made_again() -> None:
     assert "gymnasium.make(env.spec) failed" in env.backend_report.note
 
 
+def test_actions_of_the_episode_help_later() -> None:
+    class Secret(toys.Native):
+        def reset(self, **kwargs: Any) -> Any:
+            super().reset(**kwargs)
+            return self.text(), {}
+
+        def text(self) -> str:
+            return f"{self.value}"
+
+        def step(self, action: str) -> Any:
+            words = {"plugh": "add", "xyzzy": "double"}
+            return super().step(words.get(action, "wait"))
+
+    env = RollbackWrapper(make(Secret))
+    env.reset(seed=0)
+    early = env.snapshot()
+    assert (early.kind, env.backend_report.proved) == ("replay", False)
+    for action in ("plugh", "xyzzy") * 4:
+        env.step(action)
+    env.restore(early)
+    for action in ("plugh", "xyzzy") * 4:
+        env.step(action)
+    late = env.snapshot()
+    assert (late.kind, env.backend_report.proved) == ("native", True)
+    assert env.restore(early)[0] == env.rollback(0)[0]
+    env.restore(late)
+    assert env.steps == 8
+
+
 def test_report() -> None:
     env = RollbackWrapper(make(toys.Counter))
     env.reset(seed=0)
