@@ -154,6 +154,16 @@ class Tree:
             )
         return steps
 
+    def home(self, branch: int, action: int) -> int:
+        """The branch on the path of `branch` that took the action before number `action`.
+
+        Two branches with the same home of an action share the state and the history before it.
+        """
+        for node in self.ancestry(branch):
+            if node.start < action or node.parent is None or node.restart:
+                return node.id
+        raise AssertionError("every path ends at a root")
+
     def replaced(self, branch: int) -> Step | None:
         """The parent's step at tau, which the branch's first action replaces."""
         node = self.branches[branch]

@@ -165,7 +165,8 @@ class Reflection:
     Attributes:
         after: own steps of the branch that had been taken when it was asked for; >= 1.
         reply: the model's exact text.
-        verdict: "branch" opens a branch with `experience`; "no_mistake" and "bad" open none.
+        verdict: "branch" opens a branch with `experience`; "no_mistake", "repeat" (this tau and e
+            were tried from the same history before) and "bad" open none.
         experience: set for "branch" only.
         reason: why the reply was bad; "" otherwise.
         repaired: the JSON had to be repaired before it could be read.
@@ -174,7 +175,7 @@ class Reflection:
 
     after: int
     reply: str
-    verdict: Literal["branch", "no_mistake", "bad"]
+    verdict: Literal["branch", "no_mistake", "repeat", "bad"]
     experience: Experience | None = None
     reason: str = ""
     repaired: bool = False

@@ -11,7 +11,7 @@ from leafe_gym.budget import Meter
 from leafe_gym.policies.base import Policy
 from leafe_gym.prompts.base import PromptSet
 from leafe_gym.tree import Tree
-from leafe_gym.types import Experience, Step
+from leafe_gym.types import Experience, Reflection, Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,3 +62,24 @@ class Context:
         tau = job.experience.step
         earlier = [(number, e) for number, e in inherited if e is not None and e.step < tau]
         return [*reversed(earlier), own]
+
+    def tried(self, job: Job, reflections: Iterable[Reflection]) -> set[tuple[int, Experience]]:
+        """(home of tau, experience) of every branch opened on the way to `job` or from it so far.
+
+        Attempts beside `job` are left out: which of them have been told depends on timing.
+        """
+        found = {(self.home(job, r.experience), r.experience) for r in reflections if r.experience}
+        if job.parent is not None:
+            for node in self.tree.ancestry(job.parent):
+                for reflection in node.reflections:
+                    if reflection.experience is not None:
+                        tau = reflection.experience.step
+                        found.add((self.tree.home(node.id, tau), reflection.experience))
+        return found
+
+    def home(self, job: Job, experience: Experience) -> int:
+        """`Tree.home` for an attempt that is not in the tree yet."""
+        begun = job.experience.step if job.experience is not None else 0
+        if job.parent is None or job.restart or experience.step > begun:
+            return job.id
+        return self.tree.home(job.parent, experience.step)

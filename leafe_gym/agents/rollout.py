@@ -8,6 +8,7 @@ another round.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from leafe_gym.agents.context import Context
 from leafe_gym.agents.frontier import Job
@@ -212,14 +213,23 @@ class Rollout:
                 after=after, reply=reply, verdict="bad", reason=str(error), usage=usage
             )
         experience = self._experience(verdict, actions, index)
+        known: Literal["branch", "no_mistake", "repeat"] = "branch"
+        if experience is None:
+            known = "no_mistake"
+        elif not refine and self._tried(experience):
+            known, experience = "repeat", None
         return Reflection(
             after=after,
             reply=reply,
-            verdict="no_mistake" if experience is None else "branch",
+            verdict=known,
             experience=experience,
             repaired=verdict.repaired,
             usage=usage,
         )
+
+    def _tried(self, experience: Experience) -> bool:
+        tried = self.ctx.tried(self.job, self.reflections)
+        return (self.ctx.home(self.job, experience), experience) in tried
 
     def _experience(self, verdict: Verdict, actions: int, index: int) -> Experience | None:
         """The experience to branch on: the model's own, or what a control puts in its place."""

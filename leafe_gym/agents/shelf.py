@@ -63,18 +63,13 @@ class Shelf:
         self._held: dict[tuple[int, int], tuple[RollbackWrapper, Snapshot]] = {}
 
     def keep(self, branch: int, env: RollbackWrapper) -> None:
-        """Hold the state before the next action of `branch`."""
-        snapshot = env.snapshot()
-        self._held[branch, snapshot.step] = (env, snapshot)
+        """Hold the state before the next action of `branch`; once, however often it is asked."""
+        if (branch, env.steps) not in self._held:
+            self._held[branch, env.steps] = (env, env.snapshot())
 
     def find(self, tree: Tree, branch: int, action: int) -> tuple[RollbackWrapper, Snapshot] | None:
         """The snapshot of the state before `action` on the path of `branch`, if one is held."""
-        for node in tree.ancestry(branch):
-            if (node.id, action) in self._held:
-                return self._held[node.id, action]
-            if node.start < action or node.restart:
-                return None  # this branch took the action before: an ancestor's state differs
-        return None
+        return self._held.get((tree.home(branch, action), action))
 
     def clear(self) -> None:
         """Release everything."""

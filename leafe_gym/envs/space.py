@@ -15,11 +15,11 @@ _SAMPLE_ALPHABET = np.array(list("abcdefghijklmnopqrstuvwxyz   "))
 
 
 class TextSpace(gym.Space[str]):
-    """All strings of at most `max_length` characters.
+    r"""All strings of at most `max_length` characters.
 
     Example:
         >>> space = TextSpace()
-        >>> "Zug nach Köln ›\\n" in space, "" in space, 3 in space
+        >>> "Zug nach Köln \u2192\n" in space, "" in space, 3 in space
         (True, True, False)
 
     Args:

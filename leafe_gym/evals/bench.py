@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ class Bench:
             for outcome in self.outcomes.values()
         ]
         most = max(float(outcome.used[unit].max()) for outcome in self.outcomes.values())
-        return min(*unsolved, most)
+        return float(min(*unsolved, most))
 
     def difference(self, ours: str, theirs: str, unit: str = "calls") -> Interval:
         """Solved fraction of one method minus another's, paired by task."""
@@ -200,7 +201,7 @@ async def run_bench(
             concurrency=concurrency,
             seed=seed,
             stop="solved",
-            progress=(lambda task, done, n=name: progress(n, task, done)) if progress else None,
+            progress=partial(progress, name) if progress else None,
         ) as run:
             bench.outcomes[name] = read_outcome(run)
             if name == "tree":

@@ -50,7 +50,7 @@ class FunctionPolicy:
     """A plain or async function as a policy; a plain one runs in a thread, so it may block."""
 
     def __init__(self, function: PolicyFunction, name: str | None = None) -> None:
-        self.name: str = name or getattr(function, "__qualname__", type(function).__name__)
+        self.name = name or str(getattr(function, "__qualname__", type(function).__name__))
         self._function = function
         self._takes_sampling = _accepts_two(function)
         self._is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(

@@ -38,7 +38,7 @@ class SokobanPlayer:
             temperature, so temperature 0 plays greedily.
     """
 
-    def __init__(self, noise: float = 0.15) -> None:
+    def __init__(self, noise: float = 0.3) -> None:
         self.noise = noise
         self.name = f"scripted-sokoban(noise={noise})"
 
@@ -77,14 +77,15 @@ class SokobanPlayer:
         pushes = _pushes(messages)
         if not pushes:
             return _answer(0, "Push a box.", wants_step)
-        number, action = pushes[int(rng.integers(0, len(pushes)))]
+        number, action = pushes[int(rng.integers(0, len(pushes), 2).min())]
         return _answer(number, f"This push led nowhere: here, not {action}.", wants_step)
 
 
 def _pushes(messages: Sequence[Message]) -> list[tuple[int, str]]:
     """(number, action) of every action in the chat that moved a box."""
     found: list[tuple[int, str]] = []
-    number, boxes = -1, None
+    number, action = -1, ""
+    boxes: set[Cell] | None = None
     for message in messages:
         if message["role"] == "user":
             after = _Board.read(message["content"]).boxes
@@ -195,6 +196,6 @@ def _go(cell: Cell, move: str, times: int = 1) -> Cell:
     return cell[0] + times * step[0], cell[1] + times * step[1]
 
 
-def sokoban_player(noise: float = 0.15) -> SokobanPlayer:
+def sokoban_player(noise: float = 0.3) -> SokobanPlayer:
     """What `lg.policy("scripted")` gives."""
     return SokobanPlayer(noise)
