@@ -34,11 +34,11 @@ class SokobanPlayer:
     """Greedy with noise; see the module's docstring.
 
     Args:
-        noise: chance of a random action each step, 0 to 1, at temperature 1; it scales with the
-            temperature, so temperature 0 plays greedily.
+        noise: chance of pushing a box just because it stands next to the player, 0 to 1, at
+            temperature 1; it scales with the temperature, so temperature 0 plays greedily.
     """
 
-    def __init__(self, noise: float = 0.3) -> None:
+    def __init__(self, noise: float = 0.4) -> None:
         self.noise = noise
         self.name = f"scripted-sokoban(noise={noise})"
 
@@ -60,8 +60,9 @@ class SokobanPlayer:
         options = [move for move in MOVES if move not in avoid and board.can(move)]
         if not options:
             return str(rng.choice(list(MOVES)))
-        if rng.random() < self.noise * temperature:
-            return str(rng.choice(options))
+        pushes = [move for move in options if board.pushes(move)]
+        if pushes and rng.random() < self.noise * temperature:
+            return str(rng.choice(pushes))
         return board.greedy(options, rng)
 
     def _look_back(self, messages: Sequence[Message], rng: np.random.Generator) -> str:
@@ -136,6 +137,11 @@ class _Board:
         beyond = _go(ahead, move)
         return ahead not in self.boxes or (beyond in self.floor and beyond not in self.boxes)
 
+    def pushes(self, move: str) -> bool:
+        """Whether the move would push a box (if it can)."""
+        assert self.player is not None
+        return _go(self.player, move) in self.boxes
+
     def greedy(self, options: list[str], rng: np.random.Generator) -> str:
         """The first step towards the push that looks nearest and brings a box nearer."""
         walk = self._distances()
@@ -196,6 +202,6 @@ def _go(cell: Cell, move: str, times: int = 1) -> Cell:
     return cell[0] + times * step[0], cell[1] + times * step[1]
 
 
-def sokoban_player(noise: float = 0.3) -> SokobanPlayer:
+def sokoban_player(noise: float = 0.4) -> SokobanPlayer:
     """What `lg.policy("scripted")` gives."""
     return SokobanPlayer(noise)
