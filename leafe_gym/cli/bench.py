@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from leafe_gym.budget import UNITS
@@ -32,6 +33,7 @@ from leafe_gym.cli.options import (
 )
 from leafe_gym.cli.screen import out, plain, progress_bar, write_json
 from leafe_gym.evals.bench import METHODS, TITLES, Bench, check_methods, run_bench
+from leafe_gym.evals.intervals import verdict
 from leafe_gym.evals.meta import machine_meta
 from leafe_gym.evals.plots import plot_bench
 from leafe_gym.policies.base import Policy
@@ -41,6 +43,9 @@ from leafe_gym.types import Task
 Methods = Annotated[
     str, typer.Option("--methods", help=f"Comma-separated, of: {', '.join(METHODS)}.")
 ]
+
+
+_WORDS = {"calls": "calls", "tokens_total": "tokens", "tokens_uncached": "uncached tokens"}
 
 
 def command(
@@ -108,25 +113,28 @@ def run_with_bars(
 
 def show(bench: Bench) -> None:
     """The tables a person reads."""
-    points = [bench.calls // 8, bench.calls // 4, bench.calls // 2, bench.calls]
-    solved = Table(title="Tasks solved within a budget of calls (95 % interval)")
-    solved.add_column("method")
-    for point in points:
-        solved.add_column(f"{point} calls", justify="right")
-    tokens = bench.level("tokens_uncached")
-    solved.add_column(f"{tokens:,.0f} uncached tokens", justify="right")
-    for name, outcome in bench.outcomes.items():
-        cells = [str(outcome.fraction("calls", point)) for point in points]
-        cells.append(str(outcome.fraction("tokens_uncached", tokens)))
-        solved.add_row(TITLES[name], *cells)
-    out.print(solved)
+    out.print(_solved(bench))
     out.print(_ledger(bench))
     for gap in _gaps(bench):
-        out.print(plain(gap))
+        out.print(plain(gap), soft_wrap=True)
+
+
+def _solved(bench: Bench) -> Table:
+    table = Table(title="Tasks solved within a budget (95 % interval)", box=SIMPLE_HEAD)
+    table.add_column("budget a task")
+    for name in bench.outcomes:
+        table.add_column(TITLES[name], justify="right")
+    rows = [("calls", float(bench.calls // part)) for part in (8, 4, 2, 1)]
+    rows += [(unit, bench.level(unit)) for unit in UNITS if unit != "calls"]
+    for unit, at in rows:
+        cells = (outcome.fraction(unit, at) for outcome in bench.outcomes.values())
+        label = f"{at:,.0f} {_WORDS[unit]}"
+        table.add_row(label, *(f"{i.mean:.2f} [{i.low:.2f}, {i.high:.2f}]" for i in cells))
+    return table
 
 
 def _ledger(bench: Bench) -> Table:
-    table = Table(title="What each method spent, all tasks together")
+    table = Table(title="What each method spent, all tasks together", box=SIMPLE_HEAD)
     table.add_column("")
     for name in bench.outcomes:
         table.add_column(TITLES[name], justify="right")
@@ -150,12 +158,12 @@ def _ledger(bench: Bench) -> Table:
 
 def _gaps(bench: Bench) -> list[str]:
     lines = []
-    for unit in UNITS:
+    for unit in UNITS if "tree" in bench.outcomes else ():
         for other in bench.outcomes:
-            if other == "tree" or "tree" not in bench.outcomes:
+            if other == "tree":
                 continue
             gap = bench.difference("tree", other, unit)
-            at = f"{bench.level(unit):,.0f} {unit.replace('_', ' ')}"
-            word = "solves more" if gap.low > 0 else "solves fewer" if gap.high < 0 else "undecided"
-            lines.append(f"rollback tree - {TITLES[other]} at {at}: {gap} ({word})")
+            at = f"{bench.level(unit):,.0f} {_WORDS[unit]}"
+            said = {"more": "solves more", "fewer": "solves fewer"}.get(verdict(gap), "undecided")
+            lines.append(f"tree - {TITLES[other]} at {at}: {gap}: {said}")
     return lines

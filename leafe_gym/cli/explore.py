@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from leafe_gym.budget import Budget
@@ -102,7 +103,7 @@ def report(run: Run, export: Path | None, json_path: str | None) -> None:
         write_json(data, json_path)
     if json_path == "-":
         return
-    table = Table(title=f"{run.folder}", show_header=False)
+    table = Table(title=f"{run.folder}", show_header=False, box=SIMPLE_HEAD)
     won = int((outcome.solved_at["calls"] < float("inf")).sum())
     table.add_row("tasks", str(outcome.tasks))
     table.add_row("solved", str(won))

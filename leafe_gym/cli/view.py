@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from leafe_gym.cli.options import JsonOut
@@ -36,7 +37,7 @@ def command(
 
 def listing(run: Run) -> Table:
     """All tasks of a run, a line each."""
-    table = Table("-n", "task", "outcome", "calls", "calls until solved")
+    table = Table("-n", "task", "outcome", "calls", "calls until solved", box=SIMPLE_HEAD)
     done = {idx: (error, result) for idx, error, result in run.outcomes()}
     for idx, task in enumerate(run.tasks()):
         error, result = done.get(idx, ("", {}))
