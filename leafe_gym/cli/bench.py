@@ -123,7 +123,7 @@ def _solved(bench: Bench) -> Table:
     table = Table(title="Tasks solved within a budget (95 % interval)", box=SIMPLE_HEAD)
     table.add_column("budget a task")
     for name in bench.outcomes:
-        table.add_column(TITLES[name], justify="right")
+        table.add_column(TITLES[name], justify="right", min_width=17)
     rows = [("calls", float(bench.calls // part)) for part in (8, 4, 2, 1)]
     rows += [(unit, bench.level(unit)) for unit in UNITS if unit != "calls"]
     for unit, at in rows:
