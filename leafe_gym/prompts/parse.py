@@ -14,16 +14,17 @@ import json_repair
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from leafe_gym.errors import BadReply
-from leafe_gym.types import Completion
+from leafe_gym.types import Completion, Json
 
 MAX_REPLY = 64 * 1024
 """Longest reply that is looked at, in characters."""
 MAX_ACTION = 2000
 MAX_EXPERIENCE = 4000
-_THINK = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
-_ACTION = re.compile(r"\s*Action:[ \t]*(.*?)\s*")
+MAX_NESTING = 8
+"""Deepest JSON that is repaired; the answers asked for are flat."""
+_ACTION = "Action:"
+_MARKS = re.compile(r"""\\.|["{}\[\]]""", re.DOTALL)
 _Reply = TypeVar("_Reply", bound=BaseModel)
-_FENCE = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*", re.DOTALL)
 
 
 class ReflectionReply(BaseModel):
@@ -51,9 +52,13 @@ def visible_text(completion: Completion) -> str:
         raise BadReply("the reply was cut at the token limit")
     if len(completion.text) > MAX_REPLY:
         raise BadReply(f"the reply has {len(completion.text)} characters; at most {MAX_REPLY}")
-    text = _THINK.sub("", completion.text, count=1)
+    text = completion.text.lstrip()
+    if text.startswith("<think>"):
+        _, closed, text = text.partition("</think>")
+        if not closed:
+            raise BadReply("the reply's thinking block is not closed")
     if "<think>" in text:
-        raise BadReply("the reply's thinking block is not closed")
+        raise BadReply("it thinks after its answer began")
     return text
 
 
@@ -63,9 +68,9 @@ def read_action(completion: Completion) -> str:
     Raises:
         BadReply: if the last line is none, or other action lines say something else.
     """
-    lines = [line for line in visible_text(completion).splitlines() if line.strip()]
-    found = [match.group(1) for line in lines if (match := _ACTION.fullmatch(line))]
-    if not lines or not _ACTION.fullmatch(lines[-1]):
+    lines = [kept for line in visible_text(completion).splitlines() if (kept := line.strip())]
+    found = [line[len(_ACTION) :].strip() for line in lines if line.startswith(_ACTION)]
+    if not lines or not lines[-1].startswith(_ACTION):
         raise BadReply("its last line is not of the form 'Action: <the action>'")
     if len(set(found)) > 1:
         raise BadReply("it names several actions")
@@ -82,25 +87,77 @@ def read_json(completion: Completion, model: type[_Reply]) -> tuple[_Reply, bool
     Raises:
         BadReply: if it cannot be read, or says something `model` forbids.
     """
-    text = visible_text(completion)
-    fenced = _FENCE.fullmatch(text)
-    text = (fenced.group(1) if fenced else text).strip()
+    text = _unfenced(visible_text(completion).strip())
     try:
-        return model.model_validate_json(text), False
+        read = model.model_validate_json(text)
     except ValidationError as error:
         first = error
+    else:
+        json.loads(text, object_pairs_hook=_refuse_twins)
+        return read, False
     if "{" not in text:
         raise BadReply("it holds no JSON object")
     if is_json(text):  # well-formed but wrong: repairing would invent another answer
         raise BadReply(f"its JSON is wrong: {describe(first)}")
+    broken = _only_object(text)
+    for name in model.model_fields:
+        if len(re.findall(rf"""(?<!\\)["']{name}["']\s*:""", broken)) > 1:
+            raise BadReply(f"its JSON says {name!r} twice")
     try:
-        repaired = json_repair.loads(text, skip_json_loads=True)
+        repaired = json_repair.loads(broken, skip_json_loads=True)
     except (RecursionError, ValueError):
         raise BadReply("its JSON cannot be read") from None
     try:
         return model.model_validate(repaired), True
     except ValidationError as error:
         raise BadReply(f"its JSON is wrong: {describe(error)}") from None
+
+
+def _unfenced(text: str) -> str:
+    """What stands in a Markdown code block, if `text` is one."""
+    if text.startswith("```") and text.endswith("```"):
+        language, _, body = text[3:-3].partition("\n")
+        if language.strip() in ("", "json"):
+            return body.strip()
+    return text
+
+
+def _refuse_twins(pairs: list[tuple[str, Json]]) -> Json:
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise BadReply(f"its JSON says {name!r} twice")
+    return dict(pairs)
+
+
+def _only_object(text: str) -> str:
+    """The one JSON object in `text`, from its first brace to its last.
+
+    Raises:
+        BadReply: if it does not end, so that its values may have been cut, or is not the only one.
+    """
+    depth, begin, quoted = 0, 0, False
+    found: list[str] = []
+    for match in _MARKS.finditer(text):
+        mark = match.group()
+        if mark == '"':
+            quoted = depth > 0 and not quoted
+        elif quoted or len(mark) > 1 or (not depth and mark != "{"):
+            continue
+        elif mark in "{[":
+            begin = begin if depth else match.start()
+            depth += 1
+            if depth > MAX_NESTING:
+                raise BadReply("its JSON is nested too deeply")
+        else:
+            depth -= 1
+            if not depth:
+                found.append(text[begin : match.end()])
+    if depth:
+        raise BadReply("its JSON does not end")
+    if len(found) != 1:
+        raise BadReply(f"it holds {len(found) or 'no'} JSON objects")
+    return found[0]
 
 
 def is_json(text: str) -> bool:
