@@ -48,25 +48,26 @@ class ChatPrompts:
     ) -> list[Message]:
         """See `PromptSet.render`; shows the full history."""
         texts = _templates()
-        tips: dict[int, str] = {}
-        for tip in experiences:
-            tips[tip.step] = tips.get(tip.step, "") + texts["tip"].substitute(text=tip.text)
         first = texts["first"].substitute(
             instruction=start.instruction or task.instruction, observation=start.observation
         )
         chat: list[Message] = [
             {"role": "system", "content": texts["system"].template},
-            {"role": "user", "content": first + tips.get(0, "")},
+            {"role": "user", "content": first},
         ]
-        number = 0
+        number, turns = 0, [1]  # turns[n]: the last turn before action n
         for step in steps:
             chat.append({"role": "assistant", "content": step.reply})
-            acted = step.action is not None
-            number += acted
+            number += step.action is not None
             template = texts["over"] if step.over else texts["turn"]
             turn = template.substitute(observation=step.observation, number=number)
-            # An unusable reply repeats the number; the tip already stands in the turn before.
-            chat.append({"role": "user", "content": turn + (tips.get(number, "") if acted else "")})
+            chat.append({"role": "user", "content": turn})
+            # An unusable reply repeats the number: what is said for an action stays behind it.
+            turns[number:] = [len(chat) - 1]
+        for tip in experiences:
+            if tip.step < len(turns):
+                turn = chat[turns[tip.step]]["content"] + texts["tip"].substitute(text=tip.text)
+                chat[turns[tip.step]] = {"role": "user", "content": turn}
         return chat
 
     def render_reflection(
@@ -118,6 +119,8 @@ class ChatPrompts:
     def parse_refinement(self, completion: Completion) -> Verdict:
         """See `PromptSet.parse_refinement`; one JSON object."""
         reply, repaired = parse.read_json(completion, parse.RefinementReply)
+        if not reply.experience.strip():
+            raise BadReply("its experience is empty")
         return Verdict(step=0, text=reply.experience, repaired=repaired)
 
     def unusable(self, reason: str) -> str:
