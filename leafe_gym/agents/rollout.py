@@ -13,9 +13,9 @@ from typing import Literal
 from leafe_gym.agents.context import Context
 from leafe_gym.agents.frontier import Job
 from leafe_gym.agents.settings import UNPARSABLE_IN_A_ROW
-from leafe_gym.agents.shelf import Shelf, as_text, keep_info, place
+from leafe_gym.agents.shelf import Shelf, as_text, environment_calls, keep_info, place
 from leafe_gym.budget import Budget, estimate_tokens
-from leafe_gym.errors import BackendError, BadReply, EnvironmentFailure, LeafeError, PolicyError
+from leafe_gym.errors import BackendError, BadReply, EnvironmentFailure, PolicyError, UsageError
 from leafe_gym.prompts.base import Verdict
 from leafe_gym.seeds import derive_rng, derive_seed
 from leafe_gym.tree import Branch, actions_in
@@ -148,14 +148,9 @@ class Rollout:
         return step
 
     def _step(self, action: str, completion: Completion, shown: tuple[int, ...]) -> Step:
-        try:
+        with environment_calls(f"step {self.env.steps} with {action!r}"):
             observation, reward, terminated, truncated, info = self.env.step(action)
-        except LeafeError:
-            raise
-        except Exception as error:
-            raise EnvironmentFailure(
-                f"step {self.env.steps} with {action!r}: {type(error).__name__}: {error}"
-            ) from error
+            kept = keep_info(info)
         return Step(
             action=action,
             reply=completion.text,
@@ -163,7 +158,7 @@ class Rollout:
             reward=float(reward),
             terminated=bool(terminated),
             truncated=bool(truncated),
-            info=keep_info(info),
+            info=kept,
             experiences=shown,
             usage=completion.usage,
         )
@@ -246,7 +241,13 @@ class Rollout:
         return Experience(step=tau, text=text)
 
     async def _complete(self, messages: list[Message], sampling: Sampling) -> Completion:
-        completion = await self.ctx.policy.complete(messages, sampling)
+        try:
+            completion = await self.ctx.policy.complete(messages, sampling)
+        except (PolicyError, UsageError):
+            raise
+        except Exception as error:
+            name = self.ctx.policy.name
+            raise PolicyError(f"policy {name}: {type(error).__name__}: {error}") from error
         self.calls += 1
         self.retries += completion.retries
         counted = completion.usage.completion_tokens

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from math import isfinite
 from typing import Any
 
 from leafe_gym.agents.context import Context
 from leafe_gym.agents.frontier import Job
-from leafe_gym.errors import EnvironmentFailure, RestoreMismatch
+from leafe_gym.errors import BackendError, EnvironmentFailure, RestoreMismatch
 from leafe_gym.tree import Tree
 from leafe_gym.types import INFO_KEYS, Json, Snapshot, Start, Step, Task
 from leafe_gym.wrappers.episode import Transition
@@ -84,18 +86,11 @@ def begin(env: RollbackWrapper, task: Task) -> Start:
     Raises:
         EnvironmentFailure: if it raises, or its observation is not text.
     """
-    try:
+    with environment_calls(f"reset of {task.env_id}"):
         observation, info = env.reset(seed=task.seed)
-    except Exception as error:
-        if isinstance(error, EnvironmentFailure):
-            raise
-        raise EnvironmentFailure(
-            f"reset of {task.env_id}: {type(error).__name__}: {error}"
-        ) from error
-    instruction = info.get("instruction", task.instruction)
-    return Start(
-        observation=as_text(observation), instruction=str(instruction), info=keep_info(info)
-    )
+        instruction = str(info.get("instruction", task.instruction))
+        kept = keep_info(info)
+    return Start(observation=as_text(observation), instruction=instruction, info=kept)
 
 
 def place(ctx: Context, shelf: Shelf, env: RollbackWrapper, job: Job) -> None:
@@ -116,14 +111,26 @@ def place(ctx: Context, shelf: Shelf, env: RollbackWrapper, job: Job) -> None:
             )
         return
     held = shelf.find(tree, job.parent, job.experience.step)
-    if held is not None and (held[1].scope != "instance" or held[0] is env):
-        env.restore(held[1])
-        return
-    env.rebuild(
-        seed=tree.task.seed,
-        transitions=[transition(step) for step in ctx.prefix(job) if step.action is not None],
-        start=tree.start.observation,
-    )
+    with environment_calls(f"coming back to step {job.experience.step} of {tree.task.env_id}"):
+        if held is not None and (held[1].scope != "instance" or held[0] is env):
+            env.restore(held[1])
+            return
+        env.rebuild(
+            seed=tree.task.seed,
+            transitions=[transition(step) for step in ctx.prefix(job) if step.action is not None],
+            start=tree.start.observation,
+        )
+
+
+@contextmanager
+def environment_calls(what: str) -> Iterator[None]:
+    """Whatever a stranger's environment raises becomes an `EnvironmentFailure`."""
+    try:
+        yield
+    except (EnvironmentFailure, BackendError):
+        raise
+    except Exception as error:
+        raise EnvironmentFailure(f"{what}: {type(error).__name__}: {error}") from error
 
 
 def transition(step: Step) -> Transition:
@@ -152,7 +159,12 @@ def as_text(observation: Any) -> str:
 
 
 def keep_info(info: dict[str, Any]) -> dict[str, Json]:
-    """The part of `info` that trees keep, as plain JSON values."""
+    """The part of `info` that trees keep, as plain JSON values.
+
+    Raises:
+        TypeError: if a value is not what its key promises.
+        ValueError: likewise; a score must be finite, JSON has no other numbers.
+    """
     kept: dict[str, Json] = {}
     for key in INFO_KEYS:
         value = info.get(key)
@@ -162,6 +174,8 @@ def keep_info(info: dict[str, Any]) -> dict[str, Json]:
             kept[key] = bool(value)
         elif key == "score":
             kept[key] = float(value)
+            if not isfinite(kept[key]):
+                raise ValueError(f"info['score'] is {value}; it must be finite")
         elif key == "feedback":
             kept[key] = str(value)
         else:
