@@ -157,7 +157,8 @@ class Tree:
     def home(self, branch: int, action: int) -> int:
         """The branch on the path of `branch` that took the action before number `action`.
 
-        Two branches with the same home of an action share the state and the history before it.
+        Two branches with the same home of an action share the state before it and the actions
+        that led there.
         """
         for node in self.ancestry(branch):
             if node.start < action or node.parent is None or node.restart:
@@ -165,9 +166,9 @@ class Tree:
         raise AssertionError("every path ends at a root")
 
     def replaced(self, branch: int) -> Step | None:
-        """The parent's step at tau, which the branch's first action replaces."""
+        """The parent's step at tau, which the branch's first action replaces; None for others."""
         node = self.branches[branch]
-        if node.parent is None or node.experience is None:
+        if node.parent is None or node.experience is None or node.restart:
             return None
         acted = [step for step in self.history(node.parent) if step.action is not None]
         return acted[node.start] if node.start < len(acted) else None

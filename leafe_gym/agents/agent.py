@@ -111,6 +111,8 @@ class Agent:
         concurrency: int = 1,
     ) -> Tree:
         """The asynchronous twin of `run`."""
+        if concurrency < 1:
+            raise UsageError(f"concurrency={concurrency}: expected a whole number >= 1")
         wrapper = require_outermost(env)
         spec = wrapper.spec
         if concurrency > 1 and spec is None:
@@ -209,7 +211,7 @@ class IterativeRefinementAgent(Agent):
     method = "ir"
 
     def __init__(self, policy: Policy | PolicyFunction, **settings: Any) -> None:
-        super().__init__(policy, make_settings(settings, until="end"))
+        super().__init__(policy, make_settings(settings, until="end", reflect_every=None))
 
     def frontier(self) -> Frontier:
         """See `ChainFrontier`."""

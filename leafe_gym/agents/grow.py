@@ -127,16 +127,18 @@ class Growth:
         """
         for branch in branches:
             job = self.ctx.frontier.ask()
-            if job is None or (job.id, job.parent, job.experience) != (
-                branch.id,
-                branch.parent,
-                branch.experience,
-            ):
+            follows = (
+                not self.ctx.tree.stopped
+                and job is not None
+                and (job.id, job.parent, job.experience, job.restart)
+                == (branch.id, branch.parent, branch.experience, branch.restart)
+                and self._commit(job, Attempt(branch)) == branch
+            )
+            if not follows:
                 raise StoreCorrupt(
                     f"stored branch {branch.id} of {self.ctx.tree.task.id} does not follow from "
                     "the branches before it"
                 )
-            self._commit(job, Attempt(branch))
 
     async def run(self) -> None:
         """Grow the tree until it is solved (if asked for) or the budget is used up."""
