@@ -238,7 +238,8 @@ class Meter:
         measure = self._by_ids if self._tokenizer is not None else self._by_bytes
         prompt, completion, shared = measure(messages, reply, usage)
         self.spent.prompt_tokens += prompt
-        self.spent.completion_tokens += completion
+        # The end of an empty reply is a token too; without it a budget might never be used up.
+        self.spent.completion_tokens += max(1, completion)
         self.spent.shared_tokens += shared
 
     def _by_ids(

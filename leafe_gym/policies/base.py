@@ -64,7 +64,8 @@ class FunctionPolicy:
             if self._is_async:
                 reply = await cast(Awaitable[Reply], self._function(*arguments))
             else:
-                reply = cast(Reply, await asyncio.to_thread(self._function, *arguments))
+                given = await asyncio.to_thread(self._function, *arguments)
+                reply = await given if inspect.isawaitable(given) else given
         except PolicyError:
             raise
         except Exception as error:
@@ -81,7 +82,7 @@ class FunctionPolicy:
 def _accepts_two(function: PolicyFunction) -> bool:
     try:
         inspect.signature(function).bind(None, None)
-    except TypeError:
+    except (TypeError, ValueError):  # ValueError: some built-in functions have no signature
         return False
     return True
 
