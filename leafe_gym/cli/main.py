@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
+import functools
 import signal
-import sys
+from collections.abc import Callable
 from types import FrameType
-from typing import NoReturn
+from typing import ParamSpec
 
-import click
 import typer
 
 from leafe_gym.cli import bench, check, demo, explore, play, view
 from leafe_gym.cli.screen import complain
 from leafe_gym.errors import LeafeError, UsageError
+
+P = ParamSpec("P")
+_signals: list[int] = []
+
+
+def guarded(verb: Callable[P, None]) -> Callable[P, None]:
+    """`verb` with errors as one line and an exit code; never a traceback for bad input."""
+
+    @functools.wraps(verb)
+    def command(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            verb(*args, **kwargs)
+        except UsageError as error:
+            complain(str(error))
+            raise typer.Exit(2) from None
+        except LeafeError as error:
+            complain(f"{type(error).__name__}: {error}")
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            complain("interrupted; the same command with the same --out goes on from here")
+            raise typer.Exit(128 + (_signals or [signal.SIGINT])[0]) from None
+
+    return command
+
 
 app = typer.Typer(
     name="leafe",
@@ -22,35 +46,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for verb in (demo, play, check, explore, bench, view):
-    app.command(verb.__name__.rpartition(".")[2])(verb.command)
+for module in (demo, play, check, explore, bench, view):
+    app.command(module.__name__.rpartition(".")[2])(guarded(module.command))
 
 
-def main() -> NoReturn:
-    """Run the command line; never returns and never shows a traceback for bad input."""
+def main() -> None:
+    """Run the command line and exit."""
     signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(_run())
+    app()
 
 
-def _run() -> int:
-    try:
-        code = app(standalone_mode=False)
-    except click.ClickException as error:
-        complain(error.format_message())
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        complain("interrupted; the same command with the same --out goes on from here")
-        return 130
-    except UsageError as error:
-        complain(str(error))
-        return 2
-    except LeafeError as error:
-        complain(f"{type(error).__name__}: {error}")
-        return 1
-    except BrokenPipeError:
-        return 1
-    return code if isinstance(code, int) else 0
-
-
-def _terminate(_: int, __: FrameType | None) -> NoReturn:
-    sys.exit(143)
+def _terminate(number: int, _: FrameType | None) -> None:
+    """End as an interrupt does: running attempts are cancelled, the run folder stays sound."""
+    _signals.append(number)
+    signal.raise_signal(signal.SIGINT)

@@ -1,0 +1,190 @@
+"""The command line: what it prints, its exit codes, and that bad input never shows a traceback."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from leafe_gym.cli import main
+from leafe_gym.cli.screen import safe
+
+SMALL = ["-s", "size=6", "-s", "boxes=1", "-s", "max_steps=20"]
+SOKOBAN = "leafe/Sokoban-v0"
+
+
+def leafe(*arguments: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """The command as a person starts it."""
+    return subprocess.run(
+        [sys.executable, "-m", "leafe_gym.cli", *map(str, arguments)],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def here(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
+    """The command in this process; its exit code."""
+    monkeypatch.setattr(sys, "argv", ["leafe", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    code = stop.value.code
+    assert isinstance(code, int)
+    return code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["play", "leafe/Sokobann-v0"], "leafe/Sokoban-v0"),
+        (["check", "FrozenLak-v1"], "FrozenLake-v1"),
+        (["explore", SOKOBAN, "--out", "x", "--method", "best"], "no method is called 'best'"),
+        (["explore", SOKOBAN, "--out", "x", "--split", "trian"], "train"),
+        (["explore", SOKOBAN, "--out", "x", "--model", "scriptd"], "scripted"),
+        (["explore", SOKOBAN, "--out", "x", "-s", "boxes"], "KEY=VALUE"),
+        (["explore", SOKOBAN, "--out", "x", "-s", "bxes=1"], "bxes"),
+        (["explore", SOKOBAN, "--out", "x", "--levels", "no.txt"], "no.txt"),
+        (["explore", SOKOBAN], "--out"),
+        (["explore", SOKOBAN, "--out", "x", "-n", "0"], "-n"),
+        (["explore", "no_such_module:me/X-v0", "--out", "x"], "cannot import no_such_module"),
+        (["bench", SOKOBAN, "--out", "x", "--methods", "is,is"], "each once"),
+        (["bench", SOKOBAN, "--out", "x", "--methods", "tree-other-tip"], "name tree before it"),
+        (["view", "nowhere"], "no run here"),
+        (["dance"], "dance"),
+    ],
+)
+def test_bad_input_is_named_with_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert here(monkeypatch, *arguments) == 2
+    shown = capsys.readouterr()
+    assert said in " ".join(shown.err.split())
+    assert "Traceback" not in shown.err
+    assert shown.out == ""
+
+
+def test_explore_view_and_resume(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, figures, trees = tmp_path / "run", tmp_path / "f.json", tmp_path / "trees.jsonl"
+    command = ["explore", SOKOBAN, "-n", "3", "--calls", "120", "--out", run, *SMALL]
+    assert here(monkeypatch, *command, "--json", figures, "--export", trees) == 0
+    first = json.loads(figures.read_text())
+    assert first["tasks"] == 3
+    assert first["ledger"]["calls"] <= 3 * 120
+    assert first["meta"]["versions"]["gymnasium"]
+    assert len(trees.read_text().splitlines()) == 3
+    assert here(monkeypatch, *command, "--json", figures) == 0
+    assert json.loads(figures.read_text())["fingerprint"] == first["fingerprint"]
+    assert here(monkeypatch, *command, "--seed", "9") == 2
+    assert "another seed" in capsys.readouterr().err
+    assert here(monkeypatch, "view", run) == 0
+    assert "leafe/Sokoban-v0:train:2" in capsys.readouterr().out.replace("\n", "")
+    assert here(monkeypatch, "view", run, "-n", "0") == 0
+    assert "#0" in capsys.readouterr().out
+    assert here(monkeypatch, "view", run, "-n", "0", "--json", "-") == 0
+    assert json.loads(capsys.readouterr().out)["branches"][0]["id"] == 0
+    assert here(monkeypatch, "view", run, "-n", "5") == 2
+
+
+def test_bench_writes_table_picture_and_figures(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, figures = tmp_path / "b", tmp_path / "b.json"
+    arguments = ["bench", SOKOBAN, "-n", "4", "--calls", "80", "--out", out, "--json", figures]
+    assert here(monkeypatch, *arguments, "--methods", "is,ir,tree,tree-other-tip", *SMALL) == 0
+    shown = capsys.readouterr().out
+    assert "independent" in shown
+    assert "tree - independent sampling at 80 calls" in shown
+    data = json.loads(figures.read_text())
+    assert set(data["methods"]) == {"is", "ir", "tree", "tree-other-tip"}
+    assert data["differences"]["tree_minus_is"]["calls"]["verdict"] in {
+        "more",
+        "fewer",
+        "undecided",
+    }
+    for method in data["methods"].values():
+        assert method["calls"]["low"] <= method["calls"]["mean"] <= method["calls"]["high"]
+        assert method["ledger"]["calls"] <= 4 * 80
+    assert (out / "solved.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_demo_runs_small_with_real_levels(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    levels = tmp_path / "levels.txt"
+    levels.write_text(
+        "; 0\n######\n#@$.-#\n######\n; 1\n######\n#-$@.#\n#-.$-#\n#----#\n######\n".replace(
+            "-", " "
+        )
+    )
+    out = tmp_path / "demo"
+    assert here(monkeypatch, "demo", "-n", "3", "--out", out, "--levels", levels) == 0
+    shown = capsys.readouterr().out
+    assert "3 generated Sokoban levels" in shown
+    assert "2 Boxoban levels" in shown
+    assert (out / "generated" / "solved.png").is_file()
+    assert (out / "boxoban" / "solved.png").is_file()
+
+
+def test_check_reports_backends(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert here(monkeypatch, "check", SOKOBAN, "--json", "-") == 0
+    assert json.loads(capsys.readouterr().out)
+    assert here(monkeypatch, "check", SOKOBAN) == 0
+    assert "native" in capsys.readouterr().out
+
+
+def test_a_person_can_play_with_undo_and_redo(tmp_path: Path) -> None:
+    level = "######\n#@$ .#\n#    #\n######\n"
+    lines = "right up undo u redo r r ? to_0 d to_9 dance undo undo undo right right up q"
+    script = lines.replace(" ", "\n").replace("_", " ") + "\n"
+    levels = tmp_path / "level.txt"
+    levels.write_text("; 0\n" + level)
+    done = leafe("play", SOKOBAN, "--split", "all", "--levels", levels, stdin=script)
+    assert done.returncode == 0, done.stderr
+    assert "a wall is in the way" in done.stdout
+    assert "There is nothing to redo." in done.stdout
+    assert "There is no earlier state" in done.stdout
+    assert "unknown action 'dance'" in done.stdout
+    assert "Won." in done.stdout
+    assert "The episode is over" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_an_interrupted_run_exits_130_and_goes_on(tmp_path: Path) -> None:
+    command = ["explore", SOKOBAN, "-n", "400", "--calls", "300", "--out", str(tmp_path / "r")]
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        child = subprocess.Popen(
+            [sys.executable, "-m", "leafe_gym.cli", *command],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        deadline = time.monotonic() + 20
+        while not (tmp_path / "r" / "run.sqlite").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        child.send_signal(number)
+        _, said = child.communicate(timeout=10)
+        assert child.returncode == code, said
+        assert "Traceback" not in said
+
+
+def test_strangers_text_cannot_steer_the_terminal() -> None:
+    nasty = "a\x1b]52;c;aGk=\x07\x1b[2Jb\r\x9b31mc\u202ed[/bold][link=x]e\ud800"
+    cleaned = safe(nasty)
+    assert not set(cleaned) & {"\x1b", "\x07", "\r", "\x9b", "\u202e", "\ud800"}
+    assert "[/bold]" in cleaned
