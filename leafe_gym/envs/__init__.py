@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import gymnasium as gym
 
-BUILTIN = {"leafe/Sokoban-v0": "leafe_gym.envs.sokoban.env:SokobanEnv"}
+BUILTIN = {
+    "leafe/Sokoban-v0": "leafe_gym.envs.sokoban.env:SokobanEnv",
+    "leafe/FrozenLake-v0": "leafe_gym.envs.adapters.toy_text:FrozenLakeEnv",
+    "leafe/Taxi-v0": "leafe_gym.envs.adapters.toy_text:TaxiEnv",
+    "leafe/CliffWalking-v0": "leafe_gym.envs.adapters.toy_text:CliffWalkingEnv",
+    "leafe/Blackjack-v0": "leafe_gym.envs.adapters.toy_text:BlackjackEnv",
+    "leafe/TextArena-v0": "leafe_gym.envs.adapters.textarena:TextArenaEnv",
+    "leafe/Gem-v0": "leafe_gym.envs.adapters.gem:GemEnv",
+}
 """Gymnasium id -> entry point."""
 
 

@@ -1,0 +1,117 @@
+"""Single-player games of TextArena (https://github.com/LeonGuertler/TextArena).
+
+An observation holds what is new since the last action, not the transcript: the history belongs to
+the prompt. Actions may be written with or without TextArena's square brackets.
+"""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
+
+from leafe_gym.envs.adapters.base import AdaptedGame, Opening, Outcome
+from leafe_gym.envs.adapters.luck import Borrower
+from leafe_gym.errors import MissingExtra, UsageError
+
+_CUT = re.compile(r"\b(turn|move) limit\b|maximum of \d+ turns", re.IGNORECASE)
+_NOTHING_NEW = "The game goes on."
+
+
+class TextArenaEnv(AdaptedGame):
+    """One single-player game; the same seed gives TextArena's own episode of that seed.
+
+    TextArena rewards a game once, at its end: that is the last step's reward, and 0 before. A
+    game is won if its reward is at least 1 and it did not end by an invalid action.
+
+    Does not take: games for several players; TextArena's wrappers of observations.
+
+    Args:
+        game: TextArena's id, such as "2048-v0", "Minesweeper-v0", "Blackjack-v0", "Bandit-v0".
+        max_steps: see `AdaptedGame`.
+        render_mode: see `AdaptedGame`.
+        **kwargs: of the game's own constructor.
+
+    Raises:
+        MissingExtra: if TextArena is not installed.
+        UsageError: if there is no such game, or it is for several players.
+    """
+
+    def __init__(
+        self,
+        game: str = "2048-v0",
+        max_steps: int | None = None,
+        render_mode: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(max_steps, render_mode)
+        self.game = _raw_id(game)
+        self._kwargs = kwargs
+        self._borrower = Borrower()
+        self._env: Any = None
+
+    def _begin(self, seed: int | None) -> Opening:
+        with self._borrower.begin(seed, self.np_random):
+            # A new game each time: TextArena's own reset leaves parts of the old one behind.
+            self._env = _library().make(self.game, **self._kwargs)
+            try:
+                self._env.reset(num_players=1, seed=seed)
+            except AssertionError as error:
+                raise UsageError(f"game={self.game!r} is not for one player: {error}") from error
+            prompts, others = self._news()
+        return Opening("\n".join(others) or "The game begins.", "\n".join(prompts))
+
+    def _play(self, action: str) -> Outcome:
+        bare = "[" not in action and "]" not in action
+        with self._borrower.go_on(self.np_random):
+            done, _ = self._env.step(f"[{action.strip()}]" if bare else action)
+            _, news = self._news()
+            feedback = "\n".join(self._complaints)
+            if not done:
+                return Outcome("\n".join(news) or _NOTHING_NEW, feedback=feedback)
+            rewards, about = self._env.close()
+        reward = float((rewards or {}).get(0, 0.0))
+        reason = str(about[0].get("reason") or "")
+        invalid = bool(about[0].get("invalid_move"))
+        won = reward >= 1.0 and not invalid
+        cut = not won and _CUT.search(reason) is not None
+        return Outcome(
+            observation="\n".join([*news, reason]).strip() or "The game is over.",
+            reward=reward,
+            terminated=not cut,
+            truncated=cut,
+            won=won,
+            score=min(1.0, max(0.0, reward)),
+            feedback=reason if invalid else feedback,
+        )
+
+    def _news(self) -> tuple[list[str], list[str]]:
+        """(prompts, other messages) since the last call; the player's own words are left out."""
+        player, messages = self._env.get_observation()
+        kinds = _library().ObservationType
+        prompts = [text for _, text, kind in messages if kind is kinds.PROMPT]
+        others = [
+            text for who, text, kind in messages if kind is not kinds.PROMPT and who != player
+        ]
+        self._complaints = [text for _, text, kind in messages if kind is kinds.GAME_ADMIN]
+        return prompts, others
+
+
+def _library() -> Any:
+    try:
+        return import_module("textarena")
+    except ImportError as error:
+        raise MissingExtra("TextArena's games", "textarena") from error
+
+
+def _raw_id(game: str) -> str:
+    """The id of the game without TextArena's wrappers."""
+    library = _library()
+    known = import_module(f"{library.__name__}.envs.registration").ENV_REGISTRY
+    for name in (game if game.endswith("-raw") else f"{game}-raw", game):
+        if name in known:
+            return name
+    near = get_close_matches(game, known, n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else "see textarena.envs"
+    raise UsageError(f"TextArena has no game {game!r}; {hint}")
