@@ -19,6 +19,7 @@ from typing import Any
 import gymnasium as gym
 
 from leafe_gym.agents.context import Context
+from leafe_gym.agents.environment import Lanes, begin
 from leafe_gym.agents.frontier import (
     ChainFrontier,
     Frontier,
@@ -27,7 +28,6 @@ from leafe_gym.agents.frontier import (
 )
 from leafe_gym.agents.grow import Growth, NoSlots, Observer, Silent, Slots, Stop
 from leafe_gym.agents.settings import Settings
-from leafe_gym.agents.shelf import Lanes, begin
 from leafe_gym.agents.sync import run_blocking
 from leafe_gym.budget import Budget, Meter
 from leafe_gym.errors import UsageError

@@ -15,9 +15,10 @@ from typing import Literal, Protocol
 
 from leafe_gym.agents.commit import commit, discard
 from leafe_gym.agents.context import Context
+from leafe_gym.agents.environment import Lanes
 from leafe_gym.agents.frontier import Job
 from leafe_gym.agents.rollout import Attempt, Rollout, allowance
-from leafe_gym.agents.shelf import Lanes, Shelf
+from leafe_gym.agents.shelf import Shelf
 from leafe_gym.errors import StoreCorrupt
 from leafe_gym.tree import Branch
 from leafe_gym.types import Start

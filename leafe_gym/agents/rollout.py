@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from leafe_gym.agents.context import Context
+from leafe_gym.agents.environment import as_text, environment_calls, keep_info, place
 from leafe_gym.agents.frontier import Job
 from leafe_gym.agents.settings import UNPARSABLE_IN_A_ROW
-from leafe_gym.agents.shelf import Shelf, as_text, environment_calls, keep_info, place
+from leafe_gym.agents.shelf import Shelf
 from leafe_gym.budget import Budget, estimate_tokens
 from leafe_gym.errors import BackendError, BadReply, EnvironmentFailure, PolicyError, UsageError
 from leafe_gym.prompts.base import Verdict

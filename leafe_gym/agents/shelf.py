@@ -1,183 +1,124 @@
-"""Bringing an environment to where an attempt starts, and keeping the snapshots for it."""
+"""Snapshots of one task's exploration, within a byte budget."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from math import isfinite
-from typing import Any
+from dataclasses import dataclass
+from heapq import heappop, heappush
 
-from leafe_gym.agents.context import Context
-from leafe_gym.agents.frontier import Job
-from leafe_gym.errors import BackendError, EnvironmentFailure, RestoreMismatch
 from leafe_gym.tree import Tree
-from leafe_gym.types import INFO_KEYS, Json, Snapshot, Start, Step, Task
-from leafe_gym.wrappers.episode import Transition
+from leafe_gym.types import Snapshot
 from leafe_gym.wrappers.rollback import RollbackWrapper
 
-logger = logging.getLogger(__name__)
-MakeEnv = Callable[[], RollbackWrapper]
+BOOKKEEPING = 512
+"""Bytes that a snapshot takes besides its backend's data: records, links, dictionary entries."""
 
 
-class Lanes:
-    """The environment instances of one task: one for each attempt that runs at the same time."""
+@dataclass(slots=True, eq=False)
+class _Held:
+    """One snapshot on the shelf, linked to its neighbours on the same branch."""
 
-    def __init__(self, make: MakeEnv, first: RollbackWrapper | None = None) -> None:
-        self._make = make
-        self._idle = [first] if first is not None else []
-        self._kept = first
+    key: tuple[int, int]
+    env: RollbackWrapper
+    snapshot: Snapshot
+    size: int
+    before: _Held | None = None
+    after: _Held | None = None
+    gone: bool = False
 
-    def take(self) -> RollbackWrapper:
-        """An idle instance, or a new one."""
-        return self._idle.pop() if self._idle else self._make()
-
-    def give(self, env: RollbackWrapper) -> None:
-        """Hand an instance back for the next attempt."""
-        self._idle.append(env)
-
-    def drop(self, env: RollbackWrapper) -> None:
-        """Close an instance that can no longer be trusted."""
-        if env is self._kept:
-            self._idle.append(env)  # not ours to close; the next attempt begins with a reset
-        else:
-            _close(env)
-
-    def close(self) -> None:
-        """Close all idle instances but the one that was handed in from outside."""
-        for env in self._idle:
-            if env is not self._kept:
-                _close(env)
-        self._idle.clear()
-
-
-def _close(env: RollbackWrapper) -> None:
-    try:
-        env.close()
-    except Exception as error:  # noqa: BLE001 - a stranger's close may raise anything
-        logger.warning("closing %s: %s: %s", env, type(error).__name__, error)
+    def worth(self) -> int:
+        """Steps that losing it would add, summed over the states that it is the nearest for."""
+        first = self.before.key[1] if self.before else 0
+        last = self.after.key[1] if self.after else self.key[1] + 1
+        return (self.key[1] - first) * (last - self.key[1])
 
 
 class Shelf:
-    """Snapshots of one task's exploration, by (branch, action number)."""
+    """Snapshots of one task's exploration, by (branch, action number), within a byte budget.
 
-    def __init__(self) -> None:
-        self._held: dict[tuple[int, int], tuple[RollbackWrapper, Snapshot]] = {}
+    Beyond the budget the snapshot whose loss costs the fewest replayed steps goes first, so those
+    that stay are spread evenly over each branch: anchors, from which the states between them are
+    brought back by verified replay. With the backend `replay` a snapshot holds nothing and there
+    are no anchors: coming back to action tau costs tau steps.
+
+    Args:
+        limit: most bytes held, bookkeeping included; >= 0.
+    """
+
+    def __init__(self, limit: int = 16 * 2**20) -> None:
+        self.limit = limit
+        self.nbytes = 0
+        self._held: dict[tuple[int, int], _Held] = {}
+        self._last: dict[int, _Held] = {}
+        self._cheapest: list[tuple[int, int, _Held]] = []
+        self._count = 0
+
+    def __len__(self) -> int:
+        return len(self._held)
 
     def keep(self, branch: int, env: RollbackWrapper) -> None:
         """Hold the state before the next action of `branch`; once, however often it is asked."""
-        if (branch, env.steps) not in self._held:
-            self._held[branch, env.steps] = (env, env.snapshot())
+        key = (branch, env.steps)
+        last = self._last.get(branch)
+        if key in self._held or (last is not None and last.key[1] > key[1]):
+            return
+        snapshot = env.snapshot()
+        size = snapshot.nbytes + BOOKKEEPING
+        item = _Held(key, env, snapshot, size, before=last)
+        if last is not None:
+            last.after = item
+            self._rank(last)
+        self._held[key] = self._last[branch] = item
+        self.nbytes += size
+        self._rank(item)
+        while self.nbytes > self.limit:
+            self._evict()
 
-    def find(self, tree: Tree, branch: int, action: int) -> tuple[RollbackWrapper, Snapshot] | None:
-        """The snapshot of the state before `action` on the path of `branch`, if one is held."""
-        return self._held.get((tree.home(branch, action), action))
+    def nearest(
+        self, tree: Tree, branch: int, action: int
+    ) -> tuple[RollbackWrapper, Snapshot] | None:
+        """The snapshot from which the state before `action` on the path of `branch` is nearest."""
+        for node in tree.ancestry(branch):
+            item = self._held.get((node.id, action)) or self._last.get(node.id)
+            while item is not None and item.key[1] > action:
+                item = item.before
+            if item is not None:
+                return item.env, item.snapshot
+            if node.restart:
+                break
+            action = min(action, node.start)
+        return None
 
     def clear(self) -> None:
         """Release everything."""
-        for env, snapshot in self._held.values():
-            env.release(snapshot)
+        for item in self._held.values():
+            item.env.release(item.snapshot)
         self._held.clear()
+        self._last.clear()
+        self._cheapest.clear()
+        self.nbytes = 0
 
+    def _rank(self, item: _Held) -> None:
+        self._count += 1
+        heappush(self._cheapest, (item.worth(), self._count, item))
 
-def begin(env: RollbackWrapper, task: Task) -> Start:
-    """Reset `env` for `task`.
-
-    Raises:
-        EnvironmentFailure: if it raises, or its observation is not text.
-    """
-    with environment_calls(f"reset of {task.env_id}"):
-        observation, info = env.reset(seed=task.seed)
-        instruction = str(info.get("instruction", task.instruction))
-        kept = keep_info(info)
-    return Start(observation=as_text(observation), instruction=instruction, info=kept)
-
-
-def place(ctx: Context, shelf: Shelf, env: RollbackWrapper, job: Job) -> None:
-    """Bring `env` to where `job` starts: a reset, a restore, or a verified replay.
-
-    Raises:
-        EnvironmentFailure: if the environment raises.
-        BackendError: if the state that comes back is not the one that was left.
-    """
-    tree = ctx.tree
-    if job.parent is None or job.restart or job.experience is None:
-        start = begin(env, tree.task)
-        if start.observation != tree.start.observation:
-            raise RestoreMismatch(
-                f"{tree.task.env_id} ignores its seed: two resets with seed {tree.task.seed} "
-                "differ; no attempt can be compared with another",
-                step=None,
-            )
-        return
-    held = shelf.find(tree, job.parent, job.experience.step)
-    with environment_calls(f"coming back to step {job.experience.step} of {tree.task.env_id}"):
-        if held is not None and (held[1].scope != "instance" or held[0] is env):
-            env.restore(held[1])
-            return
-        env.rebuild(
-            seed=tree.task.seed,
-            transitions=[transition(step) for step in ctx.prefix(job) if step.action is not None],
-            start=tree.start.observation,
-        )
-
-
-@contextmanager
-def environment_calls(what: str) -> Iterator[None]:
-    """Whatever a stranger's environment raises becomes an `EnvironmentFailure`."""
-    try:
-        yield
-    except (EnvironmentFailure, BackendError):
-        raise
-    except Exception as error:
-        raise EnvironmentFailure(f"{what}: {type(error).__name__}: {error}") from error
-
-
-def transition(step: Step) -> Transition:
-    """A step as the wrapper's verified replay compares it."""
-    return Transition(
-        action=step.action,
-        observation=step.observation,
-        reward=step.reward,
-        terminated=step.terminated,
-        truncated=step.truncated,
-    )
-
-
-def as_text(observation: Any) -> str:
-    """The observation, if it is text.
-
-    Raises:
-        EnvironmentFailure: if it is not.
-    """
-    if isinstance(observation, str):
-        return observation
-    raise EnvironmentFailure(
-        f"the environment's observation is {type(observation).__name__}, not text; "
-        "wrap it in gymnasium.wrappers.TransformObservation to make it text"
-    )
-
-
-def keep_info(info: dict[str, Any]) -> dict[str, Json]:
-    """The part of `info` that trees keep, as plain JSON values.
-
-    Raises:
-        TypeError: if a value is not what its key promises.
-        ValueError: likewise; a score must be finite, JSON has no other numbers.
-    """
-    kept: dict[str, Json] = {}
-    for key in INFO_KEYS:
-        value = info.get(key)
-        if value is None:
-            continue
-        if key == "won":
-            kept[key] = bool(value)
-        elif key == "score":
-            kept[key] = float(value)
-            if not isfinite(kept[key]):
-                raise ValueError(f"info['score'] is {value}; it must be finite")
-        elif key == "feedback":
-            kept[key] = str(value)
+    def _evict(self) -> None:
+        while True:
+            worth, _, item = heappop(self._cheapest)
+            if not item.gone and worth == item.worth():
+                break
+        item.gone = True
+        del self._held[item.key]
+        if item.before is not None:
+            item.before.after = item.after
+            self._rank(item.before)
+        if item.after is not None:
+            item.after.before = item.before
+            self._rank(item.after)
         else:
-            kept[key] = [str(command) for command in value]
-    return kept
+            branch = item.key[0]
+            if item.before is not None:
+                self._last[branch] = item.before
+            else:
+                del self._last[branch]
+        self.nbytes -= item.size
+        item.env.release(item.snapshot)

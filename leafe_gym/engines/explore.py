@@ -17,9 +17,9 @@ from typing import Any
 import gymnasium as gym
 
 from leafe_gym.agents.agent import Agent
+from leafe_gym.agents.environment import Lanes
 from leafe_gym.agents.frontier import Job
 from leafe_gym.agents.grow import NoSlots, Slots, Stop
-from leafe_gym.agents.shelf import Lanes
 from leafe_gym.agents.sync import run_blocking
 from leafe_gym.budget import Budget
 from leafe_gym.errors import EnvironmentFailure, UsageError

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from math import isfinite
 from typing import Any
 
@@ -21,7 +21,8 @@ from leafe_gym.wrappers.backends.base import Backend, Saved
 from leafe_gym.wrappers.backends.replay import ReplayBackend, compare, other_start
 from leafe_gym.wrappers.chain import reseed
 from leafe_gym.wrappers.episode import Held, Log, Transition, View
-from leafe_gym.wrappers.global_rng import load_globals, save_globals, seed_globals, uses_globals
+from leafe_gym.wrappers.global_rng import OwnGlobals
+from leafe_gym.wrappers.remote import RemoteEnv
 from leafe_gym.wrappers.values import ATOMS, private_copy, same, show
 
 AnyEnv = gym.Env[Any, Any]
@@ -41,15 +42,20 @@ class Engine:
         taken: actions taken so far, 0 to t.
         fresh: whether `env` has never been reset.
         won_in_info: whether the environment's own info ever had `won`.
+
+    Args:
+        env: the chain.
+        won: rule for environments whose info has no `won`.
+        watch: whether to look out for undeclared use of the global generators.
     """
 
-    def __init__(self, env: AnyEnv, won: Won | None = None) -> None:
+    def __init__(self, env: AnyEnv, won: Won | None = None, *, watch: bool = True) -> None:
         self.env = env
         self.log: Log | None = None
         self.taken = 0
         self.fresh = True
         self.won_in_info = False
-        self.uses_globals = uses_globals(env)
+        self._globals = OwnGlobals(env, watch=watch)
         self._won = won
         self._writer = object()
         self._why = _NEVER
@@ -68,8 +74,9 @@ class Engine:
         seed = self._seed(seed)
         self.abandon("the last reset failed: call reset() again")
         kept = private_copy(options)
-        seed_globals(self.env, seed)
-        observation, info = self.env.reset(seed=seed, options=options)
+        self._globals.refresh(self.env)
+        with self._own_globals(seed, watch=True):
+            observation, info = self.env.reset(seed=seed, options=options)
         self.fresh = False
         self.log = Log(
             seed, kept, private_copy(observation), private_copy(info), writer=self._writer
@@ -89,7 +96,12 @@ class Engine:
             moves = log.transitions
         kept = action if type(action) in ATOMS else private_copy(action)
         try:
-            observation, reward, terminated, truncated, info = self.env.step(action)
+            if self._globals.active:
+                with self._own_globals(watch=True):
+                    outcome = self.env.step(action)
+            else:
+                outcome = self.env.step(action)
+            observation, reward, terminated, truncated, info = outcome
             number = reward if type(reward) is float else _number(reward, taken, action)
             if not isfinite(number) or not isinstance(info, dict):
                 raise _bad_outcome(number, info, taken, action)
@@ -143,7 +155,9 @@ class Engine:
         view = self.view()
         with _naming(f"backend {backend.name!r} failed to save step {self.taken}"):
             saved = backend.save(self.env, view)
-        data = (saved.data, save_globals() if self.uses_globals else None)
+        data = (saved.data, self._globals.state if self._globals.active else None)
+        if saved.env is not None:
+            self._move_to(saved.env)
         held = Held(backend.name, data, view, env_key, owner)
         if self._marks and self._marks[-1][0] == self.taken:
             self._marks.pop()
@@ -156,11 +170,13 @@ class Engine:
         try:
             if self.fresh and not backend.rebuilds and not isinstance(backend, ReplayBackend):
                 # Some environments make attributes in `reset` that `set_state` counts on.
-                self.env.reset(seed=log.seed, options=log.options)
-            with _naming(f"backend {backend.name!r} failed to restore step {held.view.length}"):
-                self.env = backend.load(self.env, held.data[0])
+                with self._own_globals(log.seed):
+                    self.env.reset(seed=log.seed, options=log.options)
+            what = f"backend {backend.name!r} failed to restore step {held.view.length}"
+            with _naming(what), self._own_globals(log.seed):
+                self._move_to(backend.load(self.env, held.data[0]))
             if held.data[1] is not None:
-                load_globals(held.data[1])
+                self._globals.state = held.data[1]
         except BaseException:
             self.abandon(_FAILED.format("a restore"))
             raise
@@ -170,8 +186,8 @@ class Engine:
     def replay(self, view: View) -> None:
         """Come to the end of `view` by doing it all again, verified."""
         try:
-            self._replay.restart(self.env, view)
-            self._replay.redo(self.env, view)
+            with self._own_globals(view.log.seed):
+                self._replay.load(self.env, view)
         except BaseException:
             self.abandon(_FAILED.format("a replay"))
             raise
@@ -188,7 +204,8 @@ class Engine:
         if held.view.length == to:
             return
         try:
-            self._replay.redo(self.env, view, first=held.view.length)
+            with self._own_globals():
+                self._replay.redo(self.env, view, first=held.view.length)
         except BaseException:
             self.abandon(_FAILED.format("a rollback"))
             raise
@@ -206,18 +223,44 @@ class Engine:
         if start is not None and not same(start, observation):
             self.abandon(_FAILED.format("a rebuild"))
             raise other_start(seed, start, observation)
-        for step, move in enumerate(moves):
+        self.redo(moves)
+
+    def redo(self, moves: Sequence[Transition]) -> None:
+        """Do `moves` again from the current state, verified."""
+        for move in moves:
             if move.entropy is not None:
                 self.reseed(move.entropy)
             self._replay.replayed += 1
-            self._verify(step, move, self.step(move.action))
+            self._verify(self.taken, move, self.step(move.action))
 
     def reseed(self, entropy: int) -> None:
         """Continue with other luck; logged, so that replays meet the same."""
-        reseed(self.env, entropy)
+        with self._own_globals():
+            reseed(self.env, entropy)
         self._pending = entropy
 
+    def learn_globals(self) -> None:
+        """Take in what a proof on other instances found out about the global generators."""
+        self._globals.refresh(self.env)
+
+    def _own_globals(
+        self, seed: int | None = None, *, watch: bool = False
+    ) -> AbstractContextManager[None]:
+        """Around a call into the environment that may draw from the global generators."""
+        if not self._globals.active:
+            return nullcontext()
+        return self._globals.around(self.env, seed, watch=watch)
+
+    def _move_to(self, env: AnyEnv) -> None:
+        """Go on with another chain; one in a process of its own is ended."""
+        old, self.env = self.env, env
+        if isinstance(old, RemoteEnv) and old is not env:
+            old.close()
+        if isinstance(env, RemoteEnv):
+            self._globals = OwnGlobals(env, watch=False)
+
     def _verify(self, step: int, move: Transition, outcome: Outcome) -> None:
+        """Compare what action number `step` gave with what it gave before."""
         try:
             compare(step, move, outcome)
         except BaseException:

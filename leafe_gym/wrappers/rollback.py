@@ -91,6 +91,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         self._choice: Choice | None = None
         self._env_key = ""
         self._fresh_count = 0
+        self._left_behind: list[AnyEnv] = []
         self._retry_at = 8
         self._replayed_before = 0
         self._token = next(_TOKENS)
@@ -161,6 +162,9 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         view = engine.view()
         choice = self._settled()
         held, saved = engine.hold(choice.backend, self._env_key, self._token)
+        if self.env is not engine.env:
+            self._left_behind.append(self.env)
+            self.env = engine.env
         return Snapshot(
             kind=choice.backend.name,
             step=view.length,
@@ -301,11 +305,29 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         """Maker of further instances of the wrapped environment, by `factory` if given."""
         return SecondInstance(self.env, factory or self._factory)
 
+    def redo(self, transitions: Sequence[Transition]) -> tuple[Any, Info]:
+        """Do recorded actions again from here, comparing every outcome; shaped like `reset`.
+
+        With a restore before it, this brings back a state between two snapshots.
+
+        Args:
+            transitions: what was done from here on, oldest first; their infos are not compared.
+
+        Raises:
+            ResetNeeded: if no episode is running.
+            RestoreMismatch: naming the first step that differs.
+        """
+        self._engine.view()
+        self._engine.redo(transitions)
+        return self._engine.now()
+
     def close(self) -> None:
         """Close the environment and whatever the backend holds."""
         if self._choice is not None:
             self._choice.backend.close()
         self.env.close()
+        while self._left_behind:
+            self._left_behind.pop().close()
 
     # Details
 
@@ -346,6 +368,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         self._key()
         episode = None if self._engine.log is None else self._engine.view()
         self._choice = choose(self._asked, self.second_instance(), self._probe_actions, episode)
+        self._engine.learn_globals()
         return self._choice
 
 
