@@ -83,7 +83,8 @@ def test_replay_cost_charges_tau() -> None:
 
 @pytest.mark.parametrize("unit", ["tokens_total", "tokens_uncached"])
 def test_the_call_that_crosses_a_token_limit_is_the_last(unit: str) -> None:
-    meter = Meter(Budget(**{unit: 100}))
+    limits: dict[str, Any] = {unit: 100}
+    meter = Meter(Budget(**limits))
     meter.charge_reflect(chat("a"), "", Usage(prompt_tokens=98, completion_tokens=1))
     assert meter.fits(1)
     meter.charge_reflect(chat("b"), "", Usage(prompt_tokens=1000, completion_tokens=1000))

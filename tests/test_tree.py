@@ -47,7 +47,8 @@ def cut(path: list[tuple[Step, int]], tau: int) -> list[tuple[Step, int]]:
 
 @st.composite
 def paths(draw: st.DrawFn) -> Paths:
-    tree, whole = Tree(task=TASK, start=Start(observation="go")), []
+    tree = Tree(task=TASK, start=Start(observation="go"))
+    whole: list[list[tuple[Step, int]]] = []
     for number in range(draw(st.integers(1, 8))):
         parent = draw(st.none() | st.integers(0, number - 1)) if number else None
         actions = 0 if parent is None else actions_in([s for s, _ in whole[parent]])

@@ -1,0 +1,183 @@
+"""What a model answers: strict reading, and nothing but `BadReply` for the rest."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from leafe_gym.errors import BadReply
+from leafe_gym.prompts.base import Verdict
+from leafe_gym.prompts.chat import ChatPrompts
+from leafe_gym.types import Completion
+
+PROMPTS = ChatPrompts()
+
+
+def said(text: str) -> Completion:
+    return Completion(text=text)
+
+
+@pytest.mark.parametrize(
+    ("text", "action"),
+    [
+        ("Action: up", "up"),
+        ("  Action:up  \n\n", "up"),
+        ("I go up.\nAction: up", "up"),
+        ("Action: up\nAction: up", "up"),
+        ("<think>Action: down\n</think>\nAction: up", "up"),
+        ("\n <think></think>Action: go to desk 1", "go to desk 1"),
+        ("Action: say Action: now", "say Action: now"),
+        ("Action: {e.__class__} $x", "{e.__class__} $x"),
+        ("Action: " + "x" * 2000, "x" * 2000),
+    ],
+)
+def test_actions_that_can_be_read(text: str, action: str) -> None:
+    assert PROMPTS.parse_action(said(text)) == action
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "last line"),
+        ("up", "last line"),
+        ("action: up", "last line"),
+        ("Action: up\nThat is it.", "last line"),
+        ("Action:", "empty"),
+        ("Action: \t ", "empty"),
+        ("Action: up\nAction: down", "several actions"),
+        ("Action: up\nso\nAction: down", "several actions"),
+        ("Action: " + "x" * 2001, "2001 characters; at most 2000"),
+        ("<think>Action: up", "thinking block is not closed"),
+        ("Action: up <think>", "thinks after"),
+        ("x" * 65537, "65537 characters; at most 65536"),
+    ],
+)
+def test_actions_that_cannot(text: str, reason: str) -> None:
+    with pytest.raises(BadReply, match=reason):
+        PROMPTS.parse_action(said(text))
+
+
+GOOD = '{"step": 2, "experience": "not b"}'
+
+
+def test_a_reply_that_was_cut_is_never_a_decision() -> None:
+    for parse in (
+        PROMPTS.parse_action,
+        PROMPTS.parse_refinement,
+        lambda c: PROMPTS.parse_reflection(c, 9),
+    ):
+        for text in ("Action: up", GOOD, '{"experience": "x"}', ""):
+            with pytest.raises(BadReply, match="cut at the token limit"):
+                parse(Completion(text=text, finish_reason="length"))
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict"),
+    [
+        (GOOD, Verdict(step=2, text="not b")),
+        (f"```json\n{GOOD}\n```", Verdict(step=2, text="not b")),
+        (f"```\n{GOOD}\n```\n", Verdict(step=2, text="not b")),
+        (f"<think>{{}}</think>\n{GOOD}", Verdict(step=2, text="not b")),
+        ('{"step": null, "experience": ""}', Verdict(step=None)),
+        ('{"step": null, "experience": "fine so far"}', Verdict(step=None)),
+        ('{"step": null}', Verdict(step=None)),
+        ('{"step": 0, "experience": "{\\"step\\": 1}"}', Verdict(step=0, text='{"step": 1}')),
+        ('{"step": 2, "experience": "not b",}', Verdict(step=2, text="not b", repaired=True)),
+        ("{'step': 2, 'experience': 'not b'}", Verdict(step=2, text="not b", repaired=True)),
+        (f"Here it is:\n{GOOD}", Verdict(step=2, text="not b", repaired=True)),
+        (f"Here:\n```json\n{GOOD}\n```\nDone.", Verdict(step=2, text="not b", repaired=True)),
+    ],
+)
+def test_reflections_that_can_be_read(text: str, verdict: Verdict) -> None:
+    assert PROMPTS.parse_reflection(said(text), 3) == verdict
+
+
+@pytest.mark.parametrize(
+    "step",
+    ["true", "1.0", '"1"', "-1", "3", "1e0", "NaN", "Infinity", "[1]", "9" * 400, "9" * 5000],
+)
+def test_a_step_is_a_number_of_an_action_that_was_taken(step: str) -> None:
+    for end in ("}", ",}"):
+        with pytest.raises(BadReply):
+            PROMPTS.parse_reflection(said(f'{{"step": {step}, "experience": "x"{end}'), 3)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "step 2: not b",
+        "[]",
+        "2",
+        "{}",
+        '{"step": 2}',
+        '{"step": 2, "experience": ""}',
+        '{"step": 2, "experience": " \\n"}',
+        '{"step": 2, "experience": 5}',
+        '{"step": 2, "experience": null}',
+        '{"step": 2, "experience": "x", "more": 1}',
+        '{"experience": "x"}',
+        f"[{GOOD}]",
+        f"{GOOD}{GOOD}",
+        f"{GOOD} or rather {GOOD}",
+        '{"step": 1, "step": 2, "experience": "x"}',
+        '{"step": 1, "step": 2, "experience": "x",}',
+        json.dumps({"step": 2, "experience": "x" * 4001}),
+        '{"step": 2, "experience": "\\ud800"}',
+        '{"step": 2, "experience": "\ud800"}',
+        "\\{",
+        "}{",
+    ],
+)
+def test_reflections_that_cannot(text: str) -> None:
+    with pytest.raises(BadReply):
+        PROMPTS.parse_reflection(said(text), 3)
+
+
+@pytest.mark.parametrize("order", [("step", "experience"), ("experience", "step")])
+def test_json_that_stops_short_is_refused_wherever_it_stops(order: tuple[str, str]) -> None:
+    parts = {"step": 12, "experience": 'say "no" } now'}
+    whole = json.dumps({key: parts[key] for key in order})
+    assert PROMPTS.parse_reflection(said(whole), 20).step == 12
+    for length in range(len(whole)):
+        with pytest.raises(BadReply):
+            PROMPTS.parse_reflection(said(whole[:length]), 20)
+        with pytest.raises(BadReply):
+            PROMPTS.parse_reflection(said(f"```json\n{whole[:length]}"), 20)
+
+
+def test_refinements() -> None:
+    assert PROMPTS.parse_refinement(said('{"experience": "x"}')) == Verdict(step=0, text="x")
+    assert PROMPTS.parse_refinement(said('{"experience": "x",}')).repaired
+    for text in (GOOD, '{"experience": ""}', '{"experience": "  "}', '{"experience": 1}', "x"):
+        with pytest.raises(BadReply):
+            PROMPTS.parse_refinement(said(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        "[" * 60_000,
+        "{" * 60_000,
+        "[{" * 30_000,
+        '{"a":' * 10_000,
+        '{"step":' + "[" * 30_000 + "]" * 30_000 + "}",
+        '{"step": 1, "experience": "' + '\\"' * 30_000,
+        '{"step": 1, "experience": "x"' + "," * 30_000 + "}",
+        " " * 60_000,
+        "```" + "\n" * 60_000,
+        "```json" + " \n" * 30_000 + "x",
+        "Action: a" + " " * 60_000 + "b",
+        "<think>" * 9_000,
+    ],
+)
+def test_degenerate_replies_are_refused_at_once(text: str) -> None:
+    begun = time.perf_counter()
+    with pytest.raises(BadReply):
+        PROMPTS.parse_action(said(text))
+    with pytest.raises(BadReply):
+        PROMPTS.parse_reflection(said(text), 1)
+    assert time.perf_counter() - begun < 2.0
