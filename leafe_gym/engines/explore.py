@@ -131,9 +131,12 @@ class _Engine:
                 await self._explore(number, task, idle)
             idle.give()
 
-        async with asyncio.TaskGroup() as workers:
-            for _ in range(concurrency):
-                workers.create_task(worker())
+        try:
+            async with asyncio.TaskGroup() as workers:
+                for _ in range(concurrency):
+                    workers.create_task(worker())
+        except BaseExceptionGroup as group:
+            raise _first(group) from group  # the others were cancelled or met the same
 
     async def _explore(self, number: int, task: Task, idle: Slots) -> None:
         lanes = Lanes(lambda: make_env(task, self.backend))
@@ -157,6 +160,12 @@ class _Engine:
             self.run.finished(number, None, str(error))
         if self.progress is not None:
             self.progress(task, tree)
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def make_env(task: Task, backend: str = "auto") -> RollbackWrapper:

@@ -165,8 +165,9 @@ def test_a_person_can_play_with_undo_and_redo(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_run_exits_130_and_goes_on(tmp_path: Path) -> None:
-    command = ["explore", SOKOBAN, "-n", "400", "--calls", "300", "--out", str(tmp_path / "r")]
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        out = tmp_path / str(code)
+        command = ["explore", SOKOBAN, "-n", "400", "--calls", "300", "--out", str(out)]
         child = subprocess.Popen(
             [sys.executable, "-m", "leafe_gym.cli", *command],
             stdout=subprocess.DEVNULL,
@@ -174,7 +175,7 @@ def test_an_interrupted_run_exits_130_and_goes_on(tmp_path: Path) -> None:
             text=True,
         )
         deadline = time.monotonic() + 20
-        while not (tmp_path / "r" / "run.sqlite").exists() and time.monotonic() < deadline:
+        while not (out / "run.sqlite").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         time.sleep(0.5)
         child.send_signal(number)

@@ -1,6 +1,6 @@
 """A run that another process kills: an exploration with a policy that takes its time.
 
-    python crash_child.py FOLDER CONCURRENCY
+python crash_child.py FOLDER CONCURRENCY
 """
 
 from __future__ import annotations
