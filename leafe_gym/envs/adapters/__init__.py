@@ -1,7 +1,6 @@
 """Other libraries' environments as text environments that can be taken back.
 
 base.py        what they share: counting, truncation, info
-luck.py        global random generators lent to one environment at a time
 toy_text.py    Gymnasium's FrozenLake, Taxi, CliffWalking, Blackjack in words; needs no extra
 textarena.py   single-player games of TextArena; extra `textarena`
 gem.py         games of GEM; extra `gem`

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any, NamedTuple
 
 import gymnasium as gym
+import numpy as np
 
 from leafe_gym.envs.space import TextSpace
 from leafe_gym.errors import ResetNeeded, UsageError
@@ -40,6 +42,9 @@ class Outcome(NamedTuple):
     feedback: str = ""
 
 
+_METADATA: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 4}
+
+
 class AdaptedGame(gym.Env[str, str]):
     """A game of another library; subclasses fill in `_begin` and `_play`.
 
@@ -51,7 +56,7 @@ class AdaptedGame(gym.Env[str, str]):
         UsageError: if an argument cannot be used.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012
+    metadata: dict[str, Any] = dict(_METADATA)  # noqa: RUF012
 
     def __init__(self, max_steps: int | None, render_mode: str | None) -> None:
         if max_steps is not None and (type(max_steps) is not int or max_steps < 1):
@@ -131,3 +136,19 @@ class AdaptedGame(gym.Env[str, str]):
     def _play(self, action: str) -> Outcome:
         """Take one action."""
         raise NotImplementedError
+
+
+class GlobalLuckGame(AdaptedGame):
+    """A game that draws from `random` and `numpy.random`; what goes back in it takes care of both.
+
+    A plain copy of such a game goes on otherwise than the original.
+    """
+
+    metadata: dict[str, Any] = {**_METADATA, "global_rng": True}  # noqa: RUF012
+
+    def _seed_luck(self, seed: int | None) -> int:
+        """Seed both generators; gives the seed, drawn from `self.np_random` where there is none."""
+        number = int(self.np_random.integers(2**32)) if seed is None else seed
+        random.seed(number)
+        np.random.seed(number % 2**32)
+        return number

@@ -10,15 +10,14 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
-from leafe_gym.envs.adapters.base import AdaptedGame, Opening, Outcome
-from leafe_gym.envs.adapters.luck import Borrower
+from leafe_gym.envs.adapters.base import GlobalLuckGame, Opening, Outcome
 from leafe_gym.errors import MissingExtra, UsageError
 
 _WON = "Congratulations"
 """How the last observation of a game that was won begins; GEM says it in no other way."""
 
 
-class GemEnv(AdaptedGame):
+class GemEnv(GlobalLuckGame):
     """One game; the same seed gives GEM's own episode of that seed.
 
     Args:
@@ -42,20 +41,18 @@ class GemEnv(AdaptedGame):
         super().__init__(max_steps, render_mode)
         self.game = _known_id(game)
         self._kwargs = kwargs
-        self._borrower = Borrower()
         self._env: Any = None
 
     def _begin(self, seed: int | None) -> Opening:
-        with self._borrower.begin(seed, self.np_random):
-            if self._env is None:
-                self._env = _library().make(self.game, **self._kwargs)
-            instruction, info = self._env.reset(seed=None if seed is None else seed % 2**32)
+        number = self._seed_luck(seed)
+        if self._env is None:
+            self._env = _library().make(self.game, **self._kwargs)
+        instruction, info = self._env.reset(seed=number % 2**32)
         return Opening(str(info.get("suffix") or instruction), str(instruction))
 
     def _play(self, action: str) -> Outcome:
         given = action if "\\boxed" in action else f"\\boxed{{{action.strip()}}}"
-        with self._borrower.go_on(self.np_random):
-            said, reward, terminated, truncated, info = self._env.step(given)
+        said, reward, terminated, truncated, info = self._env.step(given)
         won = bool(terminated) and str(said).startswith(_WON)
         return Outcome(
             observation="\n".join(part for part in (str(said), info.get("suffix")) if part),

@@ -11,15 +11,14 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
-from leafe_gym.envs.adapters.base import AdaptedGame, Opening, Outcome
-from leafe_gym.envs.adapters.luck import Borrower
+from leafe_gym.envs.adapters.base import GlobalLuckGame, Opening, Outcome
 from leafe_gym.errors import MissingExtra, UsageError
 
 _CUT = re.compile(r"\b(turn|move) limit\b|maximum of \d+ turns", re.IGNORECASE)
 _NOTHING_NEW = "The game goes on."
 
 
-class TextArenaEnv(AdaptedGame):
+class TextArenaEnv(GlobalLuckGame):
     """One single-player game; the same seed gives TextArena's own episode of that seed.
 
     TextArena rewards a game once, at its end: that is the last step's reward, and 0 before. A
@@ -48,29 +47,27 @@ class TextArenaEnv(AdaptedGame):
         super().__init__(max_steps, render_mode)
         self.game = _raw_id(game)
         self._kwargs = kwargs
-        self._borrower = Borrower()
         self._env: Any = None
 
     def _begin(self, seed: int | None) -> Opening:
-        with self._borrower.begin(seed, self.np_random):
-            # A new game each time: TextArena's own reset leaves parts of the old one behind.
-            self._env = _library().make(self.game, **self._kwargs)
-            try:
-                self._env.reset(num_players=1, seed=seed)
-            except AssertionError as error:
-                raise UsageError(f"game={self.game!r} is not for one player: {error}") from error
-            prompts, others = self._news()
+        number = self._seed_luck(seed)
+        # A new game each time: TextArena's own reset leaves parts of the old one behind.
+        self._env = _library().make(self.game, **self._kwargs)
+        try:
+            self._env.reset(num_players=1, seed=number)
+        except AssertionError as error:
+            raise UsageError(f"game={self.game!r} is not for one player: {error}") from error
+        prompts, others = self._news()
         return Opening("\n".join(others) or "The game begins.", "\n".join(prompts))
 
     def _play(self, action: str) -> Outcome:
         bare = "[" not in action and "]" not in action
-        with self._borrower.go_on(self.np_random):
-            done, _ = self._env.step(f"[{action.strip()}]" if bare else action)
-            _, news = self._news()
-            feedback = "\n".join(self._complaints)
-            if not done:
-                return Outcome("\n".join(news) or _NOTHING_NEW, feedback=feedback)
-            rewards, about = self._env.close()
+        done, _ = self._env.step(f"[{action.strip()}]" if bare else action)
+        _, news = self._news()
+        feedback = "\n".join(self._complaints)
+        if not done:
+            return Outcome("\n".join(news) or _NOTHING_NEW, feedback=feedback)
+        rewards, about = self._env.close()
         reward = float((rewards or {}).get(0, 0.0))
         reason = str(about[0].get("reason") or "")
         invalid = bool(about[0].get("invalid_move"))
