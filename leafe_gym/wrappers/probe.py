@@ -61,7 +61,7 @@ class _Effect(NamedTuple):
     Attributes:
         changed: the observation is another one than before.
         telling: it is not just the answer that any action gets: the first reply after a reset
-            always differs from the start, and a reply that repeats the action always differs.
+            always differs from the start, and one that repeats the action from the one before.
         over: the episode ended.
     """
 
@@ -131,6 +131,7 @@ class _Player:
                 f"a second instance failed at reset(seed={self.seed}): {error!r}; pass factory="
             ) from error
         self.observation, self.info = private_copy(observation), info
+        self._rest = self.observation
         self._steps = 0
 
     def play(self, action: Any) -> _Effect | None:
@@ -145,11 +146,13 @@ class _Player:
         self._plays += 1
         before, self.observation, self.info = self.observation, private_copy(observation), info
         self._steps += 1
-        changed = telling = not same(before, self.observation)
+        changed = not same(before, self.observation)
+        rest, self._rest = self._rest, _without(action, self.observation)
+        others = [rest]
         if self._steps == 1:
-            telling = changed and any(not same(self.observation, o) for o in self._first_replies)
-            self._first_replies.append(self.observation)
-        telling = telling and not _echoes(action, self.observation)
+            others = self._first_replies.copy()
+            self._first_replies.append(self._rest)
+        telling = changed and any(not same(self._rest, other) for other in others)
         return _Effect(changed, telling, bool(terminated or truncated))
 
     @property
@@ -169,10 +172,11 @@ class _Player:
         return time.monotonic() > self.deadline
 
 
-def _echoes(action: Any, observation: Any) -> bool:
-    if not isinstance(action, str) or not isinstance(observation, str):
-        return False
-    return action.lower() in observation.lower()
+def _without(action: Any, observation: Any) -> Any:
+    """The observation with the action cut out wherever it is repeated."""
+    if not isinstance(action, str) or not isinstance(observation, str) or not action:
+        return observation
+    return re.sub(re.escape(action), "", observation, flags=re.IGNORECASE)
 
 
 def _script(player: _Player, actions: Sequence[Any] | None, seen: Sequence[Any]) -> Script:
