@@ -28,6 +28,7 @@ import numpy as np
 from leafe_gym.envs.space import TextSpace
 from leafe_gym.errors import SnapshotUnsupported
 from leafe_gym.wrappers.global_rng import seed_globals
+from leafe_gym.wrappers.remote import RemoteEnv
 from leafe_gym.wrappers.values import ATOMS
 
 AnyEnv = gym.Env[Any, Any]
@@ -64,6 +65,8 @@ def wrappers_of(env: AnyEnv) -> list[gym.Wrapper[Any, Any, Any, Any]]:
 
 def describe_chain(env: AnyEnv) -> list[str]:
     """Class names from the outermost wrapper to the bare environment."""
+    if isinstance(env, RemoteEnv):
+        return list(env.face.chain)
     return [f"{type(one).__module__}.{type(one).__qualname__}" for one in _links(env)]
 
 
@@ -113,6 +116,8 @@ def load_chain(env: AnyEnv, state: ChainState) -> None:
 def reseed(env: AnyEnv, entropy: int) -> None:
     """Seed the environment's generator and its spaces' with numbers derived from `entropy`."""
     seed_globals(env, entropy)
+    if isinstance(env.unwrapped, RemoteEnv):
+        env.unwrapped.reseed(entropy)
     holders = _holders(env)
     seeds = np.random.SeedSequence(entropy).spawn(len(holders))
     for holder, seed in zip(holders, seeds, strict=True):

@@ -14,7 +14,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from leafe_gym.errors import RollbackCheckFailed, UsageError
 from leafe_gym.types import Json
-from leafe_gym.wrappers.backends.base import BUILTIN, make_backend
+from leafe_gym.wrappers.backends.base import BUILTIN
 from leafe_gym.wrappers.order import require_outermost
 from leafe_gym.wrappers.probe import Script, find_script
 from leafe_gym.wrappers.prove import prove
@@ -115,8 +115,9 @@ def check_rollback(
 
     Args:
         env: an id, a spec, an instance made by `gymnasium.make`, or a function that makes one.
-        backends: names of those to try; None for all that come with the package. One that is
-            named must be right; of the others it is enough that one is.
+        backends: names of those to try; None for all that come with the package (`fork` only
+            where nothing but `replay` is right otherwise). One that is named must be right; of
+            the others it is enough that one is.
         actions: some that change the observation; None to look for some.
         seeds: resets to try, at least one.
         options: of the resets.
@@ -133,8 +134,7 @@ def check_rollback(
         scripts = [
             find_script(second.make, seed=seed, options=options, actions=actions) for seed in seeds
         ]
-        names = list(BUILTIN) if backends is None else list(backends)
-        verdicts = tuple(_worst(name, second, scripts) for name in names)
+        verdicts = _verdicts(backends, second, scripts)
         findings = [check_seed(second.make, script) for script in scripts]
     except NoSecondInstance as error:
         raise UsageError(
@@ -184,8 +184,24 @@ def _has_rollback(env: AnyEnv) -> bool:
     return isinstance(env, RollbackWrapper)
 
 
+def _verdicts(
+    names: Sequence[str] | None, second: SecondInstance, scripts: Sequence[Script]
+) -> tuple[Verdict, ...]:
+    if names is not None:
+        return tuple(_worst(name, second, scripts) for name in names)
+    verdicts = [_worst(name, second, scripts) for name in BUILTIN if name != "fork"]
+    if any(one.outcome == "right" and one.backend != "replay" for one in verdicts):
+        reason = "others are right and need no processes; backends=['fork'] tries it"
+        return (*verdicts, Verdict(backend="fork", outcome="not tried", reason=reason))
+    return (*verdicts, _worst("fork", second, scripts))
+
+
 def _worst(name: str, second: SecondInstance, scripts: Sequence[Script]) -> Verdict:
-    verdicts = [prove(make_backend(name), second.make, script) for script in scripts]
+    verdicts = []
+    for script in scripts:
+        backend = second.backend(name)
+        verdicts.append(prove(backend, second.make, script))
+        backend.close()
     return max(verdicts, key=lambda one: _BADNESS.index(one.outcome))
 
 

@@ -74,7 +74,7 @@ def choose(
     trier = _Trier(second, actions, episode)
     if asked == "auto":
         return _auto(trier)
-    backend = make_backend(asked) if isinstance(asked, str) else asked
+    backend = second.backend(asked) if isinstance(asked, str) else second.teach(asked)
     if backend.name == "replay":
         return Choice(backend, BackendReport("replay", "replay"), backend.scope)
     note = ""

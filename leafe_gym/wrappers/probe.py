@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import gymnasium as gym
 
-from leafe_gym.wrappers.global_rng import seed_globals
+from leafe_gym.wrappers.global_rng import globals_kept, seed_globals
 from leafe_gym.wrappers.quiet import close_quietly, quietly
 from leafe_gym.wrappers.second import NoSecondInstance
 from leafe_gym.wrappers.values import private_copy, same
@@ -90,7 +90,7 @@ def find_script(
     Raises:
         NoSecondInstance: if none can be made, or its reset fails.
     """
-    with quietly():
+    with quietly(), globals_kept():
         player = _Player(make, seed, options)
         try:
             return _script(player, actions, seen)

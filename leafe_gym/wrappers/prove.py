@@ -22,6 +22,7 @@ from leafe_gym.wrappers.engine import Engine
 from leafe_gym.wrappers.episode import Held
 from leafe_gym.wrappers.probe import Script
 from leafe_gym.wrappers.quiet import close_quietly, quietly
+from leafe_gym.wrappers.remote import RemoteEnv
 from leafe_gym.wrappers.report import Cost, Verdict
 from leafe_gym.wrappers.values import difference, private_copy, same, show
 
@@ -166,7 +167,7 @@ class _Trial:
             if end - begin > _SLOW_SECONDS:
                 break
         if not nbytes and self._backend.name != "replay":
-            nbytes = _size(self._a.data)
+            nbytes = _size(self._a.data[0])
         return Cost(statistics.median(saves) * 1e6, statistics.median(loads) * 1e6, nbytes)
 
     def close(self) -> None:
@@ -227,9 +228,14 @@ def run_actions(engine: Engine, actions: Sequence[Any]) -> list[Outcome]:
         subset = {key: private_copy(info[key]) for key in _INFO if key in info}
         outcomes.append((private_copy(observation), reward, terminated, truncated, subset, None))
         over = terminated or truncated
-    generator = engine.env.unwrapped._np_random
-    state = None if generator is None else generator.bit_generator.state
+    state = _generator_state(engine.env.unwrapped)
     return [*outcomes, (None, None, None, None, None, state)]
+
+
+def _generator_state(bare: Any) -> Any:
+    if isinstance(bare, RemoteEnv):
+        return bare.generator_state()
+    return None if bare._np_random is None else bare._np_random.bit_generator.state
 
 
 def _size(data: Any) -> int:

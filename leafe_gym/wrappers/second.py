@@ -9,7 +9,7 @@ from typing import Any
 
 import gymnasium as gym
 
-from leafe_gym.wrappers.backends.base import Backend
+from leafe_gym.wrappers.backends.base import Backend, Builder, make_backend
 from leafe_gym.wrappers.chain import describe_chain
 from leafe_gym.wrappers.quiet import quietly
 
@@ -39,6 +39,20 @@ class SecondInstance:
     def refusal(self, backend: Backend) -> str | None:
         """What `backend` says to the first instance; asking changes nothing."""
         return backend.refusal(self._env)
+
+    def backend(self, name: str) -> Backend:
+        """A new backend of that name, which knows how such environments are built.
+
+        Raises:
+            UsageError: if there is none of that name.
+        """
+        return self.teach(make_backend(name))
+
+    def teach(self, backend: Backend) -> Backend:
+        """`backend`, or one like it that knows how such environments are built."""
+        if self._factory is None or not isinstance(backend, Builder):
+            return backend
+        return backend.built_by(self._factory)
 
     def make(self) -> AnyEnv:
         """A new instance, never reset.

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 
 from leafe_gym.wrappers.engine import Engine
-from leafe_gym.wrappers.global_rng import load_globals, save_globals
+from leafe_gym.wrappers.global_rng import globals_kept
 from leafe_gym.wrappers.probe import Script
 from leafe_gym.wrappers.prove import FIELDS, Outcome, run_actions
 from leafe_gym.wrappers.quiet import close_quietly, quietly
@@ -55,8 +54,8 @@ def check_seed(make: Make, script: Script) -> SeedFinding:
 
 
 def _compare(make: Make, script: Script, *, reseed: bool) -> SeedFinding:
-    engines = [Engine(make()), Engine(make())]
-    with _globals_kept():
+    engines = [Engine(make(), watch=False), Engine(make(), watch=False)]
+    with globals_kept():
         try:
             first = _play(engines[0], script, reseed=reseed)
             for what, engine in (
@@ -96,13 +95,3 @@ def _first_difference(
                 where = "the start" if step is None else f"step {step}, {show(actions[step])}"
                 return f"{where}: {name} {difference(one, other)}", step
     return None
-
-
-@contextmanager
-def _globals_kept() -> Iterator[None]:
-    """The caller's own random numbers are not to change because of a check."""
-    states = save_globals()
-    try:
-        yield
-    finally:
-        load_globals(states)

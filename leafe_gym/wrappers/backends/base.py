@@ -30,6 +30,7 @@ BUILTIN = {
     "pickle": "leafe_gym.wrappers.backends.pickled:PickleBackend",
     "deepcopy": "leafe_gym.wrappers.backends.copied:DeepcopyBackend",
     "replay": "leafe_gym.wrappers.backends.replay:ReplayBackend",
+    "fork": "leafe_gym.wrappers.backends.fork:ForkBackend",
 }
 """Name -> where its factory lives, in the order in which `auto` tries them."""
 
@@ -41,10 +42,13 @@ class Saved:
     Attributes:
         data: opaque to everybody but the backend; never changed by later steps or loads.
         nbytes: its size in bytes; 0 where it is not known or nothing is held.
+        env: a chain in the same state to go on with instead of the one that was saved, for
+            backends that move the environment elsewhere; None to go on as before.
     """
 
     data: Any
     nbytes: int = 0
+    env: AnyEnv | None = None
 
 
 @runtime_checkable
@@ -87,6 +91,14 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Give up what the backend itself holds; safe to call twice."""
+
+
+@runtime_checkable
+class Builder(Protocol):
+    """A backend that builds environments by itself, in another process say."""
+
+    def built_by(self, factory: Callable[[], AnyEnv]) -> Backend:
+        """The same backend for environments that `factory` makes."""
 
 
 def backend_names() -> list[str]:

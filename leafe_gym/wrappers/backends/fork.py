@@ -1,0 +1,204 @@
+"""`fork`: the environment lives in a small process of its own; a snapshot is a waiting copy of it.
+
+For environments that hold what neither a pickle nor a copy can take: memory of a C library, an
+emulator, a foreign handle. The first snapshot rebuilds the environment in a fresh interpreter and
+does the episode again there, compared; from then on it is played over there. A snapshot costs one
+fork, a restore another; memory is shared until it is written.
+
+Refused: environments that run threads or subprocesses, hold sockets, pipes or files open for
+writing, or share memory. Linux only. Does not restore: what a server or a file outside remembers.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+import threading
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cloudpickle  # type: ignore[import-untyped]
+
+from leafe_gym.errors import SnapshotUnsupported
+from leafe_gym.types import Scope
+from leafe_gym.wrappers.backends.base import AnyEnv, Saved
+from leafe_gym.wrappers.backends.fork_client import Host, Limits, Worker, host_for
+from leafe_gym.wrappers.backends.pickled import brief
+from leafe_gym.wrappers.chain import ChainState, describe_chain, load_chain, save_chain
+from leafe_gym.wrappers.episode import View
+from leafe_gym.wrappers.global_rng import uses_globals
+from leafe_gym.wrappers.remote import Face, RemoteEnv
+
+_MEASURED_EVERY = 16
+
+
+class Branch:
+    """The data of one snapshot.
+
+    Attributes:
+        holder: the waiting process.
+        face: what the environment looks like.
+        spaces: generators of the spaces on this side.
+    """
+
+    __slots__ = ("face", "holder", "spaces")
+
+    def __init__(self, holder: Worker, face: Face, spaces: ChainState) -> None:
+        self.holder = holder
+        self.face = face
+        self.spaces = spaces
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a snapshot of backend 'fork' is a process and cannot be pickled")
+
+
+class ForkBackend:
+    """See the module.
+
+    Args:
+        factory: makes the environment; None to make it from its spec.
+        limits: how long to wait for its processes.
+    """
+
+    name = "fork"
+    scope: Scope = "process"
+    rebuilds = True
+
+    def __init__(
+        self, factory: Callable[[], AnyEnv] | None = None, limits: Limits | None = None
+    ) -> None:
+        self.replayed = 0
+        self._factory = factory
+        self._limits = limits or Limits()
+        self._host: Host | None = None
+        self._holders: weakref.WeakSet[Worker] = weakref.WeakSet()
+        self._lock = threading.Lock()
+        self._saves = 0
+        self._nbytes = 0
+
+    def built_by(self, factory: Callable[[], AnyEnv]) -> ForkBackend:
+        """The same, for environments that `factory` makes; one's own factory stays."""
+        return ForkBackend(self._factory or factory, self._limits)
+
+    def refusal(self, env: AnyEnv) -> str | None:
+        """Starts nothing: threads and sockets are looked for when the first state is saved."""
+        if sys.platform != "linux":
+            return f"processes are forked on Linux only, this is {sys.platform}"
+        if isinstance(env, RemoteEnv):
+            return None
+        try:
+            self._recipe(env)
+        except SnapshotUnsupported as error:
+            return str(error)
+        return None
+
+    def save(self, env: AnyEnv, view: View) -> Saved:
+        """One fork of the environment's process, which is started first where there is none."""
+        fresh = None
+        if not isinstance(env, RemoteEnv):
+            env = fresh = self._move(env, view)
+        assert isinstance(env.line, Worker)
+        try:
+            holder = env.line.fork(check=True)
+        except BaseException:
+            if fresh is not None:
+                fresh.close()
+            raise
+        self._holders.add(holder)
+        return Saved(Branch(holder, env.face, save_chain(env)), self._size(holder), fresh)
+
+    def load(self, env: AnyEnv, data: Branch) -> AnyEnv:
+        """A fork of the waiting process; `env` is left alone."""
+        made = _front(data.holder.fork(check=False), data.face)
+        load_chain(made, data.spaces)
+        return made
+
+    def release(self, data: Branch) -> None:
+        """End the waiting process."""
+        data.holder.close()
+
+    def close(self) -> None:
+        """End all processes that wait for this backend's snapshots."""
+        for holder in list(self._holders):
+            holder.close()
+        host, self._host = self._host, None
+        if host is not None:
+            self._leave()
+
+    def _move(self, env: AnyEnv, view: View) -> RemoteEnv:
+        """The same episode at the same step in a process of its own."""
+        host = self._running(env)
+        worker = host.start()
+        try:
+            self.replayed += worker.ask("replay", view)
+        except BaseException:
+            worker.close()
+            raise
+        made = _front(worker, face_of(env))
+        return made
+
+    def _running(self, env: AnyEnv) -> Host:
+        with self._lock:
+            if self._host is None or self._host.ended:
+                recipe = self._recipe(env)
+                host = host_for(recipe, uses_globals(env), self._limits, id(self))
+                if host.chain != describe_chain(env):
+                    host.exit(id(self))
+                    raise SnapshotUnsupported(
+                        f"{env} came out as {' > '.join(host.chain)} in a process of its "
+                        "own; pass factory=, a function that builds it with all its wrappers"
+                    )
+                self._host = host
+                self._leave = weakref.finalize(self, host.exit, id(self))
+                self._leave.atexit = False
+            return self._host
+
+    def _recipe(self, env: AnyEnv) -> bytes:
+        if self._factory is None and env.spec is None:
+            raise SnapshotUnsupported(
+                f"{env} was not made by gymnasium.make, so it cannot be built again in another "
+                "process; pass factory="
+            )
+        try:
+            return bytes(cloudpickle.dumps(self._factory or env.spec))
+        except Exception as error:
+            raise SnapshotUnsupported(
+                f"what builds {env} cannot be sent to another process ({brief(error)}); pass "
+                "factory=, a function without open handles"
+            ) from error
+
+    def _size(self, holder: Worker) -> int:
+        """Memory in bytes that a waiting process does not share, measured now and then."""
+        if self._saves % _MEASURED_EVERY == 0:
+            self._nbytes = private_bytes(holder.pid) or self._nbytes
+        self._saves += 1
+        return self._nbytes
+
+
+def face_of(env: AnyEnv) -> Face:
+    """What is to be known of `env` once it runs elsewhere; the spaces with their generators."""
+    return Face(
+        copy.deepcopy(env.action_space),
+        copy.deepcopy(env.observation_space),
+        env.spec,
+        env.render_mode,
+        dict(env.metadata or {}),
+        str(env),
+        tuple(describe_chain(env)),
+    )
+
+
+def _front(worker: Worker, face: Face) -> RemoteEnv:
+    return RemoteEnv(worker, face, worker.again)
+
+
+def private_bytes(pid: int) -> int:
+    """Memory in bytes that a process has for itself; 0 if it cannot be read."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    wanted = ("Private_Dirty:", "Private_Clean:")
+    return sum(int(one.split()[1]) * 1024 for one in lines if one.startswith(wanted))

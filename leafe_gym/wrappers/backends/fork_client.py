@@ -1,0 +1,342 @@
+"""The program's side of processes that run environments: starting, asking, ending them."""
+
+from __future__ import annotations
+
+import builtins
+import hashlib
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from leafe_gym.errors import BackendError, EnvironmentFailure, LeafeError, SnapshotUnsupported
+from leafe_gym.wrappers.backends.fork_wire import Gone, receive, send, send_socket
+
+_ROOT = str(Path(__file__).resolve().parents[3])
+_START = (
+    "import sys; sys.path.append(sys.argv.pop(1)); "
+    "from leafe_gym.wrappers.backends.fork_host import main; main(sys.argv[1:])"
+)
+_ONE_THREAD = (
+    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"),
+    *("VECLIB_MAXIMUM_THREADS", "RAYON_NUM_THREADS"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long to wait, in seconds, before a process is given up.
+
+    Attributes:
+        start: for the interpreter and the environment's construction.
+        call: for one reset, step or other call.
+        fork: for one more process.
+    """
+
+    start: float = 120.0
+    call: float = 300.0
+    fork: float = 60.0
+
+
+class Worker:
+    """A connection to one process.
+
+    Attributes:
+        pid: its process id.
+        lost: nobody answers there any more.
+    """
+
+    def __init__(self, host: Host, sock: socket.socket, pid: int) -> None:
+        self.pid = pid
+        self.lost = False
+        self._host = host
+        self._sock = sock
+        self._lock = threading.RLock()
+        host.enter(id(self))
+        self._end: weakref.finalize[Any, Any] = weakref.finalize(
+            self, _end_worker, host, sock, id(self), os.getpid()
+        )
+        self._end.atexit = False
+
+    def ask(self, name: str, *args: Any) -> Any:
+        """One call there and its value.
+
+        Raises:
+            BackendError: if the process ended or did not answer in time; other errors are the
+                environment's own, raised there.
+        """
+        return self._ask(name, args, self._host.limits.call)
+
+    def fork(self, *, check: bool) -> Worker:
+        """One more process in the same state, which goes on waiting for its own calls.
+
+        Args:
+            check: first look for what a fork would not copy.
+
+        Raises:
+            SnapshotUnsupported: if there is something of that kind; says what.
+            BackendError: if the process ended or cannot fork.
+        """
+        return Worker(self._host, *self.branch(check=check))
+
+    def branch(self, *, check: bool) -> tuple[socket.socket, int]:
+        """What `fork` makes, before anybody owns it: a connection and a process id."""
+        seconds = self._host.limits.fork
+        ours, theirs = socket.socketpair()
+        try:
+            with self._lock, theirs:
+                self._usable()
+                with self._watching("fork", seconds):
+                    send(self._sock, ("fork", check), seconds)
+                    send_socket(self._sock, theirs)
+            with self._watching("fork", seconds):
+                kind, value = receive(ours, seconds)
+        except BaseException:
+            ours.close()
+            raise
+        if kind == "value":
+            return ours, value
+        ours.close()
+        if kind == "refused":
+            raise SnapshotUnsupported(
+                f"the environment cannot be forked: {value}; use backend='replay'"
+            )
+        raise BackendError(f"the environment's process could not fork: {value}; release snapshots")
+
+    def again(self) -> Worker:
+        """Another process with the environment as constructed, never reset."""
+        host = self._host
+        return host.start() if not host.ended else host.successor().start()
+
+    def close(self) -> None:
+        """End the process; safe to call twice."""
+        self.lost = True
+        self._end()
+
+    def _ask(self, name: str, args: tuple[Any, ...], seconds: float) -> Any:
+        with self._lock:
+            self._usable()
+            with self._watching(name, seconds):
+                send(self._sock, (name, *args), seconds)
+                reply = receive(self._sock, seconds)
+        if reply[0] == "value":
+            return reply[1]
+        if reply[0] == "raised":
+            raise _as_error(*reply[1:])
+        raise BackendError(
+            f"the answer to {name} cannot be sent between processes ({reply[1]}); use another "
+            "backend, or keep such objects out of observation and info"
+        )
+
+    def _usable(self) -> None:
+        if self.lost:
+            raise BackendError(
+                "the process that ran the environment is gone: call reset(), or restore a snapshot"
+            )
+
+    def _watching(self, name: str, seconds: float) -> _Watching:
+        return _Watching(self, name, seconds)
+
+
+class _Watching:
+    """Turns a lost or late process into a BackendError; a talk cut in the middle ends it."""
+
+    def __init__(self, worker: Worker, name: str, seconds: float) -> None:
+        self._worker = worker
+        self._name = name
+        self._seconds = seconds
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is None or isinstance(error, LeafeError):
+            return
+        worker, what = self._worker, f"process {self._worker.pid}, which ran the environment,"
+        worker._host.kill(worker.pid)
+        worker.close()
+        if isinstance(error, Gone):
+            raise BackendError(
+                f"{what} ended during {self._name}; it may have crashed or run out of memory. "
+                "Call reset(), or restore a snapshot"
+            ) from error
+        if isinstance(error, TimeoutError):
+            raise BackendError(
+                f"{what} did not finish {self._name} within {self._seconds:g} s and was ended. "
+                "Call reset(), restore a snapshot, or allow more time: ForkBackend(limits=...)"
+            ) from error
+
+
+class Host:
+    """One keeper process and all forks of it; ends when nobody uses any of them.
+
+    Attributes:
+        limits: how long to wait for its processes.
+        chain: class names of the environment it built, outermost first.
+    """
+
+    def __init__(self, recipe: bytes, global_rng: bool, limits: Limits) -> None:
+        self.limits = limits
+        self._made_of = (recipe, global_rng, limits)
+        self._lock = threading.Lock()
+        self._users: set[int] = set()
+        self._closing = False
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [
+                    *(sys.executable, "-W", "ignore", "-c", _START, _ROOT),
+                    *(str(theirs.fileno()), str(os.getpid())),
+                ],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                env={**os.environ, **dict.fromkeys(_ONE_THREAD, "1")},
+                start_new_session=True,
+            )
+        self._stop = weakref.finalize(self, _stop, self._process, ours, os.getpid())
+        self._keeper = _Keeper(self, ours, self._process.pid)
+        try:
+            face = self._keeper.build(recipe, global_rng, limits.start)
+        except BackendError:
+            self._stop()
+            raise
+        except Exception as error:
+            self._stop()
+            raise SnapshotUnsupported(
+                "the environment could not be built in a process of its own "
+                f"({type(error).__name__}: {error}); use backend='replay'"
+            ) from error
+        self.chain: list[str] = face["chain"]
+
+    @property
+    def ended(self) -> bool:
+        """Whether it can start nothing any more."""
+        return self._closing or not self._stop.alive or self._keeper.lost
+
+    def start(self) -> Worker:
+        """A process with the environment as constructed, never reset."""
+        return Worker(self, *self._keeper.branch(check=False))
+
+    def successor(self) -> Host:
+        """A running host for the same environment."""
+        host = host_for(*self._made_of, id(self))
+        weakref.finalize(self, host.exit, id(self)).atexit = False
+        return host
+
+    def enter(self, user: int) -> bool:
+        """Somebody, by `id`, uses this host; False if it is about to end."""
+        with self._lock:
+            self._users.add(user)
+            return not self._closing
+
+    def exit(self, user: int) -> None:
+        """Somebody, by `id`, no longer does; without anybody left all its processes end."""
+        with self._lock:
+            self._users.discard(user)
+            self._closing = idle = not self._users
+        if idle:
+            self.stop()
+
+    def stop(self) -> None:
+        """End all its processes; safe to call twice."""
+        self._stop()
+
+    def kill(self, pid: int) -> None:
+        """End one of its processes at once, whatever it is doing."""
+        with suppress(OSError):
+            # Only while it is one of ours: a number is given to somebody else later.
+            if os.getpgid(pid) == self._process.pid:
+                os.kill(pid, signal.SIGKILL)
+
+
+class _Keeper(Worker):
+    """The connection to the process that builds the environment."""
+
+    def __init__(self, host: Host, sock: socket.socket, pid: int) -> None:
+        self.pid = pid
+        self.lost = False
+        self._host = weakref.proxy(host)
+        self._sock = sock
+        self._lock = threading.RLock()
+        self._end = host._stop
+
+    def build(self, recipe: bytes, global_rng: bool, seconds: float) -> dict[str, Any]:
+        """Have the environment constructed."""
+        face: dict[str, Any] = self._ask("build", (list(sys.path), recipe, global_rng), seconds)
+        return face
+
+
+_HOSTS: weakref.WeakValueDictionary[bytes, Host] = weakref.WeakValueDictionary()
+_STARTING = threading.Lock()
+
+
+def host_for(recipe: bytes, global_rng: bool, limits: Limits, user: int) -> Host:
+    """A host for one kind of environment, shared by all who want the same; `user` has entered it.
+
+    Raises:
+        SnapshotUnsupported: if the environment cannot be built there.
+        BackendError: if the process does not start.
+    """
+    source = repr((sys.path, os.getcwd(), global_rng, limits, os.getpid())).encode()
+    key = hashlib.blake2b(source + recipe).digest()
+    with _STARTING:
+        host = _HOSTS.get(key)
+        if host is None or host.ended or not host.enter(user):
+            host = _HOSTS[key] = Host(recipe, global_rng, limits)
+            host.enter(user)
+        return host
+
+
+def _end_worker(host: Host, sock: socket.socket, user: int, owner: int) -> None:
+    if os.getpid() == owner:
+        # Said as well as closed: a copy of the connection may live on in a fork of the program.
+        with suppress(Exception):
+            send(sock, ("exit",), 1.0)
+        host.exit(user)
+    sock.close()
+
+
+def _stop(process: subprocess.Popen[bytes], sock: socket.socket, owner: int) -> None:
+    if os.getpid() != owner:
+        sock.close()  # a fork of the program has no say in it
+        process.returncode = 0
+        return
+    with suppress(Exception):
+        send(sock, ("exit",), 1.0)
+    sock.close()
+    deadline = time.monotonic() + 5.0
+    with suppress(ChildProcessError):
+        # Not reaped yet: as long as it is a zombie its number names nobody else.
+        while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.001)
+        with suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _as_error(name: str, text: str, blob: bytes, trace: str) -> BaseException:
+    """What was raised over there, as the same kind of exception where it can be had."""
+    error: BaseException | None = None
+    if blob:
+        with suppress(Exception):
+            error = pickle.loads(blob)
+    if not isinstance(error, BaseException) or type(error).__name__ != name:
+        kind = getattr(builtins, name, None)
+        if isinstance(kind, type) and issubclass(kind, Exception):
+            with suppress(Exception):
+                error = kind(text)
+    if not isinstance(error, BaseException) or type(error).__name__ != name:
+        error = EnvironmentFailure(f"{name}: {text}")
+    error.add_note(f"raised in the environment's own process:\n{trace}")
+    return error
