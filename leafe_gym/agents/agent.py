@@ -27,7 +27,7 @@ from leafe_gym.agents.frontier import (
     TreeFrontier,
 )
 from leafe_gym.agents.grow import Growth, NoSlots, Observer, Silent, Slots, Stop
-from leafe_gym.agents.settings import Settings
+from leafe_gym.agents.settings import Settings, whole_number
 from leafe_gym.agents.sync import run_blocking
 from leafe_gym.budget import Budget, Meter
 from leafe_gym.errors import UsageError
@@ -241,8 +241,8 @@ class ReflectiveTreeAgent(Agent):
         **settings: Any,
     ) -> None:
         super().__init__(policy, make_settings(settings, reflect_every=reflect_every))
-        if max_depth < 0 or attempts < 1:
-            raise UsageError(f"max_depth={max_depth}, attempts={attempts}: expected >= 0 and >= 1")
+        whole_number("max_depth", max_depth, low=0)
+        whole_number("attempts", attempts, low=1)
         self.max_depth = max_depth
         self.attempts = attempts
 

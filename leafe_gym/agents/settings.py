@@ -43,14 +43,19 @@ class Settings:
     donors: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        _at_least(1, reflect_every=self.reflect_every, reflections=self.reflections)
-        _at_least(1, max_tokens=self.max_tokens, max_reflect_tokens=self.max_reflect_tokens)
-        _at_least(
-            0, act_temperature=self.act_temperature, reflect_temperature=self.reflect_temperature
-        )
+        for name in ("reflections", "max_tokens", "max_reflect_tokens"):
+            whole_number(name, getattr(self, name), low=1)
+        if self.reflect_every is not None:
+            whole_number("reflect_every", self.reflect_every, low=1)
+        _temperature("act_temperature", self.act_temperature)
+        _temperature("reflect_temperature", self.reflect_temperature)
         _one_of("until", self.until, ("tau", "end"))
         _one_of("tau", self.tau, ("chosen", "random"))
         _one_of("tip", self.tip, ("own", "withheld", "swapped"))
+        if not isinstance(self.prompts, str):
+            raise UsageError(f"prompts={self.prompts!r}: expected the name of a prompt set")
+        if not isinstance(self.donors, tuple):
+            raise UsageError(f"donors={self.donors!r}: expected a tuple of (task id, text) pairs")
         if self.tip == "swapped" and not self.donors:
             raise UsageError("tip='swapped' needs donors: (task id, experience text) pairs")
 
@@ -62,12 +67,18 @@ class Settings:
         return int(periodic and not ended)
 
 
-def _at_least(low: int, **values: float | None) -> None:
-    for name, value in values.items():
-        if value is not None and not value >= low:
-            raise UsageError(f"{name}={value!r}: expected a number >= {low}")
+def whole_number(name: str, value: object, *, low: int) -> None:
+    """Raise a `UsageError` unless `value` is a whole number of at least `low`."""
+    if type(value) is not int or value < low:
+        raise UsageError(f"{name}={value!r}: expected a whole number >= {low}")
 
 
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+def _temperature(name: str, value: object) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 <= value < float("inf"):  # type: ignore[operator]
+        raise UsageError(f"{name}={value!r}: expected a finite number >= 0")
+
+
+def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise UsageError(f"{name}={value!r}: expected one of {', '.join(allowed)}")

@@ -66,6 +66,8 @@ def env_kwargs(given: Sequence[str] | None, levels: str | None = None) -> dict[s
         key, equals, value = text.partition("=")
         if not equals or not key.isidentifier():
             raise UsageError(f"--set {text}: expected KEY=VALUE")
+        if key in ("split", "env_id"):
+            raise UsageError(f"--set {text}: give the {key} as --split or as the ID")
         try:
             kwargs[key] = json.loads(value)
         except ValueError:
@@ -104,7 +106,7 @@ def import_module(name: str) -> None:
     """
     try:
         importlib.import_module(name)
-    except ImportError as error:
+    except (ImportError, ValueError, TypeError) as error:
         raise UsageError(f"cannot import {name}: {error}") from error
 
 

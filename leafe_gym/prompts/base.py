@@ -110,4 +110,4 @@ def prompt_set(name: str) -> PromptSet:
         from leafe_gym.prompts.chat import ChatPrompts
 
         return ChatPrompts()
-    raise UsageError(f"no prompt set is called {name!r}; there is: chat")
+    raise UsageError(f"no prompts are called {name!r}; there is: chat")

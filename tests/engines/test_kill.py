@@ -43,7 +43,7 @@ def test_killed_runs_resume_to_the_same_result(
     expected, took = reference
     rng = random.Random(0)
     inside = 0
-    for trial in range(counts(6, 20)):
+    for trial in range(counts(6, 200)):
         folder = tmp_path / str(trial)
         child = start(folder, 8)
         time.sleep(rng.uniform(0.2, 1.0) * took)
