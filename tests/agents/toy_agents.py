@@ -1,0 +1,214 @@
+"""A small puzzle and a player to script, for the tests of agents."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import SystemRandom
+from typing import Any, ClassVar
+
+import gymnasium as gym
+
+import leafe_gym as lg
+from leafe_gym.budget import Spend
+from leafe_gym.seeds import derive_rng
+from leafe_gym.store.records import tree_json
+from leafe_gym.tree import Tree
+from leafe_gym.types import Completion, Message, Sampling, Usage
+
+
+class Lock(gym.Env[str, str]):
+    """Opens if the letters played are the code; over after as many letters as it has."""
+
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012
+    drift: ClassVar[str] = ""
+    """What this world has changed into; what was seen before is not seen again."""
+
+    def __init__(
+        self, code: str = "aba", bad_resets: Sequence[int] = (), score: Any = None
+    ) -> None:
+        self.observation_space = lg.TextSpace()
+        self.action_space = lg.TextSpace()
+        self.code, self.bad_resets, self.score = code, bad_resets, score
+        self.resets = 0
+        self.trail = ""
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[str, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.resets += 1
+        if self.resets in self.bad_resets:
+            raise RuntimeError("the lock is jammed")
+        self.trail = ""
+        return "trail=", {"instruction": "Open the lock."}
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        if action == "crash":
+            raise RuntimeError("the lock broke")
+        wanted = self.code[len(self.trail)]
+        self.trail += action
+        over, won = len(self.trail) == len(self.code), self.trail == self.code
+        feedback = "" if action == wanted else f"play {wanted}"
+        info = {"won": won, "feedback": feedback, "score": self.score}
+        return f"trail={self.trail}{self.drift}", float(won), over, False, info
+
+    def get_state(self) -> str:
+        return self.trail
+
+    def set_state(self, state: str) -> None:
+        self.trail = state
+
+
+gym.register("toy/Lock-v0", Lock)
+
+
+def lock(code: str = "aba", backend: str = "native", **kwargs: Any) -> lg.RollbackWrapper:
+    env = gym.make("toy/Lock-v0", code=code, disable_env_checker=True, **kwargs)
+    return lg.RollbackWrapper(env, backend=backend, probe_actions=["a", "b"])
+
+
+@dataclass(frozen=True)
+class View:
+    """What a player sees: the last turn, parsed, and the sampling."""
+
+    messages: Sequence[Message]
+    sampling: Sampling
+
+    @property
+    def last(self) -> str:
+        return self.messages[-1]["content"]
+
+    @property
+    def looks_back(self) -> bool:
+        return "JSON object" in self.last
+
+    @property
+    def number(self) -> int:
+        """Number of the next action."""
+        return int(re.findall(r"Next is action (\d+)", self.last)[-1])
+
+    @property
+    def trail(self) -> str:
+        return re.findall(r"trail=(\w*)", "".join(m["content"] for m in self.messages))[-1]
+
+    @property
+    def tips(self) -> list[str]:
+        """All tips in the chat, oldest first."""
+        whole = "\n".join(m["content"] for m in self.messages)
+        return re.findall(r"looking back at an earlier attempt:\n(.+)", whole)
+
+    @property
+    def comments(self) -> list[tuple[int, str]]:
+        return [(int(n), c) for n, c in re.findall(r"- action (\d+) \(\w*\): (.+)", self.last)]
+
+
+def follow(view: View) -> str:
+    """Play what a tip in the last turn says, else a."""
+    said = re.findall(r"earlier attempt:\nplay (\w+)", view.last)
+    return said[-1] if said else "a"
+
+
+def blame(view: View) -> str:
+    """Blame the first action that the lock complains about."""
+    if not view.comments:
+        return answer(None)
+    step, text = view.comments[0]
+    return answer(step, text)
+
+
+def answer(step: int | None, text: str = "") -> str:
+    return json.dumps({"step": step, "experience": text})
+
+
+@dataclass
+class Player:
+    """A policy made of two functions; remembers what it was asked.
+
+    `act` gives an action, or None for a reply without one; `look_back` gives the whole reply.
+    """
+
+    act: Callable[[View], str | None] = follow
+    look_back: Callable[[View], str] = blame
+    delay: float = 0.0
+    usage: Usage = field(default_factory=Usage)
+    name: str = "player"
+    seen: list[View] = field(default_factory=list)
+
+    async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
+        if self.delay:
+            await asyncio.sleep(SystemRandom().random() * self.delay)
+        view = View(messages, sampling)
+        self.seen.append(view)
+        if view.looks_back:
+            return Completion(text=self.look_back(view), usage=self.usage)
+        action = self.act(view)
+        return Completion(text="hm" if action is None else f"Action: {action}", usage=self.usage)
+
+    @property
+    def reflections(self) -> list[View]:
+        return [view for view in self.seen if view.looks_back]
+
+
+def noisy(*, delay: float = 0.0) -> Player:
+    """Acts and looks back by chance, in every way there is; the same for the same seed."""
+
+    def act(view: View) -> str | None:
+        return [*"aaabbb", None][int(derive_rng(view.sampling.seed).integers(7))]
+
+    def look_back(view: View) -> str:
+        rng = derive_rng(view.sampling.seed)
+        taken = sum(m["content"].startswith("Action") for m in view.messages)
+        step = int(rng.integers(taken))
+        choices = [answer(step, f"play {rng.choice(['a', 'b'])}")] * 4
+        return str(rng.choice([*choices, answer(None), "nonsense", answer(taken, "too late")]))
+
+    return Player(act, look_back, delay)
+
+
+def refine(view: View) -> str:
+    """What to play, all letters that were complained about, as one tip."""
+    return json.dumps({"experience": "play " + " ".join(f"{n}{c[-1]}" for n, c in view.comments)})
+
+
+def recount(tree: Tree, *, replay_cost: bool = False) -> Spend:
+    """What the ledger must say, counted from the branches alone."""
+    back = [b for b in tree.branches if b.parent is not None and not b.restart]
+    return Spend(
+        steps=sum(s.action is not None for b in tree.branches for s in b.steps),
+        act_calls=sum(len(b.steps) for b in tree.branches),
+        reflect_calls=sum(len(b.reflections) for b in tree.branches),
+        rollbacks=len(back),
+        rollback_calls=sum(b.start for b in back) if replay_cost else 0,
+        attempts=len(tree.branches),
+    )
+
+
+def ledger(tree: Tree) -> Spend:
+    """The fields of the tree's ledger that `recount` fills in."""
+    spent = tree.spent
+    return Spend(
+        steps=spent.steps,
+        act_calls=spent.act_calls,
+        reflect_calls=spent.reflect_calls,
+        rollbacks=spent.rollbacks,
+        rollback_calls=spent.rollback_calls,
+        attempts=spent.attempts,
+    )
+
+
+def canonical(tree: Tree) -> Any:
+    """All of a tree that must not depend on timing: overhead and replays are left out."""
+    data = tree_json(tree)
+    for spend in (data["spent"], data["solved_at"] or {}):
+        for key in [key for key in spend if key.startswith("overhead_") or key == "replayed_steps"]:
+            del spend[key]
+    return data
+
+
+def actions(tree: Tree, branch: int) -> str:
+    """The letters of a whole path; ? for replies without an action."""
+    return "".join(step.action or "?" for step in tree.history(branch))
