@@ -1,15 +1,26 @@
-"""`auto`: the first backend, in the order of `backend_names`, that proves right."""
+"""`auto`: every backend is proved and timed; the one that is right and costs least is taken.
+
+The expected cost is one save and one restore. A replay saves nothing and does half of a typical
+episode again; it has to be clearly cheaper, because it grows with the episode. `fork` starts
+processes, so it is looked at only where nothing else saves the state and a replay is slow or wrong.
+
+What was chosen can be written down and given to another process (`export_choice`,
+`import_choice`), so that a run that is resumed goes on with the same backend. There it is proved
+again, it alone.
+"""
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
-from typing import Any
+import time
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
-from leafe_gym.errors import SnapshotUnsupported
-from leafe_gym.types import Scope
-from leafe_gym.wrappers.backends.base import BUILTIN, Backend, make_backend
+from leafe_gym.errors import SnapshotUnsupported, UsageError
+from leafe_gym.types import Json, Scope
+from leafe_gym.wrappers.backends.base import Backend, backend_names
 from leafe_gym.wrappers.episode import View
 from leafe_gym.wrappers.probe import Script, find_script
 from leafe_gym.wrappers.prove import prove
@@ -25,20 +36,18 @@ class Choice:
         backend: this wrapper's own.
         report: how it came about.
         scope: of its snapshots.
-        nbytes: size of a snapshot as measured in the proof.
         provisional: more might be proved with actions that are not known yet.
     """
 
     backend: Backend
     report: BackendReport
     scope: Scope
-    nbytes: int = 0
     provisional: bool = False
 
-    def twin(self) -> Choice:
+    def twin(self, second: SecondInstance) -> Choice:
         """The same for a forked wrapper."""
-        backend = make_backend(self.backend.name) if self.report.by_name else self.backend
-        return Choice(backend, self.report, self.scope, self.nbytes)
+        backend = second.backend(self.backend.name) if self.report.by_name else self.backend
+        return Choice(backend, self.report, self.scope)
 
 
 class _Kind:
@@ -72,8 +81,21 @@ def choose(
         SnapshotUnsupported: if the one asked for by name refuses or proves wrong.
     """
     trier = _Trier(second, actions, episode)
-    if asked == "auto":
-        return _auto(trier)
+    choice = _auto(trier) if asked == "auto" else _named(asked, trier)
+    if second.undeclared_globals():
+        note = f"{choice.report.note}; {_UNDECLARED}".lstrip("; ")
+        choice.report = replace(choice.report, note=note)
+    return choice
+
+
+_UNDECLARED = (
+    "the environment draws from the global generators (random, numpy.random) without saying so; "
+    "it is treated as if it did: declare metadata = {'global_rng': True}, or use self.np_random"
+)
+
+
+def _named(asked: str | Backend, trier: _Trier) -> Choice:
+    second = trier.second
     backend = second.backend(asked) if isinstance(asked, str) else second.teach(asked)
     if backend.name == "replay":
         return Choice(backend, BackendReport("replay", "replay"), backend.scope)
@@ -100,28 +122,146 @@ def choose(
 _SAID = {"refused": "cannot be used", "wrong": "does not restore the state"}
 
 
+_IN_PROCESS = ("native", "pickle", "deepcopy", "replay")
+_CLEARLY = 1.5
+_REPLAY_FACTOR = 2.0
+_FORK_US = 10_000.0
+_PROOFS_SECONDS = 5.0
+
+
 def _auto(trier: _Trier) -> Choice:
-    verdicts: list[Verdict] = []
     note = ""
-    for name in (one for one in BUILTIN if one != "replay"):
-        backend = make_backend(name)
+    if name := _REMEMBERED.get(trier.second.kind):
+        if choice := _again(name, trier):
+            return choice
+        note = f"{name}, chosen in an earlier run, does not prove right here"
+    found: dict[str, Verdict] = {}
+    begin = time.monotonic()
+    for name in _IN_PROCESS:
+        late = time.monotonic() - begin > _PROOFS_SECONDS
+        if late and any(one.outcome == "right" for one in found.values()):
+            reason = "this environment is slow and another backend is right"
+            found[name] = Verdict(backend=name, outcome="not tried", reason=reason)
+            continue
         try:
-            verdict = trier.verdict(backend)
+            found[name] = trier.verdict(trier.second.backend(name))
         except NoSecondInstance as error:
-            note = str(error)
-            break
-        verdicts.append(verdict)
-        if verdict.outcome == "right" and not verdict.instance_only:
-            return _chosen("auto", backend, tuple(verdicts), note)
-    for verdict in verdicts:
-        if verdict.outcome == "right":
-            return _chosen("auto", make_backend(verdict.backend), tuple(verdicts), note)
-    unproved = any(verdict.outcome == "unproved" for verdict in verdicts)
-    if unproved:
+            return _chosen(
+                "auto", trier.second.backend("replay"), tuple(found.values()), str(error)
+            )
+    name = _cheapest(found)
+    backend = None
+    if any(verdict.outcome == "unproved" for verdict in found.values()):
         note = "pass probe_actions= (actions that change the observation) to prove more"
-    choice = _chosen("auto", make_backend("replay"), tuple(verdicts), note)
-    choice.provisional = unproved
+        name = name or "replay"
+    elif name in (None, "replay"):
+        backend, found["fork"] = _try_fork(trier, found["replay"])
+        name = _cheapest(found) or "replay"
+    if backend is None or name != "fork":
+        if backend is not None:
+            backend.close()
+        backend = trier.second.backend(name)
+    choice = _chosen("auto", backend, tuple(found.values()), note)
+    choice.provisional = found[name].outcome == "unproved"
     return choice
+
+
+def _again(name: str, trier: _Trier) -> Choice | None:
+    """The choice of an earlier run, if it is right here, too."""
+    backend = trier.second.backend(name)
+    try:
+        verdict = trier.verdict(backend)
+    except NoSecondInstance as error:
+        return _chosen("auto", backend, (), str(error)) if name == "replay" else None
+    if verdict.outcome != "right" and name != "replay":
+        backend.close()
+        return None
+    return _chosen("auto", backend, (verdict,), "as in the earlier run")
+
+
+def _try_fork(trier: _Trier, replay: Verdict) -> tuple[Backend | None, Verdict]:
+    """Start processes only where they may pay."""
+    load = replay.cost.load_us if replay.outcome == "right" and replay.cost else None
+    if load is not None and load < _FORK_US:
+        reason = f"a replay takes {load:.0f} us, less than starting processes"
+        return None, Verdict(backend="fork", outcome="not tried", reason=reason)
+    backend = trier.second.backend("fork")
+    return backend, trier.verdict(backend)
+
+
+def _cheapest(found: dict[str, Verdict]) -> str | None:
+    """The right one that costs least, in favour of the earlier ones; None if none is right.
+
+    Small differences are noise, and the same environment is to get the same backend each time.
+    """
+    right = [one for one in found.values() if one.outcome == "right" and one.backend != "replay"]
+    everywhere = [one for one in right if not one.instance_only]
+    best: Verdict | None = None
+    for one in everywhere or right:
+        if best is None or _cost(one) * _CLEARLY < _cost(best):
+            best = one
+    replay = found.get("replay")
+    if replay is None or replay.outcome != "right":
+        return None if best is None else best.backend
+    if best is None or _cost(replay) * _REPLAY_FACTOR < _cost(best):
+        return "replay"
+    return best.backend
+
+
+def _cost(verdict: Verdict) -> float:
+    """Microseconds of one save and one restore."""
+    return math.inf if verdict.cost is None else verdict.cost.save_us + verdict.cost.load_us
+
+
+class Chooser(Protocol):
+    """A RollbackWrapper, as far as its choice is concerned."""
+
+    @property
+    def kind(self) -> str:
+        """Which kind of environment it holds."""
+
+    @property
+    def backend_report(self) -> BackendReport:
+        """What was chosen."""
+
+
+_REMEMBERED: dict[str, str] = {}
+
+
+def export_choice(env: Chooser) -> dict[str, Json]:
+    """What `env` uses, as plain JSON for the record of a run.
+
+    Raises:
+        UsageError: if nothing was chosen yet.
+    """
+    report = env.backend_report
+    if not report.chosen:
+        raise UsageError("no backend was chosen yet: take a snapshot first")
+    return {"kind": env.kind, "backend": report.chosen, "report": report.as_dict()}
+
+
+def import_choice(record: Mapping[str, Json]) -> None:
+    """Have `backend="auto"` take what `export_choice` wrote, for that kind of environment.
+
+    Holds for this process. The backend is proved before it is used, as any other; where it does
+    not prove right all are tried.
+
+    Raises:
+        UsageError: if the record is not one, or names a backend that does not exist here.
+    """
+    kind, backend = record.get("kind"), record.get("backend")
+    if not isinstance(kind, str) or not isinstance(backend, str):
+        raise UsageError(f"not a record made by export_choice: {record!r}"[:300])
+    if backend not in backend_names():
+        raise UsageError(
+            f"the record names the backend {backend!r}; here there are {', '.join(backend_names())}"
+        )
+    _REMEMBERED[kind] = backend
+
+
+def forget_choices() -> None:
+    """Undo every `import_choice` of this process."""
+    _REMEMBERED.clear()
 
 
 def _chosen(
@@ -143,8 +283,7 @@ def _chosen(
         scope = "instance"
     elif verdict is not None and verdict.portable:
         scope = "portable"
-    cost = report.cost
-    return Choice(backend, report, scope, cost.nbytes if cost else 0)
+    return Choice(backend, report, scope)
 
 
 class _Trier:
@@ -153,7 +292,7 @@ class _Trier:
     def __init__(
         self, second: SecondInstance, actions: Sequence[Any] | None, episode: View | None
     ) -> None:
-        self._second = second
+        self.second = second
         self._actions = actions
         self._episode = episode
         self._kind = _Kind()
@@ -168,7 +307,7 @@ class _Trier:
         Raises:
             NoSecondInstance: if there is nothing to try it on.
         """
-        kind, make = self._kind, self._second.make
+        kind, make = self._kind, self.second.make
         with kind.lock:
             if backend.name in kind.verdicts:
                 return kind.verdicts[backend.name]
@@ -182,10 +321,10 @@ class _Trier:
 
     def _script(self) -> Script:
         if self._episode is None:
-            return find_script(self._second.make, actions=self._actions)
+            return find_script(self.second.make, actions=self._actions)
         log = self._episode.log
         return find_script(
-            self._second.make,
+            self.second.make,
             seed=log.seed,
             options=log.options,
             actions=self._actions,

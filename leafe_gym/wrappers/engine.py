@@ -6,6 +6,7 @@ engines of its own on environments nobody else uses.
 
 from __future__ import annotations
 
+import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -62,6 +63,7 @@ class Engine:
         self._pending: int | None = None
         self._replay = ReplayBackend()
         self._marks: list[tuple[int, weakref.ref[Held]]] = []
+        self._anchors: weakref.WeakValueDictionary[str, Held] = weakref.WeakValueDictionary()
         self._seeds: np.random.SeedSequence | None = None
 
     @property
@@ -162,6 +164,9 @@ class Engine:
         if self._marks and self._marks[-1][0] == self.taken:
             self._marks.pop()
         self._marks.append((self.taken, weakref.ref(held)))
+        known = self._anchors.get(key := view.log.digest(view.length))
+        if known is None or not known.usable:
+            self._anchors[key] = held
         return held, saved
 
     def put_back(self, backend: Backend, held: Held) -> None:
@@ -183,6 +188,17 @@ class Engine:
         self._follow(held.view)
         self._marks.append((held.view.length, weakref.ref(held)))
 
+    def replay_seconds(self) -> tuple[float, float]:
+        """(seconds for a reset, seconds per step) of doing the episode so far again."""
+        view = self.view()
+        with self._own_globals(view.log.seed):
+            begin = time.perf_counter()
+            self._replay.restart(self.env, view)
+            middle = time.perf_counter()
+            self._replay.redo(self.env, view)
+            end = time.perf_counter()
+        return middle - begin, (end - middle) / max(1, view.length)
+
     def replay(self, view: View) -> None:
         """Come to the end of `view` by doing it all again, verified."""
         try:
@@ -200,14 +216,27 @@ class Engine:
         if held is None or isinstance(backend, ReplayBackend) or held.backend != backend.name:
             self.replay(view)
             return
+        self._go_on(backend, held, view, "a rollback")
+
+    def return_to(self, view: View, backend: Backend) -> None:
+        """Come to the end of `view`, whose own data is gone, from the nearest state held."""
+        for length in range(view.length, -1, -1):
+            held = self._anchors.get(view.log.digest(length))
+            if held is None or not held.usable or held.backend != backend.name:
+                continue
+            # Luck that was seeded anew there must be the luck that this path had.
+            if held.view.entropy in (None, view.entropy_before(length)):
+                self._go_on(backend, held, view)
+                return
+        self.replay(view)
+
+    def _go_on(self, backend: Backend, held: Held, view: View, what: str = "a restore") -> None:
         self.put_back(backend, held)
-        if held.view.length == to:
-            return
         try:
             with self._own_globals():
                 self._replay.redo(self.env, view, first=held.view.length)
         except BaseException:
-            self.abandon(_FAILED.format("a rollback"))
+            self.abandon(_FAILED.format(what))
             raise
         self._follow(view)
 
@@ -283,7 +312,7 @@ class Engine:
         """The last state held at or before `to` on the current path."""
         for step, reference in reversed(self._marks):
             held = reference()
-            if step <= to and held is not None and not held.released:
+            if step <= to and held is not None and held.usable:
                 return held
         return None
 

@@ -117,6 +117,12 @@ class View:
         """The last info."""
         return self.log.transitions[self.length - 1][5] if self.length else self.log.info
 
+    def entropy_before(self, length: int) -> int | None:
+        """What the generators were seeded with anew between `length` actions and the next."""
+        if length == self.length:
+            return self.entropy
+        return self.log.transitions[length].entropy
+
     def __reduce__(self) -> tuple[Any, ...]:
         # What came after the view is no business of whoever receives a pickled snapshot.
         return View, (self.log.prefix(self.length), self.length, self.entropy)
@@ -127,11 +133,11 @@ class Held:
 
     Attributes:
         backend: name of the backend that made the data.
-        data: the backend's own.
+        data: the backend's own; None once it was given up.
         view: the episode so far.
         env_key: which kind of environment it belongs to.
         owner: identity of the wrapper that made it; 0 in another process.
-        released: the data has been given up.
+        released: nobody may come back to it any more.
     """
 
     __slots__ = ("__weakref__", "backend", "data", "env_key", "owner", "released", "view")
@@ -143,6 +149,11 @@ class Held:
         self.env_key = env_key
         self.owner = owner
         self.released = False
+
+    @property
+    def usable(self) -> bool:
+        """Whether the data is still there: neither released nor evicted."""
+        return self.data is not None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _revive, (self.backend, self.data, self.view, self.env_key, self.released)

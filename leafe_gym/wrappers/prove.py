@@ -20,10 +20,12 @@ from leafe_gym.wrappers.backends.base import Backend
 from leafe_gym.wrappers.backends.pickled import brief
 from leafe_gym.wrappers.engine import Engine
 from leafe_gym.wrappers.episode import Held
+from leafe_gym.wrappers.global_rng import globals_kept
 from leafe_gym.wrappers.probe import Script
 from leafe_gym.wrappers.quiet import close_quietly, quietly
 from leafe_gym.wrappers.remote import RemoteEnv
 from leafe_gym.wrappers.report import Cost, Verdict
+from leafe_gym.wrappers.sizes import measure
 from leafe_gym.wrappers.values import difference, private_copy, same, show
 
 AnyEnv = gym.Env[Any, Any]
@@ -33,6 +35,9 @@ Outcome = tuple[Any, ...]
 FIELDS = ("observation", "reward", "terminated", "truncated", "info", "state of np_random")
 _INFO = ("won", "score", "admissible_commands", "instruction")
 _TIMED = 5
+TYPICAL_STEPS = 25
+"""Actions of a typical episode; a replay is expected to do half of them again."""
+
 _SLOW_SECONDS = 0.2
 
 
@@ -51,7 +56,7 @@ class _Differs(Exception):
 def prove(backend: Backend, make: Make, script: Script) -> Verdict:
     """Try `backend` on new instances from `make`; every failure becomes a verdict."""
     name = backend.name
-    with quietly():
+    with quietly(), globals_kept():
         trial = _Trial(backend, make, script)
         try:
             if reason := trial.begin():
@@ -92,6 +97,7 @@ class _Trial:
         self._make = make
         self._script = script
         self._engines: list[Engine] = []
+        self._made: list[AnyEnv] = []
         self._marks: list[Held] = []
 
     def begin(self) -> str | None:
@@ -150,6 +156,8 @@ class _Trial:
 
     def cost(self) -> Cost:
         """Median of some saves and loads of the first state."""
+        if self._backend.name == "replay":
+            return self._replay_cost()
         engine = self._engine
         saves: list[float] = []
         loads: list[float] = []
@@ -166,19 +174,32 @@ class _Trial:
             nbytes = saved.nbytes
             if end - begin > _SLOW_SECONDS:
                 break
-        if not nbytes and self._backend.name != "replay":
-            nbytes = _size(self._a.data[0])
+        if not nbytes:
+            nbytes = measure(self._a.data[0])
         return Cost(statistics.median(saves) * 1e6, statistics.median(loads) * 1e6, nbytes)
+
+    def _replay_cost(self) -> Cost:
+        """What a restore costs half-way through an episode of a typical length."""
+        tries = []
+        for _ in range(_TIMED):
+            reset, step = self._engine.replay_seconds()
+            tries.append(reset + step * TYPICAL_STEPS / 2)
+            if tries[-1] > _SLOW_SECONDS:
+                break
+        return Cost(0.0, statistics.median(tries) * 1e6)
 
     def close(self) -> None:
         """Give up everything that was made for the proof."""
         for held in self._marks:
             self._backend.release(held.data[0])
-        for engine in self._engines:
-            close_quietly(engine.env)
+        made = {id(env): env for env in (*(one.env for one in self._engines), *self._made)}
+        for env in made.values():
+            close_quietly(env)
 
     def _new(self) -> Engine:
-        engine = Engine(self._make())
+        env = self._make()
+        self._made.append(env)
+        engine = Engine(env)
         self._engines.append(engine)
         return engine
 
@@ -236,10 +257,3 @@ def _generator_state(bare: Any) -> Any:
     if isinstance(bare, RemoteEnv):
         return bare.generator_state()
     return None if bare._np_random is None else bare._np_random.bit_generator.state
-
-
-def _size(data: Any) -> int:
-    try:
-        return len(pickle.dumps(data))
-    except Exception:  # noqa: BLE001 - states hold anything
-        return 0

@@ -102,7 +102,7 @@ class BackendReport:
                 "asks for it"
             )
         state = "proved" if self.proved else "unproved"
-        if self.chosen == "replay" and not self.proved:
+        if self.chosen == "replay":
             state = "checks itself at every restore"
         lines = [f"backend: {self.chosen} ({state}; asked for {self.asked!r})"]
         lines += [f"  {verdict}" for verdict in self.verdicts]

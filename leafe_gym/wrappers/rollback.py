@@ -18,8 +18,10 @@ from leafe_gym.wrappers.backends.base import AnyEnv, Backend, backend_names
 from leafe_gym.wrappers.choose import Choice, choose
 from leafe_gym.wrappers.engine import Engine, Won
 from leafe_gym.wrappers.episode import Held, Transition
+from leafe_gym.wrappers.remote import RemoteEnv
 from leafe_gym.wrappers.report import BackendReport
 from leafe_gym.wrappers.second import NoSecondInstance, SecondInstance, kind_name
+from leafe_gym.wrappers.sizes import Sizer
 
 _TOKENS = itertools.count(1)  # not id(self), which a later wrapper may get again
 WonRule = Literal["info", "function", "default"]
@@ -92,6 +94,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         self._env_key = ""
         self._fresh_count = 0
         self._left_behind: list[AnyEnv] = []
+        self._sizer = Sizer()
         self._retry_at = 8
         self._replayed_before = 0
         self._token = next(_TOKENS)
@@ -162,16 +165,17 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         view = engine.view()
         choice = self._settled()
         held, saved = engine.hold(choice.backend, self._env_key, self._token)
-        if self.env is not engine.env:
-            self._left_behind.append(self.env)
-            self.env = engine.env
+        self._take_over()
+        nbytes = saved.nbytes
+        if not nbytes and choice.backend.name != "replay":
+            nbytes = self._sizer.size(saved.data, view.length)
         return Snapshot(
             kind=choice.backend.name,
             step=view.length,
             digest=view.log.digest(view.length),
             payload=held,
             scope=choice.scope,
-            nbytes=saved.nbytes or choice.nbytes,
+            nbytes=nbytes,
         )
 
     def restore(
@@ -205,9 +209,11 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
             self._engine.replay(held.view)
         elif snapshot.scope == "instance" and held.owner != self._token:
             self._engine.replay(held.view)
+        elif not held.usable:
+            self._engine.return_to(held.view, choice.backend)
         else:
             self._engine.put_back(choice.backend, held)
-        self.env = self._engine.env
+        self._take_over()
         if rng == "fresh":
             self._fresh_count += 1
             source = held.view.log.seed if seed is None else seed
@@ -236,7 +242,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         if to < taken:
             choice = self._settled()
             self._engine.rewind(int(to), choice.backend)
-            self.env = self._engine.env
+            self._take_over()
         return self._engine.now()
 
     def fork(self) -> RollbackWrapper:
@@ -262,7 +268,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
             factory=self._factory,
             probe_actions=self._probe_actions,
         )
-        twin._choice = choice.twin()
+        twin._choice = choice.twin(self.second_instance())
         twin._env_key = self._env_key
         twin.restore(mark)
         self.release(mark)
@@ -270,12 +276,22 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
 
     def release(self, snapshot: Snapshot) -> None:
         """Give a snapshot up; releasing it again does nothing."""
+        self.evict(snapshot)
+        if isinstance(snapshot.payload, Held):
+            snapshot.payload.released = True
+
+    def evict(self, snapshot: Snapshot) -> None:
+        """Free the memory of a snapshot, which stays restorable; again does nothing.
+
+        A later restore starts from the nearest snapshot that is held on the way there, or from a
+        reset, and does the rest again, compared; `replayed_steps` counts it.
+        """
         held = snapshot.payload
-        if isinstance(held, Held) and not held.released:
-            held.released = True
-            if self._choice is not None and held.backend == self._choice.backend.name:
-                self._choice.backend.release(held.data[0])
-            held.data = None
+        if not isinstance(held, Held) or held.data is None:
+            return
+        data, held.data = held.data[0], None
+        if self._choice is not None and held.backend == self._choice.backend.name:
+            self._choice.backend.release(data)
 
     def rebuild(
         self,
@@ -329,7 +345,18 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         while self._left_behind:
             self._left_behind.pop().close()
 
+    @property
+    def kind(self) -> str:
+        """Which kind of environment this is, in words; the same in every process."""
+        return self._key()
+
     # Details
+
+    def _take_over(self) -> None:
+        """Go on with the engine's chain; one that now lives elsewhere is closed with this one."""
+        old, self.env = self.env, self._engine.env
+        if isinstance(self.env, RemoteEnv) and not isinstance(old, RemoteEnv):
+            self._left_behind.append(old)
 
     def _held(self, snapshot: Snapshot) -> Held:
         held = snapshot.payload if isinstance(snapshot, Snapshot) else None

@@ -11,6 +11,7 @@ import gymnasium as gym
 
 from leafe_gym.wrappers.backends.base import Backend, Builder, make_backend
 from leafe_gym.wrappers.chain import describe_chain
+from leafe_gym.wrappers.global_rng import undeclared
 from leafe_gym.wrappers.quiet import quietly
 
 AnyEnv = gym.Env[Any, Any]
@@ -39,6 +40,15 @@ class SecondInstance:
     def refusal(self, backend: Backend) -> str | None:
         """What `backend` says to the first instance; asking changes nothing."""
         return backend.refusal(self._env)
+
+    @property
+    def kind(self) -> str:
+        """Which kind of environment it is, in words; the same in every process."""
+        return kind_name(self._env)
+
+    def undeclared_globals(self) -> bool:
+        """Whether it was seen to draw from the global generators without declaring it."""
+        return undeclared(self._env)
 
     def backend(self, name: str) -> Backend:
         """A new backend of that name, which knows how such environments are built.

@@ -70,7 +70,7 @@ def test_many_environments_prove_once() -> None:
 
     with ThreadPoolExecutor(16) as pool:
         assert set(pool.map(run, range(64))) == {"native"}
-    assert 64 < Counted.made < 64 + 10
+    assert 64 < Counted.made < 64 + 20
 
 
 def test_a_plain_factory_proves_once() -> None:
@@ -171,7 +171,7 @@ def test_report() -> None:
 
 def test_backends_of_other_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "entry_points", lambda group: [Point()])
-    assert backend_names() == ["native", "pickle", "deepcopy", "replay", "elsewhere"]
+    assert backend_names() == ["native", "pickle", "deepcopy", "replay", "fork", "elsewhere"]
     env = RollbackWrapper(make(toys.Native), "elsewhere")
     env.reset(seed=0)
     assert env.snapshot().kind == "elsewhere"
@@ -226,7 +226,8 @@ def test_unpicklable_native_state_stays_in_the_process() -> None:
     env = RollbackWrapper(make(Handle))
     env.reset(seed=0)
     mark = env.snapshot()
-    assert (mark.kind, mark.scope, mark.nbytes) == ("native", "process", 0)
+    assert (mark.kind, mark.scope) == ("native", "process")
+    assert mark.nbytes > 100
 
 
 def test_wrappers_that_hold_handles() -> None:

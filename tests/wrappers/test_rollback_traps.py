@@ -259,17 +259,6 @@ def test_an_ignored_seed_is_noticed() -> None:
     assert caught.value.step in (None, 0)
 
 
-def test_undeclared_global_random_is_noticed() -> None:
-    env = RollbackWrapper(make(toys.GlobalRandom), probe_actions=["draw"])
-    env.reset(seed=0)
-    env.step("draw")
-    mark = env.snapshot()
-    assert mark.kind == "replay"
-    with pytest.raises(RestoreMismatch) as caught:
-        env.restore(mark)
-    assert caught.value.step == 0
-
-
 @pytest.mark.parametrize("backend", ["pickle", "deepcopy", "replay"])
 def test_declared_global_random_is_saved(backend: str) -> None:
     env = RollbackWrapper(make(toys.DeclaredGlobal), backend, probe_actions=["draw"])
