@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 import gymnasium as gym
 
 import leafe_gym as lg
-from leafe_gym.budget import Spend
+from leafe_gym.agents.agent import Agent
+from leafe_gym.budget import Budget, Meter, Spend
 from leafe_gym.seeds import derive_rng
 from leafe_gym.store.records import tree_json
 from leafe_gym.tree import Tree
@@ -63,7 +64,11 @@ class Lock(gym.Env[str, str]):
         self.trail = state
 
 
-gym.register("toy/Lock-v0", Lock)
+def register(name: str, entry_point: Callable[..., Any]) -> None:
+    gym.register(f"toy/{name}-v0", entry_point)
+
+
+register("Lock", Lock)
 
 
 def lock(code: str = "aba", backend: str = "native", **kwargs: Any) -> lg.RollbackWrapper:
@@ -93,7 +98,7 @@ class View:
 
     @property
     def trail(self) -> str:
-        return re.findall(r"trail=(\w*)", "".join(m["content"] for m in self.messages))[-1]
+        return str(re.findall(r"trail=(\w*)", "".join(m["content"] for m in self.messages))[-1])
 
     @property
     def tips(self) -> list[str]:
@@ -157,12 +162,15 @@ def noisy(*, delay: float = 0.0) -> Player:
     """Acts and looks back by chance, in every way there is; the same for the same seed."""
 
     def act(view: View) -> str | None:
-        return [*"aaabbb", None][int(derive_rng(view.sampling.seed).integers(7))]
+        letters = [*"aaabbb", None]
+        return letters[int(derive_rng(view.sampling.seed).integers(7))]
 
     def look_back(view: View) -> str:
         rng = derive_rng(view.sampling.seed)
         taken = sum(m["content"].startswith("Action") for m in view.messages)
         step = int(rng.integers(taken))
+        if '"step"' not in view.last:
+            return str(rng.choice(['{"experience": "play b"}', '{"experience": "no"}', "nonsense"]))
         choices = [answer(step, f"play {rng.choice(['a', 'b'])}")] * 4
         return str(rng.choice([*choices, answer(None), "nonsense", answer(taken, "too late")]))
 
@@ -198,6 +206,36 @@ def ledger(tree: Tree) -> Spend:
         rollback_calls=spent.rollback_calls,
         attempts=spent.attempts,
     )
+
+
+def recharge(tree: Tree, agent: Agent) -> tuple[Spend, Spend]:
+    """The tokens before and after the tree's last call, by rendering all its prompts again.
+
+    For `until="tau"` and refinement.
+    """
+    meter = Meter(Budget(calls=10**9))
+    before = Spend()
+    for branch in tree.branches:
+        back = branch.parent is not None and not branch.restart
+        path = tree.history(branch.parent, branch.start) if back else []  # type: ignore[arg-type]
+        tip = [branch.experience] if branch.experience else []
+        for rounds, step in enumerate(branch.steps, start=1):
+            chat = agent.prompts.render(
+                tree.task, tree.start, path, tip if step.experiences else []
+            )
+            before = meter.spent + Spend()
+            meter.charge_act(chat, step.reply, step.usage, stepped=step.action is not None)
+            path.append(step)
+            for reflection in branch.reflections:
+                if reflection.after == rounds:
+                    look = (
+                        agent.prompts.render_refinement(tree.task, tree.start, path, tip)
+                        if agent.method == "ir"
+                        else agent.prompts.render_reflection(tree.task, tree.start, path)
+                    )
+                    before = meter.spent + Spend()
+                    meter.charge_reflect(look, reflection.reply, reflection.usage)
+    return before, meter.spent
 
 
 def canonical(tree: Tree) -> Any:
