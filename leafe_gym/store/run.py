@@ -14,7 +14,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -53,6 +53,7 @@ class Run:
         self.folder = folder
         self._db = database
         self._lock = lock
+        self._batching = False
 
     @classmethod
     def open(cls, folder: str | Path, config: Json, tasks: Sequence[Task]) -> Self:
@@ -118,6 +119,31 @@ class Run:
         self.close()
 
     # --- writing -------------------------------------------------------------------------------
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Write what is written inside in one transaction: all of it is kept, or nothing.
+
+        A crash inside loses the whole batch, so it is for copying and merging, not for exploring.
+
+        Raises:
+            UsageError: within another batch.
+            StoreError: if the folder cannot be written.
+        """
+        if self._batching:
+            raise UsageError("Run.batch() cannot stand within another one")
+        self._guard(lambda: self._db.execute("BEGIN IMMEDIATE"))
+        self._batching = True
+        try:
+            yield
+        except BaseException:
+            with suppress(sqlite3.Error):
+                self._db.execute("ROLLBACK")
+            raise
+        else:
+            self._guard(lambda: self._db.execute("COMMIT"))
+        finally:
+            self._batching = False
 
     def began(self, task: int, branch: int) -> None:
         """Note that an attempt is under way, so that a crash can say how many it cost."""
@@ -334,8 +360,9 @@ class Run:
 
     def _write(self, *statements: tuple[str, tuple[Any, ...]]) -> None:
         def transaction() -> None:
-            with self._db:
-                self._db.execute("BEGIN IMMEDIATE")
+            with nullcontext() if self._batching else self._db:
+                if not self._batching:
+                    self._db.execute("BEGIN IMMEDIATE")
                 for sql, values in statements:
                     self._db.execute(sql, values)
 
