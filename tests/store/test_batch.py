@@ -1,0 +1,30 @@
+"""`Run.batch`: all of it is kept, or nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from leafe_gym.errors import UsageError
+from leafe_gym.store.run import Run
+from leafe_gym.tree import Branch
+from leafe_gym.types import Start, Task
+
+TASK = Task(id="t", env_id="me/T-v0")
+
+
+def test_a_batch_is_kept_whole_or_not_at_all(tmp_path: Path) -> None:
+    with Run.open(tmp_path, {}, [TASK]) as run:
+        run.opened(0, Start(observation="go"))
+        with run.batch():
+            for number in range(3):
+                run.committed(0, Branch(id=number))
+        with pytest.raises(RuntimeError), run.batch():
+            run.committed(0, Branch(id=3))
+            raise RuntimeError
+        run.committed(0, Branch(id=3, ending="won"))
+        with run.batch(), pytest.raises(UsageError, match="within another"), run.batch():
+            pass
+    with Run.read(tmp_path) as run:
+        assert [branch.won for branch in run.branches(0)] == [False, False, False, True]
