@@ -35,7 +35,7 @@ Set = Annotated[
 Levels = Annotated[
     str | None, typer.Option("--levels", metavar="FILE", help="Sokoban levels in Boxoban's format.")
 ]
-Count = Annotated[int, typer.Option("-n", min=1, help="Number of tasks.")]
+Count = Annotated[int, typer.Option("-n", min=1, max=10**9, help="Number of tasks.")]
 Split = Annotated[str, typer.Option("--split", help="train, val or test.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="All sampling seeds derive from it.")]
 Model = Annotated[str, typer.Option("--model", help="Policy: 'scripted', or a registered name.")]

@@ -123,8 +123,10 @@ class _Engine:
 
     async def go(self, concurrency: int) -> None:
         """Finish every open task."""
-        waiting = iter(self.run.open_tasks())
-        idle = NoSlots()  # fills up as workers run out of tasks
+        tasks = self.run.open_tasks()
+        waiting = iter(tasks)
+        workers_needed = min(concurrency, len(tasks))
+        idle = NoSlots(concurrency - workers_needed)  # fills up as workers run out of tasks
 
         async def worker() -> None:
             for number, task in waiting:
@@ -133,7 +135,7 @@ class _Engine:
 
         try:
             async with asyncio.TaskGroup() as workers:
-                for _ in range(concurrency):
+                for _ in range(workers_needed):
                     workers.create_task(worker())
         except BaseExceptionGroup as group:
             raise _first(group) from group  # the others were cancelled or met the same

@@ -181,7 +181,7 @@ class Run:
 
     def finished(self, task: int, tree: Tree | None, error: str = "") -> None:
         """Keep a task's outcome: its ledger, or why it could not be explored."""
-        result: Json = {"error": error}
+        result: Json = {"error": error, "branches": len(tree.branches) if tree is not None else 0}
         if tree is not None:
             result |= {
                 "instruction": tree.task.instruction,
@@ -251,8 +251,13 @@ class Run:
             "branches": [],
         }
         tree = records.read_tree(data)
-        for branch in self.branches(task):
-            tree.add(branch)
+        found = self.branches(task)
+        if len(found) != done.get("branches", len(found)):
+            raise StoreCorrupt(
+                f"{self.folder}: task {task} had {done['branches']} branches, {len(found)} are left"
+            )
+        for branch in found:
+            _attach(tree, branch)
         return tree
 
     def outcomes(self) -> Iterator[tuple[int, str, Json]]:
@@ -308,7 +313,7 @@ class Run:
             self._db.execute("BEGIN IMMEDIATE")
             for statement in _SCHEMA.split(";"):
                 self._db.execute(statement)
-            for key, value in {"format": FORMAT, "config": config}.items():
+            for key, value in {"format": FORMAT, "config": config, "tasks": len(tasks)}.items():
                 text = records.dump(value)
                 self._db.execute(
                     "INSERT INTO meta VALUES (?, ?, ?)", (key, text, records.checksum(text))
@@ -327,6 +332,10 @@ class Run:
                 f"{self.folder}: this run has format {found}, this version reads {FORMAT}; "
                 "read it with the version of leafe-gym that made it"
             )
+        count = self._meta("tasks")
+        held = self._rows("SELECT count(*), total(idx) FROM tasks NOT INDEXED")[0]
+        if held != (count, count * (count - 1) / 2):
+            raise StoreCorrupt(f"{self.folder}: {count} tasks were written, {held[0]} are left")
 
     def _check_config(self, config: Json, tasks: Sequence[Task]) -> None:
         before = self.config
@@ -385,7 +394,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     try:
         database = sqlite3.connect(path, isolation_level=None, timeout=10.0)
         database.execute("PRAGMA synchronous = NORMAL")
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise StoreCorrupt(f"{path}: cannot be opened as a run: {error}") from error
     return database
 
@@ -412,6 +421,13 @@ def _sound(text: str, total: str, what: str) -> Json:
     if not isinstance(text, str) or records.checksum(text) != total:
         raise StoreCorrupt(f"a {what} row of the run is damaged: its checksum does not hold")
     return json.loads(text)
+
+
+def _attach(tree: Tree, branch: Branch) -> None:
+    try:
+        tree.add(branch)
+    except UsageError as error:
+        raise StoreCorrupt(f"the branches of {tree.task.id} do not follow: {error}") from error
 
 
 def _branch(body: str, total: str) -> Branch:
