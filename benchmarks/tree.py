@@ -1,0 +1,202 @@
+"""What a branch costs beside model and environment: frontier, prompts, ledger, tree, store.
+
+Synthetic attempts of one step, each looked back on once, in the agent's default shape (depth 4, 16
+attempts per root); `wide` is one single root with two look-backs per attempt.
+"""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from _harness import ROUNDS, Report, alternate, main, median, ratio
+from _peers import TREEQUEST
+
+from leafe_gym.agents.commit import commit
+from leafe_gym.agents.context import Context
+from leafe_gym.agents.frontier import Job, TreeFrontier
+from leafe_gym.agents.rollout import Attempt
+from leafe_gym.agents.settings import Settings
+from leafe_gym.budget import Budget, Meter
+from leafe_gym.policies.base import FunctionPolicy
+from leafe_gym.prompts.base import prompt_set
+from leafe_gym.store.run import Run
+from leafe_gym.tree import Branch, Tree
+from leafe_gym.types import Experience, Reflection, Start, Step, Task
+
+SIZES = (100, 1_000, 10_000)
+NODES = 400
+TREES = 5
+CHAIN = 5_000
+STORED = 2_000
+BATCH = 100
+TASK = Task(id="bench:0", env_id="bench/Synthetic-v0", instruction="Push the box onto the target.")
+START = Start(
+    observation="#######\n#--@--#\n#--$--#\n#--.--#\n#######", instruction=TASK.instruction
+)
+
+
+def measure() -> Report:
+    """Time branches at several sizes, against treequest, and in the store."""
+    cases = {str(size): lambda size=size: _per_branch(size) for size in SIZES}
+    ours = alternate(cases, 5)
+    wide = alternate({"wide": lambda: _per_branch(SIZES[-1], wide=True)}, 5)["wide"]
+    rivals = alternate({"ours": lambda: _per_branch(NODES), "treequest": _treequest}, ROUNDS)
+    stored = alternate({"store": _store}, 5)["store"]
+    figures: dict[str, Any] = {f"branch_us_{size}": 1e6 * median(ours[str(size)]) for size in SIZES}
+    return Report(
+        figures={
+            **figures,
+            "branch_flat": ratio(ours[str(SIZES[-1])], ours[str(SIZES[0])]),
+            "branch_us_10000_wide": 1e6 * median(wide),
+            "vs_treequest": ratio(rivals["ours"], rivals["treequest"]),
+            "treequest_us": 1e6 * median(rivals["treequest"]),
+            "store_us": 1e6 * median(stored),
+            "chain_of_5000_survives": _chain_survives(),
+        },
+        goals={
+            f"branch_us_{SIZES[-1]}": ("<=", 150),
+            "branch_flat": ("<=", 1.5),
+            "vs_treequest": ("<=", 1),
+        },
+        meta={
+            "samples": 5,
+            "samples_vs_treequest": ROUNDS,
+            "branch": "one step and one look-back: two prompts rendered, measured and charged",
+            "treequest": f"StandardMCTS, inplace=True, {NODES} nodes, the same records as states",
+            "store": f"{STORED} branches in transactions of {BATCH}",
+        },
+    )
+
+
+def _branch(job: Job, reflections: int = 1) -> Branch:
+    """An attempt that fails after one step and is looked back on."""
+    step = Step(
+        action="down",
+        reply=f"The box is below me, attempt {job.id}.\nAction: down",
+        observation="#######\n#-----#\n#--@--#\n#--$--#\n#######",
+        reward=-0.1,
+        terminated=True,
+        info={"won": False, "score": 0.0, "admissible_commands": ["up", "down", "left", "right"]},
+    )
+    looks = [
+        Experience(step=0, text=f"Pushing down blocks the box ({job.id}.{n}); go left first.")
+        for n in range(reflections)
+    ]
+    return Branch(
+        id=job.id,
+        parent=job.parent,
+        experience=job.experience,
+        steps=(step,),
+        reflections=tuple(
+            Reflection(after=1, reply=f'{{"step": 0, "experience": "{e.text}"}}', verdict="branch",
+                       experience=e)
+            for e in looks
+        ),
+    )  # fmt: skip
+
+
+def _context(*, wide: bool) -> Context:
+    shape = {"max_depth": 10**9, "attempts": 10**9} if wide else {"max_depth": 4, "attempts": 16}
+    return Context(
+        tree=Tree(task=TASK, start=START),
+        policy=FunctionPolicy(str),
+        prompts=prompt_set("chat"),
+        settings=Settings(reflections=2 if wide else 1),
+        frontier=TreeFrontier(**shape),
+        meter=Meter(Budget(calls=10**9)),
+        seed=0,
+    )
+
+
+def _grow(ctx: Context, size: int) -> Iterator[Branch]:
+    for _ in range(size):
+        job = ctx.frontier.ask()
+        assert job is not None
+        branch = commit(ctx, job, Attempt(_branch(job, ctx.settings.reflections)))
+        assert branch is not None
+        yield branch
+
+
+def _per_branch(size: int, *, wide: bool = False) -> float:
+    """Seconds a branch, over as many trees as make a few thousand branches."""
+    trees = max(1, 3_000 // size)
+    contexts = [_context(wide=wide) for _ in range(trees)]
+    began = time.perf_counter()
+    for ctx in contexts:
+        for _ in _grow(ctx, size):
+            pass
+    return (time.perf_counter() - began) / (size * trees)
+
+
+def _treequest() -> float:
+    """Seconds a node, over several trees."""
+    return sum(_one_treequest() for _ in range(TREES)) / TREES
+
+
+def _one_treequest() -> float:
+    from treequest import StandardMCTS
+
+    algorithm: Any = StandardMCTS()
+    state = algorithm.init_tree()
+    numbers = itertools.count()
+
+    def generate(parent: Branch | None) -> tuple[Branch, float]:
+        number = next(numbers)
+        root = None if parent is None else parent.id
+        fix = None if parent is None else parent.reflections[0].experience
+        return _branch(Job(id=number, root=0, parent=root, experience=fix)), 0.5
+
+    began = time.perf_counter()
+    for _ in range(NODES):
+        state = algorithm.step(state, {"act": generate}, inplace=True)
+    return (time.perf_counter() - began) / NODES
+
+
+def _store() -> float:
+    """Seconds a branch that is written, in batches."""
+    branches = list(_grow(_context(wide=False), STORED))
+    with tempfile.TemporaryDirectory() as folder, Run.open(folder, {}, [TASK]) as run:
+        run.opened(0, START)
+        began = time.perf_counter()
+        for first in range(0, STORED, BATCH):
+            with run.batch():
+                for branch in branches[first : first + BATCH]:
+                    run.committed(0, branch)
+        return (time.perf_counter() - began) / STORED
+
+
+def _chain_survives() -> bool:
+    """Whether 5,000 branches, each the child of the one before, pickle and go through the store."""
+    tree = Tree(task=TASK, start=START)
+    fix = None
+    for number in range(CHAIN):
+        parent = number - 1 if number else None
+        branch = _branch(Job(id=number, root=0, parent=parent, experience=fix))
+        fix = branch.reflections[0].experience
+        tree.add(branch)
+    copy = pickle.loads(pickle.dumps(tree))
+    with tempfile.TemporaryDirectory() as folder:
+        with Run.open(folder, {}, [TASK]) as run:
+            run.opened(0, START)
+            with run.batch():
+                for branch in tree.branches:
+                    run.committed(0, branch)
+            run.finished(0, tree)
+        with Run.read(Path(folder)) as run:
+            stored = run.tree(0)
+    history = tree.history(CHAIN - 1)
+    return bool(
+        copy.branches == tree.branches == stored.branches
+        and stored.history(CHAIN - 1) == history
+        and tree.depth(CHAIN - 1) == CHAIN - 1
+    )
+
+
+if __name__ == "__main__":
+    main(measure, peer=TREEQUEST)
