@@ -111,6 +111,7 @@ def _named(asked: str | Backend, trier: _Trier) -> Choice:
             reason=reason or "",
         )
     if verdict.outcome in ("refused", "wrong"):
+        backend.close()
         raise SnapshotUnsupported(
             f"backend {backend.name!r} {_SAID[verdict.outcome]} for {second}: {verdict.reason}. "
             "Use backend='auto', which finds one that works, or fix the environment and try it "

@@ -115,7 +115,13 @@ class Worker:
     def again(self) -> Worker:
         """Another process with the environment as constructed, never reset."""
         host = self._host
-        return host.start() if not host.ended else host.successor().start()
+        if not host.ended:
+            try:
+                return host.start()
+            except BackendError:
+                if not host.ended:
+                    raise
+        return host.successor().start()
 
     def close(self) -> None:
         """End the process; safe to call twice."""
@@ -224,7 +230,7 @@ class Host:
 
     def start(self) -> Worker:
         """A process with the environment as constructed, never reset."""
-        return Worker(self, *self._keeper.branch(check=False))
+        return Worker(self, *self._keeper.branch(check=True))
 
     def successor(self) -> Host:
         """A running host for the same environment."""
@@ -268,6 +274,10 @@ class _Keeper(Worker):
         self._sock = sock
         self._lock = threading.RLock()
         self._end = host._stop
+
+    def close(self) -> None:
+        """Count it as lost; what was forked from it lives on as long as somebody uses it."""
+        self.lost = True
 
     def build(self, recipe: bytes, global_rng: bool, seconds: float) -> dict[str, Any]:
         """Have the environment constructed."""

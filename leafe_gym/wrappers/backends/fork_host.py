@@ -24,7 +24,12 @@ from typing import Any
 import gymnasium as gym
 
 from leafe_gym.types import Info
-from leafe_gym.wrappers.backends.fork_inspect import open_files, separate_files, trouble
+from leafe_gym.wrappers.backends.fork_inspect import (
+    open_files,
+    regular_files,
+    separate_files,
+    trouble,
+)
 from leafe_gym.wrappers.backends.fork_wire import (
     Gone,
     receive,
@@ -45,6 +50,7 @@ from leafe_gym.wrappers.global_rng import (
 )
 
 AnyEnv = gym.Env[Any, Any]
+_LIBC = ctypes.CDLL(None)
 
 
 class Server:
@@ -57,6 +63,7 @@ class Server:
         self.env: AnyEnv | None = None
         self.forked: set[int] = set()
         self.own_files = open_files()
+        self.regular_files: list[int] = []
         own_process()
         self._calls: dict[str, Callable[..., Any]] = {
             "build": self.build,
@@ -103,10 +110,13 @@ class Server:
         """Become two; the new one serves the connection that follows the request."""
         passed = receive_socket(self.sock)
         self.reap()
-        if check and (why := trouble({*self.own_files, passed.fileno()}, self.forked)):
-            with passed, suppress(Gone):
-                send(passed, ("refused", why))
-            return
+        if check:
+            known = {*self.own_files, passed.fileno()}
+            if why := trouble(known, self.forked):
+                with passed, suppress(Gone):
+                    send(passed, ("refused", why))
+                return
+            self.regular_files = regular_files(known)
         _flush()
         states = save_globals()
         try:
@@ -127,7 +137,7 @@ class Server:
         self.sock.close()
         self.sock = passed
         self.own_files.add(passed.fileno())
-        separate_files(self.own_files)
+        separate_files(self.regular_files)
         send(self.sock, ("value", os.getpid()))
 
     def reap(self, *_: Any) -> None:
@@ -221,7 +231,7 @@ def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):
             stream.flush()
-    ctypes.CDLL(None).fflush(None)
+    _LIBC.fflush(None)
 
 
 def main(argv: list[str]) -> None:

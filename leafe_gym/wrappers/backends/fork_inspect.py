@@ -11,7 +11,7 @@ import fcntl
 import os
 import stat
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 _ME = Path("/proc/self")
@@ -41,14 +41,18 @@ def open_files() -> set[int]:
     return found
 
 
-def separate_files(own_files: Collection[int]) -> None:
+def regular_files(own_files: Collection[int]) -> list[int]:
+    """Descriptors of files on disk, without those known."""
+    others = sorted(open_files() - set(own_files))
+    return [number for number in others if stat.S_ISREG(os.fstat(number).st_mode)]
+
+
+def separate_files(numbers: Iterable[int]) -> None:
     """After a fork: give read-only files a position of their own.
 
     A fork shares the position of an open file, so reading here would move it there.
     """
-    for number in sorted(open_files() - set(own_files)):
-        if not stat.S_ISREG(os.fstat(number).st_mode):
-            continue
+    for number in numbers:
         place = os.lseek(number, 0, os.SEEK_CUR)
         flags = fcntl.fcntl(number, fcntl.F_GETFL)
         inherits = os.get_inheritable(number)
@@ -117,9 +121,10 @@ def _children(own: Collection[int]) -> str:
 
 
 def _shared_memory() -> str:
-    for line in (_ME / "maps").read_text().splitlines():
-        parts = line.split(maxsplit=5)
-        if parts[1] == "rw-s":
-            name = parts[5] if len(parts) > 5 else "anonymous"
-            return f"it has writable shared memory ({name}), which all branches would share"
-    return ""
+    maps = (_ME / "maps").read_bytes()
+    if b" rw-s " not in maps:
+        return ""
+    line = next(one for one in maps.decode(errors="replace").splitlines() if " rw-s " in one)
+    parts = line.split(maxsplit=5)
+    name = parts[5] if len(parts) > 5 else "anonymous"
+    return f"it has writable shared memory ({name}), which all branches would share"
