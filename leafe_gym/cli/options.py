@@ -16,6 +16,9 @@ from leafe_gym.errors import UsageError
 from leafe_gym.policies.base import Policy, policy
 from leafe_gym.types import Json, Task
 
+MOST = 10**9
+"""Largest count an option takes: beyond it a number is a slip of the finger."""
+
 EnvId = Annotated[
     str,
     typer.Argument(
@@ -35,24 +38,34 @@ Set = Annotated[
 Levels = Annotated[
     str | None, typer.Option("--levels", metavar="FILE", help="Sokoban levels in Boxoban's format.")
 ]
-Count = Annotated[int, typer.Option("-n", min=1, max=10**9, help="Number of tasks.")]
+Count = Annotated[int, typer.Option("-n", min=1, max=MOST, help="Number of tasks.")]
 Split = Annotated[str, typer.Option("--split", help="train, val or test.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="All sampling seeds derive from it.")]
+Seed = Annotated[
+    int, typer.Option("--seed", min=0, max=2**63 - 1, help="All sampling seeds derive from it.")
+]
 Model = Annotated[str, typer.Option("--model", help="Policy: 'scripted', or a registered name.")]
 Calls = Annotated[
-    int, typer.Option("--calls", min=2, help="Budget a task: environment steps + model calls.")
+    int,
+    typer.Option(
+        "--calls", min=2, max=MOST, help="Budget a task: environment steps + model calls."
+    ),
 ]
 Concurrency = Annotated[
-    int, typer.Option("--concurrency", min=1, help="Attempts at the same time.")
+    int, typer.Option("--concurrency", min=1, max=MOST, help="Attempts at the same time.")
 ]
 JsonOut = Annotated[
     str | None, typer.Option("--json", metavar="PATH", help="Write the figures; '-' is stdout.")
 ]
 ReflectEvery = Annotated[
-    int, typer.Option("--reflect-every", min=0, help="K, rounds; 0 reflects on failures only.")
+    int,
+    typer.Option(
+        "--reflect-every", min=0, max=MOST, help="K, rounds; 0 reflects on failures only."
+    ),
 ]
-MaxDepth = Annotated[int, typer.Option("--max-depth", min=0, help="Rollbacks from the root.")]
-Attempts = Annotated[int, typer.Option("--attempts", min=1, help="Attempts per root.")]
+MaxDepth = Annotated[
+    int, typer.Option("--max-depth", min=0, max=MOST, help="Rollbacks from the root.")
+]
+Attempts = Annotated[int, typer.Option("--attempts", min=1, max=MOST, help="Attempts per root.")]
 
 
 def env_kwargs(given: Sequence[str] | None, levels: str | None = None) -> dict[str, Json]:
