@@ -153,6 +153,18 @@ def test_three_unusable_replies_in_a_row_fail_and_are_reflected_on() -> None:
     assert tree.branches[1].parent == 0
 
 
+def test_unusable_replies_before_its_start_do_not_end_a_branch() -> None:
+    """Two before action 1 on the parent, one more on the branch: not three of one attempt."""
+    lengths = {4: None, 6: None, 8: "a"}
+    player = Player(act=lambda view: None if view.tips else lengths.get(len(view.messages), "a"))
+    player.look_back = lambda view: answer(1, "play b")
+    tree = grow(player, "bb", calls=20)
+    assert [s.action for s in tree.branches[0].steps] == ["a", None, None, "a"]
+    child = tree.branches[1]
+    assert (child.parent, child.start, child.ending) == (0, 1, "unparsable")
+    assert [s.action for s in child.steps] == [None, None, None]
+
+
 def test_two_in_a_row_do_not() -> None:
     player = Player(act=lambda view: None if len(view.messages) % 6 else "a")
     tree = grow(player, "bb", calls=12)

@@ -162,7 +162,7 @@ def noisy(*, delay: float = 0.0) -> Player:
     """Acts and looks back by chance, in every way there is; the same for the same seed."""
 
     def act(view: View) -> str | None:
-        letters = [*"aaabbb", None]
+        letters: list[str | None] = [*"aaabbb", None]
         return letters[int(derive_rng(view.sampling.seed).integers(7))]
 
     def look_back(view: View) -> str:
