@@ -13,7 +13,7 @@ from leafe_gym.agents.agent import Agent
 from leafe_gym.budget import Budget
 from leafe_gym.store.records import branch_json
 from leafe_gym.tree import Tree
-from leafe_gym.types import Usage
+from leafe_gym.types import Completion, Usage
 
 AGENTS: dict[str, Any] = {
     "tree": lambda p: lg.ReflectiveTreeAgent(p, reflect_every=3, attempts=5, reflections=2),
@@ -37,6 +37,7 @@ def test_no_limit_of_calls_is_ever_exceeded(method: str) -> None:
     for limit in range(2, 201, 1 if method == "tree" else 5):
         tree = spend(agent, env, Budget(calls=limit))
         assert limit - 1 <= tree.spent.calls <= limit
+        assert tree.spent.overhead_calls == 0, "nothing is asked for that the budget cannot hold"
         assert tree.stopped == "budget"
         assert ledger(tree) == recount(tree)
         *full, last = tree.branches
@@ -126,3 +127,11 @@ def test_speculative_work_is_overhead() -> None:
     assert canonical(alone) == canonical(beside)
     assert alone.spent.overhead_calls == 0
     assert beside.spent.overhead_calls == len(player.seen) - beside.spent.act_calls > 0
+
+
+def test_failed_tries_are_overhead() -> None:
+    def tried_twice(messages: Any) -> Completion:
+        return Completion(text="Action: a", retries=2)
+
+    tree = spend(lg.IndependentSamplingAgent(tried_twice), lock("bb"), Budget(calls=8))
+    assert (tree.spent.calls, tree.spent.overhead_retries) == (8, 8)
