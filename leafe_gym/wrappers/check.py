@@ -12,7 +12,7 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
-from leafe_gym.errors import RollbackCheckFailed, UsageError
+from leafe_gym.errors import BackendError, RollbackCheckFailed, UsageError
 from leafe_gym.types import Json
 from leafe_gym.wrappers.backends.base import BUILTIN
 from leafe_gym.wrappers.order import require_outermost
@@ -22,7 +22,7 @@ from leafe_gym.wrappers.quiet import close_quietly
 from leafe_gym.wrappers.report import Verdict
 from leafe_gym.wrappers.rollback import RollbackWrapper, WonRule
 from leafe_gym.wrappers.second import NoSecondInstance, SecondInstance
-from leafe_gym.wrappers.seeds import SeedFinding, check_seed
+from leafe_gym.wrappers.seeds import SeedFinding, check_elsewhere, check_seed
 
 AnyEnv = gym.Env[Any, Any]
 _BADNESS = ("right", "not tried", "unproved", "refused", "wrong")
@@ -36,6 +36,8 @@ class CheckReport:
         env: the environment, in words.
         verdicts: one per backend, the worst over all seeds.
         seed: whether the same seed gives the same episode.
+        elsewhere: how the episode came out in another process: "same", "differs", "not tried", or
+            why it could not be played there.
         won_rule: where `info["won"]` comes from.
         actions: where the actions that were tried come from, in words.
         unproved: no action changed the observation, so little has been shown.
@@ -45,6 +47,7 @@ class CheckReport:
     env: str
     verdicts: tuple[Verdict, ...]
     seed: SeedFinding
+    elsewhere: str
     won_rule: WonRule
     actions: str
     unproved: bool
@@ -85,7 +88,7 @@ class CheckReport:
         seed = "honoured" if self.seed.honoured else f"NOT honoured: {self.seed.reason}"
         lines = [f"rollback check of {self.env}", *(f"  {one}" for one in self.verdicts)]
         lines += [f"  seed      {seed}", f"  won       {_WON[self.won_rule]}"]
-        lines += [f"  actions   {self.actions}"]
+        lines += [f"  elsewhere {self.elsewhere}", f"  actions   {self.actions}"]
         if self.unproved:
             lines += ["  unproved: no action changed the observation; pass actions="]
         if not self.failures:
@@ -108,6 +111,7 @@ def check_rollback(
     seeds: Sequence[int] = (0, 1),
     options: dict[str, Any] | None = None,
     make_kwargs: Mapping[str, Any] | None = None,
+    other_process: bool = True,
 ) -> CheckReport:
     """Try every backend on an environment, and its seeding.
 
@@ -122,6 +126,8 @@ def check_rollback(
         seeds: resets to try, at least one.
         options: of the resets.
         make_kwargs: keyword arguments of `gymnasium.make`, where `env` is an id or a spec.
+        other_process: also play the first seed's episode in a fresh interpreter, as a run that
+            is resumed will (some 0.4 s).
 
     Raises:
         UsageError: if no further instance can be made, or `seeds` is empty.
@@ -142,17 +148,32 @@ def check_rollback(
             "makes the environment in place of the environment)"
         ) from error
     seed = next((one for one in findings if not one.honoured), findings[0])
+    elsewhere = "not tried"
+    if other_process and seed.honoured:
+        seed, elsewhere = _elsewhere(second, scripts[0], seed)
     if any(one.won_in_info for one in findings):
         rule = "info"
     return CheckReport(
         env=str(chain),
         verdicts=verdicts,
         seed=seed,
+        elsewhere=elsewhere,
         won_rule=rule,
         actions=scripts[0].source,
         unproved=not any(script.changed for script in scripts),
         failures=tuple(_failures(verdicts, seed, named=backends is not None)),
     )
+
+
+def _elsewhere(
+    second: SecondInstance, script: Script, seed: SeedFinding
+) -> tuple[SeedFinding, str]:
+    """(the finding on the seed, how it came out in another process)."""
+    try:
+        found = check_elsewhere(second, script)
+    except BackendError as error:
+        return seed, f"could not be played: {error}"
+    return (seed, "same") if found.honoured else (found, "differs")
 
 
 def _subject(

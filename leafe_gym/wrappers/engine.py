@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from math import isfinite
 from typing import Any
 
@@ -31,6 +31,7 @@ Won = Callable[[float, bool, Info], bool]
 Outcome = tuple[Any, float, bool, bool, Info]
 
 _FAILED = "{} failed, so the state is unknown: call reset() or restore()"
+_NOTHING = nullcontext()
 _NEVER = "no episode is running: call reset() first"
 
 
@@ -63,7 +64,7 @@ class Engine:
         self._pending: int | None = None
         self._replay = ReplayBackend()
         self._marks: list[tuple[int, weakref.ref[Held]]] = []
-        self._anchors: weakref.WeakValueDictionary[str, Held] = weakref.WeakValueDictionary()
+        self._anchors = _Anchors()
         self._seeds: np.random.SeedSequence | None = None
 
     @property
@@ -149,13 +150,16 @@ class Engine:
 
     def now(self) -> tuple[Any, Info]:
         """The current observation and info, copied from the log."""
-        view = self.view()
-        return private_copy(view.observation), dict(private_copy(view.info))
+        log, taken = self.log, self.taken
+        if log is None:
+            raise ResetNeeded(self._why)
+        last = log.transitions[taken - 1] if taken else log
+        return private_copy(last.observation), private_copy(last.info)
 
     def hold(self, backend: Backend, env_key: str, owner: int) -> tuple[Held, Saved]:
         """Save the current state."""
         view = self.view()
-        with _naming(f"backend {backend.name!r} failed to save step {self.taken}"):
+        with _Naming(backend, "save", view):
             saved = backend.save(self.env, view)
         data = (saved.data, self._globals.state if self._globals.active else None)
         if saved.env is not None:
@@ -164,9 +168,7 @@ class Engine:
         if self._marks and self._marks[-1][0] == self.taken:
             self._marks.pop()
         self._marks.append((self.taken, weakref.ref(held)))
-        known = self._anchors.get(key := view.log.digest(view.length))
-        if known is None or not known.usable:
-            self._anchors[key] = held
+        self._anchors.offer(view.log.digest(view.length), held)
         return held, saved
 
     def put_back(self, backend: Backend, held: Held) -> None:
@@ -177,8 +179,7 @@ class Engine:
                 # Some environments make attributes in `reset` that `set_state` counts on.
                 with self._own_globals(log.seed):
                     self.env.reset(seed=log.seed, options=log.options)
-            what = f"backend {backend.name!r} failed to restore step {held.view.length}"
-            with _naming(what), self._own_globals(log.seed):
+            with _Naming(backend, "restore", held.view), self._own_globals(log.seed):
                 self._move_to(backend.load(self.env, held.data[0]))
             if held.data[1] is not None:
                 self._globals.state = held.data[1]
@@ -222,7 +223,7 @@ class Engine:
         """Come to the end of `view`, whose own data is gone, from the nearest state held."""
         for length in range(view.length, -1, -1):
             held = self._anchors.get(view.log.digest(length))
-            if held is None or not held.usable or held.backend != backend.name:
+            if held is None or held.backend != backend.name:
                 continue
             # Luck that was seeded anew there must be the luck that this path had.
             if held.view.entropy in (None, view.entropy_before(length)):
@@ -277,7 +278,7 @@ class Engine:
     ) -> AbstractContextManager[None]:
         """Around a call into the environment that may draw from the global generators."""
         if not self._globals.active:
-            return nullcontext()
+            return _NOTHING
         return self._globals.around(self.env, seed, watch=watch)
 
     def _move_to(self, env: AnyEnv) -> None:
@@ -331,17 +332,52 @@ class Engine:
         return int(child.generate_state(1, np.uint32)[0])
 
 
-@contextmanager
-def _naming(what: str) -> Iterator[None]:
-    """Say that it was the way back that failed, not a step of the environment."""
-    try:
-        yield
-    except LeafeError:
-        raise
-    except Exception as error:
-        raise BackendError(
-            f"{what}: {type(error).__name__}: {error}; try another backend (see check_rollback)"
-        ) from error
+class _Anchors:
+    """States held somewhere, by the digest of the episode that leads there; keeps none alive.
+
+    Plain weak references, cleared out now and then: `WeakValueDictionary` does it at once and
+    costs three times as much.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, weakref.ref[Held]] = {}
+        self._most = 256
+
+    def get(self, digest: str) -> Held | None:
+        """A state that can be loaded, or None."""
+        reference = self._known.get(digest)
+        held = None if reference is None else reference()
+        return held if held is not None and held.usable else None
+
+    def offer(self, digest: str, held: Held) -> None:
+        """Take a state in, where none is known that can be loaded."""
+        if self.get(digest) is None:
+            self._known[digest] = weakref.ref(held)
+            if len(self._known) > self._most:
+                self._known = {key: one for key, one in self._known.items() if one() is not None}
+                self._most = max(256, 2 * len(self._known))
+
+
+class _Naming:
+    """Says that it was the way back that failed, not a step of the environment.
+
+    A class, because a generator as context manager costs a good part of a cheap restore.
+    """
+
+    __slots__ = ("_backend", "_verb", "_view")
+
+    def __init__(self, backend: Backend, verb: str, view: View) -> None:
+        self._backend, self._verb, self._view = backend, verb, view
+
+    def __enter__(self) -> None:
+        """Nothing is to be done."""
+
+    def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
+        if isinstance(error, Exception) and not isinstance(error, LeafeError):
+            raise BackendError(
+                f"backend {self._backend.name!r} failed to {self._verb} step {self._view.length}: "
+                f"{type(error).__name__}: {error}; try another backend (see check_rollback)"
+            ) from error
 
 
 def _number(reward: Any, step: int, action: Any) -> float:

@@ -162,9 +162,11 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
             BackendError: if the backend fails in another way.
         """
         engine = self._engine
-        view = engine.view()
+        if engine.log is None:
+            engine.view()  # raises, before a backend is looked for
         choice = self._settled()
         held, saved = engine.hold(choice.backend, self._env_key, self._token)
+        view = held.view
         self._take_over()
         nbytes = saved.nbytes
         if not nbytes and choice.backend.name != "replay":

@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium as gym
 
 from leafe_gym.wrappers.backends.base import Backend, Builder, make_backend
+from leafe_gym.wrappers.backends.fork import recipe_of
 from leafe_gym.wrappers.chain import describe_chain
 from leafe_gym.wrappers.global_rng import undeclared
 from leafe_gym.wrappers.quiet import quietly
@@ -63,6 +64,14 @@ class SecondInstance:
         if self._factory is None or not isinstance(backend, Builder):
             return backend
         return backend.built_by(self._factory)
+
+    def recipe(self) -> bytes:
+        """What another process needs to make one.
+
+        Raises:
+            SnapshotUnsupported: if it cannot be sent there.
+        """
+        return recipe_of(self._env, self._factory)
 
     def make(self) -> AnyEnv:
         """A new instance, never reset.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,11 +11,15 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from leafe_gym.wrappers.backends.fork import face_of
+from leafe_gym.wrappers.backends.fork_client import Host, Limits
 from leafe_gym.wrappers.engine import Engine
-from leafe_gym.wrappers.global_rng import globals_kept
+from leafe_gym.wrappers.global_rng import globals_kept, uses_globals
 from leafe_gym.wrappers.probe import Script
 from leafe_gym.wrappers.prove import FIELDS, Outcome, run_actions
 from leafe_gym.wrappers.quiet import close_quietly, quietly
+from leafe_gym.wrappers.remote import RemoteEnv
+from leafe_gym.wrappers.second import SecondInstance
 from leafe_gym.wrappers.values import difference, private_copy, same, show
 
 Make = Callable[[], gym.Env[Any, Any]]
@@ -51,6 +56,32 @@ def check_seed(make: Make, script: Script) -> SeedFinding:
                 False, finding.reason + _GLOBAL_HINT, finding.step, finding.won_in_info
             )
         return finding
+
+
+def check_elsewhere(second: SecondInstance, script: Script) -> SeedFinding:
+    """Play `script` here and in a fresh interpreter with other hashes of text, and compare.
+
+    Raises:
+        BackendError: if the environment cannot be built there.
+    """
+    with quietly(), globals_kept():
+        here = second.make()
+        try:
+            first = _play(Engine(here, watch=False), script, reseed=True)
+            # The order of a set of strings depends on this number, in every process another.
+            salt = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
+            host = Host(second.recipe(), uses_globals(here), Limits(), salt)
+            try:
+                there = RemoteEnv(host.keeper, face_of(here), lambda: host.keeper)
+                again = _play(Engine(there, watch=False), script, reseed=False)
+            finally:
+                host.stop()
+        finally:
+            close_quietly(here)
+    found = _first_difference(first, again, script)
+    if found is None:
+        return SeedFinding(True)
+    return SeedFinding(False, f"reset(seed={script.seed}) in another process: {found[0]}", found[1])
 
 
 def _compare(make: Make, script: Script, *, reseed: bool) -> SeedFinding:

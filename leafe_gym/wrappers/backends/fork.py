@@ -16,10 +16,12 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]
+import gymnasium as gym
 
 from leafe_gym.errors import SnapshotUnsupported
 from leafe_gym.types import Scope
@@ -89,7 +91,7 @@ class ForkBackend:
         if isinstance(env, RemoteEnv):
             return None
         try:
-            self._recipe(env)
+            recipe_of(env, self._factory)
         except SnapshotUnsupported as error:
             return str(error)
         return None
@@ -142,7 +144,7 @@ class ForkBackend:
     def _running(self, env: AnyEnv) -> Host:
         with self._lock:
             if self._host is None or self._host.ended:
-                recipe = self._recipe(env)
+                recipe = recipe_of(env, self._factory)
                 host = host_for(recipe, uses_globals(env), self._limits, id(self))
                 if host.chain != describe_chain(env):
                     host.exit(id(self))
@@ -155,26 +157,38 @@ class ForkBackend:
                 self._leave.atexit = False
             return self._host
 
-    def _recipe(self, env: AnyEnv) -> bytes:
-        if self._factory is None and env.spec is None:
-            raise SnapshotUnsupported(
-                f"{env} was not made by gymnasium.make, so it cannot be built again in another "
-                "process; pass factory="
-            )
-        try:
-            return bytes(cloudpickle.dumps(self._factory or env.spec))
-        except Exception as error:
-            raise SnapshotUnsupported(
-                f"what builds {env} cannot be sent to another process ({brief(error)}); pass "
-                "factory=, a function without open handles"
-            ) from error
-
     def _size(self, holder: Worker) -> int:
         """Memory in bytes that a waiting process does not share, measured now and then."""
         if self._saves % _MEASURED_EVERY == 0:
             self._nbytes = private_bytes(holder.pid) or self._nbytes
         self._saves += 1
         return self._nbytes
+
+
+def recipe_of(env: AnyEnv, factory: Callable[[], AnyEnv] | None) -> bytes:
+    """What another process needs to build such an environment.
+
+    Raises:
+        SnapshotUnsupported: if there is nothing, or it cannot be sent there.
+    """
+    if factory is None and env.spec is None:
+        raise SnapshotUnsupported(
+            f"{env} was not made by gymnasium.make, so it cannot be built again in another "
+            "process; pass factory="
+        )
+    known: list[bytes] = []
+    for spec in gym.registry.values() if factory is not None else ():
+        # A function that calls gymnasium.make counts on what this program has registered.
+        if not str(spec.entry_point).startswith("gymnasium."):
+            with suppress(Exception):
+                known.append(cloudpickle.dumps(spec))
+    try:
+        return bytes(cloudpickle.dumps((factory or env.spec, known)))
+    except Exception as error:
+        raise SnapshotUnsupported(
+            f"what builds {env} cannot be sent to another process ({brief(error)}); pass "
+            "factory=, a function without open handles"
+        ) from error
 
 
 def face_of(env: AnyEnv) -> Face:

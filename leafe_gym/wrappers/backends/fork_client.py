@@ -185,12 +185,25 @@ class _Watching:
 class Host:
     """One keeper process and all forks of it; ends when nobody uses any of them.
 
+    Args:
+        recipe: a pickled spec or function.
+        global_rng: whether the environment was seen to draw from the global generators.
+        limits: how long to wait for its processes.
+        hash_seed: for the order of sets of text; None for the program's own setting.
+
     Attributes:
         limits: how long to wait for its processes.
         chain: class names of the environment it built, outermost first.
+        keeper: the connection to the first process.
+
+    Raises:
+        SnapshotUnsupported: if the environment cannot be built there.
+        BackendError: if the process does not start.
     """
 
-    def __init__(self, recipe: bytes, global_rng: bool, limits: Limits) -> None:
+    def __init__(
+        self, recipe: bytes, global_rng: bool, limits: Limits, hash_seed: str | None = None
+    ) -> None:
         self.limits = limits
         self._made_of = (recipe, global_rng, limits)
         self._lock = threading.Lock()
@@ -205,13 +218,13 @@ class Host:
                 ],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                env={**os.environ, **dict.fromkeys(_ONE_THREAD, "1")},
+                env=_surroundings(hash_seed),
                 start_new_session=True,
             )
         self._stop = weakref.finalize(self, _stop, self._process, ours, os.getpid())
-        self._keeper = _Keeper(self, ours, self._process.pid)
+        self.keeper = _Keeper(self, ours, self._process.pid)
         try:
-            face = self._keeper.build(recipe, global_rng, limits.start)
+            face = self.keeper.build(recipe, global_rng, limits.start)
         except BackendError:
             self._stop()
             raise
@@ -226,11 +239,11 @@ class Host:
     @property
     def ended(self) -> bool:
         """Whether it can start nothing any more."""
-        return self._closing or not self._stop.alive or self._keeper.lost
+        return self._closing or not self._stop.alive or self.keeper.lost
 
     def start(self) -> Worker:
         """A process with the environment as constructed, never reset."""
-        return Worker(self, *self._keeper.branch(check=True))
+        return Worker(self, *self.keeper.branch(check=True))
 
     def successor(self) -> Host:
         """A running host for the same environment."""
@@ -304,6 +317,11 @@ def host_for(recipe: bytes, global_rng: bool, limits: Limits, user: int) -> Host
             host = _HOSTS[key] = Host(recipe, global_rng, limits)
             host.enter(user)
         return host
+
+
+def _surroundings(hash_seed: str | None) -> dict[str, str]:
+    added = {} if hash_seed is None else {"PYTHONHASHSEED": hash_seed}
+    return {**os.environ, **dict.fromkeys(_ONE_THREAD, "1"), **added}
 
 
 def _end_worker(host: Host, sock: socket.socket, user: int, owner: int) -> None:

@@ -46,7 +46,6 @@ from leafe_gym.wrappers.global_rng import (
     own_process,
     save_globals,
     seed_globals,
-    uses_globals,
 )
 
 AnyEnv = gym.Env[Any, Any]
@@ -165,7 +164,11 @@ class Server:
     def build(self, path: list[str], recipe: bytes, global_rng: bool) -> dict[str, Any]:
         """Make the environment; says what it looks like from outside."""
         sys.path[:] = path
-        make = pickle.loads(recipe)
+        make, known = pickle.loads(recipe)
+        for blob in known:
+            with suppress(Exception):
+                spec = pickle.loads(blob)
+                gym.registry.setdefault(spec.id, spec)
         env: AnyEnv = make() if callable(make) else gym.make(make)
         if hasattr(type(env), "backend_report"):
             env = env.env  # type: ignore[attr-defined]
@@ -196,10 +199,9 @@ class Server:
         reseed(self._env, entropy)
 
     def generator(self) -> Any:
-        """State of the bare environment's generator, and of the global ones where they count."""
+        """State of the bare environment's generator."""
         generator = self._env.unwrapped._np_random
-        state = None if generator is None else generator.bit_generator.state
-        return (state, save_globals()) if uses_globals(self._env) else state
+        return None if generator is None else generator.bit_generator.state
 
     def look(self, name: str) -> tuple[bool, Any]:
         """(whether it is something to call, its value if it is not)."""

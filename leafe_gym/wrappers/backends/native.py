@@ -13,7 +13,7 @@ from typing import Any
 
 from leafe_gym.types import Scope
 from leafe_gym.wrappers.backends.base import AnyEnv, Saved
-from leafe_gym.wrappers.chain import load_chain, save_chain
+from leafe_gym.wrappers.chain import load_chain, save_chain, wrappers_of
 from leafe_gym.wrappers.episode import View
 
 
@@ -26,11 +26,17 @@ class NativeBackend:
     replayed = 0
 
     def refusal(self, env: AnyEnv) -> str | None:
-        """Without both methods there is nothing to call."""
+        """Without both methods there is nothing to call; slots of wrappers would be left out."""
         base: Any = env.unwrapped
         missing = [n for n in ("get_state", "set_state") if not callable(getattr(base, n, None))]
         if missing:
             return f"{type(base).__name__} has no {' and no '.join(missing)}"
+        for link in wrappers_of(env):
+            if slots := [n for cls in type(link).__mro__ for n in vars(cls).get("__slots__", ())]:
+                return (
+                    f"the wrapper {type(link).__name__} keeps state in __slots__ "
+                    f"({', '.join(slots)}), not in attributes"
+                )
         return None
 
     def save(self, env: AnyEnv, view: View) -> Saved:
