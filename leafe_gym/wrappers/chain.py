@@ -34,6 +34,7 @@ from leafe_gym.wrappers.values import ATOMS
 AnyEnv = gym.Env[Any, Any]
 
 _CONSTANT = frozenset({"env", "_saved_kwargs", "_cached_spec", "_metadata"})
+_PARTS = (gym.Space, gym.Env)
 _CONTAINERS = frozenset({list, dict, set, deque})
 _LEAVES = frozenset({gym.spaces.Discrete, gym.spaces.Box, gym.spaces.Text, TextSpace})
 
@@ -78,14 +79,15 @@ def save_chain(env: AnyEnv) -> ChainState:
     link = env
     while isinstance(link, gym.Wrapper):
         attributes = vars(link)
-        kept = attributes.copy()
+        kept: dict[str, Any] = {}
         # The test is made at every save: an attribute may hold a number now and a list later.
         for name, value in attributes.items():
-            if type(value) not in ATOMS:
-                del kept[name]
-                if name not in _CONSTANT and not isinstance(value, gym.Space | gym.Env):
-                    deep[len(plain), name] = value
-        kept.pop("_cached_spec", None)
+            if type(value) in ATOMS:
+                kept[name] = value
+            elif name not in _CONSTANT and not isinstance(value, _PARTS):
+                deep[len(plain), name] = value
+        if "_cached_spec" in kept:
+            del kept["_cached_spec"]
         plain.append(kept)
         sizes.append(len(attributes))
         link = link.env
@@ -103,13 +105,13 @@ def load_chain(env: AnyEnv, state: ChainState) -> None:
     if len(links) != len(state.plain):
         raise _other_chain(env)
     deep = {} if state.deep is None else _thaw(env, state.deep)
-    for link, kept in zip(links, state.plain, strict=True):
-        vars(link).update(kept)
     for (depth, name), value in deep.items():
         vars(links[depth])[name] = value
     for depth, link in enumerate(links):
-        if len(vars(link)) > state.sizes[depth]:
-            _drop_newer(vars(link), state.plain[depth], depth, deep)
+        attributes, kept = vars(link), state.plain[depth]
+        attributes.update(kept)
+        if len(attributes) > state.sizes[depth]:
+            _drop_newer(attributes, kept, depth, deep)
     _load_generators(env, state.generators)
 
 
@@ -146,7 +148,7 @@ def _drop_newer(
 ) -> None:
     """Delete attributes that did not exist yet when the state was saved."""
     for name in [n for n in attributes if n not in kept and (depth, n) not in deep]:
-        if name not in _CONSTANT and not isinstance(attributes[name], gym.Space | gym.Env):
+        if name not in _CONSTANT and not isinstance(attributes[name], _PARTS):
             del attributes[name]
 
 

@@ -8,6 +8,8 @@ behind it is free.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
 from typing import NamedTuple
 
 WALL, FLOOR, TARGET, BOX, BOX_ON, PLAYER, PLAYER_ON = b"#-.$*@+"
@@ -70,7 +72,8 @@ class Board(NamedTuple):
         return offsets(self.width)[action]
 
 
-def offsets(width: int) -> dict[str, int]:
+@cache
+def offsets(width: int) -> Mapping[str, int]:
     """Action -> how far it goes in the text of a board whose rows, with newline, have `width`."""
     return {"up": -width, "down": width, "left": -1, "right": 1}
 
