@@ -125,7 +125,7 @@ _SAID = {"refused": "cannot be used", "wrong": "does not restore the state"}
 
 _IN_PROCESS = ("native", "pickle", "deepcopy", "replay")
 _CLEARLY = 1.5
-_REPLAY_FACTOR = 2.0
+_REPLAY_FACTOR = 3.0
 _FORK_US = 10_000.0
 _PROOFS_SECONDS = 5.0
 

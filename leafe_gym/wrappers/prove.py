@@ -34,11 +34,11 @@ Outcome = tuple[Any, ...]
 
 FIELDS = ("observation", "reward", "terminated", "truncated", "info", "state of np_random")
 _INFO = ("won", "score", "admissible_commands", "instruction")
-_TIMED = 5
+_TIMED = 15
 TYPICAL_STEPS = 25
 """Actions of a typical episode; a replay is expected to do half of them again."""
 
-_SLOW_SECONDS = 0.2
+_SLOW_SECONDS = 0.02
 
 
 class _Differs(Exception):

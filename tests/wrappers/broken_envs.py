@@ -45,7 +45,7 @@ class SaltedOrder(Native):
         return f"{super().text()}: {' '.join(words)}"
 
 
-class Handle(Counter):
+class OpenHandle(Counter):
     """Holds an open handle."""
 
     def __init__(self, goal: int = 40) -> None:
@@ -150,7 +150,7 @@ PROMISES = {
     "seed ignored": Case(toys.IgnoresSeed, "the seed is not honoured", "pickle", {}),
     "wall clock": Case(WallClock, "the seed is not honoured", "", {"native": "at"}),
     "hash-salted order": Case(SaltedOrder, "in another process", "native", {}),
-    "unpicklable handle": Case(Handle, "", "replay", REPLAYED),
+    "unpicklable handle": Case(OpenHandle, "", "replay", REPLAYED),
     "running thread": Case(Threaded, "", "replay", REPLAYED),
     "history in a wrapper": Case(
         remembers, "get_state/set_state do not restore", "replay", {"pickle": "in the log"}

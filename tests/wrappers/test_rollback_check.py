@@ -60,7 +60,7 @@ def test_the_shop_of_the_readme() -> None:
 
 
 def test_a_shop_that_forgets() -> None:
-    report = check_rollback(register(ForgetfulShop, limit=20))
+    report = check_rollback(register(ForgetfulShop, limit=20), other_process=False)
     native = report.verdict("native")
     assert native.outcome == "wrong"
     assert native.step is not None
@@ -70,7 +70,7 @@ def test_a_shop_that_forgets() -> None:
 
 @pytest.mark.parametrize("env_id", [*FREE, "leafe/Sokoban-v0"])
 def test_no_false_alarms(env_id: str) -> None:
-    report = check_rollback(env_id, seeds=(0, 1, 2))
+    report = check_rollback(env_id, seeds=(0, 1, 2), other_process=False)
     report.raise_for_failures()
     assert report.seed.honoured
     assert not report.unproved
@@ -110,7 +110,9 @@ BROKEN = {
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_each_broken_promise(name: str) -> None:
-    report = check_rollback(register(getattr(toys, name)), actions=["draw", "add", "double"])
+    report = check_rollback(
+        register(getattr(toys, name)), actions=["draw", "add", "double"], other_process=False
+    )
     assert not report.ok
     assert BROKEN[name] in " ".join(report.failures), str(report)
     with pytest.raises(RollbackCheckFailed, match="FAILED"):
@@ -119,7 +121,7 @@ def test_each_broken_promise(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["Ez", "Locked", "Rebuilt", "Forgetful", "DeclaredGlobal"])
 def test_refused_backends_are_no_failure(name: str) -> None:
-    report = check_rollback(register(getattr(toys, name)))
+    report = check_rollback(register(getattr(toys, name)), other_process=False)
     report.raise_for_failures()
     assert report.verdict("replay").outcome == "right"
     assert report.won_rule == "default"
@@ -135,7 +137,7 @@ def test_named_backends_must_be_right() -> None:
 
 
 def test_unproved() -> None:
-    report = check_rollback(register(toys.Deaf))
+    report = check_rollback(register(toys.Deaf), other_process=False)
     report.raise_for_failures()
     assert report.unproved
     assert "pass actions=" in str(report)

@@ -226,7 +226,7 @@ def test_unpicklable_native_state_stays_in_the_process() -> None:
     env = RollbackWrapper(make(Handle))
     env.reset(seed=0)
     mark = env.snapshot()
-    assert (mark.kind, mark.scope) == ("native", "process")
+    assert (mark.kind, mark.scope) == ("native", "process"), str(env.backend_report)
     assert mark.nbytes > 100
 
 
