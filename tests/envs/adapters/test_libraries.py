@@ -11,7 +11,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import leafe_gym as lg
-from leafe_gym.errors import MissingExtra, UsageError
+from leafe_gym.errors import UsageError
 
 GAMES = [
     ("leafe/TextArena-v0", "2048-v0", ["up", "left", "[Down]", "right"]),
@@ -81,11 +81,3 @@ def test_wrong_games_are_refused(env_id: str, wrong: str, said: str) -> None:
     needs(env_id)
     with pytest.raises(UsageError, match=said):
         gym.make(env_id, game=wrong).reset(seed=0)
-
-
-@pytest.mark.parametrize("env_id", LIBRARY)
-def test_missing_library_says_what_to_install(env_id: str) -> None:
-    if find_spec(LIBRARY[env_id]) is not None:
-        pytest.skip("it is installed")
-    with pytest.raises(MissingExtra, match=rf"pip install 'leafe-gym\[{LIBRARY[env_id]}\]'"):
-        gym.make(env_id)
