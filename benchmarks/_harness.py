@@ -48,7 +48,7 @@ class Peer:
             return
         shutil.rmtree(PEERS / self.name, ignore_errors=True)
         subprocess.run([sys.executable, "-m", "venv", str(PEERS / self.name)], check=True)
-        pip = [str(self.python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        pip = [str(self.python), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
         what = [*self.requirements, "-e", str(ROOT)]
         pinned = ["-c", str(ROOT / "constraints" / "cpu.txt")]
         if subprocess.run([*pip, *pinned, *what], check=False).returncode:
