@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from leafe_gym.errors import UsageError
+from leafe_gym.errors import StoreCorrupt, UsageError
 from leafe_gym.store.run import Run
 from leafe_gym.tree import Branch
 from leafe_gym.types import Start, Task
@@ -20,11 +20,15 @@ def test_a_batch_is_kept_whole_or_not_at_all(tmp_path: Path) -> None:
         with run.batch():
             for number in range(3):
                 run.committed(0, Branch(id=number))
-        with pytest.raises(RuntimeError), run.batch():
-            run.committed(0, Branch(id=3))
-            raise RuntimeError
+        with pytest.raises(StoreCorrupt), run.batch():
+            _commit_twice(run, 3)
         run.committed(0, Branch(id=3, ending="won"))
         with run.batch(), pytest.raises(UsageError, match="within another"), run.batch():
             pass
     with Run.read(tmp_path) as run:
         assert [branch.won for branch in run.branches(0)] == [False, False, False, True]
+
+
+def _commit_twice(run: Run, number: int) -> None:
+    run.committed(0, Branch(id=number))
+    run.committed(0, Branch(id=number))
