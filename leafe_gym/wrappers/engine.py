@@ -22,7 +22,7 @@ from leafe_gym.wrappers.backends.base import Backend, Saved
 from leafe_gym.wrappers.backends.replay import ReplayBackend, compare, other_start
 from leafe_gym.wrappers.chain import reseed
 from leafe_gym.wrappers.episode import Held, Log, Transition, View
-from leafe_gym.wrappers.global_rng import OwnGlobals
+from leafe_gym.wrappers.global_rng import OwnGlobals, Watch
 from leafe_gym.wrappers.remote import RemoteEnv
 from leafe_gym.wrappers.values import ATOMS, private_copy, same, show
 
@@ -51,7 +51,7 @@ class Engine:
         watch: whether to look out for undeclared use of the global generators.
     """
 
-    def __init__(self, env: AnyEnv, won: Won | None = None, *, watch: bool = True) -> None:
+    def __init__(self, env: AnyEnv, won: Won | None = None, *, watch: Watch = "first") -> None:
         self.env = env
         self.log: Log | None = None
         self.taken = 0
@@ -192,8 +192,8 @@ class Engine:
     def replay_seconds(self) -> tuple[float, float]:
         """(seconds for a reset, seconds per step) of doing the episode so far again."""
         view = self.view()
+        begin = time.perf_counter()
         with self._own_globals(view.log.seed):
-            begin = time.perf_counter()
             self._replay.restart(self.env, view)
             middle = time.perf_counter()
             self._replay.redo(self.env, view)
@@ -269,6 +269,10 @@ class Engine:
             reseed(self.env, entropy)
         self._pending = entropy
 
+    def stop_watching(self) -> None:
+        """Look out for undeclared use of the global generators no longer."""
+        self._globals.stop_watching()
+
     def learn_globals(self) -> None:
         """Take in what a proof on other instances found out about the global generators."""
         self._globals.refresh(self.env)
@@ -287,7 +291,7 @@ class Engine:
         if isinstance(old, RemoteEnv) and old is not env:
             old.close()
         if isinstance(env, RemoteEnv):
-            self._globals = OwnGlobals(env, watch=False)
+            self._globals = OwnGlobals(env, watch="never")
 
     def _verify(self, step: int, move: Transition, outcome: Outcome) -> None:
         """Compare what action number `step` gave with what it gave before."""

@@ -14,7 +14,7 @@ import random
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -24,7 +24,11 @@ Globals = tuple[Any, Any]
 _LOCK = threading.RLock()
 _PLACE = threading.local()
 _FOUND: set[type] = set()
+_WATCHED: dict[type, int] = {}
 _WATCHED_CALLS = 32
+
+Watch = Literal["first", "always", "never"]
+"""Whether to look out for undeclared use: in the first calls to a class, in all, in none."""
 
 
 def declares_globals(env: gym.Env[Any, Any]) -> bool:
@@ -88,9 +92,10 @@ def globals_kept() -> Iterator[None]:
 class OwnGlobals:
     """The state of the global generators that belongs to one environment.
 
-    The first calls are watched even where nothing is declared: seeded and kept apart as if it
-    were, at some ten microseconds each, so that an environment that turns out to draw from the
-    global generators has been treated rightly from its first reset on.
+    The first calls to a class are watched even where nothing is declared: seeded and kept apart
+    as if it were, so that an environment that turns out to draw from the global generators has
+    been treated rightly from its first reset on. Watched calls take turns, like all that go
+    through `around`, so there are only so many of them per class and process.
 
     Args:
         env: the environment.
@@ -101,20 +106,21 @@ class OwnGlobals:
         state: the environment's own; None before its first reset.
     """
 
-    def __init__(self, env: gym.Env[Any, Any], *, watch: bool = True) -> None:
+    def __init__(self, env: gym.Env[Any, Any], *, watch: Watch = "first") -> None:
         self._watch = watch
-        self.used = uses_globals(env) if watch else declares_globals(env)
+        self.used = declares_globals(env) if watch == "never" else uses_globals(env)
         self.state: Globals | None = None
-        self._left = _WATCHED_CALLS if watch else 0
+        calls = _WATCHED.get(type(env.unwrapped), 0)
+        self._watching = watch == "always" or (watch == "first" and calls < _WATCHED_CALLS)
 
     @property
     def active(self) -> bool:
         """Whether calls have to go through `around`."""
-        return self.used or self._left > 0
+        return self.used or self._watching
 
     def refresh(self, env: gym.Env[Any, Any]) -> None:
         """Take in what other instances of the same class have shown since."""
-        if self._watch and not self.used and uses_globals(env):
+        if self._watch != "never" and not self.used and uses_globals(env):
             self.used = True
             self.state = self.state or save_globals()
 
@@ -142,13 +148,21 @@ class OwnGlobals:
                 yield
                 self.state = save_globals()
                 if before is not None:
-                    self._left -= 1
+                    self._count(type(env.unwrapped))
                     if not equal_globals(before, self.state):
                         self.used = True
                         found_global_use(env)
             finally:
                 _PLACE.own = nested
                 load_globals(outside)
+
+    def stop_watching(self) -> None:
+        """What was not seen to draw so far counts as not drawing."""
+        self._watching = False
+
+    def _count(self, cls: type) -> None:
+        calls = _WATCHED[cls] = _WATCHED.get(cls, 0) + 1
+        self._watching = self._watch == "always" or calls < _WATCHED_CALLS
 
 
 def equal_globals(left: Globals, right: Globals) -> bool:

@@ -67,13 +67,13 @@ def check_elsewhere(second: SecondInstance, script: Script) -> SeedFinding:
     with quietly(), globals_kept():
         here = second.make()
         try:
-            first = _play(Engine(here, watch=False), script, reseed=True)
+            first = _play(Engine(here, watch="never"), script, reseed=True)
             # The order of a set of strings depends on this number, in every process another.
             salt = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
             host = Host(second.recipe(), uses_globals(here), Limits(), salt)
             try:
                 there = RemoteEnv(host.keeper, face_of(here), lambda: host.keeper)
-                again = _play(Engine(there, watch=False), script, reseed=False)
+                again = _play(Engine(there, watch="never"), script, reseed=False)
             finally:
                 host.stop()
         finally:
@@ -85,7 +85,7 @@ def check_elsewhere(second: SecondInstance, script: Script) -> SeedFinding:
 
 
 def _compare(make: Make, script: Script, *, reseed: bool) -> SeedFinding:
-    engines = [Engine(make(), watch=False), Engine(make(), watch=False)]
+    engines = [Engine(make(), watch="never"), Engine(make(), watch="never")]
     with globals_kept():
         try:
             first = _play(engines[0], script, reseed=reseed)

@@ -70,7 +70,7 @@ def test_a_shop_that_forgets() -> None:
 
 @pytest.mark.parametrize("env_id", [*FREE, "leafe/Sokoban-v0"])
 def test_no_false_alarms(env_id: str) -> None:
-    report = check_rollback(env_id, seeds=(0, 1, 2), other_process=False)
+    report = check_rollback(env_id, seeds=(0, 1), other_process=False)
     report.raise_for_failures()
     assert report.seed.honoured
     assert not report.unproved

@@ -368,7 +368,28 @@ def test_environments_that_cannot_be_built_there(fork: Any) -> None:
 def test_any_order_in_processes(counts: Callable[[int, int], int]) -> None:
     run_state_machine_as_test(
         machine(build_toy, "fork", ACTIONS),
-        settings=settings(max_examples=counts(6, 100), stateful_step_count=25),
+        settings=settings(max_examples=counts(4, 100), stateful_step_count=25),
     )
     gc.collect()
     assert gone()
+
+
+def test_orphans_are_adopted_and_reaped(fork: Any) -> None:
+    env = fork(forks.Sick)
+    marks = [env.snapshot()]
+    for _ in range(3):
+        env.restore(marks[0])  # ends the player, whose own forks lose their parent
+        env.step("add")
+        marks.append(env.snapshot())
+    keeper = env.env.line._host._process.pid
+    pids = [mark.payload.data[0].holder.pid for mark in marks]
+
+    def parent(pid: int) -> int:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+    assert gone(lambda: [pid for pid in pids[:-1] if parent(pid) != keeper])
+    other = fork(forks.Sick)
+    other.snapshot()
+    for mark in marks:
+        env.release(mark)
+    assert gone(lambda: alive(pids))

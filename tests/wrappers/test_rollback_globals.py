@@ -128,4 +128,6 @@ def test_environments_that_do_not_draw_are_left_alone() -> None:
     with pytest.raises(ValueError, match="invalid"), own.around(env):
         random.seed(int("x" if random.random() else "y"))
     assert equal_globals(before, save_globals())
+    assert not OwnGlobals(toys.Native()).active
+    assert OwnGlobals(env, watch="always").active
     assert not undeclared(env)

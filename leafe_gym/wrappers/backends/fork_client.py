@@ -206,7 +206,7 @@ class Host:
     ) -> None:
         self.limits = limits
         self._made_of = (recipe, global_rng, limits)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a collection may end a worker while this thread holds it
         self._users: set[int] = set()
         self._closing = False
         ours, theirs = socket.socketpair()

@@ -50,6 +50,8 @@ from leafe_gym.wrappers.global_rng import (
 
 AnyEnv = gym.Env[Any, Any]
 _LIBC = ctypes.CDLL(None)
+_ADOPT_ORPHANS = 36  # PR_SET_CHILD_SUBREAPER: the first process of a container may reap nobody
+_CLOSE_SECONDS = 3
 
 
 class Server:
@@ -59,6 +61,7 @@ class Server:
         self.sock = sock
         self.watched = watched
         self.keeper = True
+        self.adopts = False
         self.env: AnyEnv | None = None
         self.forked: set[int] = set()
         self.own_files = open_files()
@@ -109,7 +112,7 @@ class Server:
         """Become two; the new one serves the connection that follows the request."""
         passed = receive_socket(self.sock)
         self.reap()
-        if check:
+        if check and not self.adopts:
             known = {*self.own_files, passed.fileno()}
             if why := trouble(known, self.forked):
                 with passed, suppress(Gone):
@@ -126,12 +129,13 @@ class Server:
             return
         if child:
             self.forked.add(child)
+            self.adopts = self.keeper
             passed.close()
             return
         # Python reseeds `random` in every fork: the same luck has to be put back.
         load_globals(states)
         self.forked.clear()
-        self.keeper = False
+        self.keeper = self.adopts = False
         self.own_files.discard(self.sock.fileno())
         self.sock.close()
         self.sock = passed
@@ -140,7 +144,16 @@ class Server:
         send(self.sock, ("value", os.getpid()))
 
     def reap(self, *_: Any) -> None:
-        """Let forks that ended go; other children belong to the environment."""
+        """Let forks that ended go; other children belong to the environment.
+
+        Except in the keeper once it has forked: it plays no more, and forks of forks whose
+        parents have ended become its own.
+        """
+        if self.adopts:
+            with suppress(ChildProcessError):
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+            return
         for child in list(self.forked):
             with suppress(ChildProcessError):
                 if os.waitpid(child, os.WNOHANG)[0] == 0:
@@ -153,6 +166,8 @@ class Server:
         if self.keeper:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             os.killpg(0, signal.SIGTERM)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(_CLOSE_SECONDS)
             if self.env is not None:
                 with suppress(BaseException):
                     self.env.close()  # only here: forks share what a close would remove
@@ -244,6 +259,7 @@ def main(argv: list[str]) -> None:
         watched = os.pidfd_open(program)
     if os.getppid() != program:
         os._exit(0)  # it ended while we were starting
+    _LIBC.prctl(_ADOPT_ORPHANS, 1, 0, 0, 0)
     server = Server(socket.socket(fileno=int(argv[0])), watched)
     signal.signal(signal.SIGCHLD, server.reap)
     signal.siginterrupt(signal.SIGCHLD, False)
