@@ -17,7 +17,8 @@ def derive_seed(*parts: int | str) -> int:
         >>> derive_seed(0, "task", 3) == derive_seed(0, "task", 3) != derive_seed(0, "task", 4)
         True
     """
-    text = "\0".join(f"{type(part).__name__}:{part}" for part in parts)
+    # Lengths stand before the parts, so that no text in one can pass for the next.
+    text = "".join(f"{type(part).__name__}{len(str(part))}:{part}" for part in parts)
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 

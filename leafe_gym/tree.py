@@ -83,6 +83,7 @@ class Tree:
         spent: the task's ledger.
         solved_at: the ledger when the first attempt won; None if none did.
         stopped: why exploring ended: "solved", "budget", "crashes"; "" while it goes on.
+        token_source: how the ledger counted tokens; see `Meter`.
     """
 
     task: Task
@@ -91,6 +92,7 @@ class Tree:
     spent: Spend = field(default_factory=Spend)
     solved_at: Spend | None = None
     stopped: str = ""
+    token_source: str = ""
 
     @property
     def solved(self) -> bool:

@@ -14,7 +14,7 @@ parts = st.lists(st.integers() | st.text(st.characters(exclude_characters="\0"))
 
 
 def test_a_seed_is_the_same_in_every_version_and_process() -> None:
-    assert derive_seed(0, "task", 3) == 2641001605886461641
+    assert derive_seed(0, "task", 3) == 6312666635569560443
     code = "from leafe_gym.seeds import derive_seed; print(derive_seed(7, 'x', 1))"
     found = {
         subprocess.run(

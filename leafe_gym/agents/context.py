@@ -46,22 +46,22 @@ class Context:
         """(branch, experience) pairs that stand in the prompt before action number `action`.
 
         With `until="tau"` the attempt's own, at its tau only. With "end" the own from tau on, and
-        an ancestor's while its tau is smaller than the attempt's own.
+        those of the ancestors that nobody rolled back past since: their steps are in the history.
         """
         if job.experience is None or self.settings.tip == "withheld":
             return []
-        own = (job.id, job.experience)
+        shown = [(job.id, job.experience)]
         if job.restart:
-            return [own]
-        if self.settings.until == "tau":
-            return [own] if action == job.experience.step else []
-        assert job.parent is not None
-        inherited: Iterable[tuple[int, Experience | None]] = (
-            (node.id, node.experience) for node in self.tree.ancestry(job.parent)
-        )
+            return shown
         tau = job.experience.step
-        earlier = [(number, e) for number, e in inherited if e is not None and e.step < tau]
-        return [*reversed(earlier), own]
+        if self.settings.until == "tau":
+            return shown if action == tau else []
+        assert job.parent is not None
+        for node in self.tree.ancestry(job.parent):
+            if node.experience is not None and node.experience.step < tau:
+                tau = node.experience.step
+                shown.append((node.id, node.experience))
+        return shown[::-1]
 
     def tried(self, job: Job, reflections: Iterable[Reflection]) -> set[tuple[int, Experience]]:
         """(home of tau, experience) of every branch opened on the way to `job` or from it so far.

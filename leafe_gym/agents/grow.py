@@ -161,7 +161,7 @@ class Growth:
     def _commit(self, job: Job, attempt: Attempt) -> Branch | None:
         branch = commit(self.ctx, job, attempt)
         tree = self.ctx.tree
-        tree.spent = self.ctx.meter.spent
+        tree.spent, tree.token_source = self.ctx.meter.spent, self.ctx.meter.token_source
         idle = branch is not None and branch.reason and not branch.steps
         self._crashes = self._crashes + 1 if idle else 0
         if branch is None or branch.ending == "budget":

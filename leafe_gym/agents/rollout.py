@@ -238,7 +238,7 @@ class Rollout:
             tau = int(rng.integers(0, actions))
         if settings.tip == "swapped":
             others = [tip for owner, tip in settings.donors if owner != task.id]
-            text = others[int(rng.integers(0, len(others)))] if others else text
+            text = others[int(rng.integers(0, len(others)))]
         return Experience(step=tau, text=text)
 
     async def _complete(self, messages: list[Message], sampling: Sampling) -> Completion:

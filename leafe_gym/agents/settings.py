@@ -56,8 +56,11 @@ class Settings:
             raise UsageError(f"prompts={self.prompts!r}: expected the name of a prompt set")
         if not isinstance(self.donors, tuple):
             raise UsageError(f"donors={self.donors!r}: expected a tuple of (task id, text) pairs")
-        if self.tip == "swapped" and not self.donors:
-            raise UsageError("tip='swapped' needs donors: (task id, experience text) pairs")
+        if self.tip == "swapped" and len({owner for owner, _ in self.donors}) < 2:
+            raise UsageError(
+                "tip='swapped' needs donors, (task id, experience text) pairs, of at least two "
+                "tasks: every task takes those of the others"
+            )
 
     def look_backs_due(self, rounds: int, *, ended: bool, failed: bool) -> int:
         """Look-back calls due after an attempt's own round number `rounds` (counted from 1)."""

@@ -153,6 +153,8 @@ def _ledger(bench: Bench) -> Table:
     ]
     for row in shown:
         table.add_row(row.replace("_", " "), *(f"{ledger[row]:,}" for ledger in ledgers))
+    sources = (", ".join(outcome.token_sources) for outcome in bench.outcomes.values())
+    table.add_row("tokens counted by", *sources)
     return table
 
 

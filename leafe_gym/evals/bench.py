@@ -68,12 +68,14 @@ class Outcome:
         solved_at: per unit, spending at the first success, infinite where there was none; [tasks].
         used: per unit, spending in all; [tasks].
         ledger: the sum over tasks.
+        token_sources: how tokens were counted.
         failed: tasks whose environment could not be explored; counted as unsolved.
     """
 
     solved_at: dict[str, NDArray[np.float64]]
     used: dict[str, NDArray[np.float64]]
     ledger: Spend
+    token_sources: list[str]
     failed: int = 0
 
     @property
@@ -134,6 +136,7 @@ class Bench:
                 unit: outcome.fraction(unit, self.level(unit)).as_dict() for unit in UNITS
             }
             methods[name]["ledger"] = outcome.ledger.as_dict()
+            methods[name]["token_source"] = ", ".join(outcome.token_sources)
             methods[name]["failed_tasks"] = outcome.failed
             methods[name]["curve"] = {
                 unit: [[at, *i.as_dict().values()] for at, i in self.curve(name, unit)]
@@ -224,9 +227,11 @@ def read_outcome(run: Run) -> Outcome:
     """The figures of a finished run."""
     spends: list[Spend] = []
     firsts: list[Spend | None] = []
+    sources: set[str] = set()
     failed = 0
     for _, error, result in run.outcomes():
         failed += bool(error)
+        sources |= set() if error else {result["token_source"]}
         spends.append(Spend() if error else Spend.from_dict(result["spent"]))
         first = None if error else result["solved_at"]
         firsts.append(Spend.from_dict(first) if first else None)
@@ -237,6 +242,7 @@ def read_outcome(run: Run) -> Outcome:
         },
         used={unit: np.array([getattr(s, unit) for s in spends], np.float64) for unit in UNITS},
         ledger=sum(spends, Spend()),
+        token_sources=sorted(sources),
         failed=failed,
     )
 

@@ -82,6 +82,7 @@ def tree_json(tree: Tree) -> Json:
         "spent": tree.spent.as_dict(),
         "solved_at": tree.solved_at.as_dict() if tree.solved_at else None,
         "stopped": tree.stopped,
+        "token_source": tree.token_source,
     }
 
 
@@ -98,6 +99,7 @@ def read_tree(data: Json) -> Tree:
             spent=Spend.from_dict(data["spent"]),
             solved_at=Spend.from_dict(data["solved_at"]) if data["solved_at"] else None,
             stopped=data["stopped"],
+            token_source=data["token_source"],
         )
         for branch in data["branches"]:
             tree.add(read_branch(branch))

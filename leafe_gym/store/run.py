@@ -188,6 +188,7 @@ class Run:
                 "spent": tree.spent.as_dict(),
                 "solved_at": tree.solved_at.as_dict() if tree.solved_at else None,
                 "stopped": tree.stopped,
+                "token_source": tree.token_source,
             }
         text = records.dump(result)
         self._write(
@@ -248,6 +249,7 @@ class Run:
             "spent": done.get("spent", {}),
             "solved_at": done.get("solved_at"),
             "stopped": done.get("stopped", ""),
+            "token_source": done.get("token_source", ""),
             "branches": [],
         }
         tree = records.read_tree(data)

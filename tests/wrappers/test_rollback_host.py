@@ -62,7 +62,8 @@ def test_all_calls(ask: Ask) -> None:
     _, (start, _) = ask("reset", 3, None)
     _, (text, *_) = ask("step", "add")
     assert text != start
-    assert ask("replay", View(Log(3, None, start, {}), 0)) == ("value", 0)
+    assert ask("replay", View(Log(3, None, start, {}), 0)) == ("value", (0, None))
+    assert ask("replay", View(Log(3, None, "elsewhere", {}), 0))[1][1][1] is None
     assert ask("look", "goal") == ("value", (False, 40))
     assert ask("look", "text") == ("value", (True, None))
     assert ask("call", "text", (), {}) == ("value", start)
