@@ -22,7 +22,12 @@ from hypothesis.stateful import run_state_machine_as_test
 from test_rollback_machine import build_toy, machine
 from toy_envs import ACTIONS, make
 
-from leafe_gym.errors import BackendError, EnvironmentFailure, SnapshotUnsupported
+from leafe_gym.errors import (
+    BackendError,
+    EnvironmentFailure,
+    RestoreMismatch,
+    SnapshotUnsupported,
+)
 from leafe_gym.wrappers import RollbackWrapper
 from leafe_gym.wrappers.backends import fork_wire
 from leafe_gym.wrappers.backends.fork import ForkBackend, private_bytes
@@ -372,6 +377,16 @@ def test_any_order_in_processes(counts: Callable[[int, int], int]) -> None:
     )
     gc.collect()
     assert gone()
+
+
+def test_an_episode_that_cannot_be_done_again_there(fork: Any) -> None:
+    env = fork()
+    env.step("draw")
+    env.unwrapped.lib.lrand48()  # somebody else draws from the generator of this process
+    env.step("draw")
+    with pytest.raises(RestoreMismatch, match=r"in a process of its own.*step 1") as caught:
+        env.snapshot()
+    assert caught.value.step == 1
 
 
 def test_orphans_are_adopted_and_reaped(fork: Any) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 import cloudpickle  # type: ignore[import-untyped]
 import gymnasium as gym
 
-from leafe_gym.errors import SnapshotUnsupported
+from leafe_gym.errors import RestoreMismatch, SnapshotUnsupported
 from leafe_gym.types import Scope
 from leafe_gym.wrappers.backends.base import AnyEnv, Saved
 from leafe_gym.wrappers.backends.fork_client import Host, Limits, Worker, host_for
@@ -97,7 +97,13 @@ class ForkBackend:
         return None
 
     def save(self, env: AnyEnv, view: View) -> Saved:
-        """One fork of the environment's process, which is started first where there is none."""
+        """One fork of the environment's process, which is started first where there is none.
+
+        Raises:
+            RestoreMismatch: if the episode so far cannot be done again there.
+            SnapshotUnsupported: if there is something that a fork would not copy.
+            BackendError: if the process fails.
+        """
         fresh = None
         if not isinstance(env, RemoteEnv):
             env = fresh = self._move(env, view)
@@ -134,7 +140,10 @@ class ForkBackend:
         host = self._running(env)
         worker = host.start()
         try:
-            self.replayed += worker.ask("replay", view)
+            done, mismatch = worker.ask("replay", view)
+            self.replayed += done
+            if mismatch is not None:
+                raise RestoreMismatch(f"in a process of its own {mismatch[0]}", step=mismatch[1])
         except BaseException:
             worker.close()
             raise

@@ -23,6 +23,7 @@ from typing import Any
 
 import gymnasium as gym
 
+from leafe_gym.errors import RestoreMismatch
 from leafe_gym.types import Info
 from leafe_gym.wrappers.backends.fork_inspect import (
     open_files,
@@ -194,11 +195,18 @@ class Server:
         gc.freeze()  # what is frozen is not touched by collections, so forks go on sharing it
         return {"chain": describe_chain(env)}
 
-    def replay(self, view: View) -> int:
-        """Come to the end of `view` by doing it all again, compared; steps done."""
+    def replay(self, view: View) -> tuple[int, tuple[str, int | None] | None]:
+        """Come to the end of `view` by doing it all again, compared.
+
+        Returns:
+            steps done, and the message and step of the first difference.
+        """
         backend = ReplayBackend()
-        backend.load(self._env, view)
-        return backend.replayed
+        try:
+            backend.load(self._env, view)
+        except RestoreMismatch as error:
+            return backend.replayed, (str(error), error.step)
+        return backend.replayed, None
 
     def reset(self, seed: int, options: dict[str, Any] | None) -> tuple[Any, Info]:
         """`env.reset`."""
