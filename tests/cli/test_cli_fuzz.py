@@ -30,7 +30,16 @@ IDS = ["leafe/Sokoban-v0", "leafe/Sokoban-v9", "Sokoban", "", "é/é-v0", "a:b",
 
 def arguments(rng: random.Random, out: Path) -> list[str]:
     """A command that is wrong in up to three places."""
-    words = ["explore", rng.choice(IDS + IDS[:1] * 20), "--out", str(out), "-n", "1", "--calls", "4"]
+    words = [
+        "explore",
+        rng.choice(IDS + IDS[:1] * 20),
+        "--out",
+        str(out),
+        "-n",
+        "1",
+        "--calls",
+        "4",
+    ]
     for _ in range(rng.randint(0, 3)):
         if rng.random() < 0.6:
             words += ["-s", f"{rng.choice([*KEYS, 'nonsense', ''])}={rng.choice(VALUES)}"]
