@@ -6,6 +6,7 @@ import io
 import os
 import socket
 import subprocess
+import time
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -110,6 +111,9 @@ def test_what_is_in_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     with subprocess.Popen(["sleep", "9"]) as child:
         known = set(map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()))
         assert fork_inspect._children(known) == ""
+        # The kernel names a program a moment after its start has been reported.
+        while Path(f"/proc/{child.pid}/comm").read_text() != "sleep\n":
+            time.sleep(0.001)
         assert "sleep" in fork_inspect._children(known - {child.pid})
         child.kill()
     with (tmp_path / "read").open("rb") as file:
