@@ -6,9 +6,9 @@ import io
 import os
 import socket
 import subprocess
-import time
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
