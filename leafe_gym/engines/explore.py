@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from leafe_gym.store.records import checksum, dump, task_json
 from leafe_gym.store.run import Run
 from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Json, Start, Task
+from leafe_gym.wrappers.backends.base import Backend
+from leafe_gym.wrappers.choose import export_choice, import_choice
 from leafe_gym.wrappers.rollback import RollbackWrapper
 
 Progress = Callable[[Task, Tree | None], None]
@@ -60,7 +62,7 @@ def explore(
     concurrency: int = 16,
     seed: int = 0,
     stop: Stop = "budget",
-    backend: str = "auto",
+    backend: str | Backend = "auto",
     progress: Progress | None = None,
 ) -> Run:
     """Explore every task; the same call with the same `out` resumes.
@@ -73,7 +75,8 @@ def explore(
         concurrency: attempts at the same time, >= 1; changes nothing but the time it takes.
         seed: from which all sampling seeds derive, together with each task's id.
         stop: "budget" goes on after a success, "solved" ends a task at its first.
-        backend: of the `RollbackWrapper` around each environment.
+        backend: of the `RollbackWrapper` around each environment; what "auto" chose is kept in
+            the run. `ForkBackend(limits=Limits(call=60))` ends a step that hangs.
         progress: called when a task is finished.
 
     Returns:
@@ -99,7 +102,7 @@ async def aexplore(
     concurrency: int = 16,
     seed: int = 0,
     stop: Stop = "budget",
-    backend: str = "auto",
+    backend: str | Backend = "auto",
     progress: Progress | None = None,
 ) -> Run:
     """The asynchronous twin of `explore`."""
@@ -118,11 +121,14 @@ class _Engine:
     budget: Budget
     seed: int
     stop: Stop
-    backend: str
+    backend: str | Backend
     progress: Progress | None
+    noted: set[str] = field(default_factory=set)
 
     async def go(self, concurrency: int) -> None:
         """Finish every open task."""
+        for choice in self.run.backends():
+            import_choice(choice)
         tasks = self.run.open_tasks()
         waiting = iter(tasks)
         workers_needed = min(concurrency, len(tasks))
@@ -141,7 +147,13 @@ class _Engine:
             raise _first(group) from group  # the others were cancelled or met the same
 
     async def _explore(self, number: int, task: Task, idle: Slots) -> None:
-        lanes = Lanes(lambda: make_env(task, self.backend))
+        made: list[RollbackWrapper] = []
+
+        def make() -> RollbackWrapper:
+            made.append(make_env(task, self.backend))
+            return made[-1]
+
+        lanes = Lanes(make)
         tree: Tree | None = None
         try:
             tree = await self.agent.explore_task(
@@ -155,6 +167,7 @@ class _Engine:
                 observer=_Recorder(self.run, number),
                 stored=self.run.branches(number),
             )
+            self._note_backend(made)
             tree.spent.overhead_attempts += self.run.repeated(number)
             self.run.finished(number, tree)
         except EnvironmentFailure as error:
@@ -163,6 +176,18 @@ class _Engine:
         if self.progress is not None:
             self.progress(task, tree)
 
+    def _note_backend(self, made: list[RollbackWrapper]) -> None:
+        """Keep the choice in the run, so that a resumed one makes the same."""
+        chosen = next((env for env in made if env.backend_report.chosen), None)
+        if chosen is None or chosen.kind in self.noted:
+            return
+        self.noted.add(chosen.kind)
+        self.run.note_backend(export_choice(chosen))
+
+
+def _name(backend: str | Backend) -> str:
+    return backend if isinstance(backend, str) else backend.name
+
 
 def _first(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
@@ -170,7 +195,7 @@ def _first(error: BaseException) -> BaseException:
     return error
 
 
-def make_env(task: Task, backend: str = "auto") -> RollbackWrapper:
+def make_env(task: Task, backend: str | Backend = "auto") -> RollbackWrapper:
     """The environment of a task, ready for an agent.
 
     Raises:
@@ -188,7 +213,13 @@ def make_env(task: Task, backend: str = "auto") -> RollbackWrapper:
 
 
 def run_config(
-    agent: Agent, tasks: Sequence[Task], *, budget: Budget, seed: int, stop: Stop, backend: str
+    agent: Agent,
+    tasks: Sequence[Task],
+    *,
+    budget: Budget,
+    seed: int,
+    stop: Stop,
+    backend: str | Backend,
 ) -> dict[str, Json]:
     """All that decides what a run holds; resuming compares it."""
     return {
@@ -196,7 +227,7 @@ def run_config(
         "budget": asdict(budget),
         "seed": seed,
         "stop": stop,
-        "backend": backend,
+        "backend": _name(backend),
         "tasks": checksum(dump([task_json(task) for task in tasks])),
         "version": version("leafe-gym"),
     }

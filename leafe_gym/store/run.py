@@ -197,12 +197,23 @@ class Run:
             ("DELETE FROM under_way WHERE task = ?", (task,)),
         )  # fmt: skip
 
+    def note_backend(self, choice: dict[str, Json]) -> None:
+        """Keep which rollback backend a kind of environment uses; see `export_choice`."""
+        text = records.dump(choice)
+        sql = "INSERT OR IGNORE INTO meta VALUES (?, ?, ?)"
+        self._write((sql, (f"backend:{choice['kind']}", text, records.checksum(text))))
+
     # --- reading -------------------------------------------------------------------------------
 
     @property
     def config(self) -> Json:
         """The configuration the run was made by."""
         return self._meta("config")
+
+    def backends(self) -> list[dict[str, Json]]:
+        """The rollback backends in use, one record per kind of environment."""
+        rows = self._rows("SELECT value, sum FROM meta WHERE key LIKE 'backend:%' ORDER BY key")
+        return [_sound(value, total, "backend") for value, total in rows]
 
     def tasks(self) -> list[Task]:
         """All problems, in order."""

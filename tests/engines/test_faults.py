@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ import leafe_gym as lg
 from leafe_gym.errors import StoreError
 from leafe_gym.policies.scripted import SokobanPlayer
 from leafe_gym.store.run import Run
+from leafe_gym.wrappers.backends.fork import ForkBackend
+from leafe_gym.wrappers.backends.fork_client import Limits
 
 KWARGS = {"size": 6, "boxes": 1, "max_steps": 12}
 
@@ -173,3 +176,56 @@ def test_a_broken_environment_costs_its_own_task_only(
         assert "the game crashed" in trees[0].branches[0].reason
     if when in ("reset", "make"):
         assert "OSError" in outcomes[0][1]
+
+
+class Hangs(gym.Env[str, str]):
+    """Stops answering when told to sleep."""
+
+    observation_space = action_space = lg.TextSpace()
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[str, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.count = 0
+        return "0", {"admissible_commands": ["go"]}
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        self.count += 1
+        if action == "sleep":
+            time.sleep(60)
+        return str(self.count), 0.0, self.count == 4, False, {"won": False}
+
+
+def test_a_step_that_hangs_ends_its_attempt_only(tmp_path: Path) -> None:
+    gym.register("test/Hangs-v0", Hangs)
+    try:
+        tasks = [lg.Task(id=str(n), env_id="test/Hangs-v0", seed=n) for n in range(2)]
+        replies = {0: "Action: sleep", 1: "Action: go"}
+        agent = lg.ReflectiveTreeAgent(
+            lambda messages, sampling: replies[sampling.seed % 2], reflect_every=None
+        )
+        begun = time.monotonic()
+        with lg.explore(
+            agent,
+            tasks,
+            budget=lg.Budget(calls=20),
+            out=tmp_path,
+            concurrency=1,
+            backend=ForkBackend(limits=Limits(call=0.5)),
+        ) as run:
+            endings = {branch.ending for tree in run.trees() for branch in tree.branches}
+            reasons = " ".join(branch.reason for tree in run.trees() for branch in tree.branches)
+    finally:
+        gym.registry.pop("test/Hangs-v0")
+    assert time.monotonic() - begun < 40
+    assert endings & {"env_error", "backend_error"}
+    assert "0.5" in reasons
+
+
+def test_the_choice_of_auto_is_kept_in_the_run(tmp_path: Path, expected: str) -> None:
+    assert explore(tmp_path) == expected
+    with Run.read(tmp_path) as run:
+        (choice,) = run.backends()
+    assert choice["backend"] == "native"
+    assert "SokobanEnv" in choice["kind"]
