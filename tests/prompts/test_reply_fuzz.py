@@ -47,7 +47,7 @@ finishes = st.sampled_from(["stop", "stop", "stop", "length"])
 def test_any_reply_is_read_or_refused(counts: Callable[[int, int], int]) -> None:
     read = 0
 
-    @settings(max_examples=counts(200, 1000))
+    @settings(max_examples=counts(200, 5000))
     @given(replies, finishes, st.integers(1, 12))
     def check(text: str, finish: Any, actions: int) -> None:
         nonlocal read
@@ -71,7 +71,7 @@ def test_any_acting_reply_is_read_or_refused(counts: Callable[[int, int], int]) 
     lines = st.text(max_size=40) | st.text(max_size=20).map(lambda text: f"Action: {text}")
     acting = st.lists(lines, max_size=3).map("\n".join) | surrogates | replies
 
-    @settings(max_examples=counts(200, 1000))
+    @settings(max_examples=counts(200, 5000))
     @given(acting, finishes)
     def check(text: str, finish: Any) -> None:
         nonlocal read
