@@ -34,17 +34,20 @@ _ONE_THREAD = (
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long to wait, in seconds, before a process is given up.
+    """How long to wait, in seconds, before a process is given up, and what it may hold.
 
     Attributes:
         start: for the interpreter and the environment's construction.
         call: for one reset, step or other call.
         fork: for one more process.
+        memory: most bytes of address space of each process; an environment that grows beyond it
+            meets a `MemoryError`. None for no limit.
     """
 
     start: float = 120.0
     call: float = 300.0
     fork: float = 60.0
+    memory: int | None = None
 
 
 class Worker:
@@ -224,7 +227,7 @@ class Host:
         self._stop = weakref.finalize(self, _stop, self._process, ours, os.getpid())
         self.keeper = _Keeper(self, ours, self._process.pid)
         try:
-            face = self.keeper.build(recipe, global_rng, limits.start)
+            face = self.keeper.build(recipe, global_rng, limits)
         except BackendError:
             self._stop()
             raise
@@ -292,9 +295,10 @@ class _Keeper(Worker):
         """Count it as lost; what was forked from it lives on as long as somebody uses it."""
         self.lost = True
 
-    def build(self, recipe: bytes, global_rng: bool, seconds: float) -> dict[str, Any]:
+    def build(self, recipe: bytes, global_rng: bool, limits: Limits) -> dict[str, Any]:
         """Have the environment constructed."""
-        face: dict[str, Any] = self._ask("build", (list(sys.path), recipe, global_rng), seconds)
+        asked = (list(sys.path), recipe, global_rng, limits.memory)
+        face: dict[str, Any] = self._ask("build", asked, limits.start)
         return face
 
 

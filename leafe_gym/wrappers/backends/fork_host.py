@@ -13,6 +13,7 @@ import ctypes
 import gc
 import os
 import pickle
+import resource
 import signal
 import socket
 import sys
@@ -177,8 +178,12 @@ class Server:
 
     # What can be asked
 
-    def build(self, path: list[str], recipe: bytes, global_rng: bool) -> dict[str, Any]:
-        """Make the environment; says what it looks like from outside."""
+    def build(
+        self, path: list[str], recipe: bytes, global_rng: bool, memory: int | None = None
+    ) -> dict[str, Any]:
+        """Make the environment, in at most `memory` bytes; says what it looks like from outside."""
+        if memory is not None:
+            resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
         sys.path[:] = path
         make, known = pickle.loads(recipe)
         for blob in known:
