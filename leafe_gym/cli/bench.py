@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from leafe_gym.budget import UNITS
+from leafe_gym.cli import interrupt
 from leafe_gym.cli.options import (
     Attempts,
     Calls,
@@ -103,7 +103,7 @@ def run_with_bars(
             solved[name] += done is not None and done.solved
             bar.update(lines[name], advance=1, note=f"{solved[name]} solved")
 
-        return asyncio.run(
+        return interrupt.run(
             run_bench(
                 policy, tasks, methods=methods, calls=calls, out=folder, concurrency=concurrency,
                 seed=seed, tree=tree, progress=tick,

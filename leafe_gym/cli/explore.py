@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from leafe_gym.budget import Budget
+from leafe_gym.cli import interrupt
 from leafe_gym.cli.options import (
     Attempts,
     Calls,
@@ -76,7 +76,7 @@ def command(
             solved += tree is not None and tree.solved
             bar.update(line, advance=1, note=f"{solved} solved")
 
-        run = asyncio.run(
+        run = interrupt.run(
             aexplore(
                 agent, tasks, budget=Budget(calls=calls), out=out_dir, concurrency=concurrency,
                 seed=seed, progress=tick,

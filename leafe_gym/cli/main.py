@@ -5,17 +5,16 @@ from __future__ import annotations
 import functools
 import signal
 from collections.abc import Callable
-from types import FrameType
 from typing import ParamSpec
 
 import typer
 
 from leafe_gym.cli import bench, check, demo, explore, play, view
+from leafe_gym.cli.interrupt import Interrupted, raise_interrupted
 from leafe_gym.cli.screen import complain
 from leafe_gym.errors import LeafeError, UsageError
 
 P = ParamSpec("P")
-_signals: list[int] = []
 
 
 def guarded(verb: Callable[P, None]) -> Callable[P, None]:
@@ -31,9 +30,12 @@ def guarded(verb: Callable[P, None]) -> Callable[P, None]:
         except LeafeError as error:
             complain(f"{type(error).__name__}: {error}")
             raise typer.Exit(1) from None
+        except Interrupted as error:
+            complain("stopped; the same command with the same --out goes on from here")
+            raise typer.Exit(128 + error.number) from None
         except KeyboardInterrupt:
             complain("interrupted; the same command with the same --out goes on from here")
-            raise typer.Exit(128 + (_signals or [signal.SIGINT])[0]) from None
+            raise typer.Exit(128 + signal.SIGINT) from None
 
     return command
 
@@ -52,11 +54,5 @@ for module in (demo, play, check, explore, bench, view):
 
 def main() -> None:
     """Run the command line and exit."""
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, raise_interrupted)
     app()
-
-
-def _terminate(number: int, _: FrameType | None) -> None:
-    """End as an interrupt does: running attempts are cancelled, the run folder stays sound."""
-    _signals.append(number)
-    signal.raise_signal(signal.SIGINT)

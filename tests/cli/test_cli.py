@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -165,14 +166,20 @@ def test_a_person_can_play_with_undo_and_redo(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_run_exits_130_and_goes_on(tmp_path: Path) -> None:
-    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
-        out = tmp_path / str(code)
+    cases = [
+        (signal.SIGINT, 130, signal.default_int_handler),
+        (signal.SIGTERM, 143, signal.default_int_handler),
+        (signal.SIGTERM, 143, signal.SIG_IGN),  # as a shell script starts its background jobs
+    ]
+    for number, code, interrupt in cases:
+        out = tmp_path / f"{code} {interrupt}"
         command = ["explore", SOKOBAN, "-n", "400", "--calls", "300", "--out", str(out)]
         child = subprocess.Popen(
             [sys.executable, "-m", "leafe_gym.cli", *command],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=partial(signal.signal, signal.SIGINT, interrupt),
         )
         deadline = time.monotonic() + 20
         while not (out / "run.sqlite").exists() and time.monotonic() < deadline:
