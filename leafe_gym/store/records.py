@@ -27,6 +27,21 @@ def checksum(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
+class Checksum:
+    """`checksum` of a text that comes in pieces, too long to be held."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.blake2b(digest_size=8)
+
+    def add(self, text: str) -> None:
+        """Go on with `text`."""
+        self._hash.update(text.encode())
+
+    def hex(self) -> str:
+        """What `checksum` says of all pieces together."""
+        return self._hash.hexdigest()
+
+
 def task_json(task: Task) -> Json:
     """A task as JSON."""
     return asdict(task)

@@ -217,8 +217,7 @@ class Run:
 
     def tasks(self) -> list[Task]:
         """All problems, in order."""
-        rows = self._rows("SELECT body, sum FROM tasks ORDER BY idx")
-        return [records.read_task(_sound(body, total, "task")) for body, total in rows]
+        return list(self._each_task())
 
     def open_tasks(self) -> list[tuple[int, Task]]:
         """Problems that are not finished, with their numbers."""
@@ -274,25 +273,31 @@ class Run:
         return tree
 
     def outcomes(self) -> Iterator[tuple[int, str, Json]]:
-        """(task number, error, result) of every finished task."""
-        rows = self._rows(
-            "SELECT idx, result, result_sum FROM tasks WHERE result IS NOT NULL ORDER BY idx"
-        )
-        for idx, result, total in rows:
-            data = _sound(result, total, "result")
-            yield idx, data["error"], data
+        """(task number, error, result) of every finished task; read a page at a time."""
+        idx = -1
+        while page := self._rows(
+            "SELECT idx, result, result_sum FROM tasks WHERE result IS NOT NULL AND idx > ? "
+            "ORDER BY idx LIMIT 64",
+            idx,
+        ):
+            for idx, result, total in page:
+                data = _sound(result, total, "result")
+                yield idx, data["error"], data
 
     def fingerprint(self) -> str:
         """A hash of tasks, trees and budget units: equal for equal runs, whatever interrupted them.
 
         Overhead and replayed steps are left out: they tell how a run went, not what it found.
         """
-        lines = [records.dump([records.task_json(task) for task in self.tasks()])]
+        total, number = records.Checksum(), -1
+        for number, task in enumerate(self._each_task()):
+            total.add(("," if number else "[") + records.dump(records.task_json(task)))
+        total.add("]" if number >= 0 else "[]")
         for idx, error, result in self.outcomes():
             spent = {unit: result["spent"][unit] for unit in UNITS} if not error else {}
             branches = self._rows("SELECT body FROM branches WHERE task = ? ORDER BY id", idx)
-            lines.append(records.dump([idx, error, spent, result.get("stopped"), branches]))
-        return records.checksum("\n".join(lines))
+            total.add("\n" + records.dump([idx, error, spent, result.get("stopped"), branches]))
+        return total.hex()
 
     def export(self, path: str | Path) -> int:
         """Write finished trees as JSON lines, one a line; returns how many.
@@ -313,6 +318,14 @@ class Run:
         return count
 
     # --- inside --------------------------------------------------------------------------------
+
+    def _each_task(self) -> Iterator[Task]:
+        idx = -1
+        sql = "SELECT idx, body, sum FROM tasks WHERE idx > ? ORDER BY idx LIMIT 64"
+        while page := self._rows(sql, idx):
+            for _, body, total in page:
+                yield records.read_task(_sound(body, total, "task"))
+            idx = page[-1][0]
 
     def _begin(self, config: Json, tasks: Sequence[Task]) -> None:
         known = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
