@@ -40,7 +40,7 @@ $(VENV)/.demo: $(SETUP) | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.dev: $(SETUP) | $(VENV)/bin/python
-	$(PIP) -e '.[plot,dev]'
+	$(PIP) -e '.[plot,dev,train]'
 	@touch $@ $(VENV)/.demo
 
 clean:  ## remove what the targets above made

@@ -1,4 +1,4 @@
-"""Ending at SIGINT and SIGTERM as at an ordinary end: work cancelled, folder sound, no traceback."""
+"""Ending at SIGINT and SIGTERM as at an ordinary end: work cancelled, folder sound, no trace."""
 
 from __future__ import annotations
 
