@@ -1,0 +1,114 @@
+"""Models to train: a checkpoint, or a fresh model from a config."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from leafe_gym.errors import UsageError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+
+
+def load_model(model: str | Path | PreTrainedModel, attention: str, seed: int) -> PreTrainedModel:
+    """A causal language model with 32-bit weights.
+
+    The weights stay in 32 bits also where `bf16` computes in 16: at the paper's learning rate of
+    1e-6 an update is far below the spacing of 16-bit numbers and would be lost.
+
+    Args:
+        model: a folder or name of a checkpoint; a folder or file with a `config.json` and no
+            weights, for a fresh model; or a model, which is taken as it is.
+        attention: implementation to load it with.
+        seed: of a fresh model's weights.
+
+    Raises:
+        UsageError: if it cannot be loaded.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, set_seed
+
+    if isinstance(model, PreTrainedModel):
+        if not is_peft(model):
+            model.set_attn_implementation(attention)
+        return model
+    path = Path(model)
+    try:
+        if is_config(path):
+            set_seed(seed)
+            config = AutoConfig.from_pretrained(path)
+            config.dtype = torch.float32
+            fresh: PreTrainedModel = AutoModelForCausalLM.from_config(
+                config, attn_implementation=attention, dtype=torch.float32
+            )
+            return fresh
+        loaded: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            str(model), attn_implementation=attention, dtype=torch.float32
+        )
+        return loaded
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise UsageError(f"cannot load the model {model}: {reason}") from error
+
+
+def is_config(path: Path) -> bool:
+    """Whether this is a config without weights."""
+    if path.is_file():
+        return path.suffix == ".json"
+    return (path / "config.json").is_file() and not any(
+        any(path.glob(pattern)) for pattern in WEIGHTS
+    )
+
+
+def is_peft(model: Any) -> bool:
+    """Whether a model has adapters already."""
+    return hasattr(model, "peft_config") and hasattr(model, "get_base_model")
+
+
+def takes(model: PreTrainedModel, argument: str) -> bool:
+    """Whether the forward pass has an argument, such as "logits_to_keep"."""
+    return argument in inspect.signature(model.forward).parameters
+
+
+def context_length(config: Any) -> int | None:
+    """Longest sequence of a model, where its config says so."""
+    length = getattr(config, "max_position_embeddings", None) or getattr(
+        config, "n_positions", None
+    )
+    return int(length) if length else None
+
+
+def add_lora(model: PreTrainedModel, rank: int) -> PreTrainedModel:
+    """Adapters on all linear layers; alpha is twice the rank.
+
+    Raises:
+        UsageError: if the model has none, or `rank` is below 1.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    if rank < 1:
+        raise UsageError(f"lora_rank={rank}: expected a whole number >= 1")
+    config = LoraConfig(
+        r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM"
+    )
+    adapted: PreTrainedModel = get_peft_model(model, config)
+    return adapted
+
+
+def save_tokenizer(model: str | Path | PreTrainedModel, folder: Path) -> bool:
+    """Put the checkpoint's tokenizer beside the trained weights; False where it has none."""
+    from transformers import AutoTokenizer
+
+    if not isinstance(model, (str, Path)):
+        return False
+    source = Path(model).parent if Path(model).is_file() else model
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(source))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    tokenizer.save_pretrained(str(folder))
+    return True
