@@ -16,6 +16,7 @@
     |-- BadReply              the model answered something that cannot be used
     |-- RollbackCheckFailed   an environment does not keep what coming back needs
     |-- BudgetExceeded        a charge was tried that the budget does not hold
+    |-- TrainingDiverged      loss or gradients are no longer finite
     `-- StoreError            the run folder
         |-- StoreBusy         another process is writing it
         `-- StoreCorrupt      it cannot be read
@@ -116,6 +117,20 @@ class BudgetExceeded(LeafeError):
         self.unit = unit
         self.limit = limit
         self.wanted = wanted
+
+
+class TrainingDiverged(LeafeError):
+    """Raised when loss or gradients are no longer finite; the weights before that step are kept.
+
+    Attributes:
+        step: the optimiser step that was not taken, from 1.
+        checkpoint: the last good checkpoint, or None if that is the model it began from.
+    """
+
+    def __init__(self, message: str, *, step: int, checkpoint: str | None) -> None:
+        super().__init__(message)
+        self.step = step
+        self.checkpoint = checkpoint
 
 
 class StoreError(LeafeError):

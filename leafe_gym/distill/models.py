@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from leafe_gym.errors import UsageError
 
@@ -95,8 +95,8 @@ def add_lora(model: PreTrainedModel, rank: int) -> PreTrainedModel:
     config = LoraConfig(
         r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM"
     )
-    adapted: PreTrainedModel = get_peft_model(model, config)
-    return adapted
+    adapted: Any = get_peft_model(model, config)
+    return cast("PreTrainedModel", adapted)
 
 
 def save_tokenizer(model: str | Path | PreTrainedModel, folder: Path) -> bool:

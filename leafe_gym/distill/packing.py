@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,11 +80,11 @@ def pack(rows: Iterable[Encoded], denominators: Denominators, limit: int) -> lis
                 "raise pack_length (--pack-length), or drop long rows when they are made"
             )
     arrays = [np.asarray(row.ids, dtype=np.int64) for row in ordered]
-    shared = [0, *(common_prefix(a, b) for a, b in zip(arrays, arrays[1:], strict=False))]
+    shared = [0, *(common_prefix(a, b) for a, b in pairwise(arrays))]
     bounds = cuts([len(array) for array in arrays], shared, limit)
     return [
         _lay_out(ordered[a:b], arrays[a:b], [0, *shared[a + 1 : b]], denominators)
-        for a, b in zip(bounds, bounds[1:], strict=False)
+        for a, b in pairwise(bounds)
     ]
 
 

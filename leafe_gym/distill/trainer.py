@@ -30,24 +30,10 @@ from transformers import (
 from leafe_gym.distill.collate import BatchLoader
 from leafe_gym.distill.loss import weighted_loss
 from leafe_gym.distill.pack_model import forward_inputs
-from leafe_gym.errors import LeafeError
+from leafe_gym.errors import TrainingDiverged
 
 COMPLETE = "complete"
 """Empty file that is written last: a checkpoint without it was cut off and is not used."""
-
-
-class TrainingDiverged(LeafeError):
-    """Raised when loss or gradients are no longer finite; the weights before that step are kept.
-
-    Attributes:
-        step: the optimiser step that was not taken, from 1.
-        checkpoint: the last good checkpoint, or None if that is the model it began from.
-    """
-
-    def __init__(self, message: str, *, step: int, checkpoint: Path | None) -> None:
-        super().__init__(message)
-        self.step = step
-        self.checkpoint = checkpoint
 
 
 class TwoTermTrainer(Trainer):
@@ -127,7 +113,8 @@ class TwoTermTrainer(Trainer):
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         """The norm, the same on all ranks; stops before the step if it is not finite."""
-        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        base: Any = super()
+        norm = base._get_grad_norm(model, grad_norm=grad_norm)
         value = float(norm)
         if math.isfinite(value) and math.isfinite(self._last["loss"]):
             return norm
@@ -139,7 +126,7 @@ class TwoTermTrainer(Trainer):
             f"taken and the weights before it are {where}. Lower the learning rate (--lr), or look "
             "for rows the model gives probability 0",
             step=step,
-            checkpoint=kept,
+            checkpoint=str(kept) if kept else None,
         )
 
     def _keep(self, model: nn.Module) -> Path | None:

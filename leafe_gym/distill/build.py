@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from transformers import PreTrainedModel, TrainingArguments
+from transformers.utils import logging
 
 from leafe_gym.distill.batches import Plan
 from leafe_gym.distill.card import write_card
@@ -17,8 +18,8 @@ from leafe_gym.distill.models import add_lora, context_length, load_model, save_
 from leafe_gym.distill.pack_model import check_packable
 from leafe_gym.distill.records import Encoded
 from leafe_gym.distill.settings import TrainSettings
-from leafe_gym.distill.train import RESULT, Progress
 from leafe_gym.distill.trainer import COMPLETE, TwoTermTrainer
+from leafe_gym.distill.training import RESULT, Progress
 from leafe_gym.errors import UsageError
 from leafe_gym.types import Json
 
@@ -52,6 +53,8 @@ def build(
     Raises:
         UsageError: if the rows do not fit the model.
     """
+    if progress is not None:
+        logging.disable_progress_bar()  # the caller shows its own
     gpu = torch.cuda.is_available()
     tree = settings.packing == "tree"
     attention = settings.attention or ("flex_attention" if tree and gpu else "sdpa")

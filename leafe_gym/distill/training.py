@@ -104,7 +104,7 @@ def train(
     given, manifest = _open_rows(rows)
     longest, vocabulary = _check_rows(given)
     folder = Path(out)
-    config = {
+    config: Json = {
         "settings": asdict(chosen),
         "rows": _fingerprint(given),
         "model": str(model) if isinstance(model, (str, Path)) else type(model).__name__,
@@ -113,7 +113,7 @@ def train(
     if resume and (folder / "model" / RESULT).is_file():
         return _result(folder, resumed_from=0)
 
-    from leafe_gym.distill.run_training import build, finish, last_checkpoint
+    from leafe_gym.distill.build import build, finish, last_checkpoint
 
     trainer, used = build(
         given, model, folder, chosen, longest=longest, vocabulary=vocabulary, report_to=report_to,
@@ -125,7 +125,7 @@ def train(
     if trainer.is_world_process_zero():
         _trim_metrics(folder / "metrics.jsonl", begun)
     trainer.train(resume_from_checkpoint=str(start) if start else None)
-    described = {"model": config["model"], **config["settings"], **used}
+    described = {"model": config["model"], **asdict(chosen), **used}
     finish(trainer, model, folder, described, _counts(given), manifest)
     return _result(folder, resumed_from=begun)
 
