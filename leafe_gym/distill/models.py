@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -95,7 +96,11 @@ def add_lora(model: PreTrainedModel, rank: int) -> PreTrainedModel:
     config = LoraConfig(
         r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM"
     )
-    adapted: Any = get_peft_model(model, config)
+    with warnings.catch_warnings():  # peft asks for a name that transformers has renamed
+        warnings.filterwarnings(
+            "ignore", message=".*is_gradient_checkpointing", category=FutureWarning
+        )
+        adapted: Any = get_peft_model(model, config)
     return cast("PreTrainedModel", adapted)
 
 
