@@ -239,6 +239,12 @@ class Rows:
             return f"no tree is of the splits {', '.join(self.splits)}"
         left_out = {n: c for n, c in sorted(counts.items()) if c and n not in ("trees",)}
         reasons = ", ".join(f"{name} {count}" for name, count in left_out.items())
+        if self.choice.keep == "all" and not counts["solved_trees"]:
+            return (
+                "no trajectory was successful and no branch took another action than before "
+                f"({reasons or 'there are no branches'}); explore with a larger budget or an "
+                "easier split"
+            )
         if not counts["solved_trees"]:
             return (
                 "no trajectory was successful; explore with a larger budget, or pass keep='all' or "

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from leafe_gym.distill.extras import need
 from leafe_gym.distill.records import Row
-from leafe_gym.errors import StoreError, UsageError
+from leafe_gym.errors import LeafeError, StoreError, UsageError
 from leafe_gym.store.records import checksum
 from leafe_gym.types import Json, Message
 
@@ -163,12 +163,18 @@ def _dataset(lines: Any, columns: dict[str, Any]) -> Dataset:
     features |= {"kind": text, "task": text, "split": text, "branch": number, "step": number}
     # A cache of its own: a shared one would hand out the rows of a run as it was some time ago.
     folder = _scratch()
-    made: Dataset = datasets.Dataset.from_generator(
-        lines,
-        features=datasets.Features(features),
-        cache_dir=folder,
-        fingerprint=checksum(folder),
-    )
+    try:
+        made: Dataset = datasets.Dataset.from_generator(
+            lines,
+            features=datasets.Features(features),
+            cache_dir=folder,
+            fingerprint=checksum(folder),
+        )
+    except datasets.exceptions.DatasetGenerationError as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, LeafeError):
+            cause = cause.__cause__ or cause.__context__
+        raise cause or error from None
     return made
 
 

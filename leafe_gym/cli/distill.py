@@ -1,0 +1,195 @@
+"""`leafe distill RUN --out DIR`: the training rows of a run, in the format a trainer reads."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from leafe_gym.cli.options import MOST, JsonOut, Seed
+from leafe_gym.cli.screen import out, plain, write_json
+from leafe_gym.distill.dataset import RECIPES, Rows, one_of, rows
+from leafe_gym.errors import ConfigMismatch, StoreError, UsageError
+from leafe_gym.evals.meta import machine_meta
+from leafe_gym.store.records import checksum, dump
+from leafe_gym.store.run import Run
+from leafe_gym.types import Json
+
+FORMATS = ("trl", "jsonl", "verl", "shards", "preference")
+REPORT = "distill.json"
+"""Written last into DIR: the rows are complete."""
+
+
+def command(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    out_dir: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the rows go.")],
+    recipe: Annotated[
+        str, typer.Option("--recipe", help=f"Settings by name: {', '.join(RECIPES)}.")
+    ] = "default",
+    keep: Annotated[
+        str | None, typer.Option("--keep", help="Branches: successful, improved or all.")
+    ] = None,
+    per_task: Annotated[
+        int | None,
+        typer.Option(
+            "--per-task", min=-1, max=MOST, help="Counterfactual rows a task; -1: no limit."
+        ),
+    ] = None,
+    rehearsal: Annotated[
+        float | None,
+        typer.Option("--rehearsal", min=0, max=1, help="Share of successful rollouts."),
+    ] = None,
+    balance: Annotated[
+        int | None,
+        typer.Option("--balance", min=0, max=MOST, help="Most rehearsed rollouts a task."),
+    ] = None,
+    target: Annotated[
+        str, typer.Option("--target", help="reply: the whole text; action: as short as can be.")
+    ] = "reply",
+    splits: Annotated[
+        list[str] | None,
+        typer.Option("--split", help="Tasks of this split; repeatable. Default: all but test."),
+    ] = None,
+    dedupe: Annotated[
+        bool, typer.Option("--dedupe/--no-dedupe", help="Equal rows of a kind once.")
+    ] = True,
+    format_: Annotated[
+        str, typer.Option("--format", help=f"One of: {', '.join(FORMATS)}.")
+    ] = "trl",
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(
+            "--tokenizer", metavar="PATH", help="For shards: a model's, or 'bytes' for a tiny one."
+        ),
+    ] = None,
+    max_length: Annotated[
+        int | None,
+        typer.Option("--max-length", min=2, max=MOST, help="For shards: longest row in tokens."),
+    ] = None,
+    seed: Seed = 0,
+    json_path: JsonOut = None,
+) -> None:
+    """Turn the trees of a run into rows: revised actions without the tip, and rehearsal."""
+    one_of("--recipe", recipe, tuple(RECIPES))
+    one_of("--format", format_, FORMATS)
+    if (format_ == "shards") != (tokenizer is not None):
+        raise UsageError(
+            "--format shards needs --tokenizer PATH, that of the model to train ('bytes' is a "
+            "tiny one)"
+            if tokenizer is None
+            else f"--tokenizer is for --format shards; {format_} holds text"
+        )
+    if max_length is not None and format_ != "shards":
+        raise UsageError(f"--max-length is for --format shards; {format_} holds text")
+    given: dict[str, Any] = RECIPES[recipe] | {"target": target, "splits": splits}
+    given |= {
+        name: value
+        for name, value in {"keep": keep, "per_task": per_task, "rehearsal": rehearsal}.items()
+        if value is not None
+    }
+    if given["per_task"] == -1:
+        given["per_task"] = None
+    found = rows(folder, **given, seed=seed, dedupe=dedupe, balance=balance)
+    asked = {
+        "format": format_,
+        "settings": found.settings(),
+        "tokenizer": tokenizer,
+        "max_length": max_length,
+        "source": _fingerprint(folder),
+    }
+    report = finished(out_dir, asked)
+    if report is None:
+        report = make(found, out_dir, format_, tokenizer, max_length, asked)
+    if json_path:
+        write_json(report | {"meta": machine_meta(seed=seed)}, json_path)
+    if json_path != "-":
+        show(report, out_dir)
+
+
+def finished(folder: Path, asked: Json) -> Json | None:
+    """The report of rows that are complete; None if there are none yet.
+
+    Raises:
+        ConfigMismatch: if the folder holds rows made otherwise.
+        UsageError: if it holds something else.
+    """
+    path = folder / REPORT
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return None
+    try:
+        report: Json = json.loads(path.read_text("utf-8"))
+        before = report["asked_hash"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UsageError(f"{folder}: holds something else; give a new folder as --out") from None
+    if before != checksum(dump(asked)):
+        raise ConfigMismatch(
+            f"{folder}: holds rows of another run or other settings; use a new folder"
+        )
+    return report
+
+
+def make(
+    found: Rows, folder: Path, format_: str, tokenizer: str | None, max_length: int | None,
+    asked: Json,
+) -> Json:  # fmt: skip
+    """Write the rows; the folder appears when it is complete."""
+    partial = folder.with_name(folder.name + ".making")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        written = write(found, partial, format_, tokenizer, max_length)
+        report = {
+            "rows_written": written,
+            "format": format_,
+            "asked_hash": checksum(dump(asked)),
+            "manifest": found.manifest(),
+        }
+        write_json(report, str(partial / REPORT))
+        if folder.exists():
+            folder.rmdir()
+        partial.rename(folder)
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot write the rows: {error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return report
+
+
+def write(
+    found: Rows, folder: Path, format_: str, tokenizer: str | None, max_length: int | None
+) -> int:
+    """Write the rows in one format; returns how many."""
+    if format_ == "jsonl":
+        return found.to_jsonl(folder / "rows.jsonl")
+    if format_ == "verl":
+        return found.to_verl(folder / "rows.parquet")
+    if format_ == "shards":
+        made: Any = tokenizer
+        if tokenizer == "bytes":
+            from leafe_gym.distill.byte_tokenizer import byte_tokenizer
+
+            made = byte_tokenizer()
+        folder.rmdir()
+        return int(found.to_shards(folder, made, max_length)["rows"])
+    data = found.to_trl() if format_ == "trl" else found.to_preference()
+    data.save_to_disk(str(folder))
+    return len(data)
+
+
+def show(report: Json, folder: Path) -> None:
+    """Print what was made."""
+    table = Table(title=plain(str(folder)), show_header=False, box=SIMPLE_HEAD)
+    table.add_row("rows written", f"{report['rows_written']:,}")
+    for name, count in report["manifest"]["counts"].items():
+        table.add_row(plain(name.replace("_", " ")), f"{count:,}")
+    out.print(table)
+
+
+def _fingerprint(folder: Path) -> str:
+    with Run.read(folder) as run:
+        return run.fingerprint()
