@@ -106,6 +106,7 @@ def build(
         report_to=list(report_to) or "none",
         remove_unused_columns=False,
         disable_tqdm=True,
+        ddp_find_unused_parameters=False,
         dataloader_num_workers=0,
         dataloader_pin_memory=False,
     )

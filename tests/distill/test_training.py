@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import subprocess
 import sys
@@ -15,8 +16,6 @@ from leafe_gym.errors import ConfigMismatch, MissingExtra, TrainingDiverged, Usa
 
 torch = pytest.importorskip("torch", reason="torch absent: pip install 'leafe-gym[train]'")
 pytest.importorskip("transformers", reason="transformers absent: pip install 'leafe-gym[train]'")
-
-import itertools
 
 from distill_toys import VOCAB, toy_config, toy_model, toy_rows  # noqa: E402
 
