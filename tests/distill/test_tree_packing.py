@@ -156,10 +156,10 @@ def test_flex_attention_attends_to_the_same():
     torch = pytest.importorskip("torch", reason="torch absent")
     pytest.importorskip("transformers", reason="transformers absent")
     from distill_toys import toy_rows
+    from torch.nn.attention.flex_attention import create_mask, flex_attention
 
     from leafe_gym.distill.collate import Layout
     from leafe_gym.distill.pack_model import ancestor_mask, ancestor_rule, block_mask
-    from torch.nn.attention.flex_attention import create_mask, flex_attention
 
     (micro,) = Layout(packing="tree", multiple=128).split(toy_rows(8))
     end, size = micro["end"], len(micro["end"])

@@ -1,0 +1,71 @@
+"""`leafe train`, from trees to a trained model."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="torch absent: pip install 'leafe-gym[train]'")
+pytest.importorskip("transformers", reason="transformers absent: pip install 'leafe-gym[train]'")
+
+
+def leafe(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "leafe_gym.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def test_trees_become_a_model(tmp_path):
+    from transformers import Qwen2Config
+
+    small = ["-s", "size=6", "-s", "boxes=1", "-s", "max_steps=6"]
+    explore = ["explore", "leafe/Sokoban-v0", "-n", 3, "--calls", 60, *small]
+    assert leafe(*explore, "--out", tmp_path / "run").returncode == 0
+    shards = ["--format", "shards", "--tokenizer", "bytes", "--recipe", "paper"]
+    done = leafe("distill", tmp_path / "run", *shards, "--out", tmp_path / "rows")
+    assert done.returncode == 0, done.stderr
+    Qwen2Config(
+        vocab_size=300, hidden_size=16, intermediate_size=32, num_hidden_layers=1,
+        num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=4096,
+    ).save_pretrained(tmp_path / "config")  # fmt: skip
+    command = [
+        "train", tmp_path / "rows", "--model", tmp_path / "config", "--out", tmp_path / "out",
+        "--packing", "tree", "--batch", 16, "--epochs", 1, "--lr", "1e-3", "--json", "-",
+    ]  # fmt: skip
+    done = leafe(*command)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert figures["steps"] >= 1
+    assert figures["loss"] == pytest.approx(figures["loss_cf"] + figures["loss_reh"], rel=1e-5)
+    assert '"tokenizer"' in (tmp_path / "out" / "model" / "README.md").read_text()
+    again = leafe(*command)
+    assert json.loads(again.stdout)["loss"] == figures["loss"]
+    other = leafe(*command[:-2], "--beta", 2)
+    assert other.returncode == 2
+    assert "other beta" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--packing", "bfd"], "expected one of tree, none"),
+        (["--lr", "nan"], "greater than or equal to 0"),
+        (["--recipe", "best"], "recipe='best'"),
+        ([], "no shards here"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path, arguments, message):
+    done = leafe("train", tmp_path, "--model", "m", "--out", tmp_path / "out", *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
