@@ -14,7 +14,14 @@ from transformers.utils import logging
 from leafe_gym.distill.batches import Plan
 from leafe_gym.distill.card import write_card
 from leafe_gym.distill.collate import BatchLoader, Layout, flex_multiple
-from leafe_gym.distill.models import add_lora, context_length, load_model, save_tokenizer, takes
+from leafe_gym.distill.models import (
+    add_lora,
+    check_tokenizer,
+    context_length,
+    load_model,
+    own_tokenizer,
+    takes,
+)
 from leafe_gym.distill.pack_model import check_packable
 from leafe_gym.distill.records import Encoded
 from leafe_gym.distill.settings import TrainSettings
@@ -35,6 +42,7 @@ def build(
     *,
     longest: int,
     vocabulary: int,
+    manifest: Json,
     report_to: Sequence[str],
     progress: Progress | None,
 ) -> tuple[TwoTermTrainer, Json]:
@@ -47,6 +55,7 @@ def build(
         settings: checked settings.
         longest: tokens of the longest row.
         vocabulary: largest token id in the rows.
+        manifest: of the rows.
         report_to: other places for metrics.
         progress: see `train`.
 
@@ -64,6 +73,7 @@ def build(
     network = load_model(model, attention, settings.seed)
     text = network.config.get_text_config()
     _check_fit(text, longest, vocabulary)
+    check_tokenizer(own_tokenizer(model), manifest)
     keep = takes(network, "logits_to_keep")
     if tree:
         check_packable(text, network.forward, attention, longest)
@@ -172,7 +182,9 @@ def finish(
     folder = out / "model"
     trainer.save_model(str(folder))
     if trainer.is_world_process_zero():
-        save_tokenizer(model, folder)
+        tokenizer = own_tokenizer(model)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(str(folder))
         lines = (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         steps = [json.loads(line) for line in lines]
         last = steps[-1] if steps else {}

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from leafe_gym.errors import UsageError
+from leafe_gym.store.records import checksum, dump
+from leafe_gym.types import Json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+TOKENIZER = ("tokenizer*.json", "vocab.*", "*.model", "*.tiktoken")
 
 
 def load_model(model: str | Path | PreTrainedModel, attention: str, seed: int) -> PreTrainedModel:
@@ -104,16 +107,38 @@ def add_lora(model: PreTrainedModel, rank: int) -> PreTrainedModel:
     return cast("PreTrainedModel", adapted)
 
 
-def save_tokenizer(model: str | Path | PreTrainedModel, folder: Path) -> bool:
-    """Put the checkpoint's tokenizer beside the trained weights; False where it has none."""
+def own_tokenizer(model: str | Path | PreTrainedModel) -> Any:
+    """The tokenizer of a checkpoint; None where it has none."""
     from transformers import AutoTokenizer
 
     if not isinstance(model, (str, Path)):
-        return False
-    source = Path(model).parent if Path(model).is_file() else model
+        return None
+    source = Path(model).parent if Path(model).is_file() else Path(model)
+    if source.is_dir() and not any(any(source.glob(name)) for name in TOKENIZER):
+        return None  # the library would make an empty one up
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(source))
+        return AutoTokenizer.from_pretrained(str(source if source.is_dir() else model))
     except (OSError, ValueError, KeyError, TypeError):
-        return False
-    tokenizer.save_pretrained(str(folder))
-    return True
+        return None
+
+
+def check_tokenizer(tokenizer: Any, manifest: Json) -> None:
+    """Refuse rows whose ids mean other tokens to the model.
+
+    Args:
+        tokenizer: of the model, or None.
+        manifest: of the rows; says what they were encoded with, or {}.
+
+    Raises:
+        UsageError: if both are known and differ.
+    """
+    encoded = manifest.get("tokenizer") or {}
+    wanted = encoded.get("vocabulary_hash")
+    if tokenizer is None or not wanted:
+        return
+    if checksum(dump(tokenizer.get_vocab())) != wanted:
+        raise UsageError(
+            f"the rows were encoded with the tokenizer {encoded.get('name') or 'of another model'}"
+            f" ({encoded.get('size')} tokens), whose vocabulary is not this model's: write the "
+            "shards again with the tokenizer of this model (leafe distill --tokenizer)"
+        )

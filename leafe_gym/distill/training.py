@@ -100,7 +100,7 @@ def train(
     if chosen.lora and importlib.util.find_spec("peft") is None:
         raise MissingExtra("lora", "train")
     if "wandb" in report_to and importlib.util.find_spec("wandb") is None:
-        raise MissingExtra("report_to wandb", "track")
+        raise UsageError("report_to wandb needs it installed: pip install wandb")
     given, manifest = _open_rows(rows)
     longest, vocabulary = _check_rows(given)
     folder = Path(out)
@@ -116,9 +116,16 @@ def train(
     from leafe_gym.distill.build import build, finish, last_checkpoint
 
     trainer, used = build(
-        given, model, folder, chosen, longest=longest, vocabulary=vocabulary, report_to=report_to,
+        given,
+        model,
+        folder,
+        chosen,
+        longest=longest,
+        vocabulary=vocabulary,
+        manifest=manifest,
+        report_to=report_to,
         progress=progress,
-    )  # fmt: skip
+    )
     trainer.accelerator.wait_for_everyone()
     start = last_checkpoint(folder / "checkpoints")
     begun = int(start.name.rpartition("-")[2]) if start else 0

@@ -178,6 +178,27 @@ def test_the_card_holds_the_manifest(tmp_path):
     assert "````json" in card
 
 
+def test_the_tokenizer_goes_along_and_must_be_that_of_the_rows(tmp_path):
+    from leafe_gym.distill.byte_tokenizer import byte_tokenizer
+    from leafe_gym.store.records import checksum, dump
+
+    toy_config().save_pretrained(tmp_path / "config")
+    none = train(toy_rows(4), tmp_path / "config", tmp_path / "none", **{**FAST, "epochs": 1})
+    assert not list(none.model.glob("tokenizer*"))
+    tokenizer = byte_tokenizer()
+    tokenizer.save_pretrained(tmp_path / "config")
+
+    class Rows(list):
+        manifest = {"tokenizer": {"vocabulary_hash": checksum(dump(tokenizer.get_vocab()))}}  # noqa: RUF012
+
+    own = train(Rows(toy_rows(4)), tmp_path / "config", tmp_path / "a", **{**FAST, "epochs": 1})
+    assert (own.model / "tokenizer.json").is_file()
+    tokenizer.add_tokens(["more"])
+    tokenizer.save_pretrained(tmp_path / "config")
+    with pytest.raises(UsageError, match=r"vocabulary is not this model's.*--tokenizer"):
+        train(Rows(toy_rows(4)), tmp_path / "config", tmp_path / "b", **FAST)
+
+
 def bad(row: Encoded, **changes) -> list[Encoded]:
     return [row, dataclasses.replace(row, **changes)]
 
@@ -241,7 +262,7 @@ def test_missing_extras_are_one_line(tmp_path, monkeypatch):
         with pytest.raises(MissingExtra, match=rf"leafe-gym\[{extra}\]"):
             train([ROW], toy_model(), tmp_path, **how)
     hide("wandb")
-    with pytest.raises(MissingExtra, match=r"leafe-gym\[track\]"):
+    with pytest.raises(UsageError, match="pip install wandb"):
         train([ROW], toy_model(), tmp_path, report_to=["wandb"])
 
 
