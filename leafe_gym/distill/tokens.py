@@ -28,6 +28,7 @@ _PROBE = "\ue000reply\ue001"
 """Stands for a reply where only the template's own words around it are wanted."""
 _OPEN, _CLOSE = "\ue002", "\ue003"
 """Around the number of a control token's look-alike while the template is rendered."""
+_CLOCK = "{%- macro strftime_now(format) -%}{{- pinned_date -}}{%- endmacro -%}"
 
 
 def load_tokenizer(tokenizer: Any) -> Any:
@@ -96,6 +97,9 @@ class Encoder:
         # A model's own turns may hold tokens that only mark their text, such as <think>.
         self._hidden_from = {"assistant": _any_of(special), "": _any_of(every)}
         self._end: str | None = None
+        # Some versions of transformers let no caller replace the clock that templates read.
+        template = str(self._tokenizer.get_chat_template())
+        self._template = _CLOCK + template if "strftime_now" in template else template
 
     def encode(self, row: Row) -> Encoded | None:
         """See `encode`."""
@@ -125,7 +129,7 @@ class Encoder:
         return {
             "name": str(getattr(self._tokenizer, "name_or_path", "")),
             "size": len(self._tokenizer),
-            "template_hash": checksum(str(self._tokenizer.chat_template)),
+            "template_hash": checksum(self._template),
             "vocabulary_hash": checksum(dump(self._tokenizer.get_vocab())),
             "date": self._date,
             "max_length": self._max_length,
@@ -137,8 +141,9 @@ class Encoder:
                 list(messages),
                 tokenize=False,
                 add_generation_prompt=generate,
+                chat_template=self._template,
                 date_string=self._date,
-                strftime_now=lambda _: self._date,
+                pinned_date=self._date,
             )
         except Exception as error:  # a stranger's template raises what it likes
             raise UsageError(
