@@ -22,7 +22,7 @@ from leafe_gym.distill.models import (
     own_tokenizer,
     takes,
 )
-from leafe_gym.distill.pack_model import check_packable
+from leafe_gym.distill.pack_model import check_packable, prove_packable
 from leafe_gym.distill.records import Encoded
 from leafe_gym.distill.settings import TrainSettings
 from leafe_gym.distill.trainer import COMPLETE, TwoTermTrainer
@@ -77,6 +77,7 @@ def build(
     keep = takes(network, "logits_to_keep")
     if tree:
         check_packable(text, network.forward, attention, longest)
+        prove_packable(network, attention)
     if settings.lora:
         network = add_lora(network, settings.lora_rank)
     plan = Plan(

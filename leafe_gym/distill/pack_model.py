@@ -14,6 +14,7 @@ from leafe_gym.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor, dtype
+    from transformers import PreTrainedModel
 
 FLEX_BLOCK = 128
 """FlexAttention's block; packed sequences are padded to a multiple of it there."""
@@ -93,6 +94,8 @@ def check_packable(config: Any, forward: Callable[..., Any], attention: str, lon
     window = getattr(config, "sliding_window", None)
     if "position_ids" not in inspect.signature(forward).parameters:
         why = "takes no position_ids"
+    elif getattr(config, "alibi", False):
+        why = "derives positions from the mask (ALiBi)"
     elif layers - {"full_attention", "sliding_attention"}:
         why = f"has layers of another kind ({', '.join(sorted(layers - {'full_attention'}))})"
     elif window and window < longest and (not layers or "sliding_attention" in layers):
@@ -103,6 +106,48 @@ def check_packable(config: Any, forward: Callable[..., Any], attention: str, lon
         raise UsageError(
             f"tree packing is not exact for this model: it {why}; train with packing='none' "
             "(--packing none)"
+        )
+
+
+def prove_packable(model: PreTrainedModel, attention: str) -> None:
+    """Compare a small packed forest with its rows, on this model, before it is trusted.
+
+    FlexAttention needs a GPU, and the model may not be on one yet; it is proved with SDPA, which
+    shows the same of the architecture: that it attends as the mask says, at the positions given.
+
+    Raises:
+        UsageError: if the logits differ.
+    """
+    import torch
+
+    rows = torch.tensor([[1, 2, 3, 1], [1, 2, 2, 3]]) % model.config.get_text_config().vocab_size
+    # Depth first: 1 2 (3 1) (2 3), as `packing.pack` lays it out.
+    ids = torch.cat([rows[0], rows[1, 2:]])
+    packed = {
+        "input_ids": ids[None],
+        "position_ids": torch.tensor([[0, 1, 2, 3, 2, 3]]),
+        "end": torch.tensor([6, 6, 4, 4, 6, 6]),
+    }
+    used = "sdpa" if attention == "flex_attention" else attention
+    training, weight = model.training, next(model.parameters())
+    model.eval()
+    if used != attention:
+        model.set_attn_implementation(used)
+    try:
+        with torch.no_grad():
+            wanted = model(input_ids=rows.to(weight.device), use_cache=False).logits
+            micro = {name: one.to(weight.device) for name, one in packed.items()}
+            got = model(**forward_inputs(micro, used, weight.dtype)).logits[0]
+    finally:
+        model.train(training)
+        if used != attention:
+            model.set_attn_implementation(attention)
+    error = (torch.stack([got[:4], got[[0, 1, 4, 5]]]) - wanted).abs().max().item()
+    scale = wanted.abs().max().item()
+    if not error <= 1e-3 * scale:
+        raise UsageError(
+            f"tree packing is not exact for this model: logits of a packed sequence differ by "
+            f"{error:.2g} (largest {scale:.2g}); train with packing='none' (--packing none)"
         )
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -296,3 +297,33 @@ def test_the_package_does_not_load_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+RANK = """
+import sys
+sys.path.insert(0, {here!r})
+from distill_toys import toy_model, toy_rows
+from leafe_gym.distill.training import train
+train(toy_rows(14), toy_model(), {out!r}, lr=1e-3, batch=6, epochs=1, micro_batch=2, save_every=9)
+"""
+
+
+def test_two_processes_train_as_one(tmp_path):
+    """14 rows, micro-batches of 2: the ranks get 3 and 1 of them, evened out."""
+    how = {"lr": 1e-3, "batch": 6, "epochs": 1, "micro_batch": 2, "save_every": 9}
+    one = train(toy_rows(14), toy_model(), tmp_path / "one", **how)
+    script = tmp_path / "rank.py"
+    here = str(Path(__file__).parent)
+    script.write_text(RANK.format(here=here, out=str(tmp_path / "two")))
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
+    environ = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    done = subprocess.run(
+        [sys.executable, *command], env=environ, capture_output=True, text=True, timeout=90
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    both = lines(tmp_path / "two")
+    for key in ("loss", "loss_cf", "loss_reh", "grad_norm"):
+        assert [line[key] for line in both] == pytest.approx(
+            [line[key] for line in lines(one.out)], rel=1e-5
+        )
+    assert same(weights(one.model), weights(tmp_path / "two" / "model"), 1e-4)

@@ -194,3 +194,25 @@ def test_models_that_would_not_see_the_same_are_refused():
         check_packable(toy_config(), forward, "flash_attention_2", 17)
     with pytest.raises(UsageError, match="cannot use 'paged'"):
         mask_for("paged", None, None)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager", "flex_attention"])
+def test_a_model_that_ignores_mask_or_positions_is_found_out(attention, monkeypatch):
+    pytest.importorskip("transformers", reason="transformers absent")
+    from distill_toys import toy_model
+
+    from leafe_gym.distill.pack_model import prove_packable
+
+    model = toy_model(attention=attention)
+    forward = model.forward
+    prove_packable(model, attention)
+    assert model.config._attn_implementation == attention
+    assert model.training
+    for name in ("attention_mask", "position_ids"):
+
+        def careless(name=name, **given):
+            return forward(**{key: value for key, value in given.items() if key != name})
+
+        monkeypatch.setattr(model, "forward", careless)
+        with pytest.raises(UsageError, match=r"not exact.*packing='none'"):
+            prove_packable(model, attention)
