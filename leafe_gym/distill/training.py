@@ -185,7 +185,7 @@ def _claim(folder: Path, config: Json, *, fresh: bool) -> None:
             shutil.rmtree(folder / name, ignore_errors=True)
         for name in ("train.json", "metrics.jsonl"):
             (folder / name).unlink(missing_ok=True)
-    if not fresh and path.is_file():
+    if not fresh and path.is_file() and (folder / "metrics.jsonl").is_file():  # a step was taken
         held = json.loads(path.read_text(encoding="utf-8"))
         if held == config:
             return

@@ -237,6 +237,7 @@ def test_a_model_that_cannot_be_loaded_is_named(tmp_path):
     (tmp_path / "m" / "config.json").write_text("{}")
     with pytest.raises(UsageError, match="cannot load the model"):
         train([ROW], tmp_path / "m", tmp_path / "out")
+    assert train([ROW], toy_model(), tmp_path / "out", **FAST).steps == 2  # nothing was begun there
     with pytest.raises(UsageError, match="is a file"):
         train([ROW], toy_model(), tmp_path / "m" / "config.json")
 
