@@ -16,7 +16,7 @@ demo: $(VENV)/.demo  ## the main job: three methods at one budget, table and pic
 	$(BIN)/leafe demo --out demo --json demo/demo.json $(if $(LEVELS),--levels $(LEVELS))
 
 test: check  ## all checks and tests, coverage of the package
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered -q
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --durations=10 -q
 
 soak: $(VENV)/.dev  ## the same tests with the published counts
 	$(BIN)/python -m pytest --full-counts --timeout=3600 -q
@@ -40,7 +40,7 @@ $(VENV)/.demo: $(SETUP) | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.dev: $(SETUP) | $(VENV)/bin/python
-	$(PIP) -e '.[plot,dev,train]'
+	$(PIP) -e '.[plot,dev,train,textarena,gem]'
 	@touch $@ $(VENV)/.demo
 
 clean:  ## remove what the targets above made
