@@ -95,7 +95,30 @@ def build(
         multiple=flex_multiple(attention),
         normalise=settings.normalise,
     )
-    arguments = TrainingArguments(
+    trainer = TwoTermTrainer(
+        network,
+        _arguments(settings, out, report_to, bf16=bf16, gpu=gpu),
+        BatchLoader(rows, plan, layout),
+        beta=settings.beta,
+        attention=attention,
+        metrics=out / "metrics.jsonl",
+        progress=progress,
+    )
+    used = {
+        "attention": attention,
+        "bf16": bf16,
+        "order": settings.resolved_order,
+        "pack_length": layout.pack_length if tree else None,
+        "torch": torch.__version__,
+    }
+    return trainer, used
+
+
+def _arguments(
+    settings: TrainSettings, out: Path, report_to: Sequence[str], *, bf16: bool, gpu: bool
+) -> TrainingArguments:
+    """What `transformers.Trainer` is to do; one of its batches is one of our optimiser steps."""
+    return TrainingArguments(
         output_dir=str(out / "checkpoints"),
         num_train_epochs=1,  # the plan holds all of ours
         per_device_train_batch_size=1,
@@ -121,23 +144,6 @@ def build(
         dataloader_num_workers=0,
         dataloader_pin_memory=False,
     )
-    trainer = TwoTermTrainer(
-        network,
-        arguments,
-        BatchLoader(rows, plan, layout),
-        beta=settings.beta,
-        attention=attention,
-        metrics=out / "metrics.jsonl",
-        progress=progress,
-    )
-    used = {
-        "attention": attention,
-        "bf16": bf16,
-        "order": settings.resolved_order,
-        "pack_length": layout.pack_length if tree else None,
-        "torch": torch.__version__,
-    }
-    return trainer, used
 
 
 def _checkpointing(wanted: bool) -> dict[str, Any]:
