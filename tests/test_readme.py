@@ -31,7 +31,7 @@ def test_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         exec(compile(readme_code(), str(README), "exec"), names)
     finally:
         gym.registry.pop("me/Shop-v0", None)
-    assert names["env"].steps >= 0
+    assert len(names["rows"].counts) > 0
     assert names["tree"].spent.calls <= 300
     assert (tmp_path / "runs" / "a" / "run.sqlite").is_file()
     assert (tmp_path / "data" / "a" / "dataset_info.json").is_file()

@@ -27,7 +27,6 @@ from leafe_gym.cli.options import (
     Set,
     Split,
     env_kwargs,
-    make_policy,
     pick_tasks,
     tree_options,
 )
@@ -37,6 +36,7 @@ from leafe_gym.evals.intervals import verdict
 from leafe_gym.evals.meta import machine_meta
 from leafe_gym.evals.plots import plot_bench
 from leafe_gym.policies.base import Policy
+from leafe_gym.policies.base import policy as named_policy
 from leafe_gym.tree import Tree
 from leafe_gym.types import Task
 
@@ -71,7 +71,7 @@ def command(
     tasks = pick_tasks(env_id, split, count, env_kwargs(set_, levels))
     options = tree_options(reflect_every, max_depth, attempts)
     bench = run_with_bars(
-        make_policy(model), tasks, names, calls, out_dir, concurrency, seed, options
+        named_policy(model), tasks, names, calls, out_dir, concurrency, seed, options
     )
     picture = out_dir / "solved.png"
     plot_bench(bench, picture, f"{env_id}, {len(tasks)} tasks, {model}")

@@ -26,7 +26,6 @@ from leafe_gym.cli.options import (
     Set,
     Split,
     env_kwargs,
-    make_policy,
     pick_tasks,
     tree_options,
 )
@@ -34,6 +33,7 @@ from leafe_gym.cli.screen import out, plain, progress_bar, write_json
 from leafe_gym.engines.explore import aexplore
 from leafe_gym.evals.bench import METHODS, check_methods, read_outcome
 from leafe_gym.evals.meta import machine_meta
+from leafe_gym.policies.base import policy as named_policy
 from leafe_gym.store.run import Run
 from leafe_gym.tree import Tree
 from leafe_gym.types import Task
@@ -65,7 +65,7 @@ def command(
     check_methods([method])
     tasks = pick_tasks(env_id, split, count, env_kwargs(set_, levels))
     agent = METHODS[method](
-        make_policy(model), tree_options(reflect_every, max_depth, attempts), ()
+        named_policy(model), tree_options(reflect_every, max_depth, attempts), ()
     )
     with progress_bar() as bar:
         line = bar.add_task("exploring", total=len(tasks), note="")

@@ -13,7 +13,6 @@ import typer
 from leafe_gym.envs import BUILTIN
 from leafe_gym.envs.tasks import tasks as list_tasks
 from leafe_gym.errors import UsageError
-from leafe_gym.policies.base import Policy, policy
 from leafe_gym.types import Json, Task
 
 MOST = 10**9
@@ -121,8 +120,3 @@ def import_module(name: str) -> None:
         importlib.import_module(name)
     except (ImportError, ValueError, TypeError) as error:
         raise UsageError(f"cannot import {name}: {error}") from error
-
-
-def make_policy(name: str) -> Policy:
-    """The policy called `name`."""
-    return policy(name)

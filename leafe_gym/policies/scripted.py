@@ -2,8 +2,8 @@
 
 It reads what any chat model would read and nothing else: the board in the last turn, a tip if
 there is one, the environment's comments when it looks back. It walks to a box and pushes it
-towards a target by what looks nearest, errs at random, does not see dead ends coming, and never
-searches for a solution.
+towards a target by what looks nearest; now and then it pushes a box only because that stands next
+to it. It does not see dead ends coming and never searches for a solution.
 """
 
 from __future__ import annotations

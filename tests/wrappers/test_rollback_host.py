@@ -171,7 +171,11 @@ def test_linux_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nothing_is_written_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    out = io.StringIO()
+    written = io.BytesIO()
+    out = io.TextIOWrapper(io.BufferedWriter(written))
     monkeypatch.setattr(sys, "stdout", out)
-    monkeypatch.setattr(sys, "stderr", None)
+    monkeypatch.setattr(sys, "stderr", None)  # as in a program without a console
+    out.write("once")
+    assert written.getvalue() == b""
     fork_host._flush()
+    assert written.getvalue() == b"once"
