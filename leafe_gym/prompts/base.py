@@ -110,4 +110,8 @@ def prompt_set(name: str) -> PromptSet:
         from leafe_gym.prompts.chat import ChatPrompts
 
         return ChatPrompts()
-    raise UsageError(f"no prompts are called {name!r}; there is: chat")
+    if name == "tiny":
+        from leafe_gym.prompts.tiny import TinyPrompts
+
+        return TinyPrompts()
+    raise UsageError(f"no prompts are called {name!r}; there are: chat, tiny")

@@ -48,6 +48,7 @@ class Config:
         levels: str | os.PathLike[str] | None = None,
         level: int | None = None,
         split: str | None = None,
+        solution: Sequence[int] | None = None,
     ) -> Config:
         """The checked arguments; their meaning is that of `SokobanEnv`'s.
 
@@ -56,7 +57,7 @@ class Config:
         """
         if split is not None and split not in SPLITS:
             raise UsageError(f"split={split!r}: use one of {', '.join(SPLITS)}, or None for all")
-        shape = _shape(size, boxes, inner_walls, pulls)
+        shape = _shape(size, boxes, inner_walls, pulls, solution)
         path = None if levels is None else level_path(levels)
         _check_level(path, level, split)
         return cls(shape, _whole("max_steps", max_steps, 1), path, level, split)
@@ -84,7 +85,11 @@ def level_path(levels: Any) -> str:
 
 
 def _shape(
-    size: int | Sequence[int], boxes: int, inner_walls: Sequence[int] | None, pulls: int | None
+    size: int | Sequence[int],
+    boxes: int,
+    inner_walls: Sequence[int] | None,
+    pulls: int | None,
+    solution: Sequence[int] | None,
 ) -> Shape:
     pair = (size, size) if isinstance(size, int) else size
     rows, cols = _pair("size", pair, _SMALLEST, _LARGEST)
@@ -99,12 +104,16 @@ def _shape(
     low, high = _pair("inner_walls", walls, 0, inside - 1)
     if low > high:
         raise UsageError(f"inner_walls=({low}, {high}): give the fewest first, then the most")
+    lengths = None if solution is None else _pair("solution", solution, 1)
+    if lengths is not None and lengths[0] > lengths[1]:
+        raise UsageError(f"solution={lengths}: give the fewest actions first, then the most")
     return Shape(
         rows=rows,
         cols=cols,
         boxes=boxes,
         inner_walls=(low, high),
         pulls=_PULLS_PER_BOX * boxes if pulls is None else _whole("pulls", pulls, 1),
+        solution=lengths,
     )
 
 
@@ -125,11 +134,11 @@ def _check_level(levels: str | None, level: int | None, split: str | None) -> No
         raise UsageError(f"level={level} of {levels} is not in split {split!r}; drop `split`")
 
 
-def _pair(name: str, value: Any, low: int, high: int) -> tuple[int, int]:
+def _pair(name: str, value: Any, low: int, high: int | None = None) -> tuple[int, int]:
     if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 2:
         raise UsageError(f"{name}={value!r}: give two whole numbers")
     first, second = (_whole(name, number, low) for number in value)
-    if max(first, second) > high:
+    if high is not None and max(first, second) > high:
         raise UsageError(f"{name}={value!r}: at most {high} each")
     return first, second
 

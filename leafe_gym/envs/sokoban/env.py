@@ -53,9 +53,11 @@ class SokobanEnv(gym.Env[str, str]):
         pulls: pulls away from the targets in the making of a level; default 10 for each box. More
             make longer solutions.
         levels: level file to play instead of generated levels; see `boxoban`. `size`, `boxes`,
-            `inner_walls` and `pulls` then do not apply.
+            `inner_walls`, `pulls` and `solution` then do not apply.
         level: number of the one level of the file to play, from 0; default a random one.
         split: play levels of this split only.
+        solution: fewest and most actions of a shortest solution of generated levels; default any.
+            Each candidate is solved, so this is for small boards.
         render_mode: "ansi" makes `render` return the board.
 
     Raises:
@@ -74,6 +76,7 @@ class SokobanEnv(gym.Env[str, str]):
         levels: str | os.PathLike[str] | None = None,
         level: int | None = None,
         split: str | None = None,
+        solution: Sequence[int] | None = None,
         render_mode: str | None = None,
     ) -> None:
         self.config = Config.of(
@@ -85,6 +88,7 @@ class SokobanEnv(gym.Env[str, str]):
             levels=levels,
             level=level,
             split=split,
+            solution=solution,
         )
         if render_mode not in (None, "ansi"):
             raise UsageError(f"render_mode={render_mode!r}: use 'ansi' or None")

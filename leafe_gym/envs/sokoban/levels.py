@@ -13,6 +13,7 @@ import numpy as np
 from leafe_gym.envs.sokoban.bits import flood, indices, shift, spread
 from leafe_gym.envs.sokoban.canon import split_of
 from leafe_gym.envs.sokoban.rules import BOX, FLOOR, PLAYER, PLAYER_ON, TARGET, Board
+from leafe_gym.envs.sokoban.solver import distance
 from leafe_gym.errors import UsageError
 
 _TRIES = 5000  # candidates; the rarest split takes one of ten, so this many misses mean "never"
@@ -29,6 +30,7 @@ class Shape:
         boxes: boxes, and targets; >= 1.
         inner_walls: fewest and most walls set inside; floor that they cut off becomes wall too.
         pulls: pulls away from the targets, >= 1; more make longer solutions.
+        solution: fewest and most actions of a shortest solution, or None for any length.
     """
 
     rows: int
@@ -36,6 +38,7 @@ class Shape:
     boxes: int
     inner_walls: tuple[int, int]
     pulls: int
+    solution: tuple[int, int] | None = None
 
 
 def generate(shape: Shape, rng: np.random.Generator, split: str | None = None) -> Board:
@@ -47,13 +50,22 @@ def generate(shape: Shape, rng: np.random.Generator, split: str | None = None) -
     draw = _Draw(shape, _Dice(rng))
     for _ in range(_TRIES):
         board = draw.board()
-        if board is not None and (split is None or split_of(board) == split):
+        if board is None or (split is not None and split_of(board) != split):
+            continue
+        if shape.solution is None or _within(board, shape.solution):
             return board
     wanted = f" of split {split!r}" if split else ""
     raise UsageError(
         f"no level{wanted} found with size=({shape.rows}, {shape.cols}), boxes={shape.boxes}, "
-        f"inner_walls={shape.inner_walls}: use a larger size, fewer boxes or fewer inner walls"
+        f"inner_walls={shape.inner_walls}, solution={shape.solution}: use a larger size, fewer "
+        "boxes, fewer inner walls or solutions of other lengths"
     )
+
+
+def _within(board: Board, solution: tuple[int, int]) -> bool:
+    low, high = solution
+    actions = distance(board)
+    return actions is not None and low <= actions <= high
 
 
 class _Dice:

@@ -1,0 +1,118 @@
+"""The small model's chance of winning, exactly, and fast sampling of its episodes.
+
+A policy without memory on a deterministic game is a Markov chain over (position, step). Its chance
+of winning follows by dynamic programming, without sampling noise; and whole batches of episodes
+can be drawn in lockstep, asking the model once for each (position, step) that occurs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leafe_gym.envs.sokoban.graph import StateGraph
+
+Chances = Callable[[NDArray[np.int64], int], NDArray[np.float64]]
+"""`f(states, step)`: the chance of each action, [len(states), 4]; what is missing to 1 are
+replies that hold no action."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A policy on levels, with a step limit.
+
+    Attributes:
+        graph: the levels.
+        chances: the policy.
+        horizon: steps of an episode.
+    """
+
+    graph: StateGraph
+    chances: Chances
+    horizon: int
+
+    def success(
+        self,
+        starts: NDArray[np.int64] | None = None,
+        first: NDArray[np.int64] | None = None,
+    ) -> NDArray[np.float64]:
+        """The chance of a win from each start; [starts].
+
+        A reply without an action counts as a failure of the episode.
+
+        Args:
+            starts: positions; default those the levels begin with.
+            first: steps taken before them; default none.
+        """
+        graph = self.graph
+        starts = graph.starts if starts is None else starts
+        begun = np.zeros(len(starts), dtype=np.int64) if first is None else first
+        asked = [np.zeros(0, dtype=np.int64)] * self.horizon
+        known = [np.zeros((0, 4))] * self.horizon
+        here = np.zeros(len(graph.won), dtype=np.bool_)
+        for step in range(self.horizon):
+            here[starts[begun == step]] = True
+            # A position from which the steps left cannot win adds nothing.
+            states = np.flatnonzero(here & (graph.distance <= self.horizon - step) & ~graph.won)
+            asked[step] = states
+            known[step] = self.chances(states, step) if len(states) else np.zeros((0, 4))
+            here = np.zeros_like(here)
+            here[graph.next[states].ravel()] = True
+        value = graph.won.astype(np.float64)
+        answer = np.where(begun >= self.horizon, value[starts], 0.0)
+        for step in reversed(range(self.horizon)):
+            before = graph.won.astype(np.float64)
+            states = asked[step]
+            before[states] = (known[step] * value[graph.next[states]]).sum(axis=1)
+            value = before
+            answer = np.where(begun == step, value[starts], answer)
+        return answer
+
+    def sample(
+        self,
+        starts: NDArray[np.int64],
+        rng: np.random.Generator,
+        first: int = 0,
+    ) -> Episodes:
+        """One episode from each of `starts`, all in lockstep."""
+        graph = self.graph
+        state = starts.copy()
+        states, actions = [state], []
+        for step in range(first, self.horizon):
+            unique, where = np.unique(state, return_inverse=True)
+            open_ = ~graph.won[unique]
+            chances = np.zeros((len(unique), 4))
+            if open_.any():
+                chances[open_] = self.chances(unique[open_], step)
+            edges = chances.cumsum(axis=1)[where]
+            action = (edges <= rng.random(len(state))[:, None]).sum(axis=1)
+            action = np.where(graph.won[state], -1, action)
+            moved = (action >= 0) & (action < 4)
+            state = np.where(moved, graph.next[state, action.clip(0, 3)], state)
+            states.append(state)
+            actions.append(action)
+        return Episodes(np.stack(states, 1), np.stack(actions, 1), graph.won[state])
+
+
+@dataclass(frozen=True, slots=True)
+class Episodes:
+    """Episodes drawn in lockstep.
+
+    Attributes:
+        states: position before each step and after the last; [episodes, steps + 1].
+        actions: -1 after a win, 4 for a reply without an action; [episodes, steps].
+        won: [episodes].
+    """
+
+    states: NDArray[np.int64]
+    actions: NDArray[np.int64]
+    won: NDArray[np.bool_]
+
+    @property
+    def calls(self) -> NDArray[np.int64]:
+        """Budget units each episode costs: a model call and, with an action, a step; [episodes]."""
+        acted = (self.actions >= 0).sum(axis=1) + ((self.actions >= 0) & (self.actions < 4)).sum(1)
+        return np.asarray(acted, dtype=np.int64)

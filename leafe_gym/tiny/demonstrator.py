@@ -1,0 +1,82 @@
+"""Who the small model learns from: a solver with a weakness.
+
+The demonstrator knows the distance of every position, so the pretraining corpus comes from an
+oracle. What the model is to recover from is built in here, in one of two ways:
+
+* `blind`: pushes up and pushes left are made a thousand times less often than they should be. Each
+  is a situation in which the needed action is all but never sampled, and practice without a tip
+  does not find it.
+* `noisy`: every action is random most of the time. Nothing is missing, it is only diluted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leafe_gym.envs.sokoban.graph import NEVER, StateGraph
+from leafe_gym.envs.sokoban.rules import ACTIONS
+
+Kind = Literal["blind", "noisy"]
+
+BLIND = ("up", "left")
+"""Directions in which the blind demonstrator hardly pushes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weakness:
+    """How a demonstrator falls short of the solver.
+
+    Attributes:
+        kind: see the module.
+        blind: what is left of the chance of a blind push, 0 to 1.
+        noise: chance of a uniformly random action, 0 to 1.
+        slip: weight of an action that is not optimal but loses nothing for good.
+        blunder: weight of an action after which the level cannot be solved any more.
+    """
+
+    kind: Kind = "blind"
+    blind: float = 1e-3
+    noise: float = 0.0
+    slip: float = 0.06
+    blunder: float = 0.02
+
+
+WEAKNESSES: dict[Kind, Weakness] = {
+    "blind": Weakness(kind="blind"),
+    "noisy": Weakness(kind="noisy", blind=1.0, noise=0.75),
+}
+
+
+def blind_pushes(graph: StateGraph) -> NDArray[np.bool_]:
+    """Which actions are pushes up or left; [states, 4]."""
+    column = np.array([action in BLIND for action in ACTIONS])
+    return graph.pushes & column
+
+
+def expert(graph: StateGraph) -> NDArray[np.float64]:
+    """The solver's chances: all optimal actions alike; uniform where nothing wins; [states, 4]."""
+    weight = graph.optimal.astype(np.float64)
+    weight[graph.distance >= NEVER] = 1.0
+    return _normal(weight)
+
+
+def demonstrator(graph: StateGraph, weakness: Weakness) -> NDArray[np.float64]:
+    """The demonstrator's chances of each action; [states, 4]."""
+    alive = graph.distance < NEVER
+    lost = ~alive[graph.next]
+    weight = np.where(graph.optimal, 1.0, np.where(lost, weakness.blunder, weakness.slip))
+    weight[~alive] = 1.0
+    weight = np.where(blind_pushes(graph), weight * weakness.blind, weight)
+    chances = _normal(weight)
+    return (1 - weakness.noise) * chances + weakness.noise / len(ACTIONS)
+
+
+def _normal(weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    total: NDArray[np.float64] = weight.sum(axis=1, keepdims=True)
+    # A won position has no action to take and no weight.
+    normal: NDArray[np.float64] = np.where(total > 0, weight / np.maximum(total, 1e-12), 0.25)
+    return normal

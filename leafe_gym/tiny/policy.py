@@ -1,0 +1,241 @@
+"""The small model as a policy: requests of one moment are answered together.
+
+Acting prompts are short and come again and again, so the chances of the next word are kept for
+each. Longer prompts are decoded side by side with a key-value cache. A request's reply depends on
+its prompt and seed and on nothing else: each has random numbers of its own, and a row of a batch
+does not see the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.utils.rnn import pad_sequence
+
+from leafe_gym.errors import PolicyError
+from leafe_gym.prompts.tiny import ACTIONS
+from leafe_gym.tiny.words import ASSISTANT, END, USER, vocabulary
+from leafe_gym.types import Completion, Message, Sampling, Usage
+
+SHORT = 40
+"""Prompts up to this many tokens are kept."""
+KEPT = 300_000
+"""Prompts kept at most; about 200 bytes each."""
+_BATCH = 2048
+_LIKELY = 1e-7
+"""Words less likely than this are left out of what is kept."""
+
+Ids = tuple[int, ...]
+
+
+@dataclass(slots=True)
+class _Request:
+    prompt: Ids
+    sampling: Sampling
+    future: asyncio.Future[Completion]
+    said: list[int] = field(default_factory=list)
+    dice: random.Random = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.dice = random.Random(self.sampling.seed)
+
+    @property
+    def done(self) -> bool:
+        ended = bool(self.said) and self.said[-1] == vocabulary()[END]
+        return ended or len(self.said) >= self.sampling.max_tokens
+
+    def say(self, words: NDArray[np.int64], chances: NDArray[np.float64]) -> None:
+        """Add a word drawn from `chances`, which need not sum to 1."""
+        temperature = self.sampling.temperature
+        if temperature == 0:
+            self.said.append(int(words[chances.argmax()]))
+            return
+        if temperature != 1:
+            chances = chances ** (1 / temperature)
+        edges = chances.cumsum()
+        at = int(np.searchsorted(edges, self.dice.random() * edges[-1], side="right"))
+        self.said.append(int(words[min(at, len(words) - 1)]))
+
+
+class TinyPolicy:
+    """See the module.
+
+    Args:
+        network: a causal model over the words of `tiny.words`.
+        name: identifies the weights in run folders.
+    """
+
+    def __init__(self, network: Any, name: str = "tiny") -> None:
+        self.name = name
+        self._network = network.eval()
+        self._kept: dict[Ids, tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
+        self._waiting: list[_Request] = []
+
+    @classmethod
+    def load(cls, folder: str | Path) -> TinyPolicy:
+        """The model saved in a folder.
+
+        Raises:
+            PolicyError: if there is none.
+        """
+        from transformers import Qwen2ForCausalLM
+
+        try:
+            network = Qwen2ForCausalLM.from_pretrained(str(folder), dtype=torch.float32)
+        except (OSError, ValueError) as error:
+            raise PolicyError(f"no small model in {folder}: {error}") from error
+        return cls(network, f"tiny:{Path(folder).name}")
+
+    async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
+        """See `Policy.complete`.
+
+        Raises:
+            PolicyError: if a word of the prompt is not the model's.
+        """
+        loop = asyncio.get_running_loop()
+        request = _Request(self._prompt(messages), sampling, loop.create_future())
+        self._waiting.append(request)
+        if len(self._waiting) == 1:
+            loop.call_soon(self._answer)
+        return await request.future
+
+    def tokenize(self, messages: Sequence[Message], completion: str) -> tuple[Sequence[int], int]:
+        """See `budget.Tokenizer`."""
+        prompt = self._prompt(messages)
+        said = [vocabulary()[word] for word in completion.split()]
+        return (*prompt, *said, vocabulary()[END]), len(prompt)
+
+    def chances(self, ids: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The chance of each action right after each prompt; [prompts, 4]."""
+        found: list[NDArray[np.float64]] = []
+        with torch.inference_mode():
+            for at in range(0, len(ids), _BATCH):
+                hidden = self._network.model(
+                    torch.from_numpy(ids[at : at + _BATCH]), use_cache=False
+                ).last_hidden_state[:, -1]
+                likely = torch.softmax(self._network.lm_head(hidden).double(), dim=-1)
+                found.append(likely[:, self._actions].numpy())
+        return np.concatenate(found)
+
+    @cached_property
+    def _actions(self) -> torch.Tensor:
+        return torch.tensor([vocabulary()[action] for action in ACTIONS])
+
+    def _prompt(self, messages: Sequence[Message]) -> Ids:
+        words = vocabulary()
+        ids: list[int] = []
+        try:
+            for message in messages:
+                ids.append(words[ASSISTANT if message["role"] == "assistant" else USER])
+                ids += [words[word] for word in message["content"].split()]
+                if message["role"] == "assistant":
+                    ids.append(words[END])
+        except KeyError as error:
+            raise PolicyError(
+                f"{self.name} does not know {error.args[0]!r}: it reads prompts of the set 'tiny' "
+                "about rooms of 4x4 cells with one box (size=6, boxes=1)"
+            ) from None
+        return (*ids, words[ASSISTANT])
+
+    def _answer(self) -> None:
+        """Answer all that waits."""
+        requests, self._waiting = self._waiting, []
+        requests = [request for request in requests if not request.future.done()]
+        try:
+            with torch.inference_mode():
+                self._decode_short([r for r in requests if len(r.prompt) <= SHORT])
+                self._decode_long([r for r in requests if len(r.prompt) > SHORT])
+        except Exception as error:  # noqa: BLE001 - torch raises many kinds; all mean no answer
+            for request in requests:
+                if not request.future.done():
+                    request.future.set_exception(PolicyError(f"{self.name}: {error}"))
+            return
+        for request in requests:
+            if not request.future.done():
+                request.future.set_result(_completion(request))
+
+    def _decode_short(self, requests: list[_Request]) -> None:
+        active = [request for request in requests if not request.done]
+        while active:
+            heads = [(*request.prompt, *request.said) for request in active]
+            self._learn({head for head in heads if head not in self._kept})
+            for request, head in zip(active, heads, strict=True):
+                request.say(*self._kept[head])
+            active = [request for request in active if not request.done]
+
+    def _learn(self, heads: set[Ids]) -> None:
+        """Keep the chances of the next word after each head."""
+        if len(self._kept) + len(heads) > KEPT:
+            self._kept.clear()
+        lengths: dict[int, list[Ids]] = {}
+        for head in heads:
+            lengths.setdefault(len(head), []).append(head)
+        for group in lengths.values():
+            for at in range(0, len(group), _BATCH):
+                part = group[at : at + _BATCH]
+                hidden = self._network.model(torch.tensor(part), use_cache=False)
+                logits = self._network.lm_head(hidden.last_hidden_state[:, -1])
+                likely = torch.softmax(logits.double(), dim=-1).numpy()
+                for head, row in zip(part, likely, strict=True):
+                    words = np.flatnonzero(row > _LIKELY)
+                    self._kept[head] = words, row[words]
+
+    def _decode_long(self, requests: list[_Request]) -> None:
+        for at in range(0, len(requests), 256):
+            self._decode_together([r for r in requests[at : at + 256] if not r.done])
+
+    def _decode_together(self, requests: list[_Request]) -> None:
+        if not requests:
+            return
+        prompts = [torch.tensor(request.prompt) for request in requests]
+        ids = pad_sequence(prompts, batch_first=True, padding_side="left")
+        mask = pad_sequence(
+            [torch.ones_like(p) for p in prompts], batch_first=True, padding_side="left"
+        )
+        everything = np.arange(len(vocabulary()))
+        cache = None
+        place = (mask.cumsum(dim=1) - 1).clamp(min=0)
+        while True:
+            out = self._network(
+                input_ids=ids,
+                attention_mask=mask,
+                position_ids=place,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+            cache = out.past_key_values
+            likely = torch.softmax(out.logits[:, -1].double(), dim=-1).numpy()
+            for request, row in zip(requests, likely, strict=True):
+                if not request.done:
+                    request.say(everything, row)
+            if all(request.done for request in requests):
+                return
+            ids = torch.tensor([[request.said[-1]] for request in requests])
+            mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
+            place = place[:, -1:] + 1
+
+
+def _completion(request: _Request) -> Completion:
+    end = vocabulary()[END]
+    stopped = bool(request.said) and request.said[-1] == end
+    names = _names()
+    words = request.said[:-1] if stopped else request.said
+    return Completion(
+        text=" ".join(names[word] for word in words),
+        finish_reason="stop" if stopped else "length",
+        usage=Usage(prompt_tokens=len(request.prompt), completion_tokens=len(request.said)),
+    )
+
+
+def _names() -> list[str]:
+    return list(vocabulary())

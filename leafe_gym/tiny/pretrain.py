@@ -1,0 +1,180 @@
+"""Training the small model from nothing, in minutes on one core."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy, log_softmax
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from leafe_gym.envs.sokoban.graph import StateGraph
+from leafe_gym.envs.sokoban.rules import ACTIONS
+from leafe_gym.tiny.corpus import IGNORE, Acting, Corpus, LookingBack
+from leafe_gym.tiny.demonstrator import WEAKNESSES, Kind, demonstrator, expert
+from leafe_gym.tiny.words import END, vocabulary
+from leafe_gym.types import Json
+
+HORIZON = 12
+LEVELS: dict[str, Json] = {
+    "size": 6,
+    "boxes": 1,
+    "inner_walls": [0, 3],
+    "max_steps": HORIZON,
+    "solution": [5, 9],
+}
+"""Arguments of `leafe/Sokoban-v0` for the levels the model knows."""
+
+TIPS = (1, 1, 1, 1, 2, 2, 3, 5, 8)
+"""How many tips an example holds; drawn evenly."""
+AUXILIARY = 0.5
+"""Weight of telling good actions from bad ones while reading a failed episode."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How a base is trained.
+
+    Attributes:
+        kind: the demonstrator's weakness.
+        seed: of weights, levels and examples.
+        levels: training levels; the levels of tasks start at seed 0, these from `first_level`.
+        steps: optimiser steps.
+        acting: acting examples a step.
+        tips: examples with tips a step.
+        looking_back: failed episodes a step.
+        width: of the model.
+        layers: of the model.
+        lr: peak learning rate.
+    """
+
+    kind: Kind = "blind"
+    seed: int = 0
+    levels: int = 3000
+    first_level: int = 5000
+    steps: int = 2400
+    acting: int = 128
+    tips: int = 64
+    looking_back: int = 16
+    width: int = 64
+    layers: int = 3
+    lr: float = 3e-3
+
+
+Progress = Callable[[int, dict[str, float]], None]
+
+
+def make_model(recipe: Recipe) -> Any:
+    """The untrained model."""
+    torch.manual_seed(recipe.seed)
+    config = Qwen2Config(
+        vocab_size=len(vocabulary()),
+        hidden_size=recipe.width,
+        intermediate_size=4 * recipe.width,
+        num_hidden_layers=recipe.layers,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        # The usual 0.02 is for models a hundred times as wide: with it nothing is learned here.
+        initializer_range=recipe.width**-0.5,
+        bos_token_id=None,
+        eos_token_id=vocabulary()[END],
+        pad_token_id=0,
+        use_cache=True,
+    )
+    return Qwen2ForCausalLM(config)
+
+
+def make_levels(split: str, seeds: Sequence[int], **changes: Json) -> StateGraph:
+    """The levels of a split by seed, as the environment draws them."""
+    env = gym.make(
+        "leafe/Sokoban-v0", disable_env_checker=True, split=split, **{**LEVELS, **changes}
+    )
+    boards = []
+    for seed in seeds:
+        env.reset(seed=seed)
+        boards.append(env.unwrapped.board)  # type: ignore[attr-defined]
+    return StateGraph.of(boards)
+
+
+def pretrain(recipe: Recipe, progress: Progress | None = None) -> Any:
+    """A base model.
+
+    A blind base learns from the blind demonstrator throughout. A noisy one learns from the solver
+    first and takes up the noise in the last fifth: from noise alone a model this small learns
+    neither to plan nor to read tips.
+
+    Args:
+        recipe: what to train.
+        progress: called with (step, figures) every 50 steps.
+    """
+    graph = make_levels("train", range(recipe.first_level, recipe.first_level + recipe.levels))
+    rng = np.random.default_rng(recipe.seed)
+    weak = Corpus(graph, demonstrator(graph, WEAKNESSES[recipe.kind]), HORIZON, rng)
+    early = weak if recipe.kind == "blind" else Corpus(graph, expert(graph), HORIZON, rng)
+    model = make_model(recipe).train()
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=recipe.lr, betas=(0.9, 0.98), weight_decay=0.01
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: _rate(n, recipe.steps))
+    began = time.process_time()
+    for step in range(recipe.steps):
+        corpus = early if step < 0.8 * recipe.steps else weak
+        act = acting_loss(model, corpus.acting(recipe.acting))
+        tip = acting_loss(model, corpus.tips(recipe.tips, int(rng.choice(TIPS))))
+        back, verdict = looking_back_loss(model, corpus.looking_back(recipe.looking_back))
+        loss: torch.Tensor = act + tip + back + AUXILIARY * verdict
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        if progress is not None and (step % 50 == 49 or step + 1 == recipe.steps):
+            figures = {"act": act, "tip": tip, "back": back, "verdict": verdict}
+            seconds = time.process_time() - began
+            progress(
+                step + 1,
+                {name: float(x.detach()) for name, x in figures.items()} | {"cpu": seconds},
+            )
+    return model.eval()
+
+
+def _rate(step: int, steps: int) -> float:
+    """Warm up over 50 steps, stay, fall to nothing over the last two fifths."""
+    left = (steps - step) / (0.4 * steps)
+    return min(1.0, (step + 1) / 50, max(left, 0.0))
+
+
+def acting_loss(model: Any, batch: Acting) -> torch.Tensor:
+    """Cross-entropy to the chances of each action, and of ending the reply after it."""
+    chances = torch.from_numpy(batch.chances)
+    words = torch.tensor([vocabulary()[action] for action in ACTIONS])
+    said = words[torch.multinomial(chances, 1).squeeze(1)]
+    ids = torch.cat([torch.from_numpy(batch.ids), said[:, None]], dim=1)
+    logits = model.lm_head(model.model(ids, use_cache=False).last_hidden_state[:, -2:])
+    first = log_softmax(logits[:, 0], dim=-1)[:, words]
+    end = torch.full((len(ids),), vocabulary()[END])
+    return -(chances * first).sum(dim=1).mean() + cross_entropy(logits[:, 1], end)
+
+
+def looking_back_loss(model: Any, batch: LookingBack) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cross-entropy of the answers, and of the verdict on each action."""
+    hidden = model.model(torch.from_numpy(batch.ids), use_cache=False).last_hidden_state
+
+    def loss(labels: torch.Tensor) -> torch.Tensor:
+        known = labels != IGNORE
+        return cross_entropy(model.lm_head(hidden[known]), labels[known])
+
+    return loss(torch.from_numpy(batch.labels)), loss(torch.from_numpy(batch.verdicts))
+
+
+def entropy_floor(chances: np.ndarray[Any, Any]) -> float:
+    """The least cross-entropy that acting on these chances can reach."""
+    return float(-(chances * np.log(np.maximum(chances, math.exp(-30)))).sum(axis=1).mean())
