@@ -52,7 +52,7 @@ class Context:
             return []
         shown = [(job.id, job.experience)]
         if job.restart:
-            return shown
+            return [*self._earlier(job), *shown] if self.settings.memory == "all" else shown
         tau = job.experience.step
         if self.settings.until == "tau":
             return shown if action == tau else []
@@ -62,6 +62,15 @@ class Context:
                 tau = node.experience.step
                 shown.append((node.id, node.experience))
         return shown[::-1]
+
+    def _earlier(self, job: Job) -> list[tuple[int, Experience]]:
+        """The experiences of the chain before `job`, oldest first, none told twice."""
+        assert job.parent is not None
+        found: dict[Experience, int] = {}
+        for node in self.tree.ancestry(job.parent):
+            if node.experience is not None and node.experience != job.experience:
+                found[node.experience] = node.id
+        return [(number, experience) for experience, number in found.items()][::-1]
 
     def tried(self, job: Job, reflections: Iterable[Reflection]) -> set[tuple[int, Experience]]:
         """(home of tau, experience) of every branch opened on the way to `job` or from it so far.

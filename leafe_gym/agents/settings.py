@@ -27,6 +27,8 @@ class Settings:
         tau: "random" replaces the chosen step by a uniform one of 0..t-1 (control).
         tip: "withheld" keeps e out of every prompt, "swapped" puts another task's in its place
             (controls).
+        memory: which tips an attempt that begins anew is shown, "latest" (iterative refinement) or
+            "all" of its chain so far (a control).
         donors: (task id, e) pairs that "swapped" draws from.
     """
 
@@ -40,6 +42,7 @@ class Settings:
     max_reflect_tokens: int = 512
     tau: Literal["chosen", "random"] = "chosen"
     tip: Literal["own", "withheld", "swapped"] = "own"
+    memory: Literal["latest", "all"] = "latest"
     donors: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
@@ -52,6 +55,7 @@ class Settings:
         _one_of("until", self.until, ("tau", "end"))
         _one_of("tau", self.tau, ("chosen", "random"))
         _one_of("tip", self.tip, ("own", "withheld", "swapped"))
+        _one_of("memory", self.memory, ("latest", "all"))
         if not isinstance(self.prompts, str):
             raise UsageError(f"prompts={self.prompts!r}: expected the name of a prompt set")
         if not isinstance(self.donors, tuple):

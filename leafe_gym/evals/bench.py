@@ -31,19 +31,26 @@ from leafe_gym.tree import Tree
 from leafe_gym.types import Json, Task
 
 Donors = tuple[tuple[str, str], ...]
-MakeAgent = Callable[[Policy, dict[str, Any], Donors], Agent]
+Options = dict[str, Any]
+MakeAgent = Callable[[Policy, Options, Options, Donors], Agent]
+"""`f(policy, settings of all agents, settings of trees, donors)`"""
 
 METHODS: dict[str, MakeAgent] = {
-    "is": lambda policy, _, __: IndependentSamplingAgent(policy),
-    "ir": lambda policy, _, __: IterativeRefinementAgent(policy),
-    "tree": lambda policy, tree, _: ReflectiveTreeAgent(policy, **tree),
-    "tree-random-tau": lambda policy, tree, _: ReflectiveTreeAgent(policy, tau="random", **tree),
-    "tree-no-tip": lambda policy, tree, _: ReflectiveTreeAgent(policy, tip="withheld", **tree),
-    "tree-random-tau-no-tip": lambda policy, tree, _: ReflectiveTreeAgent(
-        policy, tau="random", tip="withheld", **tree
+    "is": lambda policy, every, _, __: IndependentSamplingAgent(policy, **every),
+    "ir": lambda policy, every, _, __: IterativeRefinementAgent(policy, **every),
+    "ir-all": lambda policy, every, _, __: IterativeRefinementAgent(policy, memory="all", **every),
+    "tree": lambda policy, every, tree, _: ReflectiveTreeAgent(policy, **every, **tree),
+    "tree-random-tau": lambda policy, every, tree, _: ReflectiveTreeAgent(
+        policy, tau="random", **every, **tree
     ),
-    "tree-other-tip": lambda policy, tree, donors: ReflectiveTreeAgent(
-        policy, tip="swapped", donors=donors, **tree
+    "tree-no-tip": lambda policy, every, tree, _: ReflectiveTreeAgent(
+        policy, tip="withheld", **every, **tree
+    ),
+    "tree-random-tau-no-tip": lambda policy, every, tree, _: ReflectiveTreeAgent(
+        policy, tau="random", tip="withheld", **every, **tree
+    ),
+    "tree-other-tip": lambda policy, every, tree, donors: ReflectiveTreeAgent(
+        policy, tip="swapped", donors=donors, **every, **tree
     ),
 }
 """Name -> agent. "is", "ir" and "tree" are the paper's samplers, the others controls that take
@@ -52,6 +59,7 @@ one part of the tree's mechanism away."""
 TITLES = {
     "is": "independent sampling",
     "ir": "iterative refinement",
+    "ir-all": "refinement, all tips so far",
     "tree": "rollback tree",
     "tree-random-tau": "tree, tau at random",
     "tree-no-tip": "tree, e withheld",
@@ -169,7 +177,8 @@ async def run_bench(
     out: Path,
     concurrency: int = 16,
     seed: int = 0,
-    tree: dict[str, Any] | None = None,
+    every: Options | None = None,
+    tree: Options | None = None,
     progress: Callable[[str, Task, Tree | None], None] | None = None,
 ) -> Bench:
     """Run `methods` one after the other, each in a run folder of its own under `out`.
@@ -182,7 +191,8 @@ async def run_bench(
         out: run folders go here; the same call resumes.
         concurrency: attempts at the same time.
         seed: from which all sampling seeds derive.
-        tree: keyword arguments of `ReflectiveTreeAgent`.
+        every: settings of all agents, such as the prompt set.
+        tree: further keyword arguments of `ReflectiveTreeAgent`.
         progress: called with (method, task, tree) when a task is finished.
 
     Raises:
@@ -195,7 +205,7 @@ async def run_bench(
     bench = Bench(calls)
     donors: Donors = ()
     for name in methods:
-        agent = METHODS[name](policy, dict(tree or {}), donors)
+        agent = METHODS[name](policy, dict(every or {}), dict(tree or {}), donors)
         with await aexplore(
             agent,
             tasks,

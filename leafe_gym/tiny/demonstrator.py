@@ -3,7 +3,7 @@
 The demonstrator knows the distance of every position, so the pretraining corpus comes from an
 oracle. What the model is to recover from is built in here, in one of two ways:
 
-* `blind`: pushes up and pushes left are made a thousand times less often than they should be. Each
+* `blind`: pushes up and pushes left are made five thousand times less often than they should be. Each
   is a situation in which the needed action is all but never sampled, and practice without a tip
   does not find it.
 * `noisy`: every action is random most of the time. Nothing is missing, it is only diluted.
@@ -39,7 +39,7 @@ class Weakness:
     """
 
     kind: Kind = "blind"
-    blind: float = 1e-3
+    blind: float = 2e-4
     noise: float = 0.0
     slip: float = 0.06
     blunder: float = 0.02

@@ -58,7 +58,7 @@ class Recipe:
     seed: int = 0
     levels: int = 3000
     first_level: int = 5000
-    steps: int = 2400
+    steps: int = 1400
     acting: int = 128
     tips: int = 64
     looking_back: int = 16
@@ -109,7 +109,7 @@ def pretrain(recipe: Recipe, progress: Progress | None = None) -> Any:
 
     A blind base learns from the blind demonstrator throughout. A noisy one learns from the solver
     first and takes up the noise in the last fifth: from noise alone a model this small learns
-    neither to plan nor to read tips.
+    neither to plan nor to read tips. Failed episodes are the weak demonstrator's in both.
 
     Args:
         recipe: what to train.
@@ -129,7 +129,7 @@ def pretrain(recipe: Recipe, progress: Progress | None = None) -> Any:
         corpus = early if step < 0.8 * recipe.steps else weak
         act = acting_loss(model, corpus.acting(recipe.acting))
         tip = acting_loss(model, corpus.tips(recipe.tips, int(rng.choice(TIPS))))
-        back, verdict = looking_back_loss(model, corpus.looking_back(recipe.looking_back))
+        back, verdict = looking_back_loss(model, weak.looking_back(recipe.looking_back))
         loss: torch.Tensor = act + tip + back + AUXILIARY * verdict
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]

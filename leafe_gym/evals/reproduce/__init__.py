@@ -1,0 +1,1 @@
+"""The paper's comparisons with the small model, on a laptop."""

@@ -1,0 +1,103 @@
+"""Rows of a run as batches of a fixed number of examples, the same for every method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from leafe_gym.distill.dataset import rows as make_rows
+from leafe_gym.distill.records import Encoded
+from leafe_gym.distill.tokens import Encoder
+from leafe_gym.envs.sokoban.rules import ACTIONS
+from leafe_gym.errors import UsageError
+from leafe_gym.evals.reproduce.levels import Levels
+from leafe_gym.tiny.corpus import act_prompts
+from leafe_gym.tiny.pretrain import HORIZON
+from leafe_gym.tiny.words import ASSISTANT, END, USER, make_tokenizer, vocabulary
+
+
+def run_rows(folder: Path) -> dict[str, list[Encoded]]:
+    """All rows of a run by kind: every success rehearsed, every revised action that won."""
+    encoder = Encoder(make_tokenizer())
+    found: dict[str, list[Encoded]] = {"counterfactual": [], "rehearsal": []}
+    try:
+        for row in make_rows(folder, per_task=None, rehearsal=1.0):
+            encoded = encoder.encode(row)
+            assert encoded is not None
+            found[row.kind].append(encoded)
+    except UsageError:
+        if any(found.values()):
+            raise
+    return found
+
+
+def drawn(rows: Sequence[Encoded], count: int, rng: np.random.Generator) -> list[Encoded]:
+    """`count` rows, each pass over all of them in a new order."""
+    picked: list[int] = []
+    while len(picked) < count:
+        picked += rng.permutation(len(rows)).tolist()
+    return [rows[index] for index in picked[:count]]
+
+
+def alternatives(
+    levels: Levels, network: object, calls: int, rng: np.random.Generator
+) -> tuple[list[Encoded], list[Encoded]]:
+    """Early Experience: rows that predict what an action leads to, and rows to imitate.
+
+    Half the budget of each level goes into episodes. The other half goes into the policy's own
+    alternative actions at the states visited (a call and a step each): what comes of them is
+    predicted. The successes among the episodes are imitated.
+
+    Args:
+        levels: training levels.
+        network: the policy.
+        calls: budget a level.
+        rng: draws everything.
+    """
+    graph = levels.graph
+    chain = levels.chain(network)
+    per_level = calls // 2
+    most = per_level // 8  # an episode costs 8 calls or more; those beyond the budget are cut
+    episodes = chain.sample(np.repeat(graph.starts, most), rng)
+    spent = episodes.calls.reshape(-1, most).cumsum(axis=1)
+    kept = (spent <= per_level).ravel()
+    acted = (episodes.actions >= 0) & (episodes.actions < 4)
+    imitate: list[Encoded] = []
+    predict: list[Encoded] = []
+    for number in np.flatnonzero(kept & episodes.won):
+        for step in np.flatnonzero(acted[number]):
+            state, action = episodes.states[number, step], int(episodes.actions[number, step])
+            imitate.append(_act(levels, int(state), int(step), action))
+    visited = acted & kept[:, None]
+    row, step = np.nonzero(visited)
+    level = row // most
+    for name in range(len(graph.starts)):
+        own = np.flatnonzero(level == name)
+        if not len(own):
+            continue
+        picked = own[rng.integers(0, len(own), size=per_level // 2)]
+        states, steps = episodes.states[row[picked], step[picked]], step[picked]
+        for state, at in zip(states.tolist(), steps.tolist(), strict=True):
+            chances = chain.chances(np.array([state]), at)[0]
+            action = int(rng.choice(4, p=chances / chances.sum()))
+            predict.append(_predict(levels, state, at, action))
+    return predict, imitate
+
+
+def _act(levels: Levels, state: int, step: int, action: int) -> Encoded:
+    prompt = act_prompts(levels.rows[[state]], np.array([vocabulary()[f"s{step}"]]))[0]
+    words = vocabulary()
+    ids = (*prompt.tolist(), words[ACTIONS[action]], words[END])
+    return Encoded(ids=ids, target_start=len(prompt), kind="rehearsal", task="")
+
+
+def _predict(levels: Levels, state: int, step: int, action: int) -> Encoded:
+    words = vocabulary()
+    act = _act(levels, state, step, action)
+    after = levels.rows[levels.graph.next[state, action]].tolist()
+    head = (*act.ids, words[USER], words[f"s{min(step + 1, HORIZON)}"])
+    return Encoded(
+        ids=(*head, *after, words[ASSISTANT]), target_start=len(head), kind="rehearsal", task=""
+    )

@@ -1,0 +1,66 @@
+"""What is run, fixed before any test level was looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+KS = (1, 4, 16, 64, 128)
+POOL_ROLLOUTS = 16
+POOL_SLACK = 2
+"""A state is in the recovery pool if the steps left exceed its shortest solution by this much."""
+
+EVERY: dict[str, Any] = {"prompts": "tiny", "max_tokens": 4, "max_reflect_tokens": 16}
+"""Settings of all agents."""
+TREE: dict[str, Any] = {"reflect_every": None, "max_depth": 12, "attempts": 64}
+"""Settings of trees: look back on failures only. Looking back every K steps asks a model this
+small whether a move was the best one, which is another question than whether it lost the level."""
+
+SAMPLERS = (
+    "is",
+    "ir",
+    "ir-all",
+    "tree",
+    "tree-no-tip",
+    "tree-random-tau",
+    "tree-random-tau-no-tip",
+    "tree-other-tip",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """How much is run.
+
+    Attributes:
+        stage1_levels: test levels on which samplers are compared.
+        stage1_calls: their budget a level; independent sampling gets three times as much, to
+            read off what it solves at the tokens a tree costs.
+        train_levels: training levels.
+        train_calls: budget a training level, for every method.
+        test_levels: levels on which trained models are compared.
+        steps: optimiser steps of each supervised training.
+        batch: rows of a step, over both loss terms together.
+        lr: of supervised training.
+        grpo_seeds: how often GRPO is run.
+        grpo_lr: its learning rate.
+        group: rollouts of a task in a group.
+        grpo_tasks: tasks of an update.
+    """
+
+    stage1_levels: int = 100
+    stage1_calls: int = 100
+    train_levels: int = 100
+    train_calls: int = 400
+    test_levels: int = 300
+    steps: int = 250
+    batch: int = 64
+    lr: float = 5e-4
+    grpo_seeds: int = 5
+    grpo_lr: float = 5e-4
+    group: int = 8
+    grpo_tasks: int = 5
+
+
+FULL = Scale()
+QUICK = Scale(stage1_levels=60, train_levels=60, test_levels=60, grpo_seeds=1)
