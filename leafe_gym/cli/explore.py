@@ -65,7 +65,7 @@ def command(
     check_methods([method])
     tasks = pick_tasks(env_id, split, count, env_kwargs(set_, levels))
     agent = METHODS[method](
-        named_policy(model), tree_options(reflect_every, max_depth, attempts), ()
+        named_policy(model), {}, tree_options(reflect_every, max_depth, attempts), ()
     )
     with progress_bar() as bar:
         line = bar.add_task("exploring", total=len(tasks), note="")

@@ -70,3 +70,15 @@ def verdict(difference: Interval) -> str:
     if difference.low > 0:
         return "more"
     return "fewer" if difference.high < 0 else "undecided"
+
+
+def bootstrap_mean(values: NDArray[np.float64]) -> Interval:
+    """A mean with a percentile bootstrap over tasks.
+
+    Args:
+        values: one value per task, shape [tasks].
+
+    Raises:
+        ValueError: if there are no tasks.
+    """
+    return paired_difference(values, np.zeros_like(values))

@@ -99,7 +99,7 @@ class Corpus:
         good = (bad + rng.integers(1, 4, size=(count, tips))) % 4
         # Good advice is what it meets most.
         wise = rng.random(count) < 0.85
-        best = self._pick(self._optimal[states] + 1e-9)
+        best = self._pick(self._solver[states])
         mistaken = (best + rng.integers(1, 4, size=count)) % 4
         rows = np.arange(count)
         good[rows[wise], place[wise]] = best[wise]

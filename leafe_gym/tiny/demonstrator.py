@@ -3,9 +3,9 @@
 The demonstrator knows the distance of every position, so the pretraining corpus comes from an
 oracle. What the model is to recover from is built in here, in one of two ways:
 
-* `blind`: pushes up and pushes left are made five thousand times less often than they should be. Each
-  is a situation in which the needed action is all but never sampled, and practice without a tip
-  does not find it.
+* `blind`: pushes up and pushes left are made five thousand times less often than they should be.
+  Each is a situation in which the needed action is all but never sampled, and practice without a
+  tip does not find it.
 * `noisy`: every action is random most of the time. Nothing is missing, it is only diluted.
 """
 
@@ -54,7 +54,7 @@ WEAKNESSES: dict[Kind, Weakness] = {
 def blind_pushes(graph: StateGraph) -> NDArray[np.bool_]:
     """Which actions are pushes up or left; [states, 4]."""
     column = np.array([action in BLIND for action in ACTIONS])
-    return graph.pushes & column
+    return np.asarray(graph.pushes & column, dtype=np.bool_)
 
 
 def expert(graph: StateGraph) -> NDArray[np.float64]:

@@ -21,11 +21,13 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.utils.rnn import pad_sequence
 
-from leafe_gym.errors import PolicyError
+from leafe_gym.errors import PolicyError, UsageError
 from leafe_gym.prompts.tiny import ACTIONS
 from leafe_gym.tiny.words import ASSISTANT, END, USER, vocabulary
 from leafe_gym.types import Completion, Message, Sampling, Usage
 
+SHIPPED = Path(__file__).with_name("weights")
+"""One folder a base."""
 SHORT = 40
 """Prompts up to this many tokens are kept."""
 KEPT = 300_000
@@ -223,6 +225,21 @@ class TinyPolicy:
             ids = torch.tensor([[request.said[-1]] for request in requests])
             mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
             place = place[:, -1:] + 1
+
+
+def tiny_policy(kind: str = "blind") -> TinyPolicy:
+    """The small model that comes with the package; the policy called "tiny".
+
+    Args:
+        kind: which base; see `tiny.demonstrator`.
+
+    Raises:
+        UsageError: if there is no such base.
+    """
+    known = sorted(folder.name for folder in SHIPPED.iterdir())
+    if kind not in known:
+        raise UsageError(f"kind={kind!r}: use one of {', '.join(known)}")
+    return TinyPolicy.load(SHIPPED / kind)
 
 
 def _completion(request: _Request) -> Completion:

@@ -13,8 +13,8 @@ import torch
 
 from leafe_gym.agents.agent import Agent, IndependentSamplingAgent, ReflectiveTreeAgent
 from leafe_gym.budget import Budget
-from leafe_gym.distill.grpo import Batch, Sample, grpo
 from leafe_gym.distill.collate import Layout
+from leafe_gym.distill.grpo import Batch, Sample, grpo
 from leafe_gym.distill.loss import weighted_loss
 from leafe_gym.distill.records import Encoded
 from leafe_gym.engines.explore import explore

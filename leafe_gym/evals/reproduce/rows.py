@@ -71,15 +71,15 @@ def alternatives(
             state, action = episodes.states[number, step], int(episodes.actions[number, step])
             imitate.append(_act(levels, int(state), int(step), action))
     visited = acted & kept[:, None]
-    row, step = np.nonzero(visited)
-    level = row // most
+    rows, steps = np.nonzero(visited)
+    level = rows // most
     for name in range(len(graph.starts)):
         own = np.flatnonzero(level == name)
         if not len(own):
             continue
         picked = own[rng.integers(0, len(own), size=per_level // 2)]
-        states, steps = episodes.states[row[picked], step[picked]], step[picked]
-        for state, at in zip(states.tolist(), steps.tolist(), strict=True):
+        states = episodes.states[rows[picked], steps[picked]]
+        for state, at in zip(states.tolist(), steps[picked].tolist(), strict=True):
             chances = chain.chances(np.array([state]), at)[0]
             action = int(rng.choice(4, p=chances / chances.sum()))
             predict.append(_predict(levels, state, at, action))

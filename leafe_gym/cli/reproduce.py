@@ -1,0 +1,50 @@
+"""`leafe reproduce`: the paper's comparisons with the small model."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from leafe_gym.cli.options import JsonOut
+from leafe_gym.cli.screen import out, plain, write_json
+
+
+def command(
+    out_dir: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Runs, figures, report.")
+    ] = Path("reproduce"),
+    full: Annotated[bool, typer.Option("--full", help="All bases, levels and seeds.")] = False,
+    seeds: Annotated[
+        int,
+        typer.Option(
+            "--seeds", min=0, max=50, help="Bases of each kind; 0: five with --full, else one."
+        ),
+    ] = 0,
+    json_path: JsonOut = None,
+) -> None:
+    """Samplers, baselines, LEAFE and controls side by side, each ordering with its verdict.
+
+    Without --full: one base that comes with the package, 60 levels. With it: blind and noisy bases
+    of five seeds each, pretrained here. The same command with the same --out goes on where it
+    stopped.
+    """
+    from leafe_gym.evals.reproduce.run import reproduce
+    from leafe_gym.evals.reproduce.setting import FULL, QUICK
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    result = reproduce(
+        out_dir,
+        scale=FULL if full else QUICK,
+        kinds=("blind", "noisy") if full else ("blind",),
+        seeds=range(seeds or (5 if full else 1)),
+        progress=lambda kind, seed: out.print(plain(f"{kind} base, seed {seed}: done")),
+    )
+    for name, one in result["decided"].items():
+        gap = f"{one['mean']:+.3f} [{one['low']:+.3f}, {one['high']:+.3f}]"
+        out.print(plain(f"{name}: {gap}: {one['verdict']}"))
+    out.print(plain(f"Report: {out_dir / 'report.md'}"))
+    if json_path:
+        write_json(result, json_path)

@@ -1,0 +1,217 @@
+"""Figures of several bases as one: seeds are averaged per task, then tasks are resampled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leafe_gym.budget import UNITS
+from leafe_gym.evals.intervals import Interval, bootstrap_mean, paired_difference
+from leafe_gym.evals.reproduce.setting import KS
+from leafe_gym.types import Json
+
+Values = NDArray[np.float64]
+MARGIN = 0.02
+"""How far below an ordering "at least as good" may reach and still count as reproduced."""
+
+DECIDED = (
+    "tree_gt_is_calls",
+    "tree_gt_ir_calls",
+    "tree_ge_is_uncached",
+    "leafe_gt_grpo_pass128",
+    "leafe_gt_grpo_recovery16",
+)
+
+
+def verdict_of(difference: Interval, *, at_least: bool = False) -> str:
+    """An ordering is "reproduced", "reversed" or "undecided".
+
+    Args:
+        difference: first minus second, with its 95 % interval.
+        at_least: the ordering says "at least as good" and not "better".
+    """
+    bound = -MARGIN if at_least else 0.0
+    if difference.low > bound or (at_least and difference.low == bound):
+        return "reproduced"
+    return "reversed" if difference.high < bound else "undecided"
+
+
+class Merged:
+    """All figures of one kind of base over its seeds.
+
+    Args:
+        seeds: what `run_seed` returned for each.
+    """
+
+    def __init__(self, seeds: Sequence[Json]) -> None:
+        self.seeds = seeds
+        self.samplers = list(seeds[0]["stage1"]["methods"])
+        self.models = sorted({_method(name) for name in seeds[0]["trained"]["success"]})
+
+    def solved(self, method: str, unit: str, against: Sequence[str] | None = None) -> Values:
+        """Share of seeds that solved each test level within the budget; [tasks].
+
+        In calls the budget is the one given; in tokens it is the largest at which it is known of
+        each of `against` (default: all samplers) what they had solved.
+        """
+        per_seed = []
+        for seed in self.seeds:
+            methods = seed["stage1"]["methods"]
+            level = float(seed["stage1"]["calls"])
+            if unit != "calls":
+                level = min(_known(methods[name][unit]) for name in against or self.samplers)
+            per_seed.append(_solved_at(methods[method][unit]) <= level)
+        return np.asarray(np.mean(per_seed, axis=0), dtype=np.float64)
+
+    def pass_at(self, model: str, k: int, where: str = "success") -> Values:
+        """1 - (1 - p)^k on each task, averaged over seeds and runs; [tasks]."""
+        total: dict[int, list[float]] = {}
+        for seed in self.seeds:
+            trained = seed["trained"]
+            numbers = trained["pool"] if where == "recovery" else None
+            for name, chances in trained[where].items():
+                if _method(name) == model:
+                    for at, chance in enumerate(chances):
+                        task = numbers[at] if numbers is not None else at
+                        total.setdefault(task, []).append(1 - (1 - chance) ** k)
+        return np.array([np.mean(total[task]) for task in sorted(total)], np.float64)
+
+    def difference(self, ours: Values, theirs: Values) -> Interval:
+        """The mean difference over tasks."""
+        return paired_difference(ours, theirs)
+
+    def figures(self) -> Json:
+        """Means with their intervals under the published keys."""
+        keys = {name.replace("-", "_"): name for name in self.samplers}
+        stage1 = {
+            key: {unit: _interval(self.solved(name, unit)) for unit in UNITS}
+            for key, name in keys.items()
+        }
+        passk = {
+            model: {str(k): _interval(self.pass_at(model, k)) for k in KS} for model in self.models
+        }
+        recovery = {
+            model: {str(k): _interval(self.pass_at(model, k, "recovery")) for k in (1, 16)}
+            for model in self.models
+        }
+        return {
+            "stage1": stage1,
+            "passk": passk,
+            "recovery": recovery,
+            "ablation": {"reh": _ends(passk["reh"]), "reh_cf": _ends(passk["leafe"])},
+            "by_blind_pushes": self._by_blind(),
+            "elsewhere": self._elsewhere(),
+            "grpo_spread": self._spread(),
+            "reflector": {
+                name: float(np.mean([seed["stage1"]["reflector"][name] for seed in self.seeds]))
+                for name in self.seeds[0]["stage1"]["reflector"]
+            },
+            "methods": [seed["methods"] for seed in self.seeds],
+            "cpu_seconds": [seed["cpu_seconds"] for seed in self.seeds],
+        }
+
+    def orderings(self) -> dict[str, dict[str, Json]]:
+        """Every ordering asked about, those of `DECIDED` first."""
+        found = {
+            "tree_gt_is_calls": self._sampler("tree", "is", "calls"),
+            "tree_gt_ir_calls": self._sampler("tree", "ir", "calls"),
+            "tree_ge_is_uncached": self._sampler("tree", "is", "tokens_uncached", at_least=True),
+            "leafe_gt_grpo_pass128": self._model("leafe", "grpo", 128),
+            "leafe_gt_grpo_recovery16": self._model("leafe", "grpo", 16, "recovery"),
+            "ir_gt_is_calls": self._sampler("ir", "is", "calls"),
+            "tree_ge_is_total": self._sampler("tree", "is", "tokens_total", at_least=True),
+        }
+        for name in self.samplers:
+            if name not in ("tree", "is", "ir"):
+                key = name.replace("-", "_")
+                found[f"tree_gt_{key}_calls"] = self._sampler("tree", name, "calls")
+        pairs = [
+            ("leafe", "base"), ("grpo", "base"), ("early", "base"), ("leafe", "early"),
+            ("leafe", "grpo"), ("leafe", "grpo_3x"), ("leafe", "rft"), ("leafe", "rft_3x"),
+            ("reh", "reh_random"), ("leafe", "reh"), ("leafe_grpo", "grpo"),
+            ("leafe_early", "leafe"),
+        ]  # fmt: skip
+        for ours, theirs in pairs:
+            for k in (1, 128):
+                found.setdefault(f"{ours}_gt_{theirs}_pass{k}", self._model(ours, theirs, k))
+        return found
+
+    def _sampler(self, ours: str, theirs: str, unit: str, *, at_least: bool = False) -> Json:
+        pair = (ours, theirs)
+        gap = self.difference(*(self.solved(name, unit, pair) for name in pair))
+        return gap.as_dict() | {"verdict": verdict_of(gap, at_least=at_least)}
+
+    def _model(self, ours: str, theirs: str, k: int, where: str = "success") -> Json:
+        gap = self.difference(*(self.pass_at(name, k, where) for name in (ours, theirs)))
+        return gap.as_dict() | {"verdict": verdict_of(gap)}
+
+    def _by_blind(self) -> Json:
+        needed = np.minimum(np.array(self.seeds[0]["trained"]["blind_pushes"]), 2)
+        return {
+            model: {
+                f"{count}{'+' if count == 2 else ''}": {
+                    str(k): float(self.pass_at(model, k)[needed == count].mean()) for k in (1, 128)
+                }
+                for count in range(3)
+                if (needed == count).any()
+            }
+            for model in self.models
+        }
+
+    def _elsewhere(self) -> Json:
+        titles = self.seeds[0]["trained"]["elsewhere"]
+        return {
+            title: {
+                _method(model): {
+                    str(k): float(
+                        np.mean(
+                            [
+                                1 - (1 - np.array(seed["trained"]["elsewhere"][title][model])) ** k
+                                for seed in self.seeds
+                            ]
+                        )
+                    )
+                    for k in (1, 128)
+                }
+                for model in models
+            }
+            for title, models in titles.items()
+        }
+
+    def _spread(self) -> Json:
+        """Pass@1 and Pass@128 of every single GRPO run."""
+        return {
+            str(k): [
+                float(np.mean(1 - (1 - np.array(chances)) ** k))
+                for seed in self.seeds
+                for name, chances in seed["trained"]["success"].items()
+                if _method(name) == "grpo"
+            ]
+            for k in (1, 128)
+        }
+
+
+def _method(name: str) -> str:
+    """The method of a model; the runs of GRPO are numbered."""
+    stem, _, number = name.rpartition("_")
+    return stem if number.isdigit() else name
+
+
+def _solved_at(spending: Json) -> Values:
+    return np.array([np.inf if at is None else at for at in spending["solved_at"]])
+
+
+def _known(spending: Json) -> float:
+    """The largest budget at which it is known what was solved."""
+    unsolved = np.array(spending["used"])[np.isinf(_solved_at(spending))]
+    return float(unsolved.min(initial=np.inf))
+
+
+def _interval(values: Values) -> Json:
+    return bootstrap_mean(values).as_dict()
+
+
+def _ends(passk: Json) -> Json:
+    return {k: passk[k] for k in ("1", "128")}

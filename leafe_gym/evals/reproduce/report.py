@@ -1,0 +1,254 @@
+"""The report of a reproduction: one Markdown page and its pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from leafe_gym.errors import MissingExtra
+from leafe_gym.evals.reproduce import paper
+from leafe_gym.evals.reproduce.merge import DECIDED
+from leafe_gym.evals.reproduce.setting import KS
+from leafe_gym.types import Json
+
+MODELS = {
+    "base": "base",
+    "rft": "rejection-sampling SFT",
+    "rft_3x": "the same, three times the calls",
+    "early": "Early Experience",
+    "grpo": "GRPO",
+    "grpo_3x": "GRPO, three times the calls",
+    "reh_random": "rehearsal, tree of random tips",
+    "reh": "rehearsal (L_reh)",
+    "leafe": "LEAFE (L_cf + L_reh)",
+    "leafe_early": "LEAFE from Early Experience",
+    "leafe_grpo": "LEAFE from GRPO",
+}
+SAMPLERS = {
+    "is": "independent sampling",
+    "ir": "iterative refinement",
+    "ir_all": "refinement, all tips so far",
+    "tree": "rollback tree (tau, e)",
+    "tree_no_tip": "tau without e",
+    "tree_random_tau": "random tau with e",
+    "tree_random_tau_no_tip": "random tau without e",
+    "tree_other_tip": "tau with another task's e",
+}
+
+
+def write_report(merged: Mapping[str, Json], folder: Path) -> Path:
+    """The page and its pictures.
+
+    Args:
+        merged: figures and orderings of each kind of base; the first is the one decided on.
+        folder: where to.
+
+    Raises:
+        MissingExtra: without matplotlib.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lines: list[str] = []
+    for number, (kind, data) in enumerate(merged.items()):
+        draw(data, folder / f"{kind}.png", kind)
+        if not number:
+            lines += _opening(data)
+        lines += [f"## The {kind} base", "", f"![curves]({kind}.png)", ""]
+        lines += _samplers(data) + _models(data) + _ablations(data) + _elsewhere(data)
+        lines += _reflector(data) + _orderings(data)
+    page = folder / "report.md"
+    page.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return page
+
+
+def _opening(data: Json) -> list[str]:
+    tied = [
+        SAMPLERS[key]
+        for key in SAMPLERS
+        if data["orderings"].get(f"tree_gt_{key}_calls", {}).get("verdict")
+        not in (None, "reproduced")
+    ]
+    first = (
+        f"Controls not told apart from the rollback tree at equal calls: {', '.join(tied)}."
+        if tied
+        else "The rollback tree solves more than every control at equal calls."
+    )
+    rows = [
+        [name, _signed(data["orderings"][name]), data["orderings"][name]["verdict"]]
+        for name in DECIDED
+    ]
+    return [
+        "# The paper's comparisons with a model of 0.2 M parameters",
+        "",
+        first,
+        "",
+        *_table(["ordering", "difference [95 %]", ""], rows),
+        "",
+    ]
+
+
+def _samplers(data: Json) -> list[str]:
+    rows = []
+    for key, title in SAMPLERS.items():
+        figures = data["stage1"].get(key)
+        if figures is not None:
+            units = ("calls", "tokens_total", "tokens_uncached")
+            published = f"{paper.TABLE_3[key]:.1f}" if key in paper.TABLE_3 else ""
+            rows.append([title, *(_percent(figures[unit]) for unit in units), published])
+    head = ["Stage 1", "equal calls", "equal tokens", "equal uncached tokens", "paper, Table 3"]
+    return [
+        "### Samplers at an equal budget (Table 3), % of levels solved",
+        "",
+        *_table(head, rows),
+        "",
+    ]
+
+
+def _models(data: Json) -> list[str]:
+    rows = []
+    for key, title in MODELS.items():
+        if key in data["passk"]:
+            published = paper.TABLE_1_SOKOBAN.get(key)
+            rows.append(
+                [
+                    title,
+                    _percent(data["passk"][key]["1"]),
+                    _percent(data["passk"][key]["128"]),
+                    _percent(data["recovery"][key]["1"]),
+                    _percent(data["recovery"][key]["16"]),
+                    f"{published[0]:.1f} / {published[1]:.1f}" if published else "",
+                ]
+            )
+    head = ["", "Pass@1", "Pass@128", "recovery@1", "recovery@16", "paper, Sokoban, Table 1"]
+    blind = data["by_blind_pushes"]
+    split = [
+        [MODELS[key], *(f"{100 * part['128']:.1f}" for part in blind[key].values())]
+        for key in MODELS
+        if key in blind
+    ]
+    counts = [f"{count} blind" for count in blind["base"]]
+    spread = ", ".join(f"{100 * value:.1f}" for value in data["grpo_spread"]["128"])
+    return [
+        "### Trained models (Tables 1 and 2), %",
+        "",
+        *_table(head, rows),
+        "",
+        f"Pass@128 of every GRPO run: {spread}.",
+        "",
+        "Pass@128 by the blind pushes that a level needs:",
+        "",
+        *_table(["", *counts], split),
+        "",
+    ]
+
+
+def _ablations(data: Json) -> list[str]:
+    rows = []
+    for key, table in (("reh", paper.TABLE_4), ("leafe", paper.TABLE_4)):
+        first, last = table[key]
+        figures = data["passk"][key]
+        rows.append(
+            [MODELS[key], _percent(figures["1"]), _percent(figures["128"]), f"{first} / {last}"]
+        )
+    for key in ("leafe", "leafe_early"):
+        first, last = paper.TABLE_6[key]
+        figures = data["passk"][key]
+        rows.append(
+            [
+                f"{MODELS[key]} (Table 6)",
+                _percent(figures["1"]),
+                _percent(figures["128"]),
+                f"{first} / {last}",
+            ]
+        )
+    head = ["at equal examples a step", "Pass@1", "Pass@128", "paper"]
+    return [
+        "### What the loss adds (Table 4), and an auxiliary objective (Table 6), %",
+        "",
+        *_table(head, rows),
+        "",
+    ]
+
+
+def _elsewhere(data: Json) -> list[str]:
+    rows = [
+        [title, *(f"{100 * figures[key]['128']:.1f}" for key in figures)]
+        for title, figures in data["elsewhere"].items()
+    ]
+    names = [MODELS[key] for key in next(iter(data["elsewhere"].values()))]
+    published = ", ".join(f"{MODELS[key]} {value}" for key, value in paper.TABLE_5.items())
+    return [
+        "### Out of distribution (Table 5), Pass@128, %",
+        "",
+        *_table(["levels", *names], rows),
+        "",
+        f"Paper (CodeContests to MBPP): {published}.",
+        "",
+    ]
+
+
+def _reflector(data: Json) -> list[str]:
+    quality = data["reflector"]
+    shown = ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in quality.items())
+    return [f"Looking back, judged by the solver: {shown}.", ""]
+
+
+def _orderings(data: Json) -> list[str]:
+    rows = [[name, _signed(one), one["verdict"]] for name, one in data["orderings"].items()]
+    return ["### All orderings", "", *_table(["", "difference [95 %]", ""], rows), ""]
+
+
+def draw(data: Json, path: Path, kind: str) -> None:
+    """Pass@k of the trained models, and recovery beside it.
+
+    Raises:
+        MissingExtra: without matplotlib.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtra("drawing curves", "plot") from error
+    figure = Figure(figsize=(13, 4.6), layout="constrained")
+    figure.suptitle(f"{kind} base: exact success, 95 % interval over tasks")
+    left, middle, right = figure.subplots(1, 3)
+    _bars(left, data["stage1"], SAMPLERS, "calls", "Stage 1: levels solved at equal calls")
+    for key in ("base", "rft", "early", "grpo", "reh", "leafe"):
+        points = [data["passk"][key][str(k)] for k in KS]
+        (line,) = middle.plot(
+            KS, [point["mean"] for point in points], marker="o", label=MODELS[key]
+        )
+        middle.fill_between(
+            KS, [point["low"] for point in points], [point["high"] for point in points],
+            color=line.get_color(), alpha=0.12, linewidth=0,
+        )  # fmt: skip
+    middle.set(xscale="log", xlabel="k", title="Pass@k", ylim=(0, 1), xticks=KS)
+    middle.set_xticklabels([str(k) for k in KS])
+    middle.legend(fontsize=8, loc="lower right")
+    middle.grid(alpha=0.3)
+    _bars(right, data["recovery"], MODELS, "1", "recovery@1: won after the base's mistake")
+    figure.savefig(path, dpi=110)
+
+
+def _bars(axes: object, figures: Json, titles: Mapping[str, str], key: str, title: str) -> None:
+    names = [name for name in titles if name in figures][::-1]
+    means = [figures[name][key]["mean"] for name in names]
+    low = [mean - figures[name][key]["low"] for name, mean in zip(names, means, strict=True)]
+    high = [figures[name][key]["high"] - mean for name, mean in zip(names, means, strict=True)]
+    colours = ["tab:red" if name in ("tree", "leafe") else "tab:blue" for name in names]
+    axes.barh([titles[name] for name in names], means, xerr=[low, high], color=colours)  # type: ignore[attr-defined]
+    axes.set(title=title, xlim=(0, 1))  # type: ignore[attr-defined]
+    axes.tick_params(labelsize=8)  # type: ignore[attr-defined]
+
+
+def _percent(interval: Json) -> str:
+    return (
+        f"{100 * interval['mean']:.1f} [{100 * interval['low']:.1f}, {100 * interval['high']:.1f}]"
+    )
+
+
+def _signed(interval: Json) -> str:
+    return f"{interval['mean']:+.3f} [{interval['low']:+.3f}, {interval['high']:+.3f}]"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [head, ["---"] * len(head), *rows]
+    return ["| " + " | ".join(line) + " |" for line in lines]

@@ -1,0 +1,78 @@
+"""The reproduction as one resumable job."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from leafe_gym.errors import UsageError
+from leafe_gym.evals.meta import machine_meta
+from leafe_gym.evals.reproduce.merge import DECIDED, Merged
+from leafe_gym.evals.reproduce.report import write_report
+from leafe_gym.evals.reproduce.seed import run_seed
+from leafe_gym.evals.reproduce.setting import Scale
+from leafe_gym.tiny.demonstrator import Kind
+from leafe_gym.tiny.policy import SHIPPED
+from leafe_gym.types import Json
+
+
+def reproduce(
+    folder: Path,
+    *,
+    scale: Scale,
+    kinds: Sequence[Kind] = ("blind",),
+    seeds: Sequence[int] = (0,),
+    shipped: bool = True,
+    progress: Callable[[str, int], None] | None = None,
+) -> Json:
+    """Run what is missing, merge, and write the report.
+
+    Args:
+        folder: one folder a base in it, `report.md`, pictures and `reproduce.json`; the same call
+            goes on where it stopped.
+        scale: how much is run.
+        kinds: bases; the first one's figures are decided on.
+        seeds: of pretraining and all that follows.
+        shipped: take the base that comes with the package where there is one, instead of
+            pretraining it.
+        progress: called with (kind, seed) when a base's figures are there.
+
+    Returns:
+        What is written to `reproduce.json`.
+    """
+    found: dict[str, list[Json]] = {}
+    for kind in kinds:
+        for seed in seeds:
+            own = folder / f"{kind}-{seed}"
+            if shipped and seed == 0 and (SHIPPED / kind).is_dir() and not (own / "base").exists():
+                shutil.copytree(SHIPPED / kind, own / "base")
+            found.setdefault(kind, []).append(run_seed(kind, seed, scale, own))
+            if progress is not None:
+                progress(kind, seed)
+    return conclude(found, folder)
+
+
+def conclude(found: dict[str, list[Json]], folder: Path) -> Json:
+    """Merge the figures of bases, write report and `reproduce.json`.
+
+    Raises:
+        UsageError: if there are none.
+    """
+    if not found:
+        raise UsageError("no figures to merge: run at least one base")
+    merged: dict[str, Json] = {}
+    for kind, seeds in found.items():
+        merging = Merged(seeds)
+        merged[kind] = merging.figures() | {
+            "orderings": merging.orderings(),
+            "seeds": [seed["seed"] for seed in seeds],
+        }
+    first = next(iter(merged.values()))
+    decided = {name: first["orderings"][name] for name in DECIDED}
+    write_report(merged, folder)
+    result: Json = first | {"decided": decided, "bases": merged, "meta": machine_meta()}
+    text = json.dumps(result, indent=1) + "\n"
+    (folder / "reproduce.json").write_text(text, encoding="utf-8")
+    return result
