@@ -5,6 +5,7 @@
     |   |-- MissingExtra      an optional dependency is not installed
     |   |-- WrapperOrder      a RollbackWrapper sits below another wrapper
     |   |-- BadLevel          a level file is malformed
+    |   |-- BadRecord         a file of problems is malformed
     |   `-- ConfigMismatch    a run folder was made by another configuration
     |-- EnvironmentFailure    the environment raised or broke its contract
     |-- BackendError          coming back to an earlier state failed
@@ -12,6 +13,9 @@
     |   |-- SnapshotUnsupported this environment cannot be saved in the asked-for way
     |   |-- SnapshotReleased    the snapshot was given up before
     |   `-- RestoreMismatch     the state that came back is not the state that was left
+    |-- SandboxError          the place where code runs failed, not the code
+    |   |-- SandboxUnavailable  this host cannot have such a sandbox
+    |   `-- SnapshotLost        a saved state of a session is gone
     |-- PolicyError           the model or player failed, not its answer
     |-- BadReply              the model answered something that cannot be used
     |-- RollbackCheckFailed   an environment does not keep what coming back needs
@@ -54,6 +58,10 @@ class BadLevel(UsageError):
     """Raised when a level file is malformed; names the level and the line."""
 
 
+class BadRecord(UsageError):
+    """Raised when a file of problems is malformed; names the file and the line."""
+
+
 class ConfigMismatch(UsageError):
     """Raised when a run folder is resumed with a configuration other than its own."""
 
@@ -89,6 +97,18 @@ class RestoreMismatch(BackendError):
     def __init__(self, message: str, *, step: int | None) -> None:
         super().__init__(message)
         self.step = step
+
+
+class SandboxError(LeafeError):
+    """Raised when a sandbox itself fails; never for what the code in it does."""
+
+
+class SandboxUnavailable(SandboxError):
+    """Raised when this host cannot have such a sandbox; says what it refuses and what to do."""
+
+
+class SnapshotLost(SandboxError):
+    """Raised when a saved state of a session is gone, for example because its holder was killed."""
 
 
 class RollbackCheckFailed(LeafeError):
