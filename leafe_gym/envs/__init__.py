@@ -10,8 +10,14 @@ BUILTIN = {
     "leafe/Taxi-v0": "leafe_gym.envs.adapters.toy_text:TaxiEnv",
     "leafe/CliffWalking-v0": "leafe_gym.envs.adapters.toy_text:CliffWalkingEnv",
     "leafe/Blackjack-v0": "leafe_gym.envs.adapters.toy_text:BlackjackEnv",
+    "leafe/CodeContests-v0": "leafe_gym.envs.code.contests:CodeContestsEnv",
+    "leafe/MBPP-v0": "leafe_gym.envs.code.mbpp:MbppEnv",
+    "leafe/PythonREPL-v0": "leafe_gym.envs.code.repl:PythonReplEnv",
     "leafe/TextArena-v0": "leafe_gym.envs.adapters.textarena:TextArenaEnv",
     "leafe/Gem-v0": "leafe_gym.envs.adapters.gem:GemEnv",
+    "leafe/TextWorld-v0": "leafe_gym.envs.textworld.env:TextWorldEnv",
+    "leafe/Jericho-v0": "leafe_gym.envs.textworld.jericho:JerichoEnv",
+    "leafe/ALFWorld-v0": "leafe_gym.envs.alfworld.env:ALFWorldEnv",
 }
 """Gymnasium id -> entry point."""
 

@@ -1,0 +1,249 @@
+"""The Gymnasium environment `leafe/TextWorld-v0`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from leafe_gym.envs.adapters.base import AdaptedGame, Opening, Outcome
+from leafe_gym.envs.tasks import SEEDS, SPLITS, TaskList, hash_of, plain
+from leafe_gym.envs.textworld import progress, words
+from leafe_gym.envs.textworld.commands import OUTSIDE, one_line, outside
+from leafe_gym.envs.textworld.games import game_file
+from leafe_gym.envs.textworld.library import textworld
+from leafe_gym.envs.textworld.spec import FORMS, GameSpec
+from leafe_gym.errors import ResetNeeded, UsageError
+from leafe_gym.types import Json, Task
+
+ENV_ID = "leafe/TextWorld-v0"
+_HINT = "Use short commands, such as: look, go north, open chest, take key from chest."
+_NO_GOAL = "Explore the world and score points."
+_ENDS = {(True, False): "You have won.", (False, True): "You have lost."}
+"""(won, lost) -> what is said where the game has no prose."""
+
+
+class State(NamedTuple):
+    """All of an episode but `np_random`.
+
+    Attributes:
+        path: the game.
+        steps: taken.
+        over: whether the episode is.
+        points: scored.
+        commands: admissible ones.
+        shown: the last observation.
+        progress: see `progress`.
+    """
+
+    path: str
+    steps: int
+    over: bool
+    points: int
+    commands: tuple[str, ...]
+    shown: str
+    progress: progress.Progress
+
+
+class TextWorldEnv(AdaptedGame):
+    """A game of TextWorld; without `game`, a generated one for each seed.
+
+    A reward is the change of the game's points, `score` the share of all points. `feedback` is
+    the game's reply to a command that was not among `admissible_commands`. Words for the
+    interpreter (save, undo, restart, ...) are not passed on.
+
+    Args:
+        game: file to play: a compiled `.z8` with its `.json` next to it, or a `.json` alone, which
+            needs no compiler and whose texts are made of the facts. None: generated games.
+        rooms: see `GameSpec`, as all arguments up to `form`.
+        objects: see there.
+        quest_length: see there.
+        challenge: see there.
+        settings: see there.
+        split: see there.
+        form: see there.
+        max_steps: see `AdaptedGame`.
+        render_mode: see `AdaptedGame`.
+
+    Raises:
+        MissingExtra: if TextWorld is not installed.
+        UsageError: if an argument or the file cannot be used.
+    """
+
+    def __init__(
+        self,
+        game: str | os.PathLike[str] | None = None,
+        rooms: int = 5,
+        objects: int = 10,
+        quest_length: int = 5,
+        challenge: str | None = None,
+        settings: Mapping[str, Json] | None = None,
+        split: str | None = None,
+        form: Literal["z8", "json"] = "z8",
+        max_steps: int | None = 100,
+        render_mode: str | None = None,
+    ) -> None:
+        super().__init__(max_steps, render_mode)
+        textworld()
+        self._spec = GameSpec(rooms, objects, quest_length, challenge, settings, split, form)
+        self._spec.as_json()
+        self._file = None if game is None else _checked(Path(game))
+        self._game: Any = None
+        self._path = ""
+        self._points = 0
+        self._commands: tuple[str, ...] = ()
+
+    @classmethod
+    def tasks(cls, split: str = "train", **kwargs: Json) -> Sequence[Task]:
+        """Seeds 0 to 9999 of a split's generated games; no game is in two splits.
+
+        Raises:
+            UsageError: if the split or an argument cannot be used.
+        """
+        if split not in SPLITS:
+            raise UsageError(f"split={split!r}: use one of {', '.join(SPLITS)}")
+        if kwargs.get("game") is not None:
+            raise UsageError("game= is one game, not a list of tasks; make the environment with it")
+        given = plain({**kwargs, "split": split})
+        made = cls(**given)
+        made.close()
+        tag = f":{hash_of(given)}" if kwargs else ""
+
+        def build(seed: int) -> Task:
+            task_id = f"{ENV_ID}:{split}:{seed}{tag}"
+            return Task(id=task_id, env_id=ENV_ID, kwargs=dict(given), split=split, seed=seed)
+
+        return TaskList(build, range(SEEDS))
+
+    def walkthrough(self) -> list[str]:
+        """Commands that win from the beginning of the current game; empty if it has none.
+
+        Raises:
+            ResetNeeded: if no episode was begun.
+        """
+        if self._game is None:
+            raise ResetNeeded("no episode was begun; call reset() first")
+        return list(self._data.metadata.get("walkthrough") or ())
+
+    def actions(self) -> list[str]:
+        """See `AdaptedGame.actions`."""
+        return list(self._commands)
+
+    def get_state(self) -> State:
+        """All of the episode but `np_random`.
+
+        Raises:
+            ResetNeeded: if no episode was begun.
+        """
+        if self._game is None:
+            raise ResetNeeded("no episode was begun; call reset() first")
+        saved = progress.save(self._game)
+        over, shown = self._over, self._shown
+        return State(self._path, self._steps, over, self._points, self._commands, shown, saved)
+
+    def set_state(self, state: State) -> None:
+        """Go to a state that `get_state` of an environment made alike returned."""
+        if state.path != self._path:
+            self._open(state.path)
+        progress.load(self._game, state.progress)
+        self._steps, self._over, self._points = state.steps, state.over, state.points
+        self._commands, self._shown = state.commands, state.shown
+
+    def close(self) -> None:
+        """Free the interpreter."""
+        if self._game is not None:
+            self._game.close()
+        self._game, self._path = None, ""
+
+    def _begin(self, seed: int | None) -> Opening:
+        path = self._file
+        if path is None:
+            number = int(self.np_random.integers(2**31)) if seed is None else seed
+            path = str(game_file(self._spec, number))
+        state = self._open(path) if path != self._path else self._game.reset()
+        self._note(state)
+        objective = str(state.objective or "")
+        opening = words.after(state.feedback, objective) if self._prose else ""
+        return Opening(self._say(state, opening), f"{objective or _NO_GOAL}\n{_HINT}")
+
+    def _play(self, action: str) -> Outcome:
+        command = one_line(action)
+        known = command in self._commands
+        if outside(command):
+            return Outcome(OUTSIDE, score=self._score(), feedback=OUTSIDE)
+        before = self._points
+        state, _, _ = self._game.step(command or "wait")
+        self._note(state)
+        won, lost = bool(state.won), bool(state.lost)
+        bare = _ENDS.get((won, lost), "") if known else state.feedback
+        said = self._say(state, state.feedback if self._prose else bare)
+        return Outcome(
+            observation=said,
+            reward=float(self._points - before),
+            terminated=won or lost,
+            won=won,
+            score=self._score(),
+            feedback="" if known else said if self._prose else words.clean(state.feedback),
+        )
+
+    @property
+    def _prose(self) -> bool:
+        return not self._path.endswith(".json")
+
+    @property
+    def _data(self) -> Any:
+        return self._game.state.game or self._game._game
+
+    def _say(self, state: Any, text: str) -> str:
+        if self._prose:
+            return words.clean(text)
+        said = words.describe(state.facts)
+        return f"{words.clean(text)}\n{said}" if text else said
+
+    def _note(self, state: Any) -> None:
+        self._points = int(state.score or 0)
+        self._commands = tuple(state.admissible_commands or ())
+
+    def _score(self) -> float:
+        most = int(self._data.max_score or 0)
+        return min(1.0, max(0.0, self._points / most)) if most else 0.0
+
+    def _open(self, path: str) -> Any:
+        """Load a game and begin it."""
+        self.close()
+        infos = textworld().EnvInfos(
+            admissible_commands=True, facts=path.endswith(".json"), score=True, max_score=True
+        )
+        try:
+            game = textworld().start(path, infos)
+            game.seed(1)  # without one, the interpreter takes the clock's
+            state = game.reset()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UsageError(
+                f"{path} is no game that TextWorld can play ({type(error).__name__}: {error}); "
+                "make one with `tw-make`, or leave game= out for generated games"
+            ) from error
+        self._game, self._path = game, path
+        return state
+
+
+def _checked(path: Path) -> str:
+    """The path as a string.
+
+    Raises:
+        UsageError: if there is no such file, or it cannot be played.
+    """
+    if path.suffix.removeprefix(".") not in FORMS:
+        raise UsageError(
+            f"{path}: TextWorld's games end in .z8 or .json; for other story files use "
+            "leafe/Jericho-v0"
+        )
+    if not path.is_file():
+        raise UsageError(f"{path}: there is no such file; leave game= out for generated games")
+    if path.suffix == ".z8" and not path.with_suffix(".json").is_file():
+        raise UsageError(
+            f"{path}: its {path.with_suffix('.json').name} is missing, which TextWorld needs next "
+            "to it; put it there, or play the file with leafe/Jericho-v0"
+        )
+    return str(path)

@@ -1,0 +1,199 @@
+"""The Gymnasium environment `leafe/Jericho-v0`: story files of the Z-machine, played by Jericho."""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from leafe_gym.envs.adapters.base import AdaptedGame, Opening, Outcome
+from leafe_gym.envs.tasks import SPLITS, TaskList, hash_of, plain
+from leafe_gym.envs.textworld.commands import OUTSIDE, one_line, outside
+from leafe_gym.envs.textworld.library import jericho
+from leafe_gym.envs.textworld.words import clean
+from leafe_gym.errors import ResetNeeded, UsageError
+from leafe_gym.types import Json, Task
+
+ENV_ID = "leafe/Jericho-v0"
+_STORY = re.compile(r"\.z[1-8]", re.IGNORECASE)
+_MENU = "Would you like to RESTART"
+_WON = ("*** You have won ***", "*** The End ***")
+_INSTRUCTION = (
+    "You play a text adventure. Explore, solve its puzzles and score points. "
+    "Use short commands, such as: look, inventory, go north, open door, take lamp."
+)
+
+
+class State(NamedTuple):
+    """All of an episode but `np_random`: the interpreter's memory and what is kept beside it."""
+
+    steps: int
+    over: bool
+    points: int
+    commands: tuple[str, ...] | None
+    shown: str
+    machine: Any
+
+
+class JerichoEnv(AdaptedGame):
+    """A story file; the seed is the interpreter's, so a story with luck differs between seeds.
+
+    For stories that Jericho knows (https://github.com/microsoft/jericho), a reward is the change
+    of the points, `score` the share of all points, `won` its victory, and `admissible_commands`
+    lists those that change something. Others have no points: an ending with the menu of Inform's
+    stories ends the episode, and its closing words tell whether it is won, for a reward of 1.
+    Words for the interpreter (save, undo, restart, ...) are not passed on.
+
+    Args:
+        game: the story file, `.z1` to `.z8`.
+        admissible: list `admissible_commands`, which takes Jericho some 0.1 to 1 s a step.
+        max_steps: see `AdaptedGame`.
+        render_mode: see `AdaptedGame`.
+
+    Raises:
+        MissingExtra: if Jericho is not installed.
+        UsageError: if the file cannot be played.
+    """
+
+    def __init__(
+        self,
+        game: str | os.PathLike[str],
+        admissible: bool = False,
+        max_steps: int | None = 100,
+        render_mode: str | None = None,
+    ) -> None:
+        super().__init__(max_steps, render_mode)
+        self.admissible = admissible
+        self._path = _checked(Path(game))
+        self._game: Any = None
+        self._points = 0
+        self._commands: tuple[str, ...] | None = None
+
+    @classmethod
+    def tasks(cls, split: str = "train", **kwargs: Json) -> Sequence[Task]:
+        """One story is one task, in the split that its content's hash says.
+
+        Raises:
+            UsageError: if the split or an argument cannot be used.
+        """
+        if split not in SPLITS:
+            raise UsageError(f"split={split!r}: use one of {', '.join(SPLITS)}")
+        given = plain(kwargs)
+        if "game" not in given:
+            raise UsageError("game= is missing: give the path of a story file")
+        path = Path(_checked(Path(given["game"])))
+        content = hash_of(path.read_bytes().hex())
+        here = SPLITS[int(content, 16) % len(SPLITS)] == split
+        task_id = f"{ENV_ID}:{path.name}@{content}"
+        task = Task(id=task_id, env_id=ENV_ID, kwargs=given, split=split)
+        return TaskList(lambda _: task, range(int(here)))
+
+    def actions(self) -> list[str]:
+        """See `AdaptedGame.actions`; looked for once in a state."""
+        if self._commands is None:
+            listed = self.admissible and self._game.is_fully_supported
+            found = self._game.get_valid_actions(use_parallel=False) if listed else []
+            self._commands = tuple(sorted(found))
+        return list(self._commands)
+
+    def walkthrough(self) -> list[str]:
+        """Commands that win from the beginning, for stories that Jericho knows; else empty.
+
+        Raises:
+            ResetNeeded: if no episode was begun.
+        """
+        game = self._begun()
+        return list(game.get_walkthrough()) if game.is_fully_supported else []
+
+    def get_state(self) -> State:
+        """All of the episode but `np_random`.
+
+        Raises:
+            ResetNeeded: if no episode was begun.
+        """
+        machine = self._begun().get_state()
+        return State(self._steps, self._over, self._points, self._commands, self._shown, machine)
+
+    def set_state(self, state: State) -> None:
+        """Go to a state that `get_state` of an environment made alike returned."""
+        if self._game is None:
+            self._open(1)
+        self._game.set_state(state.machine)
+        self._steps, self._over, self._points = state.steps, state.over, state.points
+        self._commands, self._shown = state.commands, state.shown
+
+    def close(self) -> None:
+        """Free the interpreter."""
+        self._game = None
+
+    def _begun(self) -> Any:
+        if self._game is None:
+            raise ResetNeeded("no episode was begun; call reset() first")
+        return self._game
+
+    def _begin(self, seed: int | None) -> Opening:
+        number = int(self.np_random.integers(2**31)) if seed is None else seed
+        if self._game is None:
+            self._open(1)
+        # Jericho takes 0 for "none" and -1 for the clock.
+        self._game.seed(number % (2**31 - 1) + 1)
+        said, _ = self._game.reset()
+        self._points, self._commands = int(self._game.get_score()), None
+        return Opening(clean(said), _INSTRUCTION)
+
+    def _play(self, action: str) -> Outcome:
+        command = one_line(action)
+        if outside(command):
+            return Outcome(OUTSIDE, score=self._score(), feedback=OUTSIDE)
+        before = self._points
+        text, _, over, _ = self._game.step(command or "wait")
+        self._commands = None
+        if self._game.is_fully_supported:
+            self._points, won = int(self._game.get_score()), bool(self._game.victory())
+        else:
+            over = _MENU in text
+            won = over and any(words in text for words in _WON)
+            self._points = int(won)
+        said = clean(text)
+        changed = bool(self._game._world_changed()) or self._points != before
+        return Outcome(
+            observation=said,
+            reward=float(self._points - before),
+            terminated=bool(over) or bool(self._game._emulator_halted()),
+            won=won,
+            score=self._score(),
+            feedback="" if changed else said,
+        )
+
+    def _score(self) -> float:
+        most = int(self._game.get_max_score()) if self._game.is_fully_supported else 1
+        return min(1.0, max(0.0, self._points / most)) if most > 0 else 0.0
+
+    def _open(self, seed: int) -> None:
+        library = jericho()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", library.UnsupportedGameWarning)
+            self._game = library.FrotzEnv(self._path, seed)
+
+
+def _checked(path: Path) -> str:
+    """The path as a string.
+
+    Raises:
+        UsageError: if there is no such file, or it is no story.
+    """
+    jericho()
+    if not _STORY.fullmatch(path.suffix):
+        raise UsageError(f"{path}: story files of the Z-machine end in .z1 to .z8")
+    if not path.is_file():
+        raise UsageError(f"{path}: there is no such file; give the path of a story file")
+    head = path.read_bytes()[:64]
+    if len(head) < 64 or head[0] != int(path.suffix[2]):
+        raise UsageError(
+            f"{path}: is no story of Z-machine version {path.suffix[2]} (its first byte says "
+            "otherwise); get the file again"
+        )
+    return str(path)
