@@ -110,8 +110,12 @@ def prompt_set(name: str) -> PromptSet:
         from leafe_gym.prompts.chat import ChatPrompts
 
         return ChatPrompts()
+    if name == "code":
+        from leafe_gym.prompts.code import CodePrompts
+
+        return CodePrompts()
     if name == "tiny":
         from leafe_gym.prompts.tiny import TinyPrompts
 
         return TinyPrompts()
-    raise UsageError(f"no prompts are called {name!r}; there are: chat, tiny")
+    raise UsageError(f"no prompts are called {name!r}; there are: chat, code, tiny")

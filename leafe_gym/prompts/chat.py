@@ -95,7 +95,7 @@ class ChatPrompts:
         over = bool(steps) and steps[-1].over
         request = _templates()[kind].substitute(
             outcome="The attempt failed." if over else "The task is not done yet.",
-            feedback=_comments(acted),
+            feedback=self._comments(acted),
             last=len(acted) - 1,
         )
         last = chat[-1]
@@ -127,12 +127,14 @@ class ChatPrompts:
         """See `PromptSet.unusable`."""
         return f"Your reply could not be used: {reason}. Nothing was done."
 
+    def _comments(self, acted: Sequence[Step]) -> str:
+        """The environment's own comments on the actions, one line each; "" without any."""
+        lines = [
+            f"- {self._named(number, step)}: {step.info['feedback']}"
+            for number, step in enumerate(acted)
+            if step.info.get("feedback")
+        ]
+        return "\n".join(["Comments of the environment:", *lines, ""]) if lines else ""
 
-def _comments(acted: Sequence[Step]) -> str:
-    """The environment's own comments on the actions, one line each; "" without any."""
-    lines = [
-        f"- action {number} ({step.action}): {step.info['feedback']}"
-        for number, step in enumerate(acted)
-        if step.info.get("feedback")
-    ]
-    return "\n".join(["Comments of the environment:", *lines, ""]) if lines else ""
+    def _named(self, number: int, step: Step) -> str:
+        return f"action {number} ({step.action})"

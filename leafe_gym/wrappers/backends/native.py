@@ -1,7 +1,9 @@
 """`native`: the environment's own `get_state()` and `set_state(state)`, plus all its wrappers.
 
 The cheapest way back, flat in episode length. `get_state` returns everything that an episode
-changes, in a value that later steps leave alone; `np_random` may be left out of it.
+changes, in a value that later steps leave alone; `np_random` may be left out of it. A state that
+stands for something held elsewhere (a snapshot of a sandbox) is given up by the environment's
+optional `release_state(state)`, and may say its size in bytes as `nbytes`.
 
 Does not restore: what `get_state` leaves out (only proving shows it), an object that a wrapper
 shares with the bare environment, other handles and windows, global random state unless declared.
@@ -42,7 +44,12 @@ class NativeBackend:
     def save(self, env: AnyEnv, view: View) -> Saved:
         """One call of `get_state` and the wrappers' attributes."""
         base: Any = env.unwrapped
-        return Saved((base.get_state(), save_chain(env)))
+        state = base.get_state()
+        release = getattr(base, "release_state", None)
+        if release is None:
+            return Saved((state, save_chain(env)))
+        nbytes = int(getattr(state, "nbytes", 0))
+        return Saved((state, save_chain(env), release), nbytes)
 
     def load(self, env: AnyEnv, data: Any) -> AnyEnv:
         """One call of `set_state`, then wrappers and generators, so that ours has the last word."""
@@ -52,7 +59,9 @@ class NativeBackend:
         return env
 
     def release(self, data: Any) -> None:
-        """Nothing outside the data is held."""
+        """Only what the environment itself holds for a state."""
+        if len(data) > 2:
+            data[2](data[0])
 
     def close(self) -> None:
         """Nothing is held."""

@@ -1,0 +1,1 @@
+"""Code as an environment: programs, functions and live sessions, judged in a sandbox."""

@@ -1,0 +1,36 @@
+"""Output compared as judges do.
+
+Lines and spaces between tokens do not count where the tokens agree: trailing blanks, blank lines
+at the end and the width of gaps are presentation. Two tokens agree if they are the same text, or
+if both are decimal fractions (with a point or an exponent) within 1e-6 of each other, absolutely
+or relatively. Whole numbers are text: 1e6 is not 1000001, and 3 is not 3.0.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+TOLERANCE = 1e-6
+_FRACTION = re.compile(r"[+-]?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][+-]?\d{1,3})?")
+
+
+def same_output(expected: str, got: str) -> bool:
+    r"""Whether `got` is as good as `expected`.
+
+    Example:
+        >>> same_output("1 2\n", "1  2  \n\n"), same_output("0.5\n", "0.50000001")
+        (True, True)
+        >>> same_output("3", "3.0"), same_output("Yes", "YES"), same_output("1", "1 1")
+        (False, False, False)
+    """
+    left, right = expected.split(), got.split()
+    return len(left) == len(right) and all(map(_same_token, left, right))
+
+
+def _same_token(left: str, right: str) -> bool:
+    if left == right:
+        return True
+    if _FRACTION.fullmatch(left) is None or _FRACTION.fullmatch(right) is None:
+        return False
+    return math.isclose(float(left), float(right), rel_tol=TOLERANCE, abs_tol=TOLERANCE)

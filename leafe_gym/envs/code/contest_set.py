@@ -1,0 +1,111 @@
+"""The problems that come with the package: statements, generators of tests, solutions.
+
+A file in `contest/` is one problem: its difficulty, then sections that begin with `=== name`.
+`statement`; `example`, the input of a public test, once for each; `inputs`, Python that defines
+`inputs(rng)` and yields the inputs of hidden tests, the same each time; `reference` and the
+solutions that fail, each Python that defines `solve(text)`. Expected outputs are what the
+reference gives. All of it is part of the package, as trusted as the package itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from random import Random
+from typing import Any
+
+from leafe_gym.envs.code.problem import Problem, Test, Tests
+from leafe_gym.errors import UsageError
+
+SECONDS = 1.0
+MEMORY_MB = 256
+FAILING = ("wrong", "slow", "crash")
+"""The solutions that every problem has beside its reference."""
+
+_MAIN = "\nimport sys\n\nprint(solve(sys.stdin.read()))\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """One file of the set.
+
+    Attributes:
+        name: of the problem.
+        difficulty: "easy", "medium" or "hard".
+        statement: what the agent reads.
+        examples: inputs of the public tests.
+        inputs: source of the generator of hidden inputs.
+        solutions: "reference" and each of `FAILING` -> a whole program.
+    """
+
+    name: str
+    difficulty: str
+    statement: str
+    examples: tuple[str, ...]
+    inputs: str
+    solutions: dict[str, str]
+
+    def make_tests(self) -> Tests:
+        """Public and hidden tests, with what the reference answers."""
+        solve = _defined(self.solutions["reference"].removesuffix(_MAIN), "solve")
+        generate: Callable[[Random], Iterable[str]] = _defined(self.inputs, "inputs")
+
+        def test(text: str) -> Test:
+            return Test(text, f"{solve(text)}\n")
+
+        hidden = generate(Random(self.name))
+        return Tests(tuple(map(test, self.examples)), tuple(map(test, hidden)))
+
+
+@cache
+def sheets() -> dict[str, Sheet]:
+    """Every problem of the set, by name, in the order of the names."""
+    folder = resources.files("leafe_gym.envs.code") / "contest"
+    found = {}
+    for file in sorted(folder.iterdir(), key=lambda one: one.name):
+        if file.name.endswith(".txt"):
+            name = file.name.removesuffix(".txt")
+            found[name] = _read(name, file.read_text("utf-8"))
+    return found
+
+
+@cache
+def problem(name: str) -> Problem:
+    """The problem called `name`.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    if name not in sheets():
+        raise UsageError(f"no problem is called {name!r}; there are {', '.join(sheets())}")
+    sheet = sheets()[name]
+    return Problem(
+        name=name,
+        description=sheet.statement,
+        make_tests=sheet.make_tests,
+        time_limit=SECONDS,
+        memory_mb=MEMORY_MB,
+        difficulty=sheet.difficulty,
+    )
+
+
+def _read(name: str, text: str) -> Sheet:
+    head, *sections = text.split("\n=== ")
+    parts = [section.partition("\n") for section in sections]
+    one = {title: body for title, _, body in parts}
+    return Sheet(
+        name=name,
+        difficulty=head.strip(),
+        statement=one["statement"].strip(),
+        examples=tuple(f"{body.rstrip()}\n" for title, _, body in parts if title == "example"),
+        inputs=one["inputs"],
+        solutions={title: one[title].rstrip() + "\n" + _MAIN for title in ("reference", *FAILING)},
+    )
+
+
+def _defined(source: str, name: str) -> Any:
+    space: dict[str, Any] = {}
+    exec(compile(source, f"<{name}>", "exec"), space)
+    return space[name]

@@ -1,0 +1,127 @@
+"""The Gymnasium environment `leafe/CodeContests-v0`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from leafe_gym.envs.code import contest_set
+from leafe_gym.envs.code.contest_files import SOURCE, ContestFile, read_contests
+from leafe_gym.envs.code.desk import Desk
+from leafe_gym.envs.code.files import find_file
+from leafe_gym.envs.code.language import language as language_called
+from leafe_gym.envs.code.listing import check_scale, chosen, list_problems
+from leafe_gym.envs.code.problem import Problem, split_of
+from leafe_gym.envs.code.programs import ProgramJudge
+from leafe_gym.envs.code.submissions import SubmissionEnv
+from leafe_gym.envs.code.verdict import Verdict, clip
+from leafe_gym.types import Json, Task
+
+ENV_ID = "leafe/CodeContests-v0"
+
+_INSTRUCTION = """Write a {language} program that solves this problem. It reads standard input and \
+writes standard output. Each test may take {seconds:g} s and {memory} MB. You have {attempts} \
+attempts; after each you are told how it went. Answer with the whole program.
+
+{statement}
+{examples}"""
+_EXAMPLE = 4000
+"""Longest public test in the instruction, in characters."""
+
+
+class CodeContestsEnv(SubmissionEnv[Problem]):
+    """Programming problems with standard input and output, judged by public and hidden tests.
+
+    Reward 1 if every test passed, else 0. The observation is the verdict: on a public test with
+    its input, what was expected and what came out, or the error; on a hidden test the class of
+    the failure alone. `info["feedback"]` adds the number of the test, for looking back only.
+
+    Trees on it look back when the attempts are used up and not in between:
+    `ReflectiveTreeAgent(policy, reflect_every=None, prompts="code")`.
+
+    Args:
+        problems: file in CodeContests' format (see `contest_files`); default the built-in set.
+        problem: name of the only problem to pose; default any of the split.
+        split: pose problems of this split only; default all.
+        max_attempts: submissions of an episode; >= 1.
+        language: of the submissions; "python".
+        time_scale: factor on the time limits; > 0.
+        sandbox: kind of sandbox the programs run in; see `leafe_gym.sandbox`.
+        allow_unsandboxed: run programs without isolation where the host has no sandbox.
+        sandbox_options: further arguments of `make_sandbox`, such as a container image.
+
+    Raises:
+        UsageError: if an argument cannot be used; `BadRecord` for a malformed file.
+    """
+
+    def __init__(
+        self,
+        problems: str | os.PathLike[str] | None = None,
+        problem: str | None = None,
+        split: str | None = None,
+        max_attempts: int = 4,
+        language: str = "python",
+        time_scale: float = 1.0,
+        sandbox: str = "embedded",
+        allow_unsandboxed: bool = False,
+        sandbox_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._file = None if problems is None else _file(problems)
+        names = chosen(_names(self._file), problem, split, split_of)
+        super().__init__(names, max_attempts, language_called(language))
+        check_scale(time_scale)
+        self._desk = Desk(sandbox, allow_unsandboxed=allow_unsandboxed, options=sandbox_options)
+        self._judge = ProgramJudge(self._desk, self.language, time_scale)
+
+    @classmethod
+    def tasks(cls, split: str = "train", **kwargs: Json) -> Sequence[Task]:
+        """One task for each problem of the split; a problem's name alone decides its split.
+
+        Args:
+            split: "train", "val", "test", or "all".
+            kwargs: arguments of the environment; `problem` and `split` are the tasks' own.
+
+        Raises:
+            UsageError: if the split or an argument cannot be used.
+        """
+        given = kwargs.get("problems")
+        file = None if given is None else _file(given)
+        where = None if file is None else str(file.path)
+        return list_problems(cls, ENV_ID, split, kwargs, _names(file), split_of, where)
+
+    def load(self, name: str) -> Problem:
+        """The problem called `name`."""
+        return contest_set.problem(name) if self._file is None else self._file.problem(name)
+
+    def instruct(self, problem: Problem) -> str:
+        """The statement with limits and public tests."""
+        shown = [
+            f"\nExample {number}\nInput:\n{clip(test.input.rstrip(), _EXAMPLE)}\n"
+            f"Output:\n{clip(test.output.rstrip(), _EXAMPLE)}"
+            for number, test in enumerate(problem.tests.public, 1)
+        ]
+        return _INSTRUCTION.format(
+            language=self.language.name.capitalize(),
+            seconds=problem.time_limit,
+            memory=problem.memory_mb,
+            attempts=self.max_attempts,
+            statement=problem.description.strip(),
+            examples="\n".join(shown),
+        )
+
+    def judge(self, problem: Problem, code: str) -> Verdict:
+        """See `ProgramJudge.judge`."""
+        return self._judge.judge(problem, code)
+
+    def close(self) -> None:
+        """End the sandbox; a later step starts another."""
+        self._desk.close()
+
+
+def _file(given: Any) -> ContestFile:
+    return read_contests(find_file(given, SOURCE))
+
+
+def _names(file: ContestFile | None) -> Sequence[str]:
+    return tuple(contest_set.sheets()) if file is None else file.names

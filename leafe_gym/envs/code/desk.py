@@ -1,0 +1,131 @@
+"""A sandbox for programs that run to their end: started when needed, clean for each program."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from leafe_gym.errors import SandboxError, SandboxUnavailable, UsageError
+from leafe_gym.sandbox.base import Limits, RunResult, Sandbox, make_sandbox
+
+TRIES = 3
+"""Sandboxes that are tried for one program before the failure counts as the environment's."""
+
+MAX_ARTIFACT = 32 * 2**20
+"""Largest compiled program, in bytes."""
+
+_SWEEP = """
+import os as _os, shutil as _shutil
+for _one in list(_os.scandir(".")):
+    if _one.is_dir(follow_symlinks=False):
+        _shutil.rmtree(_one.path)
+    else:
+        _os.unlink(_one.path)
+"""
+
+
+class Desk:
+    """Runs programs, each in an empty work folder but for the files it is given.
+
+    Args:
+        kind: of the sandbox; see `leafe_gym.sandbox`.
+        allow_unsandboxed: see `make_sandbox`.
+        options: further arguments of `make_sandbox`, such as a container image.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        *,
+        allow_unsandboxed: bool = False,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._kind = kind
+        self._allow_unsandboxed = allow_unsandboxed
+        self._options = dict(options or {})
+        self._sandbox: Sandbox | None = None
+        self._end: weakref.finalize[..., Any] | None = None
+
+    def run(
+        self,
+        argv: Sequence[str],
+        stdin: str,
+        limits: Limits,
+        files: Mapping[str, bytes] | None = None,
+    ) -> RunResult:
+        """Run a program; see `make`."""
+        return self.make(argv, stdin, limits, files)[0]
+
+    def make(
+        self,
+        argv: Sequence[str],
+        stdin: str,
+        limits: Limits,
+        files: Mapping[str, bytes] | None = None,
+        artifact: str = "",
+    ) -> tuple[RunResult, bytes]:
+        """Run a program in a clean folder; a sandbox that fails is replaced and tried again.
+
+        Args:
+            argv: the program and its arguments.
+            stdin: its standard input.
+            limits: of the run.
+            files: what lies in the folder, by name.
+            artifact: a file to bring back; "" for none.
+
+        Returns:
+            How it ended, and the artifact's content, b"" where it was not made.
+
+        Raises:
+            SandboxUnavailable: if this host has no such sandbox.
+            SandboxError: if several sandboxes failed one after the other.
+        """
+        for left in reversed(range(TRIES)):
+            try:
+                sandbox = self._started()
+                for path, data in (files or {}).items():
+                    sandbox.write_file(path, data)
+                result = sandbox.run(argv, stdin=stdin, limits=limits)
+                made = _content(sandbox, artifact) if artifact and not result.exit_code else b""
+                self._sweep(sandbox)
+            except SandboxUnavailable:
+                raise
+            except SandboxError:
+                self.close()
+                if not left:
+                    raise
+            else:
+                return result, made
+        raise AssertionError("unreachable")
+
+    def close(self) -> None:
+        """End the sandbox; the next program starts another. Safe to call twice."""
+        self._sandbox = None
+        if self._end is not None:
+            with suppress(SandboxError):  # it is being given up
+                self._end()
+
+    def _started(self) -> Sandbox:
+        if self._sandbox is None:
+            sandbox = make_sandbox(
+                self._kind, allow_unsandboxed=self._allow_unsandboxed, **self._options
+            )
+            sandbox.start()
+            self._sandbox = sandbox
+            self._end = weakref.finalize(self, sandbox.close)
+        return self._sandbox
+
+    def _sweep(self, sandbox: Sandbox) -> None:
+        """Leave nothing for the next program to find."""
+        swept = sandbox.exec(_SWEEP)
+        if swept.error:
+            raise SandboxError(f"the work folder could not be emptied: {swept.error}")
+
+
+def _content(sandbox: Sandbox, path: str) -> bytes:
+    try:
+        return sandbox.read_file(path, MAX_ARTIFACT)
+    except (OSError, UsageError):
+        return b""

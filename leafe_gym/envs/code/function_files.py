@@ -1,0 +1,159 @@
+"""Function problems in the formats of MBPP and HumanEval: JSON lines, plain or gzip."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from leafe_gym.envs.code.calls import entry_of, plan_of
+from leafe_gym.envs.code.files import read_lines
+from leafe_gym.envs.code.functions import FunctionProblem
+from leafe_gym.errors import BadRecord, UsageError
+
+SOURCE = (
+    "MBPP is mbpp.jsonl of github.com/google-research/google-research/tree/master/mbpp (CC BY "
+    "4.0), HumanEval is data/HumanEval.jsonl.gz of github.com/openai/human-eval (MIT); pass the "
+    "path as problems=, or put the file into the folder that LEAFE_DATA names, or leave problems= "
+    "out for the built-in set"
+)
+
+
+class FunctionFile:
+    """The problems of one file.
+
+    Attributes:
+        path: of the file.
+        problems: by name, in the file's order.
+
+    Raises:
+        BadRecord: naming the line that is malformed, or whose name stands there twice.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.problems: dict[str, FunctionProblem] = {}
+        for line, record in read_lines(path):
+            where = f"{path}, line {line}"
+            try:
+                problem = read_function(record)
+            except (ValueError, SyntaxError) as error:
+                raise BadRecord(f"{where}: {error}") from error
+            if problem.name in self.problems:
+                raise BadRecord(f"{where}: the task {problem.name!r} stands there twice")
+            self.problems[problem.name] = problem
+        if not self.problems:
+            raise UsageError(f"{path} holds no problems")
+
+    def problem(self, name: str) -> FunctionProblem:
+        """The problem called `name`.
+
+        Raises:
+            UsageError: if there is none.
+        """
+        if name not in self.problems:
+            raise UsageError(f"{self.path} has no task {name!r}")
+        return self.problems[name]
+
+
+@lru_cache(maxsize=8)
+def read_functions(path: Path) -> FunctionFile:
+    """The problems of a file; the same object each time."""
+    return FunctionFile(path)
+
+
+def read_function(record: Mapping[str, Any]) -> FunctionProblem:
+    """The problem in a record of either format.
+
+    Raises:
+        ValueError: if something in it is not as it should be; says what.
+        SyntaxError: if code or a test in it is not Python.
+    """
+    return _human_eval(record) if "entry_point" in record else _mbpp(record)
+
+
+def _mbpp(record: Mapping[str, Any]) -> FunctionProblem:
+    text = _text(record, "text" if "text" in record else "prompt")  # as in the sanitized edition
+    code = _text(record, "code")
+    tests = _texts(record, "test_list")
+    if not tests:
+        raise ValueError("'test_list' is empty")
+    imports = "\n".join(_texts(record, "test_imports"))
+    setup = f"{imports}\n{record.get('test_setup_code') or ''}".strip().replace("\r\n", "\n")
+    ast.parse(setup)
+    entry = entry_of(tests, code)
+    plan_of(tests, entry)
+    return FunctionProblem(
+        name=str(record.get("task_id")),
+        text=f"{text.strip()}\nYour code must pass this test, and others like it:\n{tests[0]}",
+        entry=entry,
+        code=code.replace("\r\n", "\n"),
+        tests=tests,
+        public=1,
+        setup=setup,
+    )
+
+
+def _human_eval(record: Mapping[str, Any]) -> FunctionProblem:
+    prompt, entry = _text(record, "prompt"), _text(record, "entry_point")
+    check = _text(record, "test")
+    tree = ast.parse(f"{prompt}\n    pass\n")
+    function = _function(tree, entry)
+    if not any(
+        isinstance(one, ast.FunctionDef) and one.name == "check" for one in ast.parse(check).body
+    ):
+        raise ValueError("'test' defines no function 'check'")
+    before = [one for one in tree.body if one is not function]
+    return FunctionProblem(
+        name=_text(record, "task_id"),
+        text=f"Complete this function; answer with all of it:\n{prompt.strip()}",
+        entry=entry,
+        code=prompt + _text(record, "canonical_solution"),
+        tests=(check,),
+        examples=tuple(_examples(ast.get_docstring(function) or "", entry)),
+        prelude="\n".join(map(ast.unparse, before)),
+    )
+
+
+def _function(tree: ast.Module, entry: str) -> ast.FunctionDef:
+    for one in tree.body:
+        if isinstance(one, ast.FunctionDef) and one.name == entry:
+            return one
+    raise ValueError(f"'prompt' defines no function {entry!r}")
+
+
+def _examples(text: str, entry: str) -> list[str]:
+    """The examples of a docstring as assertions, as far as they are values."""
+    try:
+        parsed = doctest.DocTestParser().get_examples(text)
+    except ValueError:
+        return []
+    found = []
+    for one in parsed:
+        try:
+            source, want = (
+                ast.parse(one.source.strip(), mode="eval"),
+                ast.literal_eval(one.want.strip()),
+            )
+        except (ValueError, SyntaxError):
+            continue
+        if entry in {node.id for node in ast.walk(source) if isinstance(node, ast.Name)}:
+            found.append(f"assert {ast.unparse(source)} == {want!r}")
+    return found
+
+
+def _text(record: Mapping[str, Any], key: str) -> str:
+    value = record.get(key)
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{key!r} is {value!r:.80}, not text")
+    return value
+
+
+def _texts(record: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    value = record.get(key) or []
+    if not isinstance(value, Sequence) or not all(isinstance(one, str) for one in value):
+        raise ValueError(f"{key!r} is {value!r:.80}, not a list of texts")
+    return tuple(value)

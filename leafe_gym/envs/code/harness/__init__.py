@@ -1,0 +1,24 @@
+"""Programs that run inside a sandbox, as text; they use the standard library alone.
+
+`codec`, `candidate` and `judge` are modules here so that they can be read, typed and tested; what
+runs in the sandbox is their source, given to an isolated interpreter (`python -s -P -S -c`).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+
+
+@cache
+def source(name: str) -> str:
+    """The program `name` ("candidate" or "judge") together with the codec it needs."""
+    folder = resources.files("leafe_gym.envs.code.harness")
+    codec, main = (
+        (folder / f"{part}.py").read_text("utf-8").replace(_FUTURE, "") for part in ("codec", name)
+    )
+    return f"{codec}\n\n{main.replace(_IMPORT, '')}\nmain()\n"
+
+
+_FUTURE = "from __future__ import annotations\n"
+_IMPORT = "from leafe_gym.envs.code.harness.codec import Opaque, decode, encode\n"

@@ -1,0 +1,112 @@
+"""The Gymnasium environment `leafe/MBPP-v0`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from leafe_gym.envs.code.desk import Desk
+from leafe_gym.envs.code.files import find_file
+from leafe_gym.envs.code.function_files import SOURCE, FunctionFile, read_functions
+from leafe_gym.envs.code.functions import FunctionJudge, FunctionProblem
+from leafe_gym.envs.code.listing import check_scale, chosen, list_problems
+from leafe_gym.envs.code.problem import split_of
+from leafe_gym.envs.code.submissions import SubmissionEnv
+from leafe_gym.envs.code.verdict import Verdict
+from leafe_gym.types import Json, Task
+
+ENV_ID = "leafe/MBPP-v0"
+SECONDS = 5.0
+"""Processor time for all calls of a solution together; the data sets set no limit."""
+
+
+class MbppEnv(SubmissionEnv[FunctionProblem]):
+    """Functions to write, judged by assertions: problems in the format of MBPP or HumanEval.
+
+    MBPP: the first assertion is in the instruction, all of `test_list` decide. HumanEval: the
+    examples of the docstring are public, the hidden `check` decides. Reward 1 if all pass, else
+    0. The observation is the verdict; see `CodeContestsEnv`.
+
+    Args:
+        problems: file of problems, `.jsonl` or `.jsonl.gz`; a bare name is also looked for in the
+            folder `LEAFE_DATA`. Default a small built-in set in MBPP's format.
+        problem: task id of the only problem to pose; default any of the split.
+        split: pose problems of this split only; default all.
+        max_attempts: submissions of an episode; >= 1. Published figures use 1.
+        time_scale: factor on the time limit of 5 s; > 0.
+        sandbox: kind of sandbox the solutions run in; see `leafe_gym.sandbox`.
+        allow_unsandboxed: run solutions without isolation where the host has no sandbox.
+        sandbox_options: further arguments of `make_sandbox`, such as a container image.
+
+    Raises:
+        UsageError: if an argument cannot be used; `BadRecord` for a malformed file.
+    """
+
+    def __init__(
+        self,
+        problems: str | os.PathLike[str] | None = None,
+        problem: str | None = None,
+        split: str | None = None,
+        max_attempts: int = 4,
+        time_scale: float = 1.0,
+        sandbox: str = "embedded",
+        allow_unsandboxed: bool = False,
+        sandbox_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._file = _file(problems)
+        super().__init__(chosen(tuple(self._file.problems), problem, split, split_of), max_attempts)
+        check_scale(time_scale)
+        solutions, tests = (
+            Desk(sandbox, allow_unsandboxed=allow_unsandboxed, options=sandbox_options)
+            for _ in range(2)
+        )
+        self._judge = FunctionJudge(solutions, tests, SECONDS * time_scale)
+
+    @classmethod
+    def tasks(cls, split: str = "train", **kwargs: Json) -> Sequence[Task]:
+        """One task for each problem of the split; a problem's id alone decides its split.
+
+        Args:
+            split: "train", "val", "test", or "all".
+            kwargs: arguments of the environment; `problem` and `split` are the tasks' own.
+
+        Raises:
+            UsageError: if the split or an argument cannot be used.
+        """
+        given = kwargs.get("problems")
+        file = _file(given)
+        where = None if given is None else str(file.path)
+        return list_problems(cls, ENV_ID, split, kwargs, tuple(file.problems), split_of, where)
+
+    def load(self, name: str) -> FunctionProblem:
+        """The problem with this task id."""
+        return self._file.problem(name)
+
+    def instruct(self, problem: FunctionProblem) -> str:
+        """The problem's text with its public tests."""
+        return (
+            f"{problem.text}\nAnswer with Python code that defines the function. You have "
+            f"{self.max_attempts} attempts; after each you are told how it went."
+        )
+
+    def judge(self, problem: FunctionProblem, code: str) -> Verdict:
+        """See `FunctionJudge.judge`."""
+        return self._judge.judge(problem, code)
+
+    def close(self) -> None:
+        """End the sandboxes; a later step starts others."""
+        self._judge.solutions.close()
+        self._judge.tests.close()
+
+
+def _file(given: Any) -> FunctionFile:
+    return read_functions(builtin() if given is None else find_file(given, SOURCE))
+
+
+def builtin() -> Path:
+    """The file of the built-in problems."""
+    with resources.as_file(resources.files("leafe_gym.envs.code") / "small_mbpp.jsonl") as path:
+        return path

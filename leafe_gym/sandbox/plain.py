@@ -1,0 +1,183 @@
+"""`unsandboxed`: a child process with limits and nothing else between it and the host.
+
+For hosts where no sandbox can be had and the user says `allow_unsandboxed=True`. Memory limits and
+clocks hold for programs that are merely wrong; nothing holds against code that means harm.
+Snapshots are the folder's files and the way there: a restore starts a new session and does all
+of it again.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from leafe_gym.errors import SandboxError, SnapshotLost, UsageError
+from leafe_gym.sandbox.base import Capabilities, ExecResult, Limits, RunResult, SandboxSnapshot
+from leafe_gym.sandbox.process import run_limited
+from leafe_gym.sandbox.session import Session
+
+_PATH = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
+Op = tuple[str, Any, Any]
+"""What was done: ("exec", code, timeout), ("write", path, data) or ("run", argv, rest)."""
+
+
+class PlainSandbox:
+    """See the module.
+
+    Args:
+        limits: of each call where it names none of its own.
+    """
+
+    kind = "unsandboxed"
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self._folder: Path | None = None
+        self._session: Session | None = None
+        self._done: list[Op] = []
+        self._saved: dict[int, Path] = {}
+        self._count = 0
+
+    def start(self) -> None:
+        """See `Sandbox.start`."""
+        self.close()
+        self._folder = Path(tempfile.mkdtemp(prefix="leafe-plain-"))
+        self._work.mkdir()
+        self._done = []
+        self._session = Session(self._work, self.limits, self._environ())
+
+    def exec(self, code: str, *, timeout: float | None = None) -> ExecResult:
+        """See `Sandbox.exec`."""
+        work = self._work
+        assert self._session is not None
+        result = self._session.exec(code, timeout or self.limits.call_s)
+        if not result.timed_out:
+            self._done.append(("exec", code, timeout))
+            return result
+        files = self._copy(work)
+        self._again(self._done, files)
+        shutil.rmtree(files)
+        return result
+
+    def run(
+        self, argv: Sequence[str], *, stdin: str = "", limits: Limits | None = None
+    ) -> RunResult:
+        """See `Sandbox.run`."""
+        limits = limits or self.limits
+        result = run_limited(argv, stdin, limits, self._work, self._environ())
+        self._done.append(("run", tuple(argv), (stdin, limits)))
+        return result
+
+    def write_file(self, path: str, data: bytes) -> None:
+        """See `Sandbox.write_file`."""
+        self._inside(path).write_bytes(data)
+        self._done.append(("write", path, data))
+
+    def read_file(self, path: str, limit: int = 2**20) -> bytes:
+        """See `Sandbox.read_file`."""
+        file = self._inside(path)
+        if not file.is_file():
+            raise FileNotFoundError(path)
+        with file.open("rb") as opened:
+            return opened.read(limit)
+
+    def snapshot(self) -> SandboxSnapshot:
+        """See `Sandbox.snapshot`."""
+        files = self._copy(self._work)
+        self._count += 1
+        self._saved[self._count] = files
+        size = sum(one.stat().st_size for one in files.rglob("*") if one.is_file())
+        token = (self, self._count, tuple(self._done))
+        return SandboxSnapshot(kind=self.kind, token=token, nbytes=size + 4096)
+
+    def restore(self, snapshot: SandboxSnapshot) -> None:
+        """See `Sandbox.restore`."""
+        self._again(snapshot.token[2], _files(snapshot))
+
+    def branch(self, snapshot: SandboxSnapshot) -> PlainSandbox:
+        """See `Sandbox.branch`."""
+        files = _files(snapshot)
+        other = PlainSandbox(self.limits)
+        other.start()
+        other._again(snapshot.token[2], files)
+        return other
+
+    def drop(self, snapshot: SandboxSnapshot) -> None:
+        """See `Sandbox.drop`."""
+        owner, number, _ = snapshot.token
+        files = owner._saved.pop(number, None)
+        if files is not None:
+            shutil.rmtree(files, ignore_errors=True)
+
+    def close(self) -> None:
+        """See `Sandbox.close`."""
+        if self._session is not None:
+            self._session.close()
+        folder, self._folder, self._session = self._folder, None, None
+        self._saved.clear()
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def capabilities(self) -> Capabilities:
+        """See `Sandbox.capabilities`."""
+        return Capabilities(memory=False, files=True, branch=True, isolation="none")
+
+    @property
+    def _work(self) -> Path:
+        if self._folder is None:
+            raise SandboxError("the sandbox is not running: call start()")
+        return self._folder / "work"
+
+    def _environ(self) -> dict[str, str]:
+        return {"PATH": _PATH, "PYTHONHASHSEED": "0", "HOME": str(self._work), "LANG": "C.UTF-8"}
+
+    def _inside(self, path: str) -> Path:
+        work = self._work.resolve()
+        file = (work / path).resolve()
+        if work not in file.parents:
+            raise UsageError(f"{path!r} leads out of the work folder")
+        return file
+
+    def _copy(self, source: Path) -> Path:
+        assert self._folder is not None
+        target = Path(tempfile.mkdtemp(prefix="files-", dir=self._folder))
+        shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
+        return target
+
+    def _again(self, done: Sequence[Op], files: Path) -> None:
+        """A new session that does `done` in an empty folder; then the folder is as in `files`."""
+        work = self._work
+        assert self._session is not None
+        self._session.close()
+        _empty(work)
+        self._session = Session(work, self.limits, self._environ())
+        for what, first, second in done:
+            if what == "exec":
+                self._session.exec(first, second or self.limits.call_s)
+            elif what == "write":
+                self._inside(first).write_bytes(second)
+            else:
+                run_limited(first, second[0], second[1], work, self._environ())
+        _empty(work)
+        shutil.copytree(files, work, symlinks=True, dirs_exist_ok=True)
+        self._done = list(done)
+
+
+def _files(snapshot: SandboxSnapshot) -> Path:
+    owner, number, _ = snapshot.token
+    files: Path | None = owner._saved.get(number)
+    if files is None:
+        raise SnapshotLost("the snapshot was dropped, or its sandbox closed")
+    return files
+
+
+def _empty(folder: Path) -> None:
+    for one in folder.iterdir():
+        if one.is_dir() and not one.is_symlink():
+            shutil.rmtree(one)
+        else:
+            one.unlink()
