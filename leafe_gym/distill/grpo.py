@@ -111,7 +111,7 @@ def grpo(
         loss = policy_loss(network, batch.samples, weights)
         if not torch.isfinite(loss):
             raise TrainingDiverged(
-                f"update {update + 1}: the loss is {float(loss)}; lower lr={lr}",
+                f"update {update + 1}: the loss is {loss.item()}; lower lr={lr}",
                 step=update + 1,
                 checkpoint=None,
             )

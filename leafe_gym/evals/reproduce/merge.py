@@ -205,7 +205,7 @@ def _solved_at(spending: Json) -> Values:
 
 def _known(spending: Json) -> float:
     """The largest budget at which it is known what was solved."""
-    unsolved = np.array(spending["used"])[np.isinf(_solved_at(spending))]
+    unsolved = np.array(spending["used"], dtype=np.float64)[np.isinf(_solved_at(spending))]
     return float(unsolved.min(initial=np.inf))
 
 

@@ -1,0 +1,66 @@
+"""A whole reproduction, as small as it can be."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from leafe_gym.errors import UsageError
+from leafe_gym.evals.reproduce.merge import DECIDED
+from leafe_gym.evals.reproduce.run import conclude, reproduce
+from leafe_gym.evals.reproduce.setting import Scale
+
+SMALL = Scale(
+    stage1_levels=6, stage1_calls=40, train_levels=12, train_calls=170, test_levels=12, steps=12,
+    batch=16, grpo_seeds=2,
+)  # fmt: skip
+
+
+def test_figures_report_and_resume(tmp_path: Path) -> None:
+    told = []
+    result = reproduce(tmp_path, scale=SMALL, progress=lambda kind, seed: told.append((kind, seed)))
+    assert told == [("blind", 0)]
+    assert tuple(result["decided"]) == DECIDED
+    for model in (
+        "base",
+        "rft",
+        "rft_3x",
+        "early",
+        "grpo",
+        "grpo_3x",
+        "reh",
+        "reh_random",
+        "leafe",
+        "leafe_grpo",
+    ):
+        assert (
+            0 <= result["passk"][model]["1"]["mean"] <= result["passk"][model]["128"]["mean"] <= 1
+        )
+        assert set(result["recovery"][model]) == {"1", "16"}
+    for sampler in ("is", "ir", "ir_all", "tree"):
+        assert set(result["stage1"][sampler]) == {"calls", "tokens_total", "tokens_uncached"}
+    # Every method keeps to the same budget on the same levels.
+    notes = result["methods"][0]
+    assert notes["tree"]["calls"] <= 12 * 170
+    assert notes["is"]["calls"] <= 12 * 170
+    assert notes["grpo-1x-0"]["calls"] <= 12 * 170
+    assert 12 * 170 < notes["is-3x"]["calls"] <= 12 * 510
+    text = (tmp_path / "report.md").read_text()
+    assert text.splitlines()[2].startswith(
+        ("Controls not told apart", "The rollback tree solves more")
+    )
+    assert "paper, Table 3" in text
+    assert (tmp_path / "blind.png").stat().st_size > 10_000
+
+    again = reproduce(tmp_path, scale=SMALL)
+    keys = ("passk", "decided", "stage1", "recovery")
+    assert json.dumps({key: again[key] for key in keys}) == json.dumps(
+        {key: result[key] for key in keys}
+    )
+
+
+def test_nothing_to_merge(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="at least one base"):
+        conclude({}, tmp_path)
