@@ -1,0 +1,177 @@
+"""The Gymnasium environment `leafe/ALFWorld-v0`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from leafe_gym.envs.adapters.base import AdaptedGame, Opening, Outcome
+from leafe_gym.envs.alfworld.config import Config
+from leafe_gym.envs.alfworld.folder import find_trials, need_root, trial_file
+from leafe_gym.envs.alfworld.game import Game
+from leafe_gym.envs.alfworld.generate import generate
+from leafe_gym.envs.alfworld.library import engine
+from leafe_gym.envs.alfworld.tasks import list_tasks
+from leafe_gym.errors import ResetNeeded, UsageError
+from leafe_gym.types import Json, Task
+
+_TASK = "Your task is to:"
+_HINT = (
+    "Commands: look, inventory, go to (place), open (place), close (place), take (thing) from "
+    "(place), move (thing) to (place), examine (thing or place), use (thing), heat (thing) with "
+    "(place), clean (thing) with (place), cool (thing) with (place), slice (thing) with (thing). "
+    "Things and places have numbers: mug 1, cabinet 2."
+)
+_NOTHING = "Nothing happens."
+
+
+class State(NamedTuple):
+    """All of an episode but `np_random`.
+
+    Attributes:
+        steps: taken.
+        over: whether the episode is.
+        shown: the last observation.
+        memento: the game's state; see `engine.Memento`.
+    """
+
+    steps: int
+    over: bool
+    shown: str
+    memento: Any
+
+
+class ALFWorldEnv(AdaptedGame):
+    """A household task in text: find, wash, heat, cool, light, put away.
+
+    The reward is 1 for the step that does the task, which ends the episode, and 0 before; `score`
+    is 0 or 1. `feedback` is "Nothing happens." where a command is not among
+    `admissible_commands`.
+
+    Args:
+        games: "official" plays the games below `$ALFWORLD_DATA`, "generated" those that are made
+            here from ALFWorld's domain and grammar, "auto" official ones where they are there.
+        trial: the one game to play: a trial's folder, absolute or below
+            `$ALFWORLD_DATA/json_2.1.1`, or a `.tw-pddl` file.
+        task_types: names of task types or their numbers in ALFWorld, 1 to 6; None for all six.
+        split: play games of this split only; official ones are `train` unless it says otherwise.
+        max_steps: see `AdaptedGame`; 50 is ALFWorld's own.
+        render_mode: see `AdaptedGame`.
+
+    Raises:
+        MissingExtra: if ALFWorld is not installed.
+        UsageError: if an argument cannot be used or the games are not there.
+    """
+
+    def __init__(
+        self,
+        games: str = "auto",
+        trial: str | None = None,
+        task_types: Sequence[str | int] | str | int | None = None,
+        split: str | None = None,
+        max_steps: int | None = 50,
+        render_mode: str | None = None,
+    ) -> None:
+        super().__init__(max_steps, render_mode)
+        engine()
+        self.config = Config.of(games, trial, task_types, split)
+        if trial is None and self.config.games == "official":
+            need_root()
+        self._engine: Any = None
+        self._game: Game | None = None
+        self._plan: list[str] | None = None
+
+    @classmethod
+    def tasks(cls, split: str = "train", **kwargs: Json) -> Sequence[Task]:
+        """The tasks of a split, built when asked for; see `leafe_gym.envs.alfworld.tasks`."""
+        return list_tasks(split, kwargs)
+
+    def walkthrough(self) -> list[str]:
+        """Commands that win from the beginning of the episode: the planner's.
+
+        Raises:
+            ResetNeeded: if no episode was begun.
+            UsageError: if the planner finds none.
+        """
+        if self._game is None:
+            raise ResetNeeded("no episode was begun; call reset() first")
+        if self._plan is None:
+            now = self._engine.save_state()
+            self._engine.begin(self._game)
+            self._plan = self._engine.plan()
+            self._engine.load_state(now)
+        if not self._plan:
+            raise UsageError(f"{self._game.name}: the planner finds no way to win it; leave it out")
+        return list(self._plan)
+
+    def actions(self) -> list[str]:
+        """See `AdaptedGame.actions`."""
+        return list(self._engine.state.admissible_commands)
+
+    def get_state(self) -> State:
+        """All of the episode but `np_random`.
+
+        Raises:
+            ResetNeeded: if no episode was begun.
+        """
+        if self._engine is None:
+            raise ResetNeeded("no episode was begun; call reset() first")
+        return State(self._steps, self._over, self._shown, self._engine.save_state())
+
+    def set_state(self, state: State) -> None:
+        """Go to a state that `get_state` of an environment made alike returned."""
+        self._steps, self._over, self._shown = state.steps, state.over, state.shown
+        self._running().load_state(state.memento)
+        self._take(state.memento.ready.game)
+
+    def close(self) -> None:
+        """Leave the planner's library to the next environment."""
+        if self._engine is not None:
+            self._engine.close()
+        self._engine = None
+
+    def _running(self) -> Any:
+        if self._engine is None:
+            self._engine = engine().Engine()
+        return self._engine
+
+    def _take(self, game: Game) -> None:
+        if game is not self._game:
+            self._game, self._plan = game, None
+
+    def _begin(self, seed: int | None) -> Opening:
+        game = self._choose(seed)
+        state = self._running().begin(game)
+        self._take(self._engine.game)
+        before, _, task = state.feedback.partition(_TASK)
+        observation = before.partition("=-")[2].strip() or before.strip()
+        return Opening(observation, f"{_TASK}{task}\n{_HINT}".strip())
+
+    def _play(self, action: str) -> Outcome:
+        state = self._engine.act(" ".join(action.split()))
+        won = bool(state["won"])
+        said = state.feedback.strip()
+        feedback = said if said == _NOTHING else ""
+        return Outcome(said, float(won), won, won=won, score=float(won), feedback=feedback)
+
+    def _choose(self, seed: int | None) -> Game:
+        config = self.config
+        if config.trial is not None:
+            return _read(trial_file(config.trial))
+        if config.games == "official":
+            root = need_root()
+            trials = _trials(root, config.split or "train", config.task_types)
+            return _read(root / trials[int(self.np_random.integers(len(trials)))])
+        number = int(self.np_random.integers(2**63)) if seed is None else seed
+        return Game.generated(generate(number, config.task_types, config.split))
+
+
+@lru_cache(maxsize=32)
+def _trials(root: Path, split: str, task_types: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(find_trials(root, split, task_types))
+
+
+def _read(path: Path) -> Game:
+    return Game.read(path if path.name.endswith(".tw-pddl") else path / "game.tw-pddl")

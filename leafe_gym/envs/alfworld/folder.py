@@ -1,0 +1,133 @@
+"""The official layout: `json_2.1.1/<split>/<task>-<object>-...-<scene>/trial_<T>/`.
+
+Each of these folders has three files: `traj_data.json` tells the task, `initial_state.pddl` the
+problem, `game.tw-pddl` is the game.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from leafe_gym.envs.alfworld.game import FILE, Game
+from leafe_gym.envs.alfworld.generate import Layout
+from leafe_gym.envs.alfworld.house import LAMP, TASK_TYPES
+from leafe_gym.errors import UsageError
+from leafe_gym.types import Json
+
+SPLITS = {"train": "train", "val": "valid_seen", "test": "valid_unseen"}
+"""Split -> ALFWorld's name of it."""
+
+_ROOT = "json_2.1.1"
+_SOLVABLE = re.compile(rb'"solvable"\s*:\s*true')
+_LEFT_OUT = ("movable", "Sliced")
+
+
+def official_root() -> Path | None:
+    """The folder `json_2.1.1` below `$ALFWORLD_DATA`, if it is there."""
+    data = os.environ.get("ALFWORLD_DATA")
+    root = Path(data) / _ROOT if data else None
+    return root if root is not None and root.is_dir() else None
+
+
+def need_root() -> Path:
+    """As `official_root`.
+
+    Raises:
+        UsageError: if it is not there.
+    """
+    root = official_root()
+    if root is None:
+        data = os.environ.get("ALFWORLD_DATA")
+        found = f"ALFWORLD_DATA={data} has no {_ROOT}" if data else "ALFWORLD_DATA is not set"
+        raise UsageError(
+            f"the official games are not here: {found}; run `alfworld-download` and set "
+            "ALFWORLD_DATA to its folder, or use games='generated'"
+        )
+    return root
+
+
+def find_trials(root: Path, split: str, task_types: Collection[str]) -> list[str]:
+    """Folders of a split's games below `root`, sorted; those that ALFWorld itself would play.
+
+    Raises:
+        UsageError: if there are none.
+    """
+    below = root / SPLITS[split]
+    found = sorted(_trials(root, below, task_types))
+    if not found:
+        raise UsageError(
+            f"{below}: no solvable game of {', '.join(sorted(task_types))}; run "
+            "`alfworld-download`, or use other task_types="
+        )
+    return found
+
+
+def _trials(root: Path, below: Path, task_types: Collection[str]) -> Iterator[str]:
+    for path in below.rglob(FILE):
+        told = path.with_name("traj_data.json")
+        here = path.parent.relative_to(root).as_posix()
+        if any(word in here for word in _LEFT_OUT) or not told.is_file():
+            continue
+        if _task_type(told) in task_types and _SOLVABLE.search(path.read_bytes()):
+            yield here
+
+
+def _task_type(told: Path) -> str:
+    """The type of a task: by its folder's name where that begins with one, else as it is told."""
+    by_name = told.parent.parent.name.partition("-")[0]
+    if by_name in TASK_TYPES:
+        return by_name
+    try:
+        return str(json.loads(told.read_text("utf-8"))["task_type"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{told}: tells no task_type ({type(error).__name__}: {error}); download the games "
+            "again, or remove its folder"
+        ) from error
+
+
+def trial_file(trial: str) -> Path:
+    """The game of a trial: its folder or file, absolute, or below the official root.
+
+    Raises:
+        UsageError: if it is below the official root and that is not there.
+    """
+    path = Path(trial)
+    if not path.is_absolute():
+        path = need_root() / path
+    return path if path.name.endswith(".tw-pddl") else path / FILE
+
+
+def write_game(layout: Layout, root: Path, walkthrough: list[str] | None = None) -> Path:
+    """Write a generated game in the official layout, for ALFWorld's own loader; gives its folder.
+
+    Args:
+        layout: what was generated.
+        root: a folder for `json_2.1.1`.
+        walkthrough: commands that win, where known.
+    """
+    game = Game.generated(layout)
+    lamp = LAMP if layout.task_type == "look_at_obj_in_light" else ""
+    name = f"{layout.task_type}-{layout.target}-None-{layout.parent or lamp}-1"
+    folder = root / _ROOT / SPLITS[layout.split] / name / f"trial_T{layout.digest}"
+    folder.mkdir(parents=True, exist_ok=True)
+    told: Json = {
+        "task_type": layout.task_type,
+        "pddl_params": {
+            "object_target": layout.target,
+            "parent_target": layout.parent,
+            "toggle_target": lamp,
+            "mrecep_target": "",
+            "object_sliced": False,
+        },
+        "turk_annotations": {"anns": [{"task_desc": f"{layout.goal}."}]},
+    }
+    content = {**game.as_json(), "walkthrough": walkthrough}
+    (folder / "traj_data.json").write_text(json.dumps(told), "utf-8")
+    (folder / "initial_state.pddl").write_text(game.pddl_problem, "utf-8")
+    (folder / FILE).write_text(json.dumps(content), "utf-8")
+    return folder

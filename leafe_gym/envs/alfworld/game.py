@@ -1,0 +1,99 @@
+"""One game: the content of a `game.tw-pddl` file, which is a JSON object."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+from leafe_gym.envs.alfworld.generate import Layout
+from leafe_gym.envs.alfworld.library import shipped
+from leafe_gym.envs.alfworld.problem import problem
+from leafe_gym.errors import UsageError
+from leafe_gym.types import Json
+
+FILE = "game.tw-pddl"
+_TEXTS = ("pddl_domain", "grammar", "pddl_problem")
+
+
+@dataclass(frozen=True, slots=True)
+class Game:
+    """What the planner plays.
+
+    Attributes:
+        name: where it comes from, for messages.
+        pddl_domain: rules.
+        grammar: texts of the rules (TextWorld's twl2), with the task filled in.
+        pddl_problem: things, first state and goal.
+        solvable: whether it can be won; None where nobody has looked.
+        walkthrough: commands that win, where the file has them.
+    """
+
+    name: str
+    pddl_domain: str
+    grammar: str
+    pddl_problem: str
+    solvable: bool | None = None
+    walkthrough: tuple[str, ...] | None = None
+
+    @property
+    def key(self) -> bytes:
+        """Equal for games that play alike."""
+        text = "\0".join((self.pddl_domain, self.grammar, self.pddl_problem))
+        return blake2b(text.encode(), digest_size=16).digest()
+
+    @classmethod
+    def generated(cls, layout: Layout) -> Game:
+        """The game of a generated layout.
+
+        Raises:
+            MissingExtra: if ALFWorld, whose domain and grammar it uses, is not installed.
+        """
+        return cls(
+            name=f"the generated game {layout.digest}",
+            pddl_domain=shipped("alfred.pddl"),
+            grammar=shipped("alfred.twl2").replace("UNKNOWN GOAL", layout.goal),
+            pddl_problem=problem(layout),
+            solvable=True,
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> Game:
+        """The game of a file.
+
+        Raises:
+            UsageError: if it cannot be read or played.
+        """
+        hint = "make the games again with `alfworld-generate` or download them again"
+        try:
+            data = json.loads(path.read_text("utf-8"))
+        except FileNotFoundError as error:
+            raise UsageError(f"{path}: there is no such game; {hint}") from error
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{path}: cannot be read as JSON: {error}; {hint}") from error
+        if not isinstance(data, dict):
+            raise UsageError(f"{path}: holds {type(data).__name__}, not a JSON object; {hint}")
+        if wrong := [name for name in _TEXTS if not isinstance(data.get(name), str)]:
+            raise UsageError(f"{path}: {', '.join(wrong)} missing or no text; {hint}")
+        if data.get("solvable") is False:
+            raise UsageError(
+                f"{path}: the game is marked as unsolvable; leave it out (ALFWorld does, too)"
+            )
+        steps = data.get("walkthrough")
+        return cls(
+            name=str(path),
+            **{name: data[name] for name in _TEXTS},
+            solvable=True if data.get("solvable") is True else None,
+            walkthrough=tuple(map(str, steps)) if isinstance(steps, list) and steps else None,
+        )
+
+    def as_json(self) -> dict[str, Json]:
+        """The content of its file."""
+        return {
+            "pddl_domain": self.pddl_domain,
+            "grammar": self.grammar,
+            "pddl_problem": self.pddl_problem,
+            "solvable": self.solvable is True,
+            "walkthrough": list(self.walkthrough) if self.walkthrough else None,
+        }

@@ -1,0 +1,73 @@
+"""ALFWorld's games as tasks: the official ones, or 10,000 generated ones per split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from leafe_gym.envs.alfworld.config import Config
+from leafe_gym.envs.alfworld.folder import find_trials, need_root
+from leafe_gym.envs.alfworld.house import TASK_TYPES
+from leafe_gym.envs.tasks import SEEDS, SPLITS, TaskList, hash_of, plain
+from leafe_gym.errors import UsageError
+from leafe_gym.types import Json, Task
+
+ENV_ID = "leafe/ALFWorld-v0"
+
+
+def list_tasks(split: str, kwargs: Mapping[str, Any]) -> TaskList:
+    """The tasks of a split.
+
+    Official: train is ALFWorld's `train`, val its `valid_seen`, test its `valid_unseen`.
+    Generated: seeds 0 to 9999, each with the split among its `kwargs`, so that the generator draws
+    until a game belongs to it; no game is in two splits.
+
+    Args:
+        split: "train", "val" or "test".
+        kwargs: other arguments of `ALFWorldEnv`.
+
+    Raises:
+        UsageError: if the split or an argument cannot be used, or the official games are absent.
+    """
+    if split not in SPLITS:
+        raise UsageError(f"split={split!r}: use one of {', '.join(SPLITS)}")
+    given = plain(kwargs)
+    if given.pop("trial", None) is not None:
+        raise UsageError("trial= is one game; the tasks name it themselves: drop it")
+    chosen = {name: given[name] for name in ("games", "task_types") if name in given}
+    config = Config.of(**chosen, split=split)
+    # Names, not "auto" or numbers, so that a task says the same on every machine.
+    given.pop("task_types", None)
+    some = {} if config.task_types == TASK_TYPES else {"task_types": list(config.task_types)}
+    rest = {name: value for name, value in given.items() if name != "games"}
+    if config.games == "official":
+        return _official(need_root(), split, config, rest)
+    return _generated(split, {**rest, **some})
+
+
+def _official(root: Path, split: str, config: Config, rest: Mapping[str, Json]) -> TaskList:
+    trials: list[str] = []
+    tag = f":{hash_of(rest)}" if rest else ""
+
+    def numbers() -> range:
+        trials[:] = find_trials(root, split, config.task_types)
+        return range(len(trials))
+
+    def build(number: int) -> Task:
+        trial = trials[number]
+        kwargs = {"games": "official", "trial": trial, **rest}
+        return Task(id=f"{ENV_ID}:{trial}{tag}", env_id=ENV_ID, kwargs=kwargs, split=split)
+
+    return TaskList(build, numbers)
+
+
+def _generated(split: str, rest: Mapping[str, Json]) -> TaskList:
+    tag = f":{hash_of(rest)}" if rest else ""
+    kwargs = {"games": "generated", "split": split, **rest}
+
+    def build(seed: int) -> Task:
+        task_id = f"{ENV_ID}:{split}:{seed}{tag}"
+        return Task(id=task_id, env_id=ENV_ID, kwargs=dict(kwargs), split=split, seed=seed)
+
+    return TaskList(build, range(SEEDS))
