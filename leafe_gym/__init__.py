@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from leafe_gym.engines.explore import make_env as make_env
     from leafe_gym.envs.space import TextSpace as TextSpace
     from leafe_gym.envs.tasks import tasks as tasks
+    from leafe_gym.evals.evaluate import Evaluation as Evaluation
+    from leafe_gym.evals.evaluate import aevaluate as aevaluate
+    from leafe_gym.evals.evaluate import evaluate as evaluate
     from leafe_gym.policies.base import Policy as Policy
     from leafe_gym.policies.base import policy as policy
     from leafe_gym.prompts.base import PromptSet as PromptSet
@@ -51,6 +54,7 @@ _HOME = {
     "Branch": "leafe_gym.tree",
     "Budget": "leafe_gym.budget",
     "Completion": "leafe_gym.types",
+    "Evaluation": "leafe_gym.evals.evaluate",
     "Experience": "leafe_gym.types",
     "IndependentSamplingAgent": "leafe_gym.agents.agent",
     "IterativeRefinementAgent": "leafe_gym.agents.agent",
@@ -73,8 +77,10 @@ _HOME = {
     "Transition": "leafe_gym.wrappers.episode",
     "Tree": "leafe_gym.tree",
     "Usage": "leafe_gym.types",
+    "aevaluate": "leafe_gym.evals.evaluate",
     "aexplore": "leafe_gym.engines.explore",
     "check_rollback": "leafe_gym.wrappers.check",
+    "evaluate": "leafe_gym.evals.evaluate",
     "explore": "leafe_gym.engines.explore",
     "make_env": "leafe_gym.engines.explore",
     "policy": "leafe_gym.policies.base",

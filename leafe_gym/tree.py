@@ -82,7 +82,8 @@ class Tree:
         branches: `branches[i].id == i`.
         spent: the task's ledger.
         solved_at: the ledger when the first attempt won; None if none did.
-        stopped: why exploring ended: "solved", "budget", "crashes"; "" while it goes on.
+        stopped: why exploring ended: "solved", "budget", "attempts", "crashes"; ""
+            while it goes on.
         token_source: how the ledger counted tokens; see `Meter`.
     """
 

@@ -187,17 +187,29 @@ class IndependentSamplingAgent(Agent):
 
     Args:
         policy: acts.
+        attempts: most attempts a task; None for as many as the budget allows.
         **settings: see `Settings`.
     """
 
     method = "is"
 
-    def __init__(self, policy: Policy | PolicyFunction, **settings: Any) -> None:
+    def __init__(
+        self, policy: Policy | PolicyFunction, *, attempts: int | None = None, **settings: Any
+    ) -> None:
         super().__init__(policy, make_settings(settings))
+        if attempts is not None:
+            whole_number("attempts", attempts, low=1)
+        self.attempts = attempts
+
+    @property
+    def config(self) -> dict[str, Json]:
+        """See `Agent.config`."""
+        limit = {} if self.attempts is None else {"attempts": self.attempts}
+        return super().config | limit
 
     def frontier(self) -> Frontier:
         """See `IndependentFrontier`."""
-        return IndependentFrontier()
+        return IndependentFrontier(self.attempts)
 
 
 class IterativeRefinementAgent(Agent):

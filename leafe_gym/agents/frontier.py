@@ -60,15 +60,22 @@ class Frontier(Protocol):
 
 
 class IndependentFrontier:
-    """Whole attempts from step 0, each on its own (paper: independent sampling)."""
+    """Whole attempts from step 0, each on its own (paper: independent sampling).
+
+    Args:
+        attempts: how many; None for no limit.
+    """
 
     look_back: LookBack = "none"
 
-    def __init__(self) -> None:
+    def __init__(self, attempts: int | None = None) -> None:
         self._next = 0
+        self._attempts = attempts
 
-    def ask(self) -> Job:
-        """Always another root."""
+    def ask(self) -> Job | None:
+        """Another root, until the attempts are used up."""
+        if self._next == self._attempts:
+            return None
         self._next += 1
         return Job(id=self._next - 1, root=self._next - 1)
 

@@ -146,6 +146,9 @@ class Growth:
         try:
             while not self.ctx.tree.stopped:
                 self._dispatch()
+                if not self._flights:  # no attempt is open and the frontier has no more
+                    self.ctx.tree.stopped = "attempts"
+                    break
                 flight = self._flights[0]
                 assert flight.running is not None
                 attempt = await flight.running

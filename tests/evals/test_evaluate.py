@@ -1,0 +1,79 @@
+"""`evaluate`: every rollout counted once, resumable, errors apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import leafe_gym as lg
+from leafe_gym.errors import UsageError
+from leafe_gym.evals.reproduce.levels import Levels
+from leafe_gym.types import Message, Task
+
+TASKS = lg.tasks("leafe/Sokoban-v0", split="val", size=6, boxes=1, max_steps=10)[:4]
+
+
+def test_counts_curve_and_resume(tmp_path: Path) -> None:
+    one = lg.evaluate("scripted", TASKS, samples=12, seed=3, out=tmp_path / "a", concurrency=4)
+    again = lg.evaluate("scripted", TASKS, samples=12, seed=3, out=tmp_path / "a", concurrency=4)
+    other = lg.evaluate("scripted", TASKS, samples=12, seed=3, concurrency=32)
+    assert one.as_dict() == again.as_dict() == other.as_dict()
+    assert one.samples.tolist() == [12] * 4
+    curve = one.pass_at(1, 12)
+    assert curve[1].mean == pytest.approx(one.wins.mean() / 12)
+    assert curve[12].mean == (one.wins > 0).mean()
+    assert 0 < one.wins.sum() < 48
+    with pytest.raises(UsageError, match="12 rollouts"):
+        one.pass_at(13)
+
+
+def test_agrees_with_exact_chances() -> None:
+    levels = Levels.of("val", 10)
+    policy = lg.policy("tiny")
+    found = lg.evaluate(policy, levels.tasks, samples=60, prompts="tiny", max_tokens=4)
+    exact = levels.chain(policy._network).success()  # type: ignore[attr-defined]
+    error = np.sqrt((exact * (1 - exact) / 60).sum()) / len(exact)
+    assert abs(found.pass_at(1)[1].mean - exact.mean()) < 3 * error
+
+
+def test_failing_policy_is_no_failure_of_the_task() -> None:
+    asked = 0
+
+    def moody(messages: list[Message]) -> str:
+        nonlocal asked
+        asked += 1
+        if asked % 7 == 0:
+            raise ConnectionError("gone")
+        return "Action: up"
+
+    found = lg.evaluate(moody, TASKS[:2], samples=6, concurrency=1)
+    assert found.errors > 0
+    assert (found.samples + 0).sum() + found.errors == 12
+    assert found.wins.sum() == 0
+
+
+def test_nothing_to_evaluate() -> None:
+    with pytest.raises(UsageError, match="no task"):
+        lg.evaluate("scripted", [])
+
+
+class Shut(gym.Env[str, str]):
+    """Cannot be reset."""
+
+    observation_space = action_space = lg.TextSpace()
+
+    def reset(self, **_: object) -> tuple[str, dict[str, object]]:
+        raise RuntimeError("shut")
+
+
+def test_task_that_cannot_begin_is_named() -> None:
+    if "test/Shut-v0" not in gym.registry:
+        gym.register("test/Shut-v0", Shut)
+    good = TASKS[0]
+    bad = Task(id="bad", env_id="test/Shut-v0")
+    found = lg.evaluate("scripted", [good, bad], samples=2)
+    assert found.broken == ("bad",)
+    assert found.tasks == (good.id,)
