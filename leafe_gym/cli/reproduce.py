@@ -42,7 +42,8 @@ def command(
         seeds=range(seeds or (5 if full else 1)),
         progress=lambda kind, seed: out.print(plain(f"{kind} base, seed {seed}: done")),
     )
-    for name, one in result["decided"].items():
+    for name in result["decided"]:
+        one = result["differences"][name]
         gap = f"{one['mean']:+.3f} [{one['low']:+.3f}, {one['high']:+.3f}]"
         out.print(plain(f"{name}: {gap}: {one['verdict']}"))
     out.print(plain(f"Report: {out_dir / 'report.md'}"))

@@ -117,16 +117,19 @@ async def aevaluate(
     if not tasks:
         raise UsageError("there is no task to evaluate on")
     agent = IndependentSamplingAgent(named_policy(policy), attempts=samples, **settings)
-    with tempfile.TemporaryDirectory(prefix="leafe-eval-") as scratch, await aexplore(
-        agent,
-        tasks,
-        budget=Budget(calls=_NO_LIMIT),
-        out=Path(out) if out is not None else Path(scratch) / "run",
-        concurrency=concurrency,
-        seed=seed,
-        stop="budget",
-        progress=progress,
-    ) as run:
+    with (
+        tempfile.TemporaryDirectory(prefix="leafe-eval-") as scratch,
+        await aexplore(
+            agent,
+            tasks,
+            budget=Budget(calls=_NO_LIMIT),
+            out=Path(out) if out is not None else Path(scratch) / "run",
+            concurrency=concurrency,
+            seed=seed,
+            stop="budget",
+            progress=progress,
+        ) as run,
+    ):
         return _count(run, tasks)
 
 

@@ -23,6 +23,9 @@ def test_figures_report_and_resume(tmp_path: Path) -> None:
     result = reproduce(tmp_path, scale=SMALL, progress=lambda kind, seed: told.append((kind, seed)))
     assert told == [("blind", 0)]
     assert tuple(result["decided"]) == DECIDED
+    verdicts = {"reproduced", "reversed", "undecided"}
+    assert set(result["decided"].values()) | set(result["orderings"].values()) <= verdicts
+    assert set(result["differences"]) == set(result["decided"]) | set(result["orderings"])
     for model in (
         "base",
         "rft",

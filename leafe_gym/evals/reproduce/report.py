@@ -64,7 +64,7 @@ def _opening(data: Json) -> list[str]:
     tied = [
         SAMPLERS[key]
         for key in SAMPLERS
-        if data["orderings"].get(f"tree_gt_{key}_calls", {}).get("verdict")
+        if data["differences"].get(f"tree_gt_{key}_calls", {}).get("verdict")
         not in (None, "reproduced")
     ]
     first = (
@@ -73,7 +73,7 @@ def _opening(data: Json) -> list[str]:
         else "The rollback tree solves more than every control at equal calls."
     )
     rows = [
-        [name, _signed(data["orderings"][name]), data["orderings"][name]["verdict"]]
+        [name, _signed(data["differences"][name]), data["differences"][name]["verdict"]]
         for name in DECIDED
     ]
     return [
@@ -193,7 +193,7 @@ def _reflector(data: Json) -> list[str]:
 
 
 def _orderings(data: Json) -> list[str]:
-    rows = [[name, _signed(one), one["verdict"]] for name, one in data["orderings"].items()]
+    rows = [[name, _signed(one), one["verdict"]] for name, one in data["differences"].items()]
     return ["### All orderings", "", *_table(["", "difference [95 %]", ""], rows), ""]
 
 

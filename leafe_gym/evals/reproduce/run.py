@@ -66,13 +66,18 @@ def conclude(found: dict[str, list[Json]], folder: Path) -> Json:
     for kind, seeds in found.items():
         merging = Merged(seeds)
         merged[kind] = merging.figures() | {
-            "orderings": merging.orderings(),
+            "differences": merging.orderings(),
             "seeds": [seed["seed"] for seed in seeds],
         }
     first = next(iter(merged.values()))
-    decided = {name: first["orderings"][name] for name in DECIDED}
+    verdicts = {name: one["verdict"] for name, one in first["differences"].items()}
     write_report(merged, folder)
-    result: Json = first | {"decided": decided, "bases": merged, "meta": machine_meta()}
+    result: Json = first | {
+        "decided": {name: verdicts.pop(name) for name in DECIDED},
+        "orderings": verdicts,
+        "bases": merged,
+        "meta": machine_meta(),
+    }
     text = json.dumps(result, indent=1) + "\n"
     (folder / "reproduce.json").write_text(text, encoding="utf-8")
     return result
