@@ -60,12 +60,12 @@ def _types(given: Any) -> tuple[str, ...]:
     if given is None:
         return TASK_TYPES
     names: list[str] = []
-    numbered: dict[Any, str] = dict(enumerate(TASK_TYPES, 1))
+    known = {name: name for name in TASK_TYPES} | dict[Any, str](enumerate(TASK_TYPES, 1))
     for one in [given] if isinstance(given, str | int) else list(given):
-        if one not in TASK_TYPES and one not in numbered:
-            known = ", ".join(f"{at} {name}" for at, name in numbered.items())
-            raise UsageError(f"task_types: there is no {one!r}; use {known}")
-        names.append(numbered[one] if one in numbered else one)
+        if one not in known:
+            there_are = ", ".join(f"{at} {name}" for at, name in enumerate(TASK_TYPES, 1))
+            raise UsageError(f"task_types: there is no {one!r}; use {there_are}")
+        names.append(known[one])
     if not names:
         raise UsageError("task_types=[]: give at least one, or None for all six")
     return tuple(dict.fromkeys(names))

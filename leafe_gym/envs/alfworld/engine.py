@@ -25,6 +25,7 @@ from textworld.envs.pddl.pddl import PddlEnv
 from textworld.generator.game import EntityInfo
 
 from leafe_gym.envs.alfworld.game import Game
+from leafe_gym.envs.alfworld.grammar import Grammar
 from leafe_gym.errors import UsageError
 
 _READY = 16
@@ -222,8 +223,7 @@ def prepare(game: Game, library: Any) -> Ready:
     """A game, translated; the last ones are remembered.
 
     Raises:
-        UsageError: if it cannot be translated, or nobody has looked whether it can be won and
-            the planner finds that it cannot.
+        UsageError: if it cannot be translated, or nothing leads to its goal.
     """
     with _translating:
         if game.key not in _ready:
@@ -238,15 +238,19 @@ def _translate(game: Game, library: Any) -> Ready:
     with _argv():
         try:
             rules = logic.GameLogic(domain=game.pddl_domain, grammar=game.grammar)
+            rules.grammar = Grammar(rules.grammar)
             state = logic.PddlState(library, game.pddl_problem, rules)
         except (Exception, SystemExit) as error:
+            if isinstance(error, KeyError) and str(error.args[0]).startswith("val"):
+                # What it puts in place of a goal that nothing leads to has facts without names.
+                raise UsageError(
+                    f"{game.name}: the goal cannot be reached; leave it out"
+                ) from error
             raise UsageError(
                 f"{game.name}: the planner cannot read it ({type(error).__name__}: {error}); make "
                 "the game again with `alfworld-generate` or download it again"
             ) from error
     names = text_names({var.name: var.type for fact in state.facts for var in fact.arguments})
-    if game.solvable is None and not state.replan(names):
-        raise UsageError(f"{game.name}: the planner finds no way to win it; leave it out")
     state.downward_lib = None
     return Ready(game, rules, state, names)
 

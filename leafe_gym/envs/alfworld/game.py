@@ -19,14 +19,13 @@ _TEXTS = ("pddl_domain", "grammar", "pddl_problem")
 
 @dataclass(frozen=True, slots=True)
 class Game:
-    """What the planner plays.
+    """What the planner plays; a game that can be won.
 
     Attributes:
         name: where it comes from, for messages.
         pddl_domain: rules.
         grammar: texts of the rules (TextWorld's twl2), with the task filled in.
         pddl_problem: things, first state and goal.
-        solvable: whether it can be won; None where nobody has looked.
         walkthrough: commands that win, where the file has them.
     """
 
@@ -34,7 +33,6 @@ class Game:
     pddl_domain: str
     grammar: str
     pddl_problem: str
-    solvable: bool | None = None
     walkthrough: tuple[str, ...] | None = None
 
     @property
@@ -55,7 +53,6 @@ class Game:
             pddl_domain=shipped("alfred.pddl"),
             grammar=shipped("alfred.twl2").replace("UNKNOWN GOAL", layout.goal),
             pddl_problem=problem(layout),
-            solvable=True,
         )
 
     @classmethod
@@ -76,15 +73,13 @@ class Game:
             raise UsageError(f"{path}: holds {type(data).__name__}, not a JSON object; {hint}")
         if wrong := [name for name in _TEXTS if not isinstance(data.get(name), str)]:
             raise UsageError(f"{path}: {', '.join(wrong)} missing or no text; {hint}")
-        if data.get("solvable") is False:
-            raise UsageError(
-                f"{path}: the game is marked as unsolvable; leave it out (ALFWorld does, too)"
-            )
+        if data.get("solvable") is not True:
+            how = "marked as unsolvable" if "solvable" in data else "not marked as solvable"
+            raise UsageError(f"{path}: the game is {how}; leave it out, as ALFWorld does")
         steps = data.get("walkthrough")
         return cls(
             name=str(path),
             **{name: data[name] for name in _TEXTS},
-            solvable=True if data.get("solvable") is True else None,
             walkthrough=tuple(map(str, steps)) if isinstance(steps, list) and steps else None,
         )
 
@@ -94,6 +89,6 @@ class Game:
             "pddl_domain": self.pddl_domain,
             "grammar": self.grammar,
             "pddl_problem": self.pddl_problem,
-            "solvable": self.solvable is True,
+            "solvable": True,
             "walkthrough": list(self.walkthrough) if self.walkthrough else None,
         }
