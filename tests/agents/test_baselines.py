@@ -108,3 +108,22 @@ def test_after_a_success_a_chain_begins_anew() -> None:
     assert [b.ending for b in tree.branches[:4]] == ["failed", "won", "failed", "won"]
     assert tree.solved_at is not None
     assert tree.solved_at.calls == 9
+
+
+def test_refinement_can_show_all_tips_so_far() -> None:
+    texts = iter(["tip one", "tip two", "tip one", "tip three"] * 20)
+    player = Player(look_back=lambda view: json.dumps({"experience": next(texts)}))
+    agent = lg.IterativeRefinementAgent(player, memory="all")
+    tree = agent.run(lock("bb"), budget=Budget(calls=26))
+    shown = [steps[0].experiences for b in tree.branches if (steps := b.steps)]
+    assert shown[:3] == [(), (1,), (1, 2)]
+    assert shown[3] == (2, 3), "a tip told twice is shown once, where it was told last"
+    assert ledger(tree) == recount(tree)
+
+
+def test_attempts_end_independent_sampling() -> None:
+    agent = lg.IndependentSamplingAgent(Player(), attempts=3)
+    tree = agent.run(lock("bbb"), budget=Budget(calls=500))
+    assert [b.ending for b in tree.branches] == ["failed"] * 3
+    assert tree.stopped == "attempts"
+    assert agent.config["attempts"] == 3
