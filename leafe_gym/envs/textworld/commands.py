@@ -53,11 +53,15 @@ OUTSIDE = "That is no command of the story."
 
 
 def one_line(action: str) -> str:
-    """The action as the interpreter takes it: one line of ASCII, at most 198 characters."""
-    return " ".join(action.encode("ascii", "replace").decode().split())[:_LONGEST]
+    """The action as the interpreter takes it: one line of printable ASCII, at most 198 characters.
+
+    A NUL in it would end the line before its end, and with it the process.
+    """
+    printable = "".join(one if " " <= one <= "~" else "?" if one > "~" else " " for one in action)
+    return " ".join(printable.split())[:_LONGEST]
 
 
 def outside(command: str) -> bool:
-    """Whether a part of a command is for the interpreter, not for the story."""
-    firsts = (part.split()[0] for part in _PARTS.split(command.lower()) if part.split())
-    return any(word in _META or word.startswith("tw-") for word in firsts)
+    """Whether a command says nothing, or a part of it is for the interpreter."""
+    firsts = [part.split()[0] for part in _PARTS.split(command.lower()) if part.split()]
+    return not firsts or any(word in _META or word.startswith("tw-") for word in firsts)

@@ -12,8 +12,9 @@ from leafe_gym.envs.tasks import SEEDS, SPLITS, TaskList, hash_of, plain
 from leafe_gym.envs.textworld import progress, words
 from leafe_gym.envs.textworld.commands import OUTSIDE, one_line, outside
 from leafe_gym.envs.textworld.games import game_file
-from leafe_gym.envs.textworld.library import textworld
+from leafe_gym.envs.textworld.library import quiet, textworld
 from leafe_gym.envs.textworld.spec import FORMS, GameSpec
+from leafe_gym.envs.textworld.story import check_story
 from leafe_gym.errors import ResetNeeded, UsageError
 from leafe_gym.types import Json, Task
 
@@ -173,7 +174,7 @@ class TextWorldEnv(AdaptedGame):
         if outside(command):
             return Outcome(OUTSIDE, score=self._score(), feedback=OUTSIDE)
         before = self._points
-        state, _, _ = self._game.step(command or "wait")
+        state, _, _ = self._game.step(command)
         self._note(state)
         won, lost = bool(state.won), bool(state.lost)
         bare = _ENDS.get((won, lost), "") if known else state.feedback
@@ -216,7 +217,8 @@ class TextWorldEnv(AdaptedGame):
             admissible_commands=True, facts=path.endswith(".json"), score=True, max_score=True
         )
         try:
-            game = textworld().start(path, infos)
+            with quiet():
+                game = textworld().start(path, infos)
             game.seed(1)  # without one, the interpreter takes the clock's
             state = game.reset()
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -241,9 +243,11 @@ def _checked(path: Path) -> str:
         )
     if not path.is_file():
         raise UsageError(f"{path}: there is no such file; leave game= out for generated games")
-    if path.suffix == ".z8" and not path.with_suffix(".json").is_file():
+    if path.suffix == ".json":
+        return str(path)
+    if not path.with_suffix(".json").is_file():
         raise UsageError(
             f"{path}: its {path.with_suffix('.json').name} is missing, which TextWorld needs next "
             "to it; put it there, or play the file with leafe/Jericho-v0"
         )
-    return str(path)
+    return check_story(path)

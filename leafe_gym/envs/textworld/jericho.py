@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,13 +10,13 @@ from typing import Any, NamedTuple
 from leafe_gym.envs.adapters.base import AdaptedGame, Opening, Outcome
 from leafe_gym.envs.tasks import SPLITS, TaskList, hash_of, plain
 from leafe_gym.envs.textworld.commands import OUTSIDE, one_line, outside
-from leafe_gym.envs.textworld.library import jericho
+from leafe_gym.envs.textworld.library import jericho, quiet
+from leafe_gym.envs.textworld.story import check_story
 from leafe_gym.envs.textworld.words import clean
 from leafe_gym.errors import ResetNeeded, UsageError
 from leafe_gym.types import Json, Task
 
 ENV_ID = "leafe/Jericho-v0"
-_STORY = re.compile(r"\.z[1-8]", re.IGNORECASE)
 _MENU = "Would you like to RESTART"
 _WON = ("*** You have won ***", "*** The End ***")
 _INSTRUCTION = (
@@ -67,7 +65,8 @@ class JerichoEnv(AdaptedGame):
     ) -> None:
         super().__init__(max_steps, render_mode)
         self.admissible = admissible
-        self._path = _checked(Path(game))
+        jericho()
+        self._path = check_story(Path(game))
         self._game: Any = None
         self._points = 0
         self._commands: tuple[str, ...] | None = None
@@ -84,7 +83,7 @@ class JerichoEnv(AdaptedGame):
         given = plain(kwargs)
         if "game" not in given:
             raise UsageError("game= is missing: give the path of a story file")
-        path = Path(_checked(Path(given["game"])))
+        path = Path(check_story(Path(given["game"])))
         content = hash_of(path.read_bytes().hex())
         here = SPLITS[int(content, 16) % len(SPLITS)] == split
         task_id = f"{ENV_ID}:{path.name}@{content}"
@@ -149,7 +148,7 @@ class JerichoEnv(AdaptedGame):
         if outside(command):
             return Outcome(OUTSIDE, score=self._score(), feedback=OUTSIDE)
         before = self._points
-        text, _, over, _ = self._game.step(command or "wait")
+        text, _, over, _ = self._game.step(command)
         self._commands = None
         if self._game.is_fully_supported:
             self._points, won = int(self._game.get_score()), bool(self._game.victory())
@@ -173,27 +172,5 @@ class JerichoEnv(AdaptedGame):
         return min(1.0, max(0.0, self._points / most)) if most > 0 else 0.0
 
     def _open(self, seed: int) -> None:
-        library = jericho()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", library.UnsupportedGameWarning)
-            self._game = library.FrotzEnv(self._path, seed)
-
-
-def _checked(path: Path) -> str:
-    """The path as a string.
-
-    Raises:
-        UsageError: if there is no such file, or it is no story.
-    """
-    jericho()
-    if not _STORY.fullmatch(path.suffix):
-        raise UsageError(f"{path}: story files of the Z-machine end in .z1 to .z8")
-    if not path.is_file():
-        raise UsageError(f"{path}: there is no such file; give the path of a story file")
-    head = path.read_bytes()[:64]
-    if len(head) < 64 or head[0] != int(path.suffix[2]):
-        raise UsageError(
-            f"{path}: is no story of Z-machine version {path.suffix[2]} (its first byte says "
-            "otherwise); get the file again"
-        )
-    return str(path)
+        with quiet():
+            self._game = jericho().FrotzEnv(self._path, seed)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -30,3 +33,11 @@ def jericho() -> Any:
         return import_module("jericho")
     except ImportError as error:
         raise MissingExtra("Jericho", "jericho") from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Jericho's warning of a story it does not know is no news: none of TextWorld's is known."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", jericho().UnsupportedGameWarning)
+        yield

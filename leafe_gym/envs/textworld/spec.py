@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Literal
 
 from leafe_gym.envs.tasks import SPLITS, hash_of, plain
-from leafe_gym.envs.textworld.library import textworld
+from leafe_gym.envs.textworld.library import quiet, textworld
 from leafe_gym.errors import UsageError
 from leafe_gym.types import Json
 
@@ -111,7 +111,8 @@ class GameSpec:
             family = textworld("challenges").CHALLENGES[self.challenge][1]
             make = partial(family, {**self.challenge_settings(), "seed": seed}, options)
         try:
-            return make()
+            with quiet():  # a challenge may play its game
+                return make()
         except Exception as error:  # the generator raises many kinds
             raise UsageError(
                 f"TextWorld cannot make a game of {self.as_json()} with seed {seed}: {error}; use "

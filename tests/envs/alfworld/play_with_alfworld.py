@@ -44,7 +44,7 @@ def main() -> None:
         games = get_environment("AlfredTWEnv")(CONFIG, train_eval=name).game_files
         played = games if name == "eval_out_of_distribution" else []
         told[name] = {"found": len(games), "won": sum(map(wins, played))}
-    print(json.dumps(told))
+    print(json.dumps(told))  # noqa: T201
 
 
 if __name__ == "__main__":

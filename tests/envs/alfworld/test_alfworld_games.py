@@ -34,7 +34,7 @@ ENV = "leafe/ALFWorld-v0"
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """`$ALFWORLD_DATA` in the official layout: one game of each type and split, and some to skip."""
+    """`$ALFWORLD_DATA` in the official layout, with one game of each type and split."""
     from leafe_gym.envs.alfworld.env import _trials
 
     for at, task_type in enumerate(TASK_TYPES):

@@ -1,0 +1,40 @@
+"""Is a file a whole story of the Z-machine? The interpreter itself does not look."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from leafe_gym.errors import UsageError
+
+_NAME = re.compile(r"\.z[1-8]", re.IGNORECASE)
+_HEADER = 64
+_LENGTH_AT = 0x1A
+_UNIT = {1: 2, 2: 2, 3: 2, 4: 4, 5: 4, 6: 8, 7: 8, 8: 8}
+"""Version -> bytes in a unit of the length that the header tells (Z-Machine Standard, 11.1.6)."""
+
+
+def check_story(path: Path) -> str:
+    """The path as a string.
+
+    Raises:
+        UsageError: if there is no such file, or it is no whole story of the version it is named.
+    """
+    if not _NAME.fullmatch(path.suffix):
+        raise UsageError(f"{path}: story files of the Z-machine end in .z1 to .z8")
+    if not path.is_file():
+        raise UsageError(f"{path}: there is no such file; give the path of a story file")
+    version = int(path.suffix[2])
+    with path.open("rb") as file:
+        head = file.read(_HEADER)
+    if len(head) < _HEADER or head[0] != version:
+        raise UsageError(
+            f"{path}: is no story of Z-machine version {version} (its first byte says otherwise); "
+            "get the file again"
+        )
+    told = int.from_bytes(head[_LENGTH_AT : _LENGTH_AT + 2], "big") * _UNIT[version]
+    if path.stat().st_size < told:
+        raise UsageError(
+            f"{path}: is cut short, {path.stat().st_size} of {told} bytes; get the file again"
+        )
+    return str(path)
