@@ -2,8 +2,9 @@
 
 For hosts where no sandbox can be had and the user says `allow_unsandboxed=True`. Memory limits and
 clocks hold for programs that are merely wrong; nothing holds against code that means harm.
-Snapshots are the folder's files and the way there: a restore starts a new session and does all
-of it again.
+Snapshots are the folder's files and the session's way there: a restore starts a new session, runs
+its cells again in an empty folder, and then puts the files back. Programs run beside the session
+are not run again, so a cell that read what one wrote may come out otherwise.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from leafe_gym.sandbox.session import Session
 
 _PATH = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
 Op = tuple[str, Any, Any]
-"""What was done: ("exec", code, timeout), ("write", path, data) or ("run", argv, rest)."""
+"""What was done: ("exec", code, timeout) or ("write", path, data)."""
 
 
 class PlainSandbox:
@@ -68,9 +69,7 @@ class PlainSandbox:
     ) -> RunResult:
         """See `Sandbox.run`."""
         limits = limits or self.limits
-        result = run_limited(argv, stdin, limits, self._work, self._environ())
-        self._done.append(("run", tuple(argv), (stdin, limits)))
-        return result
+        return run_limited(argv, stdin, limits, self._work, self._environ())
 
     def write_file(self, path: str, data: bytes) -> None:
         """See `Sandbox.write_file`."""
@@ -158,10 +157,8 @@ class PlainSandbox:
         for what, first, second in done:
             if what == "exec":
                 self._session.exec(first, second or self.limits.call_s)
-            elif what == "write":
-                self._inside(first).write_bytes(second)
             else:
-                run_limited(first, second[0], second[1], work, self._environ())
+                self._inside(first).write_bytes(second)
         _empty(work)
         shutil.copytree(files, work, symlinks=True, dirs_exist_ok=True)
         self._done = list(done)

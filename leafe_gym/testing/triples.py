@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 
 from leafe_gym.types import INFO_KEYS
-from leafe_gym.wrappers.backends.base import Backend
 from leafe_gym.wrappers.rollback import RollbackWrapper
 from leafe_gym.wrappers.values import private_copy, same
 
@@ -41,7 +40,7 @@ def triples(
     make_env: Callable[[], AnyEnv],
     count: int,
     *,
-    backend: str | Backend = "auto",
+    backend: str = "auto",
     longest: int = 12,
     seeds: int = 4,
     seed: int = 0,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from leafe_gym.envs.code.files import read_lines
-from leafe_gym.envs.code.problem import Problem, Test, Tests
+from leafe_gym.envs.code.problem import Case, Cases, Problem
 from leafe_gym.errors import BadRecord, MissingExtra, UsageError
 
 SOURCE = (
@@ -145,7 +145,7 @@ def read_problem(record: Mapping[str, Any], where: str) -> Problem:
         return Problem(
             name=_text(record, "name"),
             description=_text(record, "description"),
-            make_tests=lambda: Tests(public, hidden),
+            make_tests=lambda: Cases(public, hidden),
             time_limit=_seconds(record.get("time_limit")),
             memory_mb=_megabytes(record.get("memory_limit_bytes")),
             difficulty=_level(record.get("difficulty")),
@@ -162,7 +162,7 @@ def _text(record: Mapping[str, Any], key: str) -> str:
     return value
 
 
-def _tests(record: Mapping[str, Any], key: str) -> tuple[Test, ...]:
+def _tests(record: Mapping[str, Any], key: str) -> tuple[Case, ...]:
     value = record.get(key)
     if value is None:
         return ()
@@ -179,7 +179,7 @@ def _tests(record: Mapping[str, Any], key: str) -> tuple[Test, ...]:
         raise ValueError(f"{key!r} is {value!r:.80}, not tests")
     if not all(isinstance(part, str) for pair in pairs for part in pair):
         raise ValueError(f"{key!r} holds an input or output that is not text")
-    return tuple(Test(one, other) for one, other in pairs)
+    return tuple(Case(one, other) for one, other in pairs)
 
 
 def _seconds(value: Any) -> float:

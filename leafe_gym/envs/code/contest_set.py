@@ -16,7 +16,7 @@ from importlib import resources
 from random import Random
 from typing import Any
 
-from leafe_gym.envs.code.problem import Problem, Test, Tests
+from leafe_gym.envs.code.problem import Case, Cases, Problem
 from leafe_gym.errors import UsageError
 
 SECONDS = 1.0
@@ -47,16 +47,16 @@ class Sheet:
     inputs: str
     solutions: dict[str, str]
 
-    def make_tests(self) -> Tests:
+    def make_tests(self) -> Cases:
         """Public and hidden tests, with what the reference answers."""
         solve = _defined(self.solutions["reference"].removesuffix(_MAIN), "solve")
         generate: Callable[[Random], Iterable[str]] = _defined(self.inputs, "inputs")
 
-        def test(text: str) -> Test:
-            return Test(text, f"{solve(text)}\n")
+        def test(text: str) -> Case:
+            return Case(text, f"{solve(text)}\n")
 
         hidden = generate(Random(self.name))
-        return Tests(tuple(map(test, self.examples)), tuple(map(test, hidden)))
+        return Cases(tuple(map(test, self.examples)), tuple(map(test, hidden)))
 
 
 @cache

@@ -13,6 +13,9 @@ from leafe_gym.sandbox.base import Limits, RunResult, Sandbox, make_sandbox
 TRIES = 3
 """Sandboxes that are tried for one program before the failure counts as the environment's."""
 
+RENEW = 500
+"""Programs after which a sandbox is replaced, so that nothing piles up in it."""
+
 MAX_ARTIFACT = 32 * 2**20
 """Largest compiled program, in bytes."""
 
@@ -46,6 +49,7 @@ class Desk:
         self._allow_unsandboxed = allow_unsandboxed
         self._options = dict(options or {})
         self._sandbox: Sandbox | None = None
+        self._runs = 0
         self._end: weakref.finalize[..., Any] | None = None
 
     def run(
@@ -108,12 +112,15 @@ class Desk:
                 self._end()
 
     def _started(self) -> Sandbox:
+        if self._runs >= RENEW:
+            self.close()
+        self._runs += 1
         if self._sandbox is None:
             sandbox = make_sandbox(
                 self._kind, allow_unsandboxed=self._allow_unsandboxed, **self._options
             )
             sandbox.start()
-            self._sandbox = sandbox
+            self._sandbox, self._runs = sandbox, 0
             self._end = weakref.finalize(self, sandbox.close)
         return self._sandbox
 

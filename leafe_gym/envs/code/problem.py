@@ -11,21 +11,19 @@ from leafe_gym.envs.tasks import split_by_hash
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class Case:
     """One run of a submission: what it reads and what it is to write."""
-
-    __test__ = False  # not a test case of pytest
 
     input: str
     output: str
 
 
 @dataclass(frozen=True)
-class Tests:
+class Cases:
     """The tests of a problem, public ones first."""
 
-    public: tuple[Test, ...]
-    hidden: tuple[Test, ...]
+    public: tuple[Case, ...]
+    hidden: tuple[Case, ...]
 
     def __len__(self) -> int:
         return len(self.public) + len(self.hidden)
@@ -47,14 +45,14 @@ class Problem:
 
     name: str
     description: str
-    make_tests: Callable[[], Tests] = field(repr=False, compare=False)
+    make_tests: Callable[[], Cases] = field(repr=False, compare=False)
     time_limit: float = 2.0
     memory_mb: int = 256
     difficulty: str = ""
     rating: int = 0
 
     @cached_property
-    def tests(self) -> Tests:
+    def tests(self) -> Cases:
         """All tests."""
         return self.make_tests()
 

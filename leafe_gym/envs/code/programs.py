@@ -8,7 +8,7 @@ from leafe_gym.envs.code.compare import same_output
 from leafe_gym.envs.code.desk import Desk
 from leafe_gym.envs.code.functions import ending_of
 from leafe_gym.envs.code.language import Language
-from leafe_gym.envs.code.problem import Problem, Test
+from leafe_gym.envs.code.problem import Case, Problem
 from leafe_gym.envs.code.verdict import Kind, Verdict, clip
 from leafe_gym.sandbox.base import Limits, RunResult
 
@@ -67,7 +67,7 @@ class ProgramJudge:
             return {language.artifact: made}, ""
         return {}, result.stderr.strip()[-_STDERR:] or "the compiler gave no program"
 
-    def _limits(self, problem: Problem, test: Test) -> Limits:
+    def _limits(self, problem: Problem, test: Case) -> Limits:
         """Processor time decides; the wall clock only ends what sleeps."""
         seconds = problem.time_limit * self.time_scale * self.language.time_scale
         return Limits(
@@ -78,7 +78,7 @@ class ProgramJudge:
         )
 
 
-def _kind(result: RunResult, test: Test) -> Kind | None:
+def _kind(result: RunResult, test: Case) -> Kind | None:
     """The class of the failure, or None if the test passed."""
     failed = result.exit_code != 0 or result.signal
     if failed and result.stderr.rstrip().rpartition("\n")[2].startswith("MemoryError"):
@@ -88,13 +88,12 @@ def _kind(result: RunResult, test: Test) -> Kind | None:
     return None if same_output(test.output, result.stdout) else "wrong answer"
 
 
-def _detail(kind: Kind, result: RunResult, test: Test) -> str:
+def _detail(kind: Kind, result: RunResult, test: Case) -> str:
     lines = [f"Input:\n{clip(test.input.rstrip())}"]
     if kind == "wrong answer":
         lines.append(f"Expected:\n{clip(test.output.rstrip())}")
         lines.append(f"Got:\n{clip(result.stdout.rstrip()) or '(nothing)'}")
     elif kind == "runtime error":
-        lines.append(
-            f"Error:\n{result.stderr.strip()[-_STDERR:] or f'exit code {result.exit_code}'}"
-        )
+        text = result.stderr.strip()[-_STDERR:] or f"exit code {result.exit_code}"
+        lines.append(f"Error:\n{text}")
     return "\n".join(lines)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -16,6 +15,7 @@ import gymnasium as gym
 
 from leafe_gym.envs.code.extract import MAX_CODE, solution
 from leafe_gym.envs.code.repl_goals import KINDS, Goal
+from leafe_gym.envs.code.verdict import stable
 from leafe_gym.envs.space import TextSpace
 from leafe_gym.envs.tasks import SPLITS, TaskList, hash_of, plain, split_by_hash
 from leafe_gym.errors import (
@@ -35,7 +35,6 @@ SEEDS = 1000
 
 MAX_OUTPUT = 4000
 _MAX_FILE = 2**20
-_ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
 
 _INSTRUCTION = """You have a live Python session with a folder of files. Each answer is a cell of \
 code that runs in the session; its variables and files stay. You see what it prints, or its \
@@ -44,9 +43,9 @@ error. You have {steps} cells.
 {goal}"""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class ReplState:
-    """A state of an episode.
+    """A state of an episode; its snapshot is dropped with it, or earlier by `release_state`.
 
     Attributes:
         seed: of the goal.
@@ -63,6 +62,13 @@ class ReplState:
     score: float
     sandbox: Sandbox
     snapshot: SandboxSnapshot | None = field(repr=False)
+    drop: Callable[[], object] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        assert self.snapshot is not None
+        end = weakref.finalize(self, _drop, self.sandbox, self.snapshot)
+        end.atexit = False  # the sandbox ends then, too
+        self.drop = end
 
     @property
     def nbytes(self) -> int:
@@ -242,10 +248,8 @@ class PythonReplEnv(gym.Env[str, str]):
 
     def release_state(self, state: ReplState) -> None:
         """Give up the snapshot of a state; again does nothing."""
-        snapshot, state.snapshot = state.snapshot, None
-        if snapshot is not None:
-            with suppress(SandboxError):  # with its sandbox it is gone already
-                state.sandbox.drop(snapshot)
+        state.snapshot = None
+        state.drop()
 
     def close(self) -> None:
         """End the session."""
@@ -319,12 +323,17 @@ class PythonReplEnv(gym.Env[str, str]):
             return None
 
 
+def _drop(sandbox: Sandbox, snapshot: SandboxSnapshot) -> None:
+    with suppress(SandboxError):  # with its sandbox it is gone already
+        sandbox.drop(snapshot)
+
+
 def _shown(result: ExecResult, seconds: float) -> str:
     parts = [result.stdout, result.stderr, result.error]
     if result.timed_out:
         parts.append(f"Stopped after {seconds:g} s.")
     text = "\n".join(part.rstrip("\n") for part in parts if part.strip())
-    text = _ADDRESS.sub("0x...", text)
+    text = stable(text)
     if len(text) > MAX_OUTPUT:
         half = MAX_OUTPUT // 2
         text = f"{text[:half]}\n... ({len(text)} characters) ...\n{text[-half:]}"

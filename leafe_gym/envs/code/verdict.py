@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -72,5 +73,14 @@ def clip(text: str, limit: int = MAX_SHOWN) -> str:
     return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
 
 
+def stable(text: str) -> str:
+    """`text` without what differs from one process to the next: addresses, temporary folders."""
+    return _ADDRESS.sub("0x...", _FOLDER.sub('File "', text))
+
+
+_ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
+_FOLDER = re.compile(r'File "/[^"\n]*/(?=solution\.py")')
+
+
 def _with(head: str, detail: str) -> str:
-    return f"{head}\n{detail}" if detail else head
+    return f"{head}\n{stable(detail)}" if detail else head

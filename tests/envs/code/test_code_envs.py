@@ -1,0 +1,231 @@
+"""The three environments as environments: Gymnasium's checks, rollback, tasks, sandbox faults."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import pytest
+from code_kinds import OPTIONS, write_lines
+from gymnasium.utils.env_checker import check_env
+from test_code_files import CONTEST, MBPP
+
+import leafe_gym as lg
+from leafe_gym.envs.code import contest_set
+from leafe_gym.envs.code.desk import Desk
+from leafe_gym.errors import ResetNeeded, SandboxError, SandboxUnavailable, UsageError
+from leafe_gym.sandbox.base import Limits, RunResult
+
+IDS = ["leafe/CodeContests-v0", "leafe/MBPP-v0", "leafe/PythonREPL-v0"]
+ACTIONS = {
+    IDS[0]: ["print(1)", "print(2)", "1 / 0", "print("],
+    IDS[1]: ["def f(): pass", "x = 1", "1 / 0", "def f(:"],
+    IDS[2]: ["n = globals().get('n', 0) + 1; n", "open('log', 'a').write('x')", "n / 0"],
+}
+CAROUSEL = contest_set.sheets()["carousel"].solutions
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., gym.Env[Any, Any]]]:
+    made: list[gym.Env[Any, Any]] = []
+
+    def one(env_id: str, **kwargs: Any) -> gym.Env[Any, Any]:
+        made.append(gym.make(env_id, **OPTIONS, **kwargs))
+        return made[-1]
+
+    yield one
+    for env in made:
+        env.close()
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_gymnasium_and_rollback_are_content(env_id: str, make: Any) -> None:
+    check_env(make(env_id).unwrapped, skip_render_check=True)
+    report = lg.check_rollback(env_id, make_kwargs=OPTIONS, actions=ACTIONS[env_id], seeds=(0,))
+    report.raise_for_failures()
+    assert report.verdict("native").outcome == "right"
+    assert (report.won_rule, report.elsewhere) == ("info", "same")
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_tasks_are_in_one_split_each(env_id: str, make: Any) -> None:
+    found = {split: lg.tasks(env_id, split, **OPTIONS) for split in ("train", "val", "test")}
+    ids = [task.id for tasks in found.values() for task in tasks]
+    assert len(ids) == len(set(ids))
+    assert all(found.values())
+    for split, tasks in found.items():
+        assert {task.split for task in tasks} == {split}
+    instructions = {}
+    for split, tasks in found.items():
+        for task in tasks[:2]:
+            env = gym.make(task.env_id, **task.kwargs)
+            _, info = env.reset(seed=task.seed)
+            assert instructions.setdefault(info["instruction"], split) == split
+            env.close()
+    with pytest.raises(UsageError, match="split='dev'"):
+        lg.tasks(env_id, "dev")
+
+
+def test_a_file_of_contests_and_of_functions(tmp_path: Path, make: Any) -> None:
+    contests = write_lines(tmp_path / "c.jsonl", [{**CONTEST, "name": f"p{n}"} for n in range(40)])
+    functions = write_lines(tmp_path / "f.jsonl", [MBPP, {**MBPP, "task_id": 12}])
+    for env_id, path, code in (
+        (IDS[0], contests, "print(2 * int(input()))"),
+        (IDS[1], functions, "def double(n): return n + n"),
+    ):
+        tasks = lg.tasks(env_id, "all", problems=str(path), **OPTIONS)
+        assert len({task.id for task in tasks}) == (40 if path == contests else 2)
+        env = gym.make(env_id, **tasks[1].kwargs)
+        env.reset(seed=tasks[1].seed)
+        assert env.step(code)[1:3] == (1.0, True)
+        env.close()
+    with pytest.raises(UsageError, match="no file"):
+        gym.make(IDS[0], problems="absent.parquet")
+
+
+def test_an_episode_is_four_submissions(make: Any) -> None:
+    env = make(IDS[0], problem="carousel")
+    observation, info = env.reset(seed=0)
+    assert "Attempts left: 4" in observation
+    assert "turns" not in info
+    for left in (3, 2, 1, 0):
+        observation, reward, terminated, truncated, info = env.step("print(1)")
+        assert (reward, terminated, truncated, info["won"]) == (0.0, left == 0, False, False)
+        assert ("Attempts left" in observation) == (left > 0)
+        assert info["feedback"] == "wrong answer on test 1 of 16"
+        assert "16" not in observation
+    with pytest.raises(ResetNeeded):
+        env.step("print(1)")
+    env.reset(seed=0)
+    env.step(CAROUSEL["wrong"])
+    observation, reward, terminated, _, info = env.step(
+        f"So:\n```python\n{CAROUSEL['reference']}```"
+    )
+    assert (observation, reward, terminated) == ("Accepted: all tests passed.", 1.0, True)
+    assert (info["won"], info["score"], info["feedback"]) == (True, 1.0, "")
+    env.reset(seed=0)
+    assert env.step("```text\nnothing\n```")[0].startswith("No code.")
+
+
+@pytest.mark.parametrize(
+    ("env_id", "kwargs"),
+    [
+        (IDS[0], {"max_attempts": 0}),
+        (IDS[0], {"time_scale": 0}),
+        (IDS[0], {"language": "cobol"}),
+        (IDS[0], {"problem": "absent"}),
+        (IDS[0], {"split": "dev"}),
+        (IDS[1], {"max_attempts": True}),
+        (IDS[1], {"time_scale": float("nan")}),
+        (IDS[1], {"problem": "absent"}),
+        (IDS[2], {"kind": "absent"}),
+        (IDS[2], {"goal": -1}),
+        (IDS[2], {"max_steps": 0}),
+        (IDS[2], {"cell_seconds": 0}),
+        (IDS[2], {"split": "all"}),
+    ],
+)
+def test_arguments_that_cannot_be_used(env_id: str, kwargs: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=f"{next(iter(kwargs))}="):
+        gym.make(env_id, **kwargs)
+
+
+def test_unsandboxed_must_be_spelled_out(make: Any) -> None:
+    env = gym.make(IDS[0], sandbox="unsandboxed")
+    env.reset(seed=0)
+    with pytest.raises(UsageError, match="allow_unsandboxed=True"):
+        env.step("print(1)")
+    with pytest.raises(UsageError, match="there is no sandbox 'absent'"):
+        gym.make(IDS[2], sandbox="absent").reset(seed=0)
+
+
+class Faulty(Desk):
+    """A desk whose sandboxes fail now and then."""
+
+    def __init__(self, fails: int) -> None:
+        super().__init__("embedded", **OPTIONS)
+        self.fails = fails
+        self.started: list[Any] = []
+
+    def _started(self) -> Any:
+        sandbox = super()._started()
+        if sandbox not in self.started:
+            self.started.append(sandbox)
+        if self.fails:
+            self.fails -= 1
+            raise SandboxError("the daemon went away")
+        return sandbox
+
+
+ECHO = (("python3", "-c", "print(1)"), "", Limits())
+
+
+def test_a_sandbox_that_fails_is_replaced() -> None:
+    desk = Faulty(2)
+    assert isinstance(desk.run(*ECHO), RunResult)
+    assert len(desk.started) == 3
+    desk.close()
+    desk = Faulty(3)
+    with pytest.raises(SandboxError, match="daemon"):
+        desk.run(*ECHO)
+    assert desk.run(*ECHO).stdout == "1\n"
+    desk.close()
+
+
+def test_no_sandbox_here_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        calls.append(1)
+        raise SandboxUnavailable("this host refuses namespaces")
+
+    monkeypatch.setattr("leafe_gym.envs.code.desk.make_sandbox", refuse)
+    with pytest.raises(SandboxUnavailable, match="refuses namespaces"):
+        Desk("embedded").run(*ECHO)
+    assert len(calls) == 1
+
+
+def test_a_failed_sandbox_is_no_failed_attempt(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tree's attempt ends in an error without reflection, and the run goes on."""
+    env = lg.RollbackWrapper(make(IDS[0], problem="carousel"))
+    env.reset(seed=0)
+    env.release(env.snapshot())
+    from leafe_gym.policies.coder import coder
+
+    agent = lg.ReflectiveTreeAgent(coder(fails=1.0), reflect_every=None, prompts="code")
+    real = Desk.make
+    broken = [True] * 4
+
+    def flaky(desk: Desk, *arguments: Any, **keywords: Any) -> Any:
+        if broken:
+            broken.pop()
+            raise SandboxError("the daemon went away")
+        return real(desk, *arguments, **keywords)
+
+    monkeypatch.setattr(Desk, "make", flaky)
+    tree = agent.run(env, budget=lg.Budget(calls=60), seed=0, stop="budget")
+    endings = [branch.ending for branch in tree.branches]
+    assert endings[:2] == ["env_error", "env_error"]
+    assert all("daemon went away" in branch.reason for branch in tree.branches[:2])
+    assert not any(branch.reflections for branch in tree.branches[:2])
+    assert "failed" in endings
+
+
+def test_a_killed_session_is_an_error_and_the_next_episode_works(make: Any) -> None:
+    env = make(IDS[2], kind="inbox")
+    env.reset(seed=1)
+    pid = int(env.step("import os; os.getpid()")[0])
+    session = getattr(env.unwrapped._sandbox, "_session", None)
+    if session is None:
+        pytest.skip("the process is not to be seen from here")
+    assert session._child.pid == pid
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(SandboxError):
+        env.step("1")
+    observation, _ = env.reset(seed=1)
+    assert observation == "Files: none"
+    assert env.step("len(inbox) > 5")[0] == "True"

@@ -1,0 +1,185 @@
+"""Programs judged by what they write: the problem set, verdicts, limits, cheats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from code_kinds import programs
+
+from leafe_gym.envs.code import contest_set
+from leafe_gym.envs.code.compare import same_output
+from leafe_gym.envs.code.language import PYTHON
+from leafe_gym.envs.code.problem import Case, Cases, Problem
+from leafe_gym.envs.code.programs import ProgramJudge
+
+NAMES = sorted(contest_set.sheets())
+DOUBLE = Problem(
+    name="double",
+    description="Double it.",
+    make_tests=lambda: Cases(
+        (Case("1\n", "2\n"),), (Case("4711\n", "9422\n"), Case("5\n", "10\n"))
+    ),
+    time_limit=1.0,
+)
+RIGHT = "print(2 * int(input()))"
+
+
+@pytest.fixture(scope="module")
+def judge() -> Iterator[ProgramJudge]:
+    with programs() as one:
+        yield one
+
+
+def test_the_set_has_what_it_promises() -> None:
+    sheets = contest_set.sheets()
+    assert len(sheets) >= 20
+    levels = [sheet.difficulty for sheet in sheets.values()]
+    assert set(levels) == {"easy", "medium", "hard"}
+    assert min(map(levels.count, levels)) >= 5
+    assert {contest_set.problem(name).split for name in NAMES} == {"train", "val", "test"}
+    for sheet in sheets.values():
+        assert set(sheet.solutions) == {"reference", *contest_set.FAILING}
+        assert len(sheet.examples) >= 2
+
+
+def test_the_tests_are_the_same_each_time_and_many() -> None:
+    for name in NAMES[:6]:
+        sheet = contest_set.sheets()[name]
+        assert sheet.make_tests() == sheet.make_tests()
+        assert len(sheet.make_tests().hidden) >= 10
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_reference_and_slow_solution_agree_on_small_tests(name: str) -> None:
+    """Two ways of doing it: the expected outputs are not just what one program says."""
+    sheet = contest_set.sheets()[name]
+    space: dict[str, Any] = {"__name__": "slow"}
+    exec(sheet.solutions["slow"].partition("\nimport sys\n\nprint(")[0], space)
+    tests = sheet.make_tests()
+    small = [
+        one
+        for one in (*tests.public, *tests.hidden)
+        if len(one.input) < 100 and all(len(token) < 4 for token in one.input.split())
+    ]
+    assert len(small) >= 3
+    for one in small:
+        assert same_output(one.output, f"{space['solve'](one.input)}"), one.input
+
+
+def test_references_pass_and_failing_solutions_fail(counts: Callable[[int, int], int]) -> None:
+    wanted = {
+        "wrong": {"wrong answer"},
+        "slow": {"time limit exceeded", "memory limit exceeded"},
+        "crash": {"runtime error", "memory limit exceeded"},
+    }
+    step = len(NAMES) // counts(2, len(NAMES))
+    with programs() as judge:
+        for name in NAMES[::step]:
+            sheet, problem = contest_set.sheets()[name], contest_set.problem(name)
+            verdict = judge.judge(problem, sheet.solutions["reference"])
+            assert verdict.accepted, (name, verdict)
+            for kind, classes in wanted.items():
+                verdict = judge.judge(problem, sheet.solutions[kind])
+                assert verdict.kind in classes, (name, kind, verdict)
+
+
+def test_verdicts(judge: ProgramJudge) -> None:
+    cases = {
+        RIGHT: ("accepted", 0),
+        "print(2)": ("wrong answer", 2),
+        "n = int(input())\nprint(2 * n if n < 9 else 1 / 0)": ("runtime error", 2),
+        "n = int(input())\nwhile n > 9: pass\nprint(2 * n)": ("time limit exceeded", 2),
+        "n = int(input())\nx = [0] * 10**9 if n > 9 else 0\nprint(2 * n)": (
+            "memory limit exceeded",
+            2,
+        ),
+        "n = int(input())\nwhile n > 9: print('x' * 9**5)\nprint(2 * n)": (
+            "output limit exceeded",
+            2,
+        ),
+        "print(3": ("runtime error", 1),
+        "import sys; print(2 * int(input())); sys.exit(3)": ("runtime error", 1),
+        "import time; time.sleep(99)": ("time limit exceeded", 1),
+    }
+    for code, (kind, test) in cases.items():
+        verdict = judge.judge(DOUBLE, code)
+        assert (verdict.kind, verdict.test) == (kind, test), code
+        assert "4711" not in verdict.observation
+        assert "9422" not in verdict.observation
+    wrong = judge.judge(DOUBLE, "print(3)")
+    assert wrong.observation == ("Wrong answer on public test 1.\nInput:\n1\nExpected:\n2\nGot:\n3")
+    crash = judge.judge(DOUBLE, "1 / 0")
+    assert 'File "solution.py", line 1' in crash.observation
+    assert "ZeroDivisionError" in crash.observation
+    hidden = judge.judge(DOUBLE, "print(2)")
+    assert hidden.observation == "The public tests passed. Wrong answer on a hidden test."
+    assert hidden.feedback == "wrong answer on test 2 of 3"
+
+
+def test_the_time_limit_can_be_scaled() -> None:
+    slow = "import time\nend = time.process_time() + 1.6\nwhile time.process_time() < end: pass\n"
+    with programs(time_scale=4.0) as judge:
+        assert judge.judge(DOUBLE, slow + RIGHT).accepted
+    with programs() as judge:
+        assert judge.judge(DOUBLE, slow + RIGHT).kind == "time limit exceeded"
+
+
+CHEATS = {
+    "exit": "import sys; sys.exit(0)",
+    "os._exit": "import os; os._exit(0)",
+    "claims": "print('Accepted: all tests passed.')",
+    "answers in files": "import glob\nfor p in glob.glob('**'): print(open(p).read())",
+    "answers in the process": "for n in ('cmdline', 'maps'): print(open('/proc/self/' + n).read())",
+    "all answers at once": "print('2\\n9422\\n10')",
+    "itself overwritten": (
+        "n = int(input())\nopen('solution.py', 'w').write('print(2)')\n"
+        "for name in ('sys', 'json', 'encodings'): open(name + '.py', 'w').write('print(2)')\n"
+        "print(2 if n == 1 else 0)"
+    ),
+    "a child that answers later": (
+        "import os, time\nn = int(input())\nif n == 1: print(2)\n"
+        "elif os.fork() == 0:\n    time.sleep(1)\n    print(2 * n)"
+    ),
+    "atexit": "import atexit\natexit.register(print, 'passed')\nprint(2 if input() == '1' else 0)",
+}
+
+
+@pytest.mark.parametrize("name", CHEATS)
+def test_cheating_is_worth_nothing(judge: ProgramJudge, name: str) -> None:
+    assert not judge.judge(DOUBLE, CHEATS[name]).accepted
+    assert judge.judge(DOUBLE, RIGHT).accepted
+
+
+def test_nothing_is_carried_from_a_hidden_test_to_a_public_one(judge: ProgramJudge) -> None:
+    """What one run writes into its folder, a later one would print where the agent can see it."""
+    keep = (
+        "import glob, os\nn = input()\npaths = [*glob.glob('**', recursive=True), '.kept']\n"
+        "paths = [p for p in paths if os.path.isfile(p) and 'solution' not in p]\n"
+        "assert not paths, [open(p).read() for p in paths]\n"
+        "os.makedirs('deep/er', exist_ok=True)\n"
+        "for path in ('kept', 'deep/er/kept', '.kept'): open(path, 'w').write(n)\n"
+        "os.chmod('deep', 0)\nprint(2 * int(n) if n == '1' else 0)\n"
+    )
+    for _ in range(2):
+        verdict = judge.judge(DOUBLE, keep)
+        assert verdict.observation == "The public tests passed. Wrong answer on a hidden test."
+
+
+def test_a_language_that_compiles() -> None:
+    """A record is all it takes: here Python, compiled to a file that alone is run."""
+    args = "'solution.py', 'out.pyc'"
+    compiled = replace(
+        PYTHON,
+        name="bytecode",
+        compile=("python3", "-c", f"import py_compile as c; c.compile({args}, doraise=True)"),
+        artifact="out.pyc",
+        run=("python3", "out.pyc"),
+    )  # fmt: skip
+    with programs(compiled) as judge:
+        assert judge.judge(DOUBLE, RIGHT).accepted
+        broken = judge.judge(DOUBLE, "print(")
+        assert broken.kind == "compile error"
+        assert "SyntaxError" in broken.observation
