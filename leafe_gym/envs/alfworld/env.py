@@ -95,7 +95,7 @@ class ALFWorldEnv(AdaptedGame):
             ResetNeeded: if no episode was begun.
             UsageError: if the planner finds none.
         """
-        if self._game is None:
+        if self._engine is None or self._game is None:
             raise ResetNeeded("no episode was begun; call reset() first")
         if self._plan is None:
             now = self._engine.save_state()
@@ -105,6 +105,17 @@ class ALFWorldEnv(AdaptedGame):
         if not self._plan:
             raise UsageError(f"{self._game.name}: the planner finds no way to win it; leave it out")
         return list(self._plan)
+
+    @property
+    def game(self) -> Game:
+        """The current game.
+
+        Raises:
+            ResetNeeded: if no episode was begun.
+        """
+        if self._game is None:
+            raise ResetNeeded("no episode was begun; call reset() first")
+        return self._game
 
     def actions(self) -> list[str]:
         """See `AdaptedGame.actions`."""

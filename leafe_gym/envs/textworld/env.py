@@ -127,6 +127,11 @@ class TextWorldEnv(AdaptedGame):
             raise ResetNeeded("no episode was begun; call reset() first")
         return list(self._data.metadata.get("walkthrough") or ())
 
+    @property
+    def path(self) -> str:
+        """The file of the current game; "" before the first reset."""
+        return self._path
+
     def actions(self) -> list[str]:
         """See `AdaptedGame.actions`."""
         return list(self._commands)

@@ -17,6 +17,7 @@ import leafe_gym as lg
 from leafe_gym.envs.alfworld.game import FILE, Game
 from leafe_gym.envs.alfworld.generate import generate
 from leafe_gym.envs.alfworld.house import TASK_TYPES
+from leafe_gym.policies.follower import Follower
 from leafe_gym.testing.triples import triples
 
 if find_spec("alfworld") is None or find_spec("fast_downward") is None:
@@ -69,6 +70,23 @@ def test_walkthrough_from_a_restored_state(task_type: str) -> None:
         outcomes.append(rewards)
     assert outcomes[0] == outcomes[1] == [0.0] * (len(plan) - 1) + [1.0]
     env.close()
+
+
+def test_trees_of_tasks(tmp_path: Path) -> None:
+    tasks = lg.tasks(ENV, "train", games="generated", max_steps=12)[:3]
+    ways = {}
+    for task in tasks:
+        env = gym.make(task.env_id, **task.kwargs).unwrapped
+        _, info = env.reset(seed=task.seed)
+        ways[info["instruction"].split("\n")[0]] = env.walkthrough()
+        env.close()
+    agent = lg.ReflectiveTreeAgent(Follower(ways, noise=0.2))
+    with lg.explore(agent, tasks, budget=lg.Budget(calls=400), out=tmp_path, concurrency=2) as run:
+        trees = list(run.trees())
+    assert [tree.solved for tree in trees] == [True] * 3
+    branches = [branch for tree in trees for branch in tree.branches if branch.experience]
+    assert branches
+    assert any(branch.won for branch in branches)
 
 
 def test_states_go_to_other_instances_and_games() -> None:

@@ -21,6 +21,7 @@ from leafe_gym.envs.textworld import games, progress
 from leafe_gym.envs.textworld.library import quiet
 from leafe_gym.envs.textworld.spec import GameSpec
 from leafe_gym.errors import MissingExtra, UsageError
+from leafe_gym.policies.follower import Follower
 from leafe_gym.testing.triples import triples
 
 if find_spec("textworld") is None:
@@ -147,6 +148,20 @@ def test_states_go_to_other_instances_and_games() -> None:
     other.set_state(state)  # another game
     assert other.step("look") == expected
     assert other.walkthrough() == one.walkthrough()
+
+
+@pytest.mark.parametrize("env_id", [ENV, STORY])
+def test_a_tree(story: Path, env_id: str) -> None:
+    env = lg.RollbackWrapper(gym.make(env_id, game=str(story), max_steps=10), "native")
+    known = gym.make(ENV, game=str(story)).unwrapped
+    known.reset(seed=0)
+    way = known.walkthrough()  # type: ignore[attr-defined]
+    agent = lg.ReflectiveTreeAgent(Follower({"": way}, noise=0.4))
+    tree = agent.run(env, budget=lg.Budget(calls=300), seed=1)
+    assert tree.solved
+    fixed = [branch for branch in tree.branches if branch.experience]
+    assert fixed
+    assert fixed[-1].won
 
 
 # Games

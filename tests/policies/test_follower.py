@@ -1,0 +1,56 @@
+"""The follower strays, finds where, and does what a tip says; what it says depends on the chat."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from leafe_gym.errors import PolicyError
+from leafe_gym.policies.follower import Follower
+from leafe_gym.prompts.chat import ChatPrompts
+from leafe_gym.types import Experience, Sampling, Start, Step, Task
+
+WAY = ["open door", "go in", "take gold"]
+TASK, START = Task(id="t", env_id="e"), Start(observation="A door.", instruction="Find the gold.")
+PROMPTS = ChatPrompts()
+
+
+def say(player: Follower, chat: object, seed: int = 0, temperature: float = 1.0) -> str:
+    sampling = Sampling(seed=seed, temperature=temperature)
+    return asyncio.run(player.complete(chat, sampling)).text  # type: ignore[arg-type]
+
+
+def steps(*actions: str) -> list[Step]:
+    return [Step(action=one, reply=f"Action: {one}", observation="ok") for one in actions]
+
+
+def test_it_follows_and_strays() -> None:
+    player = Follower({"Find the gold": WAY}, noise=0.3)
+    chat = PROMPTS.render(TASK, START, steps(*WAY[:1]))
+    said = [say(player, chat, seed) for seed in range(400)]
+    assert said == [say(player, chat, seed) for seed in range(400)]
+    assert 0.2 < sum(one != "Action: go in" for one in said) / 400 < 0.4
+    assert {say(player, chat, seed, temperature=0.0) for seed in range(50)} == {"Action: go in"}
+    assert say(Follower({"": WAY}, noise=0), PROMPTS.render(TASK, START, steps(*WAY))) == (
+        "Action: look"
+    )
+
+
+def test_it_looks_back_and_follows_tips() -> None:
+    player = Follower({"Find the gold": WAY}, noise=0.0)
+    done = steps("open door", "look", "take gold")
+    verdict = json.loads(say(player, PROMPTS.render_reflection(TASK, START, done)))
+    assert verdict["step"] == 1
+    tip = Experience(step=1, text=verdict["experience"])
+    assert say(player, PROMPTS.render(TASK, START, done[:1], [tip])) == "Action: go in"
+    right = PROMPTS.render_reflection(TASK, START, steps(*WAY[:2]))
+    assert json.loads(say(player, right))["step"] is None
+    refined = json.loads(say(player, PROMPTS.render_refinement(TASK, START, done)))
+    assert set(refined) == {"experience"}
+
+
+def test_it_plays_what_it_knows() -> None:
+    with pytest.raises(PolicyError, match="knows no walkthrough"):
+        say(Follower({"Bake a cake": WAY}), PROMPTS.render(TASK, START, []))
