@@ -14,6 +14,7 @@ class Walk(gym.Env[str, str]):
     """Walk along a line; the hidden count of visits is told at every third place."""
 
     observation_space = action_space = lg.TextSpace()
+
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[str, dict[str, Any]]:
         super().reset(seed=seed)
         self.place, self.visits = int(self.np_random.integers(3)), 0
