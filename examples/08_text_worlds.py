@@ -11,7 +11,10 @@ import leafe_gym as lg
 from leafe_gym.policies.follower import Follower
 
 TASKS = {
-    "textworld": ("leafe/TextWorld-v0", {"rooms": 4, "objects": 8, "quest_length": 4, "max_steps": 12}),
+    "textworld": (
+        "leafe/TextWorld-v0",
+        {"rooms": 4, "objects": 8, "quest_length": 4, "max_steps": 12},
+    ),
     "alfworld": ("leafe/ALFWorld-v0", {"games": "generated", "max_steps": 15}),
 }
 
