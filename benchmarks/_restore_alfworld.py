@@ -55,9 +55,11 @@ def measure() -> Report:
 def library(game: dict[str, Any]) -> Any:
     """TextWorld's environment with the names that ALFWorld gives."""
     module = engine()
+    from leafe_gym.envs.alfworld.names import text_names
+
     env = module.PddlEnv(module.EnvInfos(admissible_commands=True, won=True))
     env.load(game)
-    names = module.text_names({name: info.type for name, info in env._entity_infos.items()})
+    names = text_names({name: info.type for name, info in env._entity_infos.items()})
     for name, info in env._entity_infos.items():
         info.name = names[name].name
     return env

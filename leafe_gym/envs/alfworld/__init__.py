@@ -9,6 +9,8 @@ problem.py   a generated game in the planner's language
 game.py      one game: the JSON of a `game.tw-pddl` file
 folder.py    the official layout of folders, read and written
 engine.py    the planner's library plays a game and comes back; imported when first needed
+grammar.py   the texts of the games, at a tenth of the library's time
+names.py     how the texts call things
 library.py   the library, or what to install
 
 The planner (fast-downward-textworld) is GPL-3; it comes with the extra `alfworld` only.

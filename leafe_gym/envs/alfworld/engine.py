@@ -22,10 +22,10 @@ import fast_downward
 from textworld.core import EnvInfos, GameState
 from textworld.envs.pddl import logic
 from textworld.envs.pddl.pddl import PddlEnv
-from textworld.generator.game import EntityInfo
 
 from leafe_gym.envs.alfworld.game import Game
 from leafe_gym.envs.alfworld.grammar import Grammar
+from leafe_gym.envs.alfworld.names import text_names
 from leafe_gym.errors import UsageError
 
 _READY = 16
@@ -262,30 +262,6 @@ def _again(game: Game) -> Ready:
         return prepare(game, engine.downward_lib)
     finally:
         engine.close()
-
-
-def text_names(types: Mapping[str, str]) -> dict[str, Any]:
-    """Thing -> how the texts call it: "mug 2"; as ALFWorld's `Demangler` without shuffling.
-
-    Args:
-        types: thing -> its type in the planner's language.
-    """
-    kinds = {name: _kind(name) for name in sorted(types)}
-    left = Counter(kind for kind in kinds.values() if kind)
-    infos = {}
-    for name, kind in kinds.items():
-        info = EntityInfo(name, types[name])
-        info.definite, info.indefinite = "the", "a"
-        # The highest number goes to the first; a thing without a kind is called as it is.
-        info.name = f"{kind} {left[kind]}" if kind else f"{name} "
-        left[kind] -= 1
-        infos[name] = info
-    return infos
-
-
-def _kind(name: str) -> str:
-    kind, position, _ = name.partition("_bar_")
-    return f"{kind}{'basin' if 'basin' in name else ''}" if position else ""
 
 
 @contextmanager

@@ -32,6 +32,11 @@ needs_library = pytest.mark.skipif(
 ENV = "leafe/ALFWorld-v0"
 
 
+@pytest.fixture(autouse=True)
+def no_official_games(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ALFWORLD_DATA", raising=False)
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """`$ALFWORLD_DATA` in the official layout, with one game of each type and split."""

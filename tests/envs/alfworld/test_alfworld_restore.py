@@ -27,6 +27,11 @@ ENV = "leafe/ALFWorld-v0"
 Counts = Callable[[int, int], int]
 
 
+@pytest.fixture(autouse=True)
+def no_official_games(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ALFWORLD_DATA", raising=False)
+
+
 def made(**kwargs: Any) -> Any:
     return gym.make(ENV, games="generated", **kwargs)
 
