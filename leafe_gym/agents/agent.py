@@ -196,7 +196,7 @@ class IndependentSamplingAgent(Agent):
     def __init__(
         self, policy: Policy | PolicyFunction, *, attempts: int | None = None, **settings: Any
     ) -> None:
-        super().__init__(policy, make_settings(settings))
+        super().__init__(policy, make_settings(policy, settings))
         if attempts is not None:
             whole_number("attempts", attempts, low=1)
         self.attempts = attempts
@@ -223,7 +223,7 @@ class IterativeRefinementAgent(Agent):
     method = "ir"
 
     def __init__(self, policy: Policy | PolicyFunction, **settings: Any) -> None:
-        super().__init__(policy, make_settings(settings, until="end", reflect_every=None))
+        super().__init__(policy, make_settings(policy, settings, until="end", reflect_every=None))
 
     def frontier(self) -> Frontier:
         """See `ChainFrontier`."""
@@ -252,7 +252,7 @@ class ReflectiveTreeAgent(Agent):
         attempts: int = 16,
         **settings: Any,
     ) -> None:
-        super().__init__(policy, make_settings(settings, reflect_every=reflect_every))
+        super().__init__(policy, make_settings(policy, settings, reflect_every=reflect_every))
         whole_number("max_depth", max_depth, low=0)
         whole_number("attempts", attempts, low=1)
         self.max_depth = max_depth
@@ -268,8 +268,8 @@ class ReflectiveTreeAgent(Agent):
         return TreeFrontier(max_depth=self.max_depth, attempts=self.attempts)
 
 
-def make_settings(given: dict[str, Any], **fixed: Any) -> Settings:
-    """Settings from keyword arguments.
+def make_settings(policy: Policy | PolicyFunction, given: dict[str, Any], **fixed: Any) -> Settings:
+    """Settings from keyword arguments; the prompt set is the policy's own where none is given.
 
     Raises:
         UsageError: for a keyword that is none, or that the agent itself fixes.
@@ -278,7 +278,8 @@ def make_settings(given: dict[str, Any], **fixed: Any) -> Settings:
     if unknown:
         known = sorted(set(Settings.__dataclass_fields__) - set(fixed))
         raise UsageError(f"no such setting: {', '.join(sorted(unknown))}; there are: {known}")
-    return Settings(**given, **fixed)
+    own = {"prompts": policy.prompts} if hasattr(policy, "prompts") else {}
+    return Settings(**{**own, **given, **fixed})
 
 
 def json_kwargs(kwargs: Mapping[str, Any]) -> dict[str, Json]:

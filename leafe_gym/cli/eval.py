@@ -43,7 +43,6 @@ def command(
     samples: Samples = 128,
     ks: Annotated[str, typer.Option("--k", help="Comma-separated.")] = "1,4,16,64,128",
     model: Model = "scripted",
-    prompts: Annotated[str, typer.Option("--prompts", help="Prompt set: chat, tiny.")] = "",
     concurrency: Concurrency = 64,
     seed: Seed = 0,
     set_: Set = None,
@@ -65,7 +64,6 @@ def command(
         result = evaluate(
             named_policy(model), tasks, samples=samples, seed=seed, out=out_dir / "rollouts",
             concurrency=concurrency, progress=tick,
-            prompts=prompts or ("tiny" if model == "tiny" else "chat"),
         )  # fmt: skip
     curve = result.pass_at(*wanted)
     picture = out_dir / "pass.png"
@@ -83,6 +81,7 @@ def command(
         out.print(table)
         if result.errors or result.broken:
             out.print(plain(f"broken off: {result.errors} rollouts, {len(result.broken)} tasks"))
+            out.print(plain("\n".join(result.reasons)))
         out.print(plain(f"Picture: {picture}"))
 
 

@@ -40,12 +40,13 @@ def command(
         scale=FULL if full else QUICK,
         kinds=("blind", "noisy") if full else ("blind",),
         seeds=range(seeds or (5 if full else 1)),
-        progress=lambda kind, seed: out.print(plain(f"{kind} base, seed {seed}: done")),
     )
+    if json_path:
+        write_json(result, json_path)
+    if json_path == "-":
+        return
     for name in result["decided"]:
         one = result["differences"][name]
         gap = f"{one['mean']:+.3f} [{one['low']:+.3f}, {one['high']:+.3f}]"
         out.print(plain(f"{name}: {gap}: {one['verdict']}"))
     out.print(plain(f"Report: {out_dir / 'report.md'}"))
-    if json_path:
-        write_json(result, json_path)

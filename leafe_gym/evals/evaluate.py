@@ -39,6 +39,7 @@ class Evaluation:
         errors: rollouts that environment or policy broke off. They count neither way; a task all
             of whose rollouts broke off has no samples and is in `broken`.
         broken: ids of tasks without samples.
+        reasons: why, each said once.
     """
 
     tasks: tuple[str, ...]
@@ -46,6 +47,7 @@ class Evaluation:
     samples: NDArray[np.int64]
     errors: int = 0
     broken: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
 
     def pass_at(self, *ks: int) -> dict[int, Interval]:
         """Pass@k over the tasks, each with its 95 % interval.
@@ -54,7 +56,7 @@ class Evaluation:
             UsageError: if a task has fewer than k rollouts, or there is no task.
         """
         if not self.tasks:
-            raise UsageError("no task has a finished rollout; see `broken` and the run's errors")
+            raise UsageError(f"no task has a finished rollout: {'; '.join(self.reasons)}")
         return pass_curve(self.wins, self.samples, ks)
 
     def as_dict(self) -> dict[str, Json]:
@@ -65,6 +67,7 @@ class Evaluation:
             "samples": self.samples.tolist(),
             "errors": self.errors,
             "broken": list(self.broken),
+            "reasons": list(self.reasons),
         }
 
 
@@ -137,11 +140,14 @@ def _count(run: Run, tasks: Sequence[Task]) -> Evaluation:
     names: list[str] = []
     wins: list[int] = []
     samples: list[int] = []
-    broken = [tasks[number].id for number, error, _ in run.outcomes() if error]
+    failed = [(tasks[number].id, error) for number, error, _ in run.outcomes() if error]
+    broken = [name for name, _ in failed]
+    reasons = dict.fromkeys(error for _, error in failed)
     errors = 0
     for tree in run.trees():
         ended = [branch for branch in tree.branches if branch.ending not in ERRORS]
         errors += len(tree.branches) - len(ended)
+        reasons |= dict.fromkeys(b.reason for b in tree.branches if b.ending in ERRORS)
         if not ended:
             broken.append(tree.task.id)
             continue
@@ -154,4 +160,5 @@ def _count(run: Run, tasks: Sequence[Task]) -> Evaluation:
         samples=np.array(samples, np.int64),
         errors=errors,
         broken=tuple(broken),
+        reasons=tuple(reasons),
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from leafe_gym.errors import MissingExtra, StoreError
 from leafe_gym.evals.bench import TITLES, Bench
@@ -27,37 +28,17 @@ def plot_bench(bench: Bench, path: Path, title: str) -> None:
         MissingExtra: if matplotlib is not installed.
         StoreError: if the file cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtra("drawing curves", "plot") from error
-    figure = Figure(figsize=(11, 4.4), layout="constrained")
+    figure = new_figure(11, 4.4)
     figure.suptitle(title)
     for axes, (unit, label) in zip(figure.subplots(1, 2, sharey=True), AXES.items(), strict=True):
         for name in bench.outcomes:
             points = bench.curve(name, unit)
-            spent = [at for at, _ in points]
-            final = points[-1][1]
-            (line,) = axes.plot(
-                spent, [i.mean for _, i in points], label=f"{TITLES[name]}: {final.mean:.2f}"
-            )
-            axes.fill_between(
-                spent,
-                [i.low for _, i in points],
-                [i.high for _, i in points],
-                color=line.get_color(),
-                alpha=0.15,
-                linewidth=0,
-            )
+            band(axes, points, f"{TITLES[name]}: {points[-1][1].mean:.2f}")
         axes.set(xlabel=label, xlim=(0, None), ylim=(0, 1))
         axes.grid(alpha=0.3)
         axes.legend(loc="upper left", fontsize=9)
     figure.axes[0].set_ylabel("fraction of tasks solved (95 % interval)")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=110)
-    except OSError as error:
-        raise StoreError(f"{path}: cannot write the picture: {error}") from error
+    save(figure, path)
 
 
 def plot_pass(curves: Mapping[str, Mapping[int, Interval]], path: Path, title: str) -> None:
@@ -72,29 +53,59 @@ def plot_pass(curves: Mapping[str, Mapping[int, Interval]], path: Path, title: s
         MissingExtra: if matplotlib is not installed.
         StoreError: if the file cannot be written.
     """
+    figure = new_figure(6.4, 4.4)
+    axes = figure.subplots()
+    for name, curve in curves.items():
+        band(axes, list(curve.items()), name, marker="o")
+    rollouts_axis(axes, sorted({k for curve in curves.values() for k in curve}))
+    axes.set(ylabel="Pass@k (95 % interval)", title=title)
+    axes.legend(loc="upper left")
+    save(figure, path)
+
+
+def new_figure(width: float, height: float) -> Any:
+    """An empty matplotlib figure, in inches, that needs no screen.
+
+    Raises:
+        MissingExtra: if matplotlib is not installed.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtra("drawing curves", "plot") from error
-    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
-    axes = figure.subplots()
-    for name, curve in curves.items():
-        ks = list(curve)
-        (line,) = axes.plot(ks, [i.mean for i in curve.values()], marker="o", label=name)
-        axes.fill_between(
-            ks,
-            [i.low for i in curve.values()],
-            [i.high for i in curve.values()],
-            color=line.get_color(),
-            alpha=0.15,
-            linewidth=0,
-        )
-    axes.set(xscale="log", xlabel="rollouts (k)", ylabel="Pass@k (95 % interval)", title=title)
-    axes.set(ylim=(0, 1))
-    axes.set_xticks(sorted({k for curve in curves.values() for k in curve}))
-    axes.set_xticklabels([str(k) for k in sorted({k for curve in curves.values() for k in curve})])
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def band(
+    axes: Any, points: Sequence[tuple[float, Interval]], label: str, marker: str | None = None
+) -> None:
+    """A line through the means, the intervals shaded."""
+    xs = [x for x, _ in points]
+    (line,) = axes.plot(xs, [i.mean for _, i in points], label=label, marker=marker)
+    axes.fill_between(
+        xs,
+        [i.low for _, i in points],
+        [i.high for _, i in points],
+        color=line.get_color(),
+        alpha=0.15,
+        linewidth=0,
+    )
+
+
+def rollouts_axis(axes: Any, ks: Sequence[int]) -> None:
+    """Numbers of rollouts along a logarithmic axis, a share of tasks upwards."""
+    axes.set(xscale="log", xlabel="rollouts (k)", ylim=(0, 1), xticks=ks)
+    axes.set_xticklabels([str(k) for k in ks])
+    axes.minorticks_off()
     axes.grid(alpha=0.3)
-    axes.legend(loc="upper left")
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write a figure as PNG.
+
+    Raises:
+        StoreError: if the file cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=110)

@@ -31,8 +31,9 @@ class Policy(Protocol):
     Attributes:
         name: identifies the policy and its settings in run folders.
 
-    A policy that can turn a chat into token ids also has `tokenize(messages, completion)`, see
-    `budget.Tokenizer`; ledgers then count its own tokens.
+    A policy made for one prompt set names it as `prompts`; agents use it where they are told no
+    other. A policy that can turn a chat into token ids also has `tokenize(messages, completion)`,
+    see `budget.Tokenizer`; ledgers then count its own tokens.
     """
 
     name: str

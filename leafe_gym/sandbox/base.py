@@ -17,12 +17,12 @@ from leafe_gym.errors import SandboxUnavailable, UsageError
 GROUP = "leafe_gym.sandboxes"
 
 BUILTIN = {
-    "embedded": "leafe_gym.sandbox.embedded:EmbeddedSandbox",
-    "docker": "leafe_gym.sandbox.docker:DockerSandbox",
-    "docker-commit": "leafe_gym.sandbox.docker_commit:DockerCommitSandbox",
     "unsandboxed": "leafe_gym.sandbox.plain:PlainSandbox",
 }
 """Name -> where its class lives."""
+
+MISSING = ("embedded", "docker", "docker-commit")
+"""Names that are settled for sandboxes that this version does not have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,7 +213,8 @@ def make_sandbox(
     """A sandbox of that kind, not started yet.
 
     Args:
-        kind: "embedded", "docker", "docker-commit", or one that another package adds.
+        kind: "unsandboxed", or one that another package adds. This version has no sandbox of its
+            own that isolates: "embedded" can be had with `allow_unsandboxed` only.
         limits: of each call where it names none of its own.
         allow_unsandboxed: run code without isolation where this host has no such sandbox.
         options: the sandbox's own, such as a container image.
@@ -238,13 +239,15 @@ def make_sandbox(
 def _factory(kind: str) -> Callable[..., Sandbox]:
     if kind in BUILTIN:
         module, _, attribute = BUILTIN[kind].partition(":")
-        try:
-            return cast(Callable[..., Sandbox], getattr(import_module(module), attribute))
-        except ImportError as error:
-            raise SandboxUnavailable(f"sandbox {kind!r} cannot be used here: {error}") from error
+        return cast(Callable[..., Sandbox], getattr(import_module(module), attribute))
     for point in entry_points(group=GROUP):
         if point.name == kind:
             return cast(Callable[..., Sandbox], point.load())
+    if kind in MISSING:
+        raise SandboxUnavailable(
+            f"this version has no sandbox {kind!r} yet; to run a model's code with your own "
+            "rights, say so with allow_unsandboxed=True"
+        )
     others = {point.name for point in entry_points(group=GROUP)} - BUILTIN.keys()
     raise UsageError(
         f"there is no sandbox {kind!r}; use one of {', '.join([*BUILTIN, *sorted(others)])}"

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from leafe_gym.errors import ConfigMismatch
 from leafe_gym.tiny.pretrain import LEVELS, Recipe, pretrain
 from leafe_gym.tiny.words import make_tokenizer
 
@@ -28,9 +29,16 @@ def build(recipe: Recipe, folder: Path) -> Path:
     Args:
         recipe: what to train.
         folder: where to; complete once `pretraining.json` is in it.
+
+    Raises:
+        ConfigMismatch: if the base in the folder was trained by another recipe.
     """
     done = folder / CURVE
+    about = {"recipe": asdict(recipe), "levels": LEVELS}
     if done.exists():
+        held = json.loads(done.read_text(encoding="utf-8"))
+        if {name: held.get(name) for name in about} != about:
+            raise ConfigMismatch(f"{folder} holds a base of another recipe: use another folder")
         return folder
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # at this size two threads are slower than one
@@ -46,8 +54,7 @@ def build(recipe: Recipe, folder: Path) -> Path:
         torch.set_num_threads(threads)
     network.save_pretrained(str(folder))
     make_tokenizer().save_pretrained(str(folder))
-    record = {"recipe": asdict(recipe), "levels": LEVELS, "curve": curve}
-    done.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    done.write_text(json.dumps(about | {"curve": curve}, indent=1) + "\n", encoding="utf-8")
     return folder
 
 

@@ -19,9 +19,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from leafe_gym.envs.sokoban.graph import NEVER, StateGraph
+from leafe_gym.envs.sokoban.graph import StateGraph
 from leafe_gym.prompts.tiny import ACTIONS, inside
-from leafe_gym.tiny.words import ASSISTANT, END, PAD, USER, vocabulary
+from leafe_gym.tiny.words import ASSISTANT, END, USER, vocabulary
 
 Ids = NDArray[np.int64]
 FOLLOW = 0.97
@@ -249,6 +249,3 @@ def act_prompts(rows: Ids, steps: Ids) -> Ids:
         ],
         axis=1,
     )
-
-
-__all__ = ["IGNORE", "NEVER", "PAD", "Acting", "Corpus", "LookingBack", "act_prompts", "state_rows"]

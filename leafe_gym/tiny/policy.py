@@ -9,6 +9,7 @@ does not see the others.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -71,14 +72,20 @@ class _Request:
 class TinyPolicy:
     """See the module.
 
+    Attributes:
+        name: "tiny:" and a hash of the weights.
+        network: the model.
+        prompts: the prompt set that agents use with it where they are told no other.
+
     Args:
         network: a causal model over the words of `tiny.words`.
-        name: identifies the weights in run folders.
     """
 
-    def __init__(self, network: Any, name: str = "tiny") -> None:
-        self.name = name
-        self._network = network.eval()
+    prompts = "tiny"
+
+    def __init__(self, network: Any) -> None:
+        self.name = f"tiny:{_fingerprint(network)}"
+        self.network = network.eval()
         self._kept: dict[Ids, tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
         self._waiting: list[_Request] = []
 
@@ -90,12 +97,14 @@ class TinyPolicy:
             PolicyError: if there is none.
         """
         from transformers import Qwen2ForCausalLM
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()  # nothing this small needs one
         try:
             network = Qwen2ForCausalLM.from_pretrained(str(folder), dtype=torch.float32)
         except (OSError, ValueError) as error:
             raise PolicyError(f"no small model in {folder}: {error}") from error
-        return cls(network, f"tiny:{Path(folder).name}")
+        return cls(network)
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
         """See `Policy.complete`.
@@ -121,10 +130,10 @@ class TinyPolicy:
         found: list[NDArray[np.float64]] = []
         with torch.inference_mode():
             for at in range(0, len(ids), _BATCH):
-                hidden = self._network.model(
+                hidden = self.network.model(
                     torch.from_numpy(ids[at : at + _BATCH]), use_cache=False
                 ).last_hidden_state[:, -1]
-                likely = torch.softmax(self._network.lm_head(hidden).double(), dim=-1)
+                likely = torch.softmax(self.network.lm_head(hidden).double(), dim=-1)
                 found.append(likely[:, self._actions].numpy())
         return np.concatenate(found)
 
@@ -184,8 +193,8 @@ class TinyPolicy:
         for group in lengths.values():
             for at in range(0, len(group), _BATCH):
                 part = group[at : at + _BATCH]
-                hidden = self._network.model(torch.tensor(part), use_cache=False)
-                logits = self._network.lm_head(hidden.last_hidden_state[:, -1])
+                hidden = self.network.model(torch.tensor(part), use_cache=False)
+                logits = self.network.lm_head(hidden.last_hidden_state[:, -1])
                 likely = torch.softmax(logits.double(), dim=-1).numpy()
                 for head, row in zip(part, likely, strict=True):
                     words = np.flatnonzero(row > _LIKELY)
@@ -207,7 +216,7 @@ class TinyPolicy:
         cache = None
         place = (mask.cumsum(dim=1) - 1).clamp(min=0)
         while True:
-            out = self._network(
+            out = self.network(
                 input_ids=ids,
                 attention_mask=mask,
                 position_ids=place,
@@ -225,6 +234,13 @@ class TinyPolicy:
             ids = torch.tensor([[request.said[-1]] for request in requests])
             mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
             place = place[:, -1:] + 1
+
+
+def _fingerprint(network: Any) -> str:
+    digest = hashlib.blake2b(digest_size=6)
+    for parameter in network.parameters():
+        digest.update(parameter.detach().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def tiny_policy(kind: str = "blind") -> TinyPolicy:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -173,8 +172,3 @@ def looking_back_loss(model: Any, batch: LookingBack) -> tuple[torch.Tensor, tor
         return cross_entropy(model.lm_head(hidden[known]), labels[known])
 
     return loss(torch.from_numpy(batch.labels)), loss(torch.from_numpy(batch.verdicts))
-
-
-def entropy_floor(chances: np.ndarray[Any, Any]) -> float:
-    """The least cross-entropy that acting on these chances can reach."""
-    return float(-(chances * np.log(np.maximum(chances, math.exp(-30)))).sum(axis=1).mean())

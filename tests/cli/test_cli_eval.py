@@ -40,6 +40,13 @@ def test_eval_refuses_what_it_cannot_use(tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr
 
 
+def test_eval_says_why_nothing_could_be_rolled_out(tmp_path: Path) -> None:
+    command = ["eval", "leafe/Sokoban-v0", "-n", "1", "--samples", "2", "--model", "tiny"]
+    done = leafe(*command, "--out", str(tmp_path))
+    assert done.returncode == 2
+    assert "4x4" in done.stderr, "the model's own words: it knows rooms of 4x4 cells"
+
+
 def test_reproduce_says_what_it_does() -> None:
     done = leafe("reproduce", "--help")
     assert done.returncode == 0

@@ -33,8 +33,8 @@ def test_counts_curve_and_resume(tmp_path: Path) -> None:
 def test_agrees_with_exact_chances() -> None:
     levels = Levels.of("val", 10)
     policy = lg.policy("tiny")
-    found = lg.evaluate(policy, levels.tasks, samples=60, prompts="tiny", max_tokens=4)
-    exact = levels.chain(policy._network).success()  # type: ignore[attr-defined]
+    found = lg.evaluate(policy, levels.tasks, samples=60, max_tokens=4)
+    exact = levels.chain(policy.network).success()  # type: ignore[attr-defined]
     error = np.sqrt((exact * (1 - exact) / 60).sum()) / len(exact)
     assert abs(found.pass_at(1)[1].mean - exact.mean()) < 3 * error
 
@@ -53,6 +53,7 @@ def test_failing_policy_is_no_failure_of_the_task() -> None:
     assert found.errors > 0
     assert (found.samples + 0).sum() + found.errors == 12
     assert found.wins.sum() == 0
+    assert "gone" in " ".join(found.reasons)
 
 
 def test_nothing_to_evaluate() -> None:
@@ -65,7 +66,9 @@ class Shut(gym.Env[str, str]):
 
     observation_space = action_space = lg.TextSpace()
 
-    def reset(self, **_: object) -> tuple[str, dict[str, object]]:
+    def reset(
+        self, *, seed: int | None = None, options: object = None
+    ) -> tuple[str, dict[str, object]]:
         raise RuntimeError("shut")
 
 
@@ -76,4 +79,5 @@ def test_task_that_cannot_begin_is_named() -> None:
     bad = Task(id="bad", env_id="test/Shut-v0")
     found = lg.evaluate("scripted", [good, bad], samples=2)
     assert found.broken == ("bad",)
+    assert "shut" in " ".join(found.reasons)
     assert found.tasks == (good.id,)

@@ -16,7 +16,7 @@ from leafe_gym.policies.base import policy
 from leafe_gym.tiny.pretrain import HORIZON
 from leafe_gym.tiny.words import vocabulary
 
-NETWORK = policy("tiny")._network  # type: ignore[attr-defined]
+NETWORK = policy("tiny").network  # type: ignore[attr-defined]
 LEVELS = Levels.of("val", 12)
 assert vocabulary()
 

@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from leafe_gym.errors import ConfigMismatch
 from leafe_gym.tiny.build import CURVE, build
 from leafe_gym.tiny.policy import SHIPPED
 from leafe_gym.tiny.pretrain import Recipe
@@ -23,6 +25,8 @@ def test_smaller_model_learns_and_is_kept(tmp_path: Path) -> None:
     written = (tmp_path / "base" / "model.safetensors").stat().st_mtime_ns
     build(recipe, tmp_path / "base")
     assert (tmp_path / "base" / "model.safetensors").stat().st_mtime_ns == written
+    with pytest.raises(ConfigMismatch, match="another recipe"):
+        build(Recipe(steps=151), tmp_path / "base")
 
 
 def test_shipped_model_is_small_and_has_its_curve() -> None:

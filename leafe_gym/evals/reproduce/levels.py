@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,11 @@ class Pool:
     level: NDArray[np.int64]
     states: NDArray[np.int64]
     steps: NDArray[np.int64]
+
+
+def load(folder: Path) -> Any:
+    """The network saved in a folder."""
+    return TinyPolicy.load(folder).network
 
 
 def recovery_pool(levels: Levels, base: Any, seed: int) -> Pool:

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from leafe_gym.budget import UNITS
 from leafe_gym.evals.intervals import Interval, bootstrap_mean, paired_difference
-from leafe_gym.evals.reproduce.setting import KS
+from leafe_gym.evals.passk import pass_at_k, pass_from_chance
+from leafe_gym.evals.reproduce.setting import CROSS_CHECK, KS
 from leafe_gym.types import Json
 
 Values = NDArray[np.float64]
@@ -73,9 +74,9 @@ class Merged:
             numbers = trained["pool"] if where == "recovery" else None
             for name, chances in trained[where].items():
                 if _method(name) == model:
-                    for at, chance in enumerate(chances):
+                    for at, value in enumerate(pass_from_chance(chances, k).tolist()):
                         task = numbers[at] if numbers is not None else at
-                        total.setdefault(task, []).append(1 - (1 - chance) ** k)
+                        total.setdefault(task, []).append(value)
         return np.array([np.mean(total[task]) for task in sorted(total)], np.float64)
 
     def difference(self, ours: Values, theirs: Values) -> Interval:
@@ -104,6 +105,7 @@ class Merged:
             "by_blind_pushes": self._by_blind(),
             "elsewhere": self._elsewhere(),
             "grpo_spread": self._spread(),
+            "cross_check": self._cross_check(),
             "reflector": {
                 name: float(np.mean([seed["stage1"]["reflector"][name] for seed in self.seeds]))
                 for name in self.seeds[0]["stage1"]["reflector"]
@@ -124,7 +126,7 @@ class Merged:
             "tree_ge_is_total": self._sampler("tree", "is", "tokens_total", at_least=True),
         }
         for name in self.samplers:
-            if name not in ("tree", "is", "ir"):
+            if name not in ("tree", "is", "ir", "oracle-tau"):
                 key = name.replace("-", "_")
                 found[f"tree_gt_{key}_calls"] = self._sampler("tree", name, "calls")
         pairs = [
@@ -168,7 +170,7 @@ class Merged:
                     str(k): float(
                         np.mean(
                             [
-                                1 - (1 - np.array(seed["trained"]["elsewhere"][title][model])) ** k
+                                pass_from_chance(seed["trained"]["elsewhere"][title][model], k)
                                 for seed in self.seeds
                             ]
                         )
@@ -180,17 +182,36 @@ class Merged:
             for title, models in titles.items()
         }
 
+    def _cross_check(self) -> Json:
+        """Exact and sampled success of the first seed, and how many standard errors apart."""
+        trained = self.seeds[0]["trained"]
+        found: Json = {}
+        for name, wins in trained["sampled"].items():
+            exact = np.array(trained["success"][name])
+            error = np.sqrt((exact * (1 - exact) / CROSS_CHECK).sum()) / len(exact)
+            rate = float(np.mean(wins) / CROSS_CHECK)
+            found[name] = {
+                "exact": {"1": float(exact.mean()), "128": _mean(pass_from_chance(exact, 128))},
+                "sampled": {"1": rate, "128": _mean(pass_at_k(wins, CROSS_CHECK, 128))},
+                "errors_apart": abs(rate - float(exact.mean())) / float(error),
+            }
+        return found
+
     def _spread(self) -> Json:
         """Pass@1 and Pass@128 of every single GRPO run."""
         return {
             str(k): [
-                float(np.mean(1 - (1 - np.array(chances)) ** k))
+                _mean(pass_from_chance(chances, k))
                 for seed in self.seeds
                 for name, chances in seed["trained"]["success"].items()
                 if _method(name) == "grpo"
             ]
             for k in (1, 128)
         }
+
+
+def _mean(values: Values) -> float:
+    return float(values.mean())
 
 
 def _method(name: str) -> str:

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import copy
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from leafe_gym.agents.agent import Agent, IndependentSamplingAgent, ReflectiveTreeAgent
 from leafe_gym.budget import Budget
-from leafe_gym.distill.collate import Layout
 from leafe_gym.distill.grpo import Batch, Sample, grpo
-from leafe_gym.distill.loss import weighted_loss
 from leafe_gym.distill.records import Encoded
+from leafe_gym.distill.training import train
 from leafe_gym.engines.explore import explore
 from leafe_gym.envs.sokoban.rules import ACTIONS
-from leafe_gym.evals.reproduce.levels import Levels
+from leafe_gym.evals.reproduce.levels import Levels, load
 from leafe_gym.evals.reproduce.rows import alternatives, drawn, run_rows
 from leafe_gym.evals.reproduce.setting import EVERY, TREE, Scale
-from leafe_gym.seeds import derive_rng, derive_seed
+from leafe_gym.seeds import derive_rng
 from leafe_gym.tiny.corpus import act_prompts
 from leafe_gym.tiny.policy import TinyPolicy
 from leafe_gym.tiny.pretrain import HORIZON
@@ -41,27 +39,33 @@ RANDOM_TIPS = tuple(
 
 @dataclass(slots=True)
 class Stage:
-    """One base on its training levels.
+    """One base on its training levels. Models are files in `folder`; those that are there are kept.
 
     Attributes:
-        base: the model all begin from; never changed.
+        base: the model all begin from.
         train: training levels.
         scale: how much is run.
         seed: of everything drawn here.
-        folder: for run folders.
+        folder: for runs and models.
         notes: figures about the methods; added to.
     """
 
-    base: Any
+    base: Path
     train: Levels
     scale: Scale
     seed: int
     folder: Path
     notes: dict[str, Json]
 
-    def collect(self, name: str, network: Any, factor: int = 1) -> dict[str, list[Encoded]]:
-        """Rows of a run with one sampler at `factor` times the budget."""
-        policy = TinyPolicy(network, name)
+    def collect(self, name: str, model: Path, factor: int = 1) -> dict[str, list[Encoded]]:
+        """Rows of a run with one sampler, "is", "tree" or "random", at `factor` times the budget.
+
+        Args:
+            name: the sampler, and after a hyphen what else tells the run from others.
+            model: acts and looks back.
+            factor: on the budget.
+        """
+        policy = TinyPolicy.load(model)
         agents: dict[str, Callable[[], Agent]] = {
             "is": lambda: IndependentSamplingAgent(policy, **EVERY),
             "tree": lambda: ReflectiveTreeAgent(policy, **EVERY, **TREE),
@@ -69,10 +73,9 @@ class Stage:
                 policy, tau="random", tip="swapped", donors=RANDOM_TIPS, **EVERY, **TREE
             ),
         }
-        sampler = name.partition("-")[0]
-        folder = self.folder / name
+        folder = self.folder / "runs" / name
         with explore(
-            agents[sampler](),
+            agents[name.partition("-")[0]](),
             self.train.tasks,
             budget=Budget(calls=factor * self.scale.train_calls),
             out=folder,
@@ -81,101 +84,101 @@ class Stage:
             stop="budget",
         ) as run:
             trees = list(run.trees())
-            self.notes[name] = {
-                "solved": sum(tree.solved for tree in trees) / len(trees),
-                "calls": sum(tree.spent.calls for tree in trees),
-            }
         rows = run_rows(folder)
-        self.notes[name] |= {kind: len(found) for kind, found in rows.items()}
+        self.notes[name] = {
+            "solved": sum(tree.solved for tree in trees) / len(trees),
+            "calls": sum(tree.spent.calls for tree in trees),
+            **{kind: len(found) for kind, found in rows.items()},
+        }
         return rows
 
-    def sft(
-        self, name: str, network: Any, *parts: tuple[Sequence[Encoded], int], steps: int = 0
-    ) -> Any:
-        """A copy of `network` trained on `parts`: rows, and how many of them each step sees."""
-        model = copy.deepcopy(network)
+    def distil(
+        self, name: str, model: Path, *parts: tuple[Sequence[Encoded], int], steps: int = 0
+    ) -> Path:
+        """`model` trained on `parts`: rows, and how many of them there are for each step.
+
+        Without any row the model stays what it is.
+        """
         steps = steps or self.scale.steps
         rng = derive_rng(self.seed, name)
-        if not any(len(rows) for rows, _ in parts):
+        rows = [row for part, share in parts for row in drawn(part, steps * share, rng)]
+        if not rows:
             return model
-        order = [drawn(rows, steps * share, rng) for rows, share in parts if len(rows)]
-        shares = [share for rows, share in parts if len(rows)]
-        finetune(model, order, shares, lr=self.scale.lr)
-        return model
+        result = train(
+            rows,
+            model,
+            self.folder / "models" / name,
+            recipe=None,
+            epochs=1,
+            batch=len(rows) // steps,
+            micro_batch=len(rows) // steps,
+            lr=self.scale.lr,
+            schedule="linear",
+            warmup=min(10, steps - 1),
+            save_every=10 * steps,
+            seed=self.seed,
+            progress=lambda *_: None,  # keeps the bars of transformers away
+        )
+        return result.model
 
-    def grpo(self, network: Any, run: int, factor: int = 1) -> Any:
-        """A copy of `network` trained by GRPO at `factor` times the budget."""
-        model = copy.deepcopy(network)
-        scale, graph = self.scale, self.train.graph
-        rng = derive_rng(self.seed, "grpo", run)
-        left = np.full(len(graph.starts), factor * scale.train_calls)
-        most = 2 * HORIZON * scale.group
-        deck: list[int] = []
+    def grpo(self, name: str, model: Path, factor: int = 1) -> Path:
+        """`model` trained by GRPO at `factor` times the budget.
 
-        def sample(current: Any, update: int) -> Batch | None:
-            nonlocal deck
-            deck = deck or rng.permutation(np.flatnonzero(left >= most)).tolist()
-            if not deck:
-                return None
-            levels = np.array(deck[: scale.grpo_tasks])
-            del deck[: scale.grpo_tasks]
-            groups = np.repeat(levels, scale.group)
-            episodes = self.train.chain(current).sample(graph.starts[groups], rng)
-            np.subtract.at(left, groups, episodes.calls)
-            return Batch(
-                samples=_samples(self.train, episodes.states, episodes.actions),
-                rewards=episodes.won.astype(np.float64),
-                groups=groups,
-            )
+        A level's last group is smaller where its budget holds no whole one.
+        """
+        out, done = self.folder / "models" / name, self.folder / "models" / name / "grpo.json"
+        if not done.exists():
+            network = load(model)
+            budget = _GroupBudget(self.train, self.scale, factor, derive_rng(self.seed, name))
+            taken = grpo(network, budget.sample, lr=self.scale.grpo_lr)
+            network.save_pretrained(str(out))
+            done.write_text(json.dumps({"updates": taken, "calls": budget.spent}), "utf-8")
+        self.notes[name] = json.loads(done.read_text("utf-8"))
+        return out
 
-        taken = grpo(model, sample, lr=scale.grpo_lr)
-        spent = factor * scale.train_calls * len(left) - int(left.sum())
-        self.notes[f"grpo-{factor}x-{run}"] = {"updates": taken, "calls": spent}
-        return model
-
-    def early(self, network: Any) -> Any:
+    def early(self) -> Path:
         """Early Experience: predict what alternatives lead to, then imitate."""
         rng = derive_rng(self.seed, "early")
-        predict, imitate = alternatives(self.train, network, self.scale.train_calls, rng)
+        chain = self.train.chain(load(self.base))
+        predict, imitate = alternatives(self.train, chain, self.scale.train_calls, rng)
         self.notes["early"] = {"predict": len(predict), "imitate": len(imitate)}
-        batch = self.scale.batch
-        world = self.sft("early-world", network, (predict, batch), steps=self.scale.steps // 2)
-        return self.sft("early", world, (imitate, batch))
+        batch, half = self.scale.batch, self.scale.steps // 2
+        world = self.distil("early-world", self.base, (predict, batch), steps=half)
+        return self.distil("early", world, (imitate, batch))
 
 
-def finetune(
-    model: Any, order: Sequence[Sequence[Encoded]], shares: Sequence[int], *, lr: float
-) -> None:
-    """Train in place; step `n` sees the next `shares[i]` rows of each `order[i]`."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.0)
-    steps = len(order[0]) // shares[0]
-    model.train()
-    for step in range(steps):
-        rows = [
-            row
-            for rows, share in zip(order, shares, strict=True)
-            for row in rows[step * share : (step + 1) * share]
-        ]
-        for group in optimizer.param_groups:
-            group["lr"] = lr * min(1.0, (step + 1) / 10) * min(1.0, 2 * (steps - step) / steps)
-        optimizer.zero_grad(set_to_none=True)
-        loss_of(model, rows).backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-    model.eval()
+class _GroupBudget:
+    """Groups of rollouts until no level's budget holds two more."""
 
+    def __init__(self, levels: Levels, scale: Scale, factor: int, rng: np.random.Generator) -> None:
+        self._levels, self._scale, self._rng = levels, scale, rng
+        self._left = np.full(len(levels.tasks), factor * scale.train_calls)
+        self._whole = int(self._left.sum())
+        self._deck: list[int] = []
 
-def loss_of(model: Any, rows: Sequence[Encoded]) -> torch.Tensor:
-    """`L_cf + L_reh` of one batch, as `distill.train` computes it."""
-    (micro,) = Layout(micro_batch=len(rows), keep=False).split(rows)
-    logits = model(
-        input_ids=micro["input_ids"],
-        attention_mask=micro["attention_mask"],
-        position_ids=micro["position_ids"],
-        use_cache=False,
-    ).logits
-    picked = logits.flatten(0, 1)[micro["at"]]
-    return weighted_loss(picked, micro["labels"], micro["shares"]).total
+    @property
+    def spent(self) -> int:
+        """Calls, all levels together."""
+        return self._whole - int(self._left.sum())
+
+    def sample(self, network: Any, update: int) -> Batch | None:
+        """See `leafe_gym.distill.grpo.Sampler`."""
+        sizes = np.minimum(self._scale.group, self._left // (2 * HORIZON))  # longest episodes
+        if not self._deck:
+            self._deck = self._rng.permutation(np.flatnonzero(sizes >= 2)).tolist()
+        if not self._deck:
+            return None
+        levels = np.array(self._deck[: self._scale.grpo_tasks])
+        del self._deck[: self._scale.grpo_tasks]
+        groups = np.repeat(levels, sizes[levels])
+        graph = self._levels.graph
+        episodes = self._levels.chain(network).sample(graph.starts[groups], self._rng)
+        np.subtract.at(self._left, groups, episodes.calls)
+        return Batch(
+            samples=_samples(self._levels, episodes.states, episodes.actions),
+            rewards=episodes.won.astype(np.float64),
+            groups=groups,
+        )
 
 
 def _samples(levels: Levels, states: Any, actions: Any) -> list[Sample]:
@@ -192,8 +195,3 @@ def _samples(levels: Levels, states: Any, actions: Any) -> list[Sample]:
             prompts, actions[episode, step].tolist(), episode.tolist(), strict=True
         )
     ]
-
-
-def seed_of(seed: int, *what: str) -> int:
-    """A sampling seed of a part of a reproduction."""
-    return derive_seed(seed, *what)

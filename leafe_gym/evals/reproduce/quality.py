@@ -13,20 +13,20 @@ from leafe_gym.types import Json
 
 
 def reflector_quality(trees: Iterable[Tree]) -> Json:
-    """Parse rate, and of the reflections that parse: tau exact, tau not too late, advice right.
+    """Parse rate, and of the reflections that opened a branch: tau exact, in time, advice right.
 
     Exact means the first step that was not on a shortest way. Advice is right if the action it
-    names begins a shortest way from the board at tau.
+    names begins a shortest way from the board at tau. A repetition parses and is not judged twice.
     """
-    asked = parsed = exact = early = right = 0
+    asked = repeated = judged = exact = early = right = 0
     for tree in trees:
         for branch in tree.branches:
             for reflection in branch.reflections:
                 asked += 1
                 if reflection.experience is None:
-                    parsed += reflection.verdict == "repeat"
+                    repeated += reflection.verdict == "repeat"
                     continue
-                parsed += 1
+                judged += 1
                 tau = reflection.experience.step
                 steps = tree.history(branch.id)
                 boards = [tree.start.observation, *(s.observation for s in steps if s.action)]
@@ -43,13 +43,12 @@ def reflector_quality(trees: Iterable[Tree]) -> Json:
                 early += first is None or first >= tau
                 advised = reflection.experience.text.split()[-1]
                 right += _nearer(parse_board(boards[tau]), advised)
-    judged = max(1, parsed)
     return {
         "reflections": asked,
-        "parsed": parsed / max(1, asked),
-        "tau_exact": exact / judged,
-        "tau_in_time": early / judged,
-        "advice_right": right / judged,
+        "parsed": (judged + repeated) / max(1, asked),
+        "tau_exact": exact / max(1, judged),
+        "tau_in_time": early / max(1, judged),
+        "advice_right": right / max(1, judged),
     }
 
 

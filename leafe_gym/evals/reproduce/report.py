@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from leafe_gym.errors import MissingExtra
+from leafe_gym.evals.intervals import Interval
+from leafe_gym.evals.plots import band, new_figure, rollouts_axis, save
 from leafe_gym.evals.reproduce import paper
 from leafe_gym.evals.reproduce.merge import DECIDED
-from leafe_gym.evals.reproduce.setting import KS
+from leafe_gym.evals.reproduce.setting import CROSS_CHECK, KS
 from leafe_gym.types import Json
 
 MODELS = {
@@ -33,7 +35,14 @@ SAMPLERS = {
     "tree_random_tau": "random tau with e",
     "tree_random_tau_no_tip": "random tau without e",
     "tree_other_tip": "tau with another task's e",
+    "oracle_tau": "upper bound: the solver's tau, no e",
 }
+
+
+BUDGETS = (
+    "Each method has the same budget of calls on the same training levels. LEAFE from Early "
+    "Experience and from GRPO spend the budget of that method besides their own."
+)
 
 
 def write_report(merged: Mapping[str, Json], folder: Path) -> Path:
@@ -132,6 +141,8 @@ def _models(data: Json) -> list[str]:
         "",
         *_table(head, rows),
         "",
+        f"{BUDGETS} Calls spent on the first base: {_calls(data['methods'][0])}.",
+        "",
         f"Pass@128 of every GRPO run: {spread}.",
         "",
         "Pass@128 by the blind pushes that a level needs:",
@@ -141,10 +152,15 @@ def _models(data: Json) -> list[str]:
     ]
 
 
+def _calls(notes: Json) -> str:
+    names = ("is", "is-3x", "tree", "random-tip", "grpo_0", "grpo_3x")
+    return ", ".join(f"{name} {notes[name]['calls']:,}" for name in names)
+
+
 def _ablations(data: Json) -> list[str]:
     rows = []
-    for key, table in (("reh", paper.TABLE_4), ("leafe", paper.TABLE_4)):
-        first, last = table[key]
+    for key in ("reh", "leafe"):
+        first, last = paper.TABLE_4[key]
         figures = data["passk"][key]
         rows.append(
             [MODELS[key], _percent(figures["1"]), _percent(figures["128"]), f"{first} / {last}"]
@@ -189,7 +205,17 @@ def _elsewhere(data: Json) -> list[str]:
 def _reflector(data: Json) -> list[str]:
     quality = data["reflector"]
     shown = ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in quality.items())
-    return [f"Looking back, judged by the solver: {shown}.", ""]
+    checks = "; ".join(
+        f"{MODELS[name]} {check['exact']['1']:.4f} and {check['sampled']['1']:.4f}, "
+        f"{check['errors_apart']:.1f} standard errors apart"
+        for name, check in data["cross_check"].items()
+    )
+    return [
+        f"Looking back, judged by the solver: {shown}.",
+        "",
+        f"Pass@1 exactly and from {CROSS_CHECK} samples a level (first base): {checks}.",
+        "",
+    ]
 
 
 def _orderings(data: Json) -> list[str]:
@@ -203,40 +229,29 @@ def draw(data: Json, path: Path, kind: str) -> None:
     Raises:
         MissingExtra: without matplotlib.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtra("drawing curves", "plot") from error
-    figure = Figure(figsize=(13, 4.6), layout="constrained")
+    figure = new_figure(13, 4.6)
     figure.suptitle(f"{kind} base: exact success, 95 % interval over tasks")
     left, middle, right = figure.subplots(1, 3)
     _bars(left, data["stage1"], SAMPLERS, "calls", "Stage 1: levels solved at equal calls")
     for key in ("base", "rft", "early", "grpo", "reh", "leafe"):
-        points = [data["passk"][key][str(k)] for k in KS]
-        (line,) = middle.plot(
-            KS, [point["mean"] for point in points], marker="o", label=MODELS[key]
-        )
-        middle.fill_between(
-            KS, [point["low"] for point in points], [point["high"] for point in points],
-            color=line.get_color(), alpha=0.12, linewidth=0,
-        )  # fmt: skip
-    middle.set(xscale="log", xlabel="k", title="Pass@k", ylim=(0, 1), xticks=KS)
-    middle.set_xticklabels([str(k) for k in KS])
+        points = [(k, Interval(**data["passk"][key][str(k)])) for k in KS]
+        band(middle, points, MODELS[key], marker="o")
+    rollouts_axis(middle, KS)
+    middle.set(title="Pass@k")
     middle.legend(fontsize=8, loc="lower right")
-    middle.grid(alpha=0.3)
-    _bars(right, data["recovery"], MODELS, "1", "recovery@1: won after the base's mistake")
-    figure.savefig(path, dpi=110)
+    _bars(right, data["recovery"], MODELS, "1", "recovery@1")
+    save(figure, path)
 
 
-def _bars(axes: object, figures: Json, titles: Mapping[str, str], key: str, title: str) -> None:
+def _bars(axes: Any, figures: Json, titles: Mapping[str, str], key: str, title: str) -> None:
     names = [name for name in titles if name in figures][::-1]
     means = [figures[name][key]["mean"] for name in names]
     low = [mean - figures[name][key]["low"] for name, mean in zip(names, means, strict=True)]
     high = [figures[name][key]["high"] - mean for name, mean in zip(names, means, strict=True)]
     colours = ["tab:red" if name in ("tree", "leafe") else "tab:blue" for name in names]
-    axes.barh([titles[name] for name in names], means, xerr=[low, high], color=colours)  # type: ignore[attr-defined]
-    axes.set(title=title, xlim=(0, 1))  # type: ignore[attr-defined]
-    axes.tick_params(labelsize=8)  # type: ignore[attr-defined]
+    axes.barh([titles[name] for name in names], means, xerr=[low, high], color=colours)
+    axes.set(title=title, xlim=(0, 1))
+    axes.tick_params(labelsize=8)
 
 
 def _percent(interval: Json) -> str:

@@ -12,6 +12,7 @@ from leafe_gym.distill.records import Encoded
 from leafe_gym.distill.tokens import Encoder
 from leafe_gym.envs.sokoban.rules import ACTIONS
 from leafe_gym.errors import UsageError
+from leafe_gym.evals.exact import Chain
 from leafe_gym.evals.reproduce.levels import Levels
 from leafe_gym.tiny.corpus import act_prompts
 from leafe_gym.tiny.pretrain import HORIZON
@@ -34,15 +35,17 @@ def run_rows(folder: Path) -> dict[str, list[Encoded]]:
 
 
 def drawn(rows: Sequence[Encoded], count: int, rng: np.random.Generator) -> list[Encoded]:
-    """`count` rows, each pass over all of them in a new order."""
+    """`count` rows, each pass over all of them in a new order; none of none."""
     picked: list[int] = []
+    if not rows:
+        return []
     while len(picked) < count:
         picked += rng.permutation(len(rows)).tolist()
     return [rows[index] for index in picked[:count]]
 
 
 def alternatives(
-    levels: Levels, network: object, calls: int, rng: np.random.Generator
+    levels: Levels, chain: Chain, calls: int, rng: np.random.Generator
 ) -> tuple[list[Encoded], list[Encoded]]:
     """Early Experience: rows that predict what an action leads to, and rows to imitate.
 
@@ -52,12 +55,11 @@ def alternatives(
 
     Args:
         levels: training levels.
-        network: the policy.
+        chain: the policy on them.
         calls: budget a level.
         rng: draws everything.
     """
     graph = levels.graph
-    chain = levels.chain(network)
     per_level = calls // 2
     most = per_level // 8  # an episode costs 8 calls or more; those beyond the budget are cut
     episodes = chain.sample(np.repeat(graph.starts, most), rng)

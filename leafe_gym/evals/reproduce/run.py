@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from leafe_gym.errors import UsageError
@@ -25,7 +25,6 @@ def reproduce(
     kinds: Sequence[Kind] = ("blind",),
     seeds: Sequence[int] = (0,),
     shipped: bool = True,
-    progress: Callable[[str, int], None] | None = None,
 ) -> Json:
     """Run what is missing, merge, and write the report.
 
@@ -37,7 +36,6 @@ def reproduce(
         seeds: of pretraining and all that follows.
         shipped: take the base that comes with the package where there is one, instead of
             pretraining it.
-        progress: called with (kind, seed) when a base's figures are there.
 
     Returns:
         What is written to `reproduce.json`.
@@ -49,8 +47,6 @@ def reproduce(
             if shipped and seed == 0 and (SHIPPED / kind).is_dir() and not (own / "base").exists():
                 shutil.copytree(SHIPPED / kind, own / "base")
             found.setdefault(kind, []).append(run_seed(kind, seed, scale, own))
-            if progress is not None:
-                progress(kind, seed)
     return conclude(found, folder)
 
 

@@ -6,7 +6,8 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from leafe_gym.evals.bench import Bench, run_bench
-from leafe_gym.evals.reproduce.levels import Levels, Pool, recovery_pool
+from leafe_gym.errors import ConfigMismatch
+from leafe_gym.evals.bench import Outcome, run_bench
+from leafe_gym.evals.reproduce.levels import Levels, Pool, load, recovery_pool
 from leafe_gym.evals.reproduce.methods import Stage
+from leafe_gym.evals.reproduce.oracle import OracleTau
 from leafe_gym.evals.reproduce.quality import reflector_quality
-from leafe_gym.evals.reproduce.setting import EVERY, SAMPLERS, TREE, Scale
+from leafe_gym.evals.reproduce.setting import CROSS_CHECK, EVERY, SAMPLERS, TREE, Scale
+from leafe_gym.policies.base import Policy
+from leafe_gym.seeds import derive_rng
 from leafe_gym.store.run import Run
 from leafe_gym.tiny.build import build
 from leafe_gym.tiny.demonstrator import Kind, blind_pushes
@@ -27,6 +32,7 @@ from leafe_gym.tiny.pretrain import Recipe
 from leafe_gym.types import Json
 
 LOG = logging.getLogger(__name__)
+Outcomes = dict[str, Outcome]
 OUT_OF_DISTRIBUTION: dict[str, dict[str, Json]] = {
     "more walls": {"inner_walls": [4, 6]},
     "longer solutions": {"solution": [10, 11]},
@@ -36,7 +42,9 @@ for rows with two."""
 
 
 def run_seed(kind: Kind, seed: int, scale: Scale, folder: Path) -> Json:
-    """All figures of one base; finished parts are kept in `folder` and not made again.
+    """All figures of one base; what is there in `folder` is not made again.
+
+    Sets torch to one thread, which is fastest for a model of this size.
 
     Args:
         kind: which base.
@@ -46,58 +54,58 @@ def run_seed(kind: Kind, seed: int, scale: Scale, folder: Path) -> Json:
 
     Returns:
         Values per task, for averaging over seeds and resampling over tasks.
+
+    Raises:
+        ConfigMismatch: if the folder holds figures of another base or scale.
     """
     torch.set_num_threads(1)
+    about = {"kind": kind, "seed": seed, "scale": asdict(scale)}
     done = folder / "figures.json"
     if done.exists():
         found: Json = json.loads(done.read_text(encoding="utf-8"))
+        if {name: found.get(name) for name in about} != about:
+            raise ConfigMismatch(f"{folder} holds figures of another scale: use another --out")
         return found
-    began = time.process_time()
-    build(Recipe(kind=kind, seed=seed), folder / "base")
-    base = load(folder / "base")
-    figures: Json = {"kind": kind, "seed": seed, "cpu_seconds": {}}
+    base = build(Recipe(kind=kind, seed=seed), folder / "base")
+    figures: Json = {**about, "cpu_seconds": {}}
 
-    def timed(name: str, make: Callable[[], Json]) -> None:
+    def timed(name: str, make: Callable[[], Json]) -> Json:
         start = time.process_time()
-        figures[name] = make()
+        value = make()
         figures["cpu_seconds"][name] = round(time.process_time() - start, 1)
         LOG.info("%s %d: %s in %.0f CPU-s", kind, seed, name, figures["cpu_seconds"][name])
+        return value
 
-    timed("stage1", lambda: samplers(base, seed, scale, folder / "stage1"))
     notes: dict[str, Json] = {}
-    stage = Stage(base, Levels.of("train", scale.train_levels), scale, seed, folder, notes)
-    models: dict[str, Any] = {}
-    timed("training", lambda: train_all(stage, models))
+    levels = Levels.of("train", scale.train_levels)
+    stage = Stage(base, levels, scale, seed, folder, notes)
+    figures["stage1"] = timed("stage1", lambda: samplers(base, seed, scale, folder / "stage1"))
+    models = timed("training", lambda: train_all(stage))
     figures["methods"] = notes
-    timed("trained", lambda: evaluate(base, models, seed, scale))
-    figures["cpu_seconds"]["all"] = round(time.process_time() - began, 1)
+    figures["trained"] = timed("trained", lambda: evaluate({"base": base, **models}, seed, scale))
     done.write_text(json.dumps(figures) + "\n", encoding="utf-8")
     return figures
 
 
-def load(folder: Path) -> Any:
-    """The network saved in a folder."""
-    from transformers import Qwen2ForCausalLM
-
-    return Qwen2ForCausalLM.from_pretrained(str(folder), dtype=torch.float32).eval()
-
-
-def samplers(base: Any, seed: int, scale: Scale, folder: Path) -> Json:
+def samplers(base: Path, seed: int, scale: Scale, folder: Path) -> Json:
     """The samplers and controls on test levels; what each spent until a level was solved."""
     levels = Levels.of("test", scale.stage1_levels)
-    policy = TinyPolicy(base, "base")
+    policy = TinyPolicy.load(base)
 
-    def bench(methods: tuple[str, ...], calls: int) -> Bench:
-        return asyncio.run(
-            run_bench(
-                policy, levels.tasks, methods=methods, calls=calls, out=folder, concurrency=128,
-                seed=seed, every=EVERY, tree=TREE,
-            )
+    def bench(actor: Policy, methods: Sequence[str], out: Path, factor: int = 1) -> Outcomes:
+        run = run_bench(
+            actor, levels.tasks, methods=methods, calls=factor * scale.stage1_calls, out=out,
+            concurrency=128, seed=seed, every=EVERY, tree=TREE,
         )  # fmt: skip
+        return asyncio.run(run).outcomes
 
-    calls = scale.stage1_calls
-    outcomes = bench(SAMPLERS[1:], calls).outcomes | bench(SAMPLERS[:1], 3 * calls).outcomes
-    result: Json = {"calls": calls, "methods": {}}
+    oracle = bench(OracleTau(policy), ("tree-no-tip",), folder / "oracle")
+    outcomes = {
+        **bench(policy, ("is",), folder, factor=3),
+        **bench(policy, SAMPLERS, folder),
+        "oracle-tau": oracle["tree-no-tip"],
+    }
+    result: Json = {"calls": scale.stage1_calls, "methods": {}}
     for name, outcome in outcomes.items():
         result["methods"][name] = {
             unit: {
@@ -111,50 +119,58 @@ def samplers(base: Any, seed: int, scale: Scale, folder: Path) -> Json:
     return result
 
 
-def train_all(stage: Stage, models: dict[str, Any]) -> Json:
-    """Every trained model, into `models`."""
+def train_all(stage: Stage) -> dict[str, Path]:
+    """Every trained model."""
     base, batch = stage.base, stage.scale.batch
     half = batch // 2
-    sampled = stage.collect("is", base)["rehearsal"]
-    models["rft"] = stage.sft("rft", base, (sampled, batch))
+    models: dict[str, Path] = {}
+    models["rft"] = stage.distil("rft", base, (stage.collect("is", base)["rehearsal"], batch))
     more = stage.collect("is-3x", base, factor=3)["rehearsal"]
-    models["rft_3x"] = stage.sft("rft_3x", base, (more, batch))
+    models["rft_3x"] = stage.distil("rft_3x", base, (more, batch))
     tree = stage.collect("tree", base)
-    models["reh"] = stage.sft("reh", base, (tree["rehearsal"], batch))
+    models["reh"] = stage.distil("reh", base, (tree["rehearsal"], batch))
     parts = (tree["rehearsal"], half), (tree["counterfactual"], half)
-    models["leafe"] = stage.sft("leafe", base, *parts)
-    random = stage.collect("random-tip-tree", base)["rehearsal"]
-    models["reh_random"] = stage.sft("reh_random", base, (random, batch))
-    models["early"] = stage.early(base)
-    early_tree = stage.sft("early-leafe", models["early"], *parts)
-    models["leafe_early"] = early_tree
+    models["leafe"] = stage.distil("leafe", base, *parts)
+    random = stage.collect("random-tip", base)["rehearsal"]
+    models["reh_random"] = stage.distil("reh_random", base, (random, batch))
+    models["early"] = stage.early()
+    models["leafe_early"] = stage.distil("leafe_early", models["early"], *parts)
     for run in range(stage.scale.grpo_seeds):
-        models[f"grpo_{run}"] = stage.grpo(base, run)
-    models["grpo_3x"] = stage.grpo(base, 0, factor=3)
+        models[f"grpo_{run}"] = stage.grpo(f"grpo_{run}", base)
+    models["grpo_3x"] = stage.grpo("grpo_3x", base, factor=3)
     again = stage.collect("tree-grpo", models["grpo_0"])
     parts = (again["rehearsal"], half), (again["counterfactual"], half)
-    models["leafe_grpo"] = stage.sft("leafe_grpo", models["grpo_0"], *parts)
-    return sorted(models)
+    models["leafe_grpo"] = stage.distil("leafe_grpo", models["grpo_0"], *parts)
+    return models
 
 
-def evaluate(base: Any, models: dict[str, Any], seed: int, scale: Scale) -> Json:
+def evaluate(models: dict[str, Path], seed: int, scale: Scale) -> Json:
     """Exact chances of winning of each model: on test levels, from the pool, and elsewhere."""
     levels = Levels.of("test", scale.test_levels)
-    pool = recovery_pool(levels, base, seed)
+    networks = {name: load(folder) for name, folder in models.items()}
+    pool = recovery_pool(levels, networks["base"], seed)
     blind = levels.graph.blind_needed(blind_pushes(levels.graph))[levels.graph.starts]
-    everyone = {"base": base} | models
     result: Json = {
-        "success": {name: chances(levels, model) for name, model in everyone.items()},
+        "success": {name: chances(levels, network) for name, network in networks.items()},
+        "sampled": {name: sampled(levels, networks[name], seed) for name in ("base", "leafe")},
         "pool": pool.level.tolist(),
-        "recovery": {name: chances(levels, model, pool) for name, model in everyone.items()},
+        "recovery": {name: chances(levels, network, pool) for name, network in networks.items()},
         "blind_pushes": blind.tolist(),
         "elsewhere": {},
     }
     shown = ("base", "early", "grpo_0", "reh", "leafe")
     for title, changes in OUT_OF_DISTRIBUTION.items():
         other = Levels.of("test", scale.test_levels // 3, **changes)
-        result["elsewhere"][title] = {name: chances(other, everyone[name]) for name in shown}
+        result["elsewhere"][title] = {name: chances(other, networks[name]) for name in shown}
     return result
+
+
+def sampled(levels: Levels, network: Any, seed: int) -> list[int]:
+    """Wins of `CROSS_CHECK` sampled episodes of each level: a check on the exact chances."""
+    starts = np.repeat(levels.graph.starts, CROSS_CHECK)
+    won = levels.chain(network).sample(starts, derive_rng(seed, "cross-check")).won
+    wins: list[int] = won.reshape(-1, CROSS_CHECK).sum(axis=1).tolist()
+    return wins
 
 
 def chances(levels: Levels, network: Any, pool: Pool | None = None) -> list[float]:

@@ -6,18 +6,19 @@ from dataclasses import dataclass
 from typing import Any
 
 KS = (1, 4, 16, 64, 128)
+CROSS_CHECK = 512
+"""Episodes a level that are sampled to check exact chances."""
 POOL_ROLLOUTS = 16
 POOL_SLACK = 2
 """A state is in the recovery pool if the steps left exceed its shortest solution by this much."""
 
-EVERY: dict[str, Any] = {"prompts": "tiny", "max_tokens": 4, "max_reflect_tokens": 16}
+EVERY: dict[str, Any] = {"max_tokens": 4, "max_reflect_tokens": 16}
 """Settings of all agents."""
 TREE: dict[str, Any] = {"reflect_every": None, "max_depth": 12, "attempts": 64}
 """Settings of trees: look back on failures only. Looking back every K steps asks a model this
 small whether a move was the best one, which is another question than whether it lost the level."""
 
-SAMPLERS = (
-    "is",
+SAMPLERS = (  # besides independent sampling, which runs at a larger budget
     "ir",
     "ir-all",
     "tree",

@@ -21,4 +21,4 @@ def source(name: str) -> str:
 
 
 _FUTURE = "from __future__ import annotations\n"
-_IMPORT = "from leafe_gym.envs.code.harness.codec import Opaque, decode, encode\n"
+_IMPORT = "from leafe_gym.envs.code.harness.codec import decode, encode\n"

@@ -15,7 +15,7 @@ import sys
 import traceback
 from typing import Any
 
-from leafe_gym.envs.code.harness.codec import Opaque, decode, encode
+from leafe_gym.envs.code.harness.codec import decode, encode
 
 FILE = "solution.py"
 MAX_TEXT = 2000
@@ -71,6 +71,3 @@ def shown(error: BaseException) -> str:
         return text if len(text) <= MAX_TEXT else f"...{text[-MAX_TEXT:]}"
     except BaseException:  # noqa: BLE001 - an exception's own text may raise anything
         return type(error).__name__[:80]
-
-
-_UNUSED = Opaque

@@ -17,7 +17,7 @@ import random
 import sys
 from typing import Any
 
-from leafe_gym.envs.code.harness.codec import Opaque, decode, encode
+from leafe_gym.envs.code.harness.codec import decode, encode
 
 
 class Need(BaseException):
@@ -167,6 +167,3 @@ def run(kind: str, text: str, request: Any, stub: Stub, static: list[Any]) -> st
     except BaseException as error:  # noqa: BLE001 - a test that cannot be decided is not passed
         return type(error).__name__
     return "passed"
-
-
-_UNUSED = Opaque
