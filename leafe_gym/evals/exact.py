@@ -3,6 +3,9 @@
 A policy without memory on a deterministic game is a Markov chain over (position, step). Its chance
 of winning follows by dynamic programming, without sampling noise; and whole batches of episodes
 can be drawn in lockstep, asking the model once for each (position, step) that occurs.
+
+A reply that holds no action is what it is for the agents: the same prompt is asked again, and
+`UNPARSABLE_IN_A_ROW` such replies one after the other lose the episode.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from leafe_gym.agents.settings import UNPARSABLE_IN_A_ROW
 from leafe_gym.envs.sokoban.graph import StateGraph
 
 Chances = Callable[[NDArray[np.int64], int], NDArray[np.float64]]
@@ -41,8 +45,6 @@ class Chain:
     ) -> NDArray[np.float64]:
         """The chance of a win from each start; [starts].
 
-        A reply without an action counts as a failure of the episode.
-
         Args:
             starts: positions; default those the levels begin with.
             first: steps taken before them; default none.
@@ -58,7 +60,7 @@ class Chain:
             # A position from which the steps left cannot win adds nothing.
             states = np.flatnonzero(here & (graph.distance <= self.horizon - step) & ~graph.won)
             asked[step] = states
-            known[step] = self.chances(states, step) if len(states) else np.zeros((0, 4))
+            known[step] = asked_again(self.chances(states, step)) if len(states) else known[step]
             here = np.zeros_like(here)
             here[graph.next[states].ravel()] = True
         value = graph.won.astype(np.float64)
@@ -80,21 +82,30 @@ class Chain:
         """One episode from each of `starts`, all in lockstep."""
         graph = self.graph
         state = starts.copy()
-        states, actions = [state], []
+        going = ~graph.won[state]
+        states, actions, unusable = [state], [], []
         for step in range(first, self.horizon):
             unique, where = np.unique(state, return_inverse=True)
-            open_ = ~graph.won[unique]
+            needed = np.unique(where[going])
             chances = np.zeros((len(unique), 4))
-            if open_.any():
-                chances[open_] = self.chances(unique[open_], step)
+            if len(needed):
+                chances[needed] = self.chances(unique[needed], step)
             edges = chances.cumsum(axis=1)[where]
-            action = (edges <= rng.random(len(state))[:, None]).sum(axis=1)
-            action = np.where(graph.won[state], -1, action)
+            action = np.where(going, 4, -1)
+            bad = np.zeros(len(state), dtype=np.int64)
+            for _ in range(UNPARSABLE_IN_A_ROW):
+                drawn = (edges <= rng.random(len(state))[:, None]).sum(axis=1)
+                action = np.where(action == 4, drawn, action)
+                bad += action == 4
             moved = (action >= 0) & (action < 4)
             state = np.where(moved, graph.next[state, action.clip(0, 3)], state)
+            going = moved & ~graph.won[state]
             states.append(state)
             actions.append(action)
-        return Episodes(np.stack(states, 1), np.stack(actions, 1), graph.won[state])
+            unusable.append(bad)
+        return Episodes(
+            np.stack(states, 1), np.stack(actions, 1), np.stack(unusable, 1), graph.won[state]
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,16 +114,33 @@ class Episodes:
 
     Attributes:
         states: position before each step and after the last; [episodes, steps + 1].
-        actions: -1 after a win, 4 for a reply without an action; [episodes, steps].
+        actions: -1 after the end, 4 where no reply held an action; [episodes, steps].
+        unusable: replies without an action before that action; [episodes, steps].
         won: [episodes].
     """
 
     states: NDArray[np.int64]
     actions: NDArray[np.int64]
+    unusable: NDArray[np.int64]
     won: NDArray[np.bool_]
+
+    def only(self, kept: NDArray[np.bool_]) -> Episodes:
+        """Some of the episodes."""
+        return Episodes(self.states[kept], self.actions[kept], self.unusable[kept], self.won[kept])
 
     @property
     def calls(self) -> NDArray[np.int64]:
-        """Budget units each episode costs: a model call and, with an action, a step; [episodes]."""
-        acted = (self.actions >= 0).sum(axis=1) + ((self.actions >= 0) & (self.actions < 4)).sum(1)
-        return np.asarray(acted, dtype=np.int64)
+        """Budget units each episode costs: every reply a call, every action a step; [episodes]."""
+        return np.asarray(2 * self.acted.sum(axis=1) + self.unusable.sum(axis=1), dtype=np.int64)
+
+    @property
+    def acted(self) -> NDArray[np.bool_]:
+        """Where an action was taken; [episodes, steps]."""
+        return np.asarray((self.actions >= 0) & (self.actions < 4), dtype=np.bool_)
+
+
+def asked_again(chances: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The chances of each action when replies without one are asked for again; [states, 4]."""
+    none = np.clip(1 - chances.sum(axis=1, keepdims=True), 0, 1)
+    again: NDArray[np.float64] = sum(none**tries for tries in range(UNPARSABLE_IN_A_ROW))
+    return chances * again

@@ -126,7 +126,35 @@ class TinyPolicy:
         return (*prompt, *said, vocabulary()[END]), len(prompt)
 
     def chances(self, ids: NDArray[np.int64]) -> NDArray[np.float64]:
-        """The chance of each action right after each prompt; [prompts, 4]."""
+        """The chance that the reply to each prompt is exactly an action; [prompts, 4].
+
+        The four replies are read in one pass, side by side behind the prompt: each sees the
+        prompt and itself, so that the chance of ending the reply there is known too.
+        """
+        count, length = ids.shape
+        width = length + len(ACTIONS)
+        sees = torch.ones(width, width, dtype=torch.bool).tril()
+        sees[length:, length:] = torch.eye(len(ACTIONS), dtype=torch.bool)
+        place = torch.arange(width).clamp(max=length)
+        actions = torch.tensor(self._actions)
+        found: list[NDArray[np.float64]] = []
+        with torch.inference_mode():
+            for at in range(0, count, _BATCH):
+                prompts = torch.from_numpy(ids[at : at + _BATCH])
+                rows = len(prompts)
+                hidden = self.network.model(
+                    torch.cat([prompts, actions.expand(rows, -1)], dim=1),
+                    attention_mask=sees.expand(rows, 1, width, width),
+                    position_ids=place.expand(rows, -1),
+                    use_cache=False,
+                ).last_hidden_state[:, length - 1 :]
+                likely = torch.softmax(self.network.lm_head(hidden).double(), dim=-1)
+                end = likely[:, 1:, vocabulary()[END]]
+                found.append((likely[:, 0, actions] * end).numpy())
+        return np.concatenate(found)
+
+    def next_word(self, ids: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The chance of each word right after each prompt, all equally long; [prompts, words]."""
         found: list[NDArray[np.float64]] = []
         with torch.inference_mode():
             for at in range(0, len(ids), _BATCH):
@@ -134,12 +162,12 @@ class TinyPolicy:
                     torch.from_numpy(ids[at : at + _BATCH]), use_cache=False
                 ).last_hidden_state[:, -1]
                 likely = torch.softmax(self.network.lm_head(hidden).double(), dim=-1)
-                found.append(likely[:, self._actions].numpy())
+                found.append(likely.numpy())
         return np.concatenate(found)
 
     @cached_property
-    def _actions(self) -> torch.Tensor:
-        return torch.tensor([vocabulary()[action] for action in ACTIONS])
+    def _actions(self) -> list[int]:
+        return [vocabulary()[action] for action in ACTIONS]
 
     def _prompt(self, messages: Sequence[Message]) -> Ids:
         words = vocabulary()
@@ -191,14 +219,9 @@ class TinyPolicy:
         for head in heads:
             lengths.setdefault(len(head), []).append(head)
         for group in lengths.values():
-            for at in range(0, len(group), _BATCH):
-                part = group[at : at + _BATCH]
-                hidden = self.network.model(torch.tensor(part), use_cache=False)
-                logits = self.network.lm_head(hidden.last_hidden_state[:, -1])
-                likely = torch.softmax(logits.double(), dim=-1).numpy()
-                for head, row in zip(part, likely, strict=True):
-                    words = np.flatnonzero(row > _LIKELY)
-                    self._kept[head] = words, row[words]
+            for head, row in zip(group, self.next_word(np.array(group)), strict=True):
+                words = np.flatnonzero(row > _LIKELY)
+                self._kept[head] = words, row[words]
 
     def _decode_long(self, requests: list[_Request]) -> None:
         for at in range(0, len(requests), 256):

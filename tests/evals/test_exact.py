@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import leafe_gym as lg
 from leafe_gym.evals.exact import Chain
 from leafe_gym.evals.reproduce.levels import Levels, recovery_pool
 from leafe_gym.evals.reproduce.setting import EVERY
 from leafe_gym.policies.base import policy
+from leafe_gym.tiny.policy import TinyPolicy
 from leafe_gym.tiny.pretrain import HORIZON
-from leafe_gym.tiny.words import vocabulary
 
 NETWORK = policy("tiny").network  # type: ignore[attr-defined]
 LEVELS = Levels.of("val", 12)
-assert vocabulary()
 
 
 def test_success_is_what_sampling_finds(counts: Callable[[int, int], int]) -> None:
@@ -60,10 +61,36 @@ def test_uniform_policy_by_hand() -> None:
     assert 0 < chain.success(np.array([start]))[0] < 0.2
 
 
-def test_replies_without_action_are_failures() -> None:
-    half = Chain(LEVELS.graph, lambda states, _: np.full((len(states), 4), 0.125), HORIZON)
-    full = Chain(LEVELS.graph, lambda states, _: np.full((len(states), 4), 0.25), HORIZON)
-    assert (half.success() <= full.success() * 0.5**5 + 1e-12).all(), "solutions take 5 or more"
+def confused() -> TinyPolicy:
+    """The small model after an accident: many of its replies hold no action."""
+    network = copy.deepcopy(NETWORK)
+    dice = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weights in network.parameters():
+            weights += 0.06 * torch.randn(weights.shape, generator=dice)
+    return TinyPolicy(network)
+
+
+def test_replies_without_action_are_what_they_are_for_the_agents(tmp_path: Path) -> None:
+    policy = confused()
+    agent = lg.IndependentSamplingAgent(policy, attempts=40, **EVERY)
+    with lg.explore(
+        agent, LEVELS.tasks, budget=lg.Budget(calls=10**6), out=tmp_path, concurrency=12
+    ) as run:
+        trees = list(run.trees())
+    bad = np.mean([s.action is None for t in trees for b in t.branches for s in b.steps])
+    assert 0.1 < bad < 0.9
+    chain = LEVELS.chain(policy.network)
+    exact = chain.success()
+    error = np.sqrt((exact * (1 - exact) / 40).sum()) / len(exact)
+    won = np.mean([branch.won for tree in trees for branch in tree.branches])
+    assert abs(won - exact.mean()) < 3 * error
+
+    episodes = chain.sample(np.repeat(LEVELS.graph.starts, 400), np.random.default_rng(0))
+    error = np.sqrt((exact * (1 - exact) / 400).sum()) / len(exact)
+    assert abs(episodes.won.mean() - exact.mean()) < 3 * error
+    spent = np.mean([tree.spent.calls / len(tree.branches) for tree in trees])
+    assert episodes.calls.mean() == pytest.approx(spent, rel=0.1)
 
 
 def test_pool_states_are_mistakes_that_can_be_undone() -> None:

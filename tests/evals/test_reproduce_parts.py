@@ -15,6 +15,8 @@ from leafe_gym.evals.reproduce.quality import reflector_quality
 from leafe_gym.evals.reproduce.setting import Scale
 from leafe_gym.policies.base import policy
 from leafe_gym.prompts.base import prompt_set
+from leafe_gym.tiny.pretrain import HORIZON
+from leafe_gym.tiny.words import END, vocabulary
 from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Experience, Reflection, Sampling, Start, Step, Task
 
@@ -86,15 +88,17 @@ def test_groups_use_the_budget_and_never_more() -> None:
     scale = Scale(train_levels=7, train_calls=230, grpo_tasks=3)
     budget = _GroupBudget(levels, scale, 1, np.random.default_rng(0))
     network = policy("tiny").network  # type: ignore[attr-defined]
+    longest = 2 * HORIZON
     spent = np.zeros(7)
     smallest = scale.group
     while (batch := budget.sample(network, 0)) is not None:
         assert len(batch.rewards) == len(batch.groups)
         for sample in batch.samples:
-            spent[batch.groups[sample.episode]] += 2
+            acted = sample.ids[-1] == vocabulary()[END]
+            spent[batch.groups[sample.episode]] += 2 if acted else 1
         _, sizes = np.unique(batch.groups, return_counts=True)
         smallest = min(smallest, int(sizes.min()))
     assert (spent <= 230).all()
-    assert (spent > 230 - 48).all(), "two more of the longest rollouts would not fit"
+    assert (spent > 230 - 2 * longest).all(), "two more of the longest rollouts would not fit"
     assert budget.spent == spent.sum()
     assert 2 <= smallest < scale.group

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leafe_gym.errors import PolicyError, UsageError
 from leafe_gym.policies.base import policy
+from leafe_gym.prompts.tiny import ACTIONS
 from leafe_gym.tiny.policy import TinyPolicy
+from leafe_gym.tiny.words import vocabulary
 from leafe_gym.types import Completion, Message, Sampling
 
 ROWS = "@$.- ---- -#-- ----"
@@ -97,3 +102,18 @@ def test_cancelled_request_does_not_hurt_the_others() -> None:
         return await second
 
     assert asyncio.run(go()).text == ask(MODEL, [(1, 1)], 1.0)[0].text  # type: ignore[arg-type]
+
+
+def test_chances_are_those_of_whole_replies() -> None:
+    network = copy.deepcopy(MODEL.network)  # type: ignore[attr-defined]
+    with torch.no_grad():
+        for weights in network.parameters():
+            weights += 0.05 * torch.randn(weights.shape, generator=torch.Generator().manual_seed(1))
+    model = TinyPolicy(network)
+    prompt = [vocabulary()[word] for word in ["<user>", *ACT[1].split(), "<assistant>"]]
+    found = model.chances(np.array([prompt, prompt]))
+    for column, action in enumerate(ACTIONS):
+        word, end = vocabulary()[action], vocabulary()["<end>"]
+        expected = model.next_word(np.array([prompt]))[0, word]
+        expected *= model.next_word(np.array([[*prompt, word]]))[0, end]
+        assert found[:, column] == pytest.approx([expected] * 2, rel=1e-4)

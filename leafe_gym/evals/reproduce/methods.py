@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 
 from leafe_gym.agents.agent import Agent, IndependentSamplingAgent, ReflectiveTreeAgent
 from leafe_gym.budget import Budget
@@ -17,11 +18,12 @@ from leafe_gym.distill.records import Encoded
 from leafe_gym.distill.training import train
 from leafe_gym.engines.explore import explore
 from leafe_gym.envs.sokoban.rules import ACTIONS
+from leafe_gym.evals.exact import Episodes
 from leafe_gym.evals.reproduce.levels import Levels, load
 from leafe_gym.evals.reproduce.rows import alternatives, drawn, run_rows
 from leafe_gym.evals.reproduce.setting import EVERY, TREE, Scale
 from leafe_gym.seeds import derive_rng
-from leafe_gym.tiny.corpus import act_prompts
+from leafe_gym.tiny.corpus import Ids, act_prompts
 from leafe_gym.tiny.policy import TinyPolicy
 from leafe_gym.tiny.pretrain import HORIZON
 from leafe_gym.tiny.words import END, vocabulary
@@ -150,7 +152,7 @@ class Stage:
 class _GroupBudget:
     """Groups of rollouts until no level's budget holds two more."""
 
-    def __init__(self, levels: Levels, scale: Scale, factor: int, rng: np.random.Generator) -> None:
+    def __init__(self, levels: Levels, scale: Scale, factor: int, rng: Generator) -> None:
         self._levels, self._scale, self._rng = levels, scale, rng
         self._left = np.full(len(levels.tasks), factor * scale.train_calls)
         self._whole = int(self._left.sum())
@@ -163,7 +165,7 @@ class _GroupBudget:
 
     def sample(self, network: Any, update: int) -> Batch | None:
         """See `leafe_gym.distill.grpo.Sampler`."""
-        sizes = np.minimum(self._scale.group, self._left // (2 * HORIZON))  # longest episodes
+        sizes = np.minimum(self._scale.group, self._left // (2 * HORIZON))
         if not self._deck:
             self._deck = self._rng.permutation(np.flatnonzero(sizes >= 2)).tolist()
         if not self._deck:
@@ -173,25 +175,51 @@ class _GroupBudget:
         groups = np.repeat(levels, sizes[levels])
         graph = self._levels.graph
         episodes = self._levels.chain(network).sample(graph.starts[groups], self._rng)
-        np.subtract.at(self._left, groups, episodes.calls)
+        # Unusable replies can make a group dearer than planned: what is beyond the budget is cut.
+        before = np.array(
+            [episodes.calls[:at][groups[:at] == g].sum() for at, g in enumerate(groups)]
+        )
+        kept = before + episodes.calls <= self._left[groups]
+        np.subtract.at(self._left, groups[kept], episodes.calls[kept])
+        self._left[groups[~kept]] = 0
+        episodes, groups = episodes.only(kept), groups[kept]
         return Batch(
-            samples=_samples(self._levels, episodes.states, episodes.actions),
+            samples=_samples(self._levels, network, episodes, self._rng),
             rewards=episodes.won.astype(np.float64),
             groups=groups,
         )
 
 
-def _samples(levels: Levels, states: Any, actions: Any) -> list[Sample]:
+def _samples(levels: Levels, network: Any, episodes: Episodes, dice: Generator) -> list[Sample]:
+    """Every reply of the episodes; of one without an action its first word, which made it so."""
     words = vocabulary()
-    episode, step = np.nonzero((actions >= 0) & (actions < 4))
     steps = np.array([words[f"s{number}"] for number in range(HORIZON)])
-    prompts = act_prompts(levels.rows[states[episode, step]], steps[step]).tolist()
     names = [words[action] for action in ACTIONS]
-    return [
-        Sample(
-            ids=(*prompt, names[action], words[END]), target_start=len(prompt), episode=int(number)
-        )
+
+    def prompts(episode: Ids, step: Ids) -> Ids:
+        return act_prompts(levels.rows[episodes.states[episode, step]], steps[step])
+
+    def sample(prompt: list[int], reply: tuple[int, ...], episode: int) -> Sample:
+        return Sample(ids=(*prompt, *reply), target_start=len(prompt), episode=episode)
+
+    episode, step = np.nonzero(episodes.acted)
+    taken = episodes.actions[episode, step].tolist()
+    found = [
+        sample(prompt, (names[action], words[END]), number)
         for prompt, action, number in zip(
-            prompts, actions[episode, step].tolist(), episode.tolist(), strict=True
+            prompts(episode, step).tolist(), taken, episode.tolist(), strict=True
         )
+    ]
+    episode, step = np.nonzero(episodes.unusable)
+    if not len(episode):
+        return found
+    times = episodes.unusable[episode, step]
+    asked, owner = prompts(episode, step).repeat(times, axis=0), episode.repeat(times)
+    likely = TinyPolicy(network).next_word(asked)
+    likely[:, names] = 0.0
+    edges = likely.cumsum(axis=1)
+    said = (edges <= dice.random((len(asked), 1)) * edges[:, -1:]).sum(axis=1)
+    return found + [
+        sample(prompt, (word,), number)
+        for prompt, word, number in zip(asked.tolist(), said.tolist(), owner.tolist(), strict=True)
     ]

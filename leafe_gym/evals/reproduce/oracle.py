@@ -1,7 +1,8 @@
-"""An upper bound: the small model, told by the solver which step to go back to.
+"""An oracle control: the small model, told by the solver which step to go back to.
 
 Only the step comes from the solver. The advice is drawn at random, and the control that uses this
-withholds it, so that what is measured is the worth of a right tau.
+withholds it, so that what is measured is the worth of a right tau alone. That bounds a tree from
+above only where the model could find the right action by itself, which a blind one cannot.
 """
 
 from __future__ import annotations

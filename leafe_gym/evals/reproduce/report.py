@@ -35,7 +35,7 @@ SAMPLERS = {
     "tree_random_tau": "random tau with e",
     "tree_random_tau_no_tip": "random tau without e",
     "tree_other_tip": "tau with another task's e",
-    "oracle_tau": "upper bound: the solver's tau, no e",
+    "oracle_tau": "oracle: the solver's tau, no e",
 }
 
 

@@ -65,7 +65,7 @@ def alternatives(
     episodes = chain.sample(np.repeat(graph.starts, most), rng)
     spent = episodes.calls.reshape(-1, most).cumsum(axis=1)
     kept = (spent <= per_level).ravel()
-    acted = (episodes.actions >= 0) & (episodes.actions < 4)
+    acted = episodes.acted
     imitate: list[Encoded] = []
     predict: list[Encoded] = []
     for number in np.flatnonzero(kept & episodes.won):
