@@ -61,7 +61,7 @@ def write_report(merged: Mapping[str, Json], folder: Path) -> Path:
         draw(data, folder / f"{kind}.png", kind)
         if not number:
             lines += _opening(data)
-        lines += [f"## The {kind} base", "", f"![curves]({kind}.png)", ""]
+        lines += [f"## The {kind} base", "", _ties(data), "", f"![curves]({kind}.png)", ""]
         lines += _samplers(data) + _models(data) + _ablations(data) + _elsewhere(data)
         lines += _reflector(data) + _orderings(data)
     page = folder / "report.md"
@@ -69,18 +69,19 @@ def write_report(merged: Mapping[str, Json], folder: Path) -> Path:
     return page
 
 
-def _opening(data: Json) -> list[str]:
+def _ties(data: Json) -> str:
     tied = [
         SAMPLERS[key]
         for key in SAMPLERS
         if data["differences"].get(f"tree_gt_{key}_calls", {}).get("verdict")
         not in (None, "reproduced")
     ]
-    first = (
-        f"Controls not told apart from the rollback tree at equal calls: {', '.join(tied)}."
-        if tied
-        else "The rollback tree solves more than every control at equal calls."
-    )
+    if not tied:
+        return "The rollback tree solves more than every control at equal calls."
+    return f"Not told apart from the rollback tree at equal calls: {', '.join(tied)}."
+
+
+def _opening(data: Json) -> list[str]:
     rows = [
         [name, _signed(data["differences"][name]), data["differences"][name]["verdict"]]
         for name in DECIDED
@@ -88,7 +89,7 @@ def _opening(data: Json) -> list[str]:
     return [
         "# The paper's comparisons with a model of 0.2 M parameters",
         "",
-        first,
+        _ties(data),
         "",
         *_table(["ordering", "difference [95 %]", ""], rows),
         "",
