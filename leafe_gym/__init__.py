@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from leafe_gym.evals.evaluate import Evaluation as Evaluation
     from leafe_gym.evals.evaluate import aevaluate as aevaluate
     from leafe_gym.evals.evaluate import evaluate as evaluate
+    from leafe_gym.evals.recovery import RecoveryPool as RecoveryPool
+    from leafe_gym.evals.recovery import evaluate_recovery as evaluate_recovery
+    from leafe_gym.evals.recovery import recovery_pool as recovery_pool
     from leafe_gym.policies.base import Policy as Policy
     from leafe_gym.policies.base import policy as policy
     from leafe_gym.prompts.base import PromptSet as PromptSet
@@ -62,6 +65,7 @@ _HOME = {
     "Meter": "leafe_gym.budget",
     "Policy": "leafe_gym.policies.base",
     "PromptSet": "leafe_gym.prompts.base",
+    "RecoveryPool": "leafe_gym.evals.recovery",
     "Reflection": "leafe_gym.types",
     "ReflectiveTreeAgent": "leafe_gym.agents.agent",
     "RollbackWrapper": "leafe_gym.wrappers.rollback",
@@ -81,10 +85,12 @@ _HOME = {
     "aexplore": "leafe_gym.engines.explore",
     "check_rollback": "leafe_gym.wrappers.check",
     "evaluate": "leafe_gym.evals.evaluate",
+    "evaluate_recovery": "leafe_gym.evals.recovery",
     "explore": "leafe_gym.engines.explore",
     "make_env": "leafe_gym.engines.explore",
     "policy": "leafe_gym.policies.base",
     "prompt_set": "leafe_gym.prompts.base",
+    "recovery_pool": "leafe_gym.evals.recovery",
     "tasks": "leafe_gym.envs.tasks",
 }
 """Public name -> the module it lives in."""

@@ -57,8 +57,8 @@ class Agent:
         self.settings = settings
         self.prompts = prompt_set(settings.prompts)
 
-    def frontier(self) -> Frontier:
-        """A fresh order of attempts for one task."""
+    def frontier(self, task: Task) -> Frontier:
+        """A fresh order of attempts for `task`."""
         raise NotImplementedError("Agent is abstract: use one of its subclasses")
 
     @property
@@ -172,7 +172,7 @@ class Agent:
             policy=self.policy,
             prompts=self.prompts,
             settings=self.settings,
-            frontier=self.frontier(),
+            frontier=self.frontier(task),
             meter=Meter(budget, getattr(self.policy, "tokenize", None)),
             seed=seed,
         )
@@ -207,7 +207,7 @@ class IndependentSamplingAgent(Agent):
         limit = {} if self.attempts is None else {"attempts": self.attempts}
         return super().config | limit
 
-    def frontier(self) -> Frontier:
+    def frontier(self, task: Task) -> Frontier:
         """See `IndependentFrontier`."""
         return IndependentFrontier(self.attempts)
 
@@ -225,7 +225,7 @@ class IterativeRefinementAgent(Agent):
     def __init__(self, policy: Policy | PolicyFunction, **settings: Any) -> None:
         super().__init__(policy, make_settings(policy, settings, until="end", reflect_every=None))
 
-    def frontier(self) -> Frontier:
+    def frontier(self, task: Task) -> Frontier:
         """See `ChainFrontier`."""
         return ChainFrontier()
 
@@ -263,7 +263,7 @@ class ReflectiveTreeAgent(Agent):
         """See `Agent.config`."""
         return super().config | {"max_depth": self.max_depth, "attempts": self.attempts}
 
-    def frontier(self) -> Frontier:
+    def frontier(self, task: Task) -> Frontier:
         """See `TreeFrontier`."""
         return TreeFrontier(max_depth=self.max_depth, attempts=self.attempts)
 

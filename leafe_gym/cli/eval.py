@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
+from rich.progress import Progress
 from rich.table import Table
 
 from leafe_gym.cli.options import (
@@ -25,13 +27,15 @@ from leafe_gym.cli.options import (
 )
 from leafe_gym.cli.screen import out, plain, progress_bar, write_json
 from leafe_gym.errors import UsageError
-from leafe_gym.evals.evaluate import evaluate
+from leafe_gym.evals.evaluate import Evaluation, evaluate
+from leafe_gym.evals.intervals import Interval
 from leafe_gym.evals.meta import machine_meta
 from leafe_gym.evals.plots import plot_pass
-from leafe_gym.policies.base import policy as named_policy
+from leafe_gym.evals.recovery import evaluate_recovery, recovery_pool
 from leafe_gym.tree import Tree
-from leafe_gym.types import Task
+from leafe_gym.types import Json, Task
 
+Curve = dict[int, Interval]
 Samples = Annotated[int, typer.Option("--samples", min=1, max=MOST, help="Rollouts a task.")]
 
 
@@ -43,46 +47,82 @@ def command(
     samples: Samples = 128,
     ks: Annotated[str, typer.Option("--k", help="Comma-separated.")] = "1,4,16,64,128",
     model: Model = "scripted",
+    recover_from: Annotated[
+        str,
+        typer.Option(metavar="MODEL", help="Also recovery@k, from where this policy goes wrong."),
+    ] = "",
     concurrency: Concurrency = 64,
     seed: Seed = 0,
     set_: Set = None,
     levels: Levels = None,
     json_path: JsonOut = None,
 ) -> None:
-    """Roll out a policy without reflection or rollback; Pass@k with its interval over tasks.
+    """Roll out a policy without reflection or tips; Pass@k with its interval over tasks.
 
     Killed at any moment, the same command goes on.
     """
     wanted = [k for k in _numbers(ks) if k <= samples]
     tasks = pick_tasks(env_id, split, count, env_kwargs(set_, levels))
+    every: dict[str, Any] = {"seed": seed, "concurrency": concurrency}
     with progress_bar() as bar:
-        line = bar.add_task("rolling out", total=len(tasks), note="")
-
-        def tick(_: Task, __: Tree | None) -> None:
-            bar.update(line, advance=1)
-
-        result = evaluate(
-            named_policy(model), tasks, samples=samples, seed=seed, out=out_dir / "rollouts",
-            concurrency=concurrency, progress=tick,
-        )  # fmt: skip
-    curve = result.pass_at(*wanted)
+        found = {
+            "Pass": evaluate(
+                model, tasks, samples=samples, out=out_dir / "rollouts",
+                progress=_ticking(bar, "rolling out", len(tasks)), **every,
+            )
+        }  # fmt: skip
+        if recover_from:
+            pool = recovery_pool(
+                recover_from, tasks, out=out_dir / "pool",
+                progress=_ticking(bar, "where the base goes wrong", len(tasks)), **every,
+            )  # fmt: skip
+            pool.save(out_dir / "pool.json")
+            found["recovery"] = evaluate_recovery(
+                model, pool, samples=samples, out=out_dir / "recovery",
+                progress=_ticking(bar, "recovering", len(pool.mistakes)), **every,
+            )  # fmt: skip
+    curves = {name: result.pass_at(*wanted) for name, result in found.items()}
     picture = out_dir / "pass.png"
-    plot_pass({model: curve}, picture, f"{env_id}, {len(tasks)} tasks")
+    titles = {f"{name}@k of {model}": curve for name, curve in curves.items()}
+    plot_pass(titles, picture, f"{env_id}, {len(tasks)} tasks")
     if json_path:
-        figures = {str(k): interval.as_dict() for k, interval in curve.items()}
-        meta = machine_meta(policy=model, seed=seed)
-        write_json(result.as_dict() | {"pass": figures, "meta": meta}, json_path)
+        write_json(
+            _as_json(found, curves) | {"meta": machine_meta(policy=model, seed=seed)}, json_path
+        )
     if json_path != "-":
-        table = Table(title=f"Pass@k, {samples} rollouts a task (95 % interval)", box=SIMPLE_HEAD)
-        table.add_column("k", justify="right")
-        table.add_column("solved")
-        for k, interval in curve.items():
-            table.add_row(str(k), str(interval))
-        out.print(table)
-        if result.errors or result.broken:
-            out.print(plain(f"broken off: {result.errors} rollouts, {len(result.broken)} tasks"))
-            out.print(plain("\n".join(result.reasons)))
+        for name, curve in curves.items():
+            _show(name, found[name], curve, samples)
         out.print(plain(f"Picture: {picture}"))
+
+
+def _ticking(bar: Progress, title: str, total: int) -> Callable[[Task, Tree | None], None]:
+    line = bar.add_task(title, total=total, note="")
+    return lambda *_: bar.update(line, advance=1)
+
+
+def _as_json(found: dict[str, Evaluation], curves: dict[str, Curve]) -> dict[str, Json]:
+    """Counts of the rollouts, curves, and the recovery's own counts beside them."""
+
+    def figures(name: str) -> dict[str, Json]:
+        return {str(k): interval.as_dict() for k, interval in curves[name].items()}
+
+    told = found["Pass"].as_dict() | {"pass": figures("Pass")}
+    if "recovery" in found:
+        told["recovery"] = found["recovery"].as_dict() | {"pass": figures("recovery")}
+    return told
+
+
+def _show(name: str, result: Evaluation, curve: Curve, samples: int) -> None:
+    title = f"{name}@k, {samples} rollouts a task (95 % interval)"
+    table = Table(title=title, box=SIMPLE_HEAD)
+    table.add_column("k", justify="right")
+    table.add_column("solved")
+    for k, interval in curve.items():
+        table.add_row(str(k), str(interval))
+    out.print(table)
+    if result.errors or result.broken:
+        out.print(plain(f"broken off: {result.errors} rollouts, {len(result.broken)} tasks"))
+        out.print(plain("\n".join(result.reasons)))
 
 
 def _numbers(text: str) -> list[int]:

@@ -21,11 +21,12 @@ from leafe_gym.evals.passk import pass_curve
 from leafe_gym.policies.base import Policy, PolicyFunction
 from leafe_gym.policies.base import policy as named_policy
 from leafe_gym.store.run import Run
-from leafe_gym.tree import Tree
+from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Json, Task
 
 ERRORS = ("env_error", "backend_error", "policy_error")
-_NO_LIMIT = 10**12
+NO_LIMIT = 10**12
+"""Calls: rollouts are counted here, not calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ async def aevaluate(
         await aexplore(
             agent,
             tasks,
-            budget=Budget(calls=_NO_LIMIT),
+            budget=Budget(calls=NO_LIMIT),
             out=Path(out) if out is not None else Path(scratch) / "run",
             concurrency=concurrency,
             seed=seed,
@@ -133,10 +134,19 @@ async def aevaluate(
             progress=progress,
         ) as run,
     ):
-        return _count(run, tasks)
+        return count(run, tasks)
 
 
-def _count(run: Run, tasks: Sequence[Task]) -> Evaluation:
+def count(
+    run: Run, tasks: Sequence[Task], of: Callable[[Branch], bool] = lambda _: True
+) -> Evaluation:
+    """Wins and rollouts of each task of a run.
+
+    Args:
+        run: the run.
+        tasks: what it was made on.
+        of: which of its branches are the rollouts.
+    """
     names: list[str] = []
     wins: list[int] = []
     samples: list[int] = []
@@ -145,9 +155,10 @@ def _count(run: Run, tasks: Sequence[Task]) -> Evaluation:
     reasons = dict.fromkeys(error for _, error in failed)
     errors = 0
     for tree in run.trees():
-        ended = [branch for branch in tree.branches if branch.ending not in ERRORS]
-        errors += len(tree.branches) - len(ended)
-        reasons |= dict.fromkeys(b.reason for b in tree.branches if b.ending in ERRORS)
+        rollouts = [branch for branch in tree.branches if of(branch)]
+        ended = [branch for branch in rollouts if branch.ending not in ERRORS]
+        errors += len(rollouts) - len(ended)
+        reasons |= dict.fromkeys(b.reason for b in rollouts if b.ending in ERRORS)
         if not ended:
             broken.append(tree.task.id)
             continue

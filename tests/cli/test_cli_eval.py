@@ -32,6 +32,21 @@ def test_eval_table_json_picture_and_resume(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "f.json").read_text())["wins"] == figures["wins"]
 
 
+def test_eval_with_recovery(tmp_path: Path) -> None:
+    command = [
+        "eval", "leafe/Sokoban-v0", "-n", "8", "--samples", "8", "--k", "1,8", "-s", "size=6",
+        "-s", "boxes=1", "-s", "max_steps=14", "--recover-from", "scripted",
+        "--out", str(tmp_path), "--json", str(tmp_path / "f.json"),
+    ]  # fmt: skip
+    done = leafe(*command)
+    assert done.returncode == 0, done.stderr
+    assert "recovery@k" in done.stdout
+    recovery = json.loads((tmp_path / "f.json").read_text())["recovery"]
+    pool = json.loads((tmp_path / "pool.json").read_text())
+    assert recovery["tasks"] == [one["task"]["id"] for one in pool["mistakes"]]
+    assert recovery["samples"] == [8] * len(pool["mistakes"])
+
+
 def test_eval_refuses_what_it_cannot_use(tmp_path: Path) -> None:
     for k in ("0", "x", ""):
         done = leafe("eval", "leafe/Sokoban-v0", "--k", k, "--out", str(tmp_path))

@@ -201,6 +201,10 @@ class SokobanEnv(gym.Env[str, str]):
         """
         return distance(self.board, limit=limit)
 
+    def steps_left(self) -> int:
+        """Steps until the episode is cut; 0 to `max_steps`."""
+        return self.config.max_steps - self._steps
+
     def solve(self, *, optimal: bool = True, limit: int = NODE_LIMIT) -> list[str] | None:
         """Actions that win from here, the step limit aside; see `solver.solve`."""
         return solve(self.board, optimal=optimal, limit=limit)

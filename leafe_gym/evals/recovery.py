@@ -1,0 +1,357 @@
+"""`recovery@k`: does a policy win from where another one went wrong?
+
+The pool of states is made once, from plain rollouts of a base policy: of each task the first state
+in which a step had just made the shortest remaining solution longer, while the task could still
+be solved in time. Every policy is then brought back to those same states, with the history that
+led there and without any tip, and rolls out from them with the steps that are left. Pass@k over
+these rollouts is recovery@k.
+
+It takes an environment that knows its `distance()`: the fewest actions that solve it from here, or
+None where nothing does. One that limits its steps by itself also has `steps_left()`.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from leafe_gym.agents.agent import Agent, make_settings
+from leafe_gym.agents.environment import Lanes, begin, environment_calls
+from leafe_gym.agents.frontier import Frontier, Job, LookBack
+from leafe_gym.agents.grow import Observer, Slots, Stop
+from leafe_gym.agents.settings import whole_number
+from leafe_gym.agents.sync import run_blocking
+from leafe_gym.budget import Budget
+from leafe_gym.engines.explore import aexplore, make_env
+from leafe_gym.errors import UsageError
+from leafe_gym.evals.evaluate import NO_LIMIT, Evaluation, aevaluate, count
+from leafe_gym.policies.base import Policy, PolicyFunction
+from leafe_gym.policies.base import policy as named_policy
+from leafe_gym.store.records import (
+    branch_json,
+    checksum,
+    dump,
+    read_branch,
+    read_task,
+    task_json,
+)
+from leafe_gym.store.run import Run
+from leafe_gym.tree import Branch, Tree
+from leafe_gym.types import Experience, Json, Start, Step, Task
+from leafe_gym.wrappers.rollback import RollbackWrapper
+
+Progress = Callable[[Task, Tree | None], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mistake:
+    """A state in which a task had just become longer to solve.
+
+    Attributes:
+        task: of it.
+        steps: how the base got there, the mistake being the last one.
+        distance: fewest actions that still solve it; >= 1.
+    """
+
+    task: Task
+    steps: tuple[Step, ...]
+    distance: int
+
+    @property
+    def actions(self) -> int:
+        """Actions taken when the state was reached; >= 1."""
+        return sum(step.action is not None for step in self.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryPool:
+    """States to recover from, at most one of each task.
+
+    Attributes:
+        mistakes: the states.
+        tasks: how many tasks were looked at.
+    """
+
+    mistakes: tuple[Mistake, ...]
+    tasks: int
+
+    def save(self, path: str | Path) -> None:
+        """Write it as JSON."""
+        found = [
+            {
+                "task": task_json(one.task),
+                "branch": branch_json(_root(one)),
+                "distance": one.distance,
+            }
+            for one in self.mistakes
+        ]
+        Path(path).write_text(dump({"tasks": self.tasks, "mistakes": found}) + "\n", "utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> RecoveryPool:
+        """Read what `save` wrote.
+
+        Raises:
+            UsageError: if the file is not such a pool.
+        """
+        try:
+            data = json.loads(Path(path).read_text("utf-8"))
+            mistakes = tuple(
+                Mistake(
+                    task=read_task(one["task"]),
+                    steps=read_branch(one["branch"]).steps,
+                    distance=int(one["distance"]),
+                )
+                for one in data["mistakes"]
+            )
+            return cls(mistakes, int(data["tasks"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"{path} holds no recovery pool: {error!r}") from error
+
+
+def recovery_pool(
+    base: str | Policy | PolicyFunction,
+    tasks: Sequence[Task],
+    *,
+    rollouts: int = 16,
+    slack: int = 2,
+    seed: int = 0,
+    out: str | Path | None = None,
+    concurrency: int = 64,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> RecoveryPool:
+    """Where `base` goes wrong.
+
+    Args:
+        base: rolled out without reflection.
+        tasks: usually a held-out split.
+        rollouts: of each task; the first that holds such a state gives it.
+        slack: the steps left must exceed the shortest solution by this much.
+        seed: of the rollouts.
+        out: run folder of the rollouts, kept; default a temporary one.
+        concurrency: rollouts at the same time; changes nothing but the time it takes.
+        progress: called when a task was rolled out.
+        **settings: of acting; see `Settings`.
+
+    Raises:
+        UsageError: if an environment does not know its distance to a solution.
+    """
+    with tempfile.TemporaryDirectory(prefix="leafe-pool-") as scratch:
+        folder = Path(out) if out is not None else Path(scratch) / "run"
+        if tasks:
+            _require_distance(make_env(tasks[0]), tasks[0])
+        call = aevaluate(
+            base, tasks, samples=rollouts, seed=seed, out=folder, concurrency=concurrency,
+            progress=progress, **settings,
+        )  # fmt: skip
+        run_blocking(call, twin="aevaluate")
+        with Run.read(folder) as run:
+            found = (_first_mistake(tree, slack) for tree in run.trees())
+            return RecoveryPool(tuple(one for one in found if one is not None), len(tasks))
+
+
+def evaluate_recovery(
+    policy: str | Policy | PolicyFunction,
+    pool: RecoveryPool,
+    *,
+    samples: int = 128,
+    seed: int = 0,
+    out: str | Path | None = None,
+    concurrency: int = 64,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Evaluation:
+    """Roll out `samples` times from each state of a pool; `pass_at(k)` is recovery@k.
+
+    The arguments are those of `evaluate`.
+
+    Raises:
+        UsageError: if the pool is empty, or for settings that cannot be used.
+        ConfigMismatch: if `out` holds a run of another configuration.
+    """
+    if not pool.mistakes:
+        raise UsageError("the pool is empty: the base made no mistake that could be made good")
+    agent = RecoveryAgent(named_policy(policy), pool, attempts=samples, **settings)
+    with tempfile.TemporaryDirectory(prefix="leafe-recovery-") as scratch:
+        tasks = [one.task for one in pool.mistakes]
+        call = aexplore(
+            agent, tasks, budget=Budget(calls=NO_LIMIT),
+            out=Path(out) if out is not None else Path(scratch) / "run",
+            concurrency=concurrency, seed=seed, progress=progress,
+        )  # fmt: skip
+        with run_blocking(call, twin="aexplore") as run:
+            return count(run, tasks, of=lambda branch: branch.parent is not None)
+
+
+class RecoveryAgent(Agent):
+    """Rollouts from given states: branches of the attempt that led there, without any tip.
+
+    Args:
+        policy: acts.
+        pool: the states, by task.
+        attempts: rollouts from each.
+        **settings: see `Settings`.
+    """
+
+    method = "recovery"
+
+    def __init__(
+        self, policy: Policy | PolicyFunction, pool: RecoveryPool, *, attempts: int, **settings: Any
+    ) -> None:
+        super().__init__(policy, make_settings(policy, settings, tip="withheld"))
+        whole_number("attempts", attempts, low=1)
+        self.attempts = attempts
+        self._pool = {one.task.id: one for one in pool.mistakes}
+
+    @property
+    def config(self) -> dict[str, Json]:
+        """See `Agent.config`."""
+        states = checksum(dump([branch_json(_root(one)) for one in self._pool.values()]))
+        return super().config | {"attempts": self.attempts, "pool": states}
+
+    def frontier(self, task: Task) -> Frontier:
+        """See `RecoveryFrontier`."""
+        return RecoveryFrontier(self._pool[task.id].actions, self.attempts)
+
+    async def explore_task(
+        self,
+        task: Task,
+        lanes: Lanes,
+        budget: Budget,
+        *,
+        seed: int,
+        stop: Stop,
+        slots: Slots | None = None,
+        observer: Observer | None = None,
+        stored: Sequence[Branch] = (),
+    ) -> Tree:
+        """See `Agent.explore_task`; the tree begins with the attempt that led to the state."""
+        root = _root(self._pool[task.id])
+        if not stored and observer is not None:
+            observer = _Rooted(observer, root)
+        return await super().explore_task(
+            task, lanes, budget, seed=seed, stop=stop, slots=slots, observer=observer,
+            stored=stored or (root,),
+        )  # fmt: skip
+
+
+class RecoveryFrontier:
+    """A given first attempt, and branches that leave it after `step` actions.
+
+    Args:
+        step: where they leave it.
+        attempts: how many.
+    """
+
+    look_back: LookBack = "none"
+
+    def __init__(self, step: int, attempts: int) -> None:
+        self._away = Experience(step=step, text="")
+        self._last = attempts
+        self._next = 0
+
+    def ask(self) -> Job | None:
+        """The first attempt, then branches of it."""
+        number = self._next
+        if number > self._last:
+            return None
+        self._next += 1
+        if number == 0:
+            return Job(id=0, root=0)
+        return Job(id=number, root=0, depth=1, parent=0, experience=self._away)
+
+    def tell(self, job: Job, experiences: Sequence[Experience]) -> None:
+        """Nothing follows from an attempt."""
+
+    def room(self, job: Job, pending: int) -> bool:
+        """Nothing is opened from an attempt."""
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class _Rooted:
+    """An observer that is also told of the branch the tree begins with."""
+
+    inner: Observer
+    root: Branch
+
+    def opened(self, start: Start) -> None:
+        self.inner.opened(start)
+        self.inner.began(Job(id=0, root=0))
+        self.inner.committed(self.root)
+
+    def began(self, job: Job) -> None:
+        self.inner.began(job)
+
+    def committed(self, branch: Branch) -> None:
+        self.inner.committed(branch)
+
+
+def _root(mistake: Mistake) -> Branch:
+    return Branch(id=0, steps=mistake.steps, ending="failed")
+
+
+def _first_mistake(tree: Tree, slack: int) -> Mistake | None:
+    env = make_env(tree.task)
+    try:
+        for branch in tree.branches:
+            found = _mistake_of(env, tree, branch, slack)
+            if found is not None:
+                return found
+    finally:
+        env.close()
+    return None
+
+
+def _mistake_of(env: RollbackWrapper, tree: Tree, branch: Branch, slack: int) -> Mistake | None:
+    """The state after the first step of an attempt that made the solution longer, if it is good."""
+    begin(env, tree.task)
+    before = _distance(env, tree.task)
+    for number, step in enumerate(branch.steps):
+        if step.action is None or step.over:
+            continue
+        with environment_calls(f"step {env.steps} with {step.action!r}"):
+            env.step(step.action)
+        after = _distance(env, tree.task)
+        if after is None:
+            return None
+        if before is not None and after > before:
+            left = _steps_left(env)
+            if left is not None and left < after + slack:
+                return None
+            steps = tuple(replace(one, experiences=()) for one in branch.steps[: number + 1])
+            return Mistake(task=tree.task, steps=steps, distance=after)
+        before = after
+    return None
+
+
+def _require_distance(env: RollbackWrapper, task: Task) -> None:
+    try:
+        if not hasattr(env.unwrapped, "distance"):
+            raise UsageError(
+                f"{task.env_id} does not know its distance to a solution: recovery@k needs an "
+                "environment with a method distance() (fewest actions from here, None for never)"
+            )
+    finally:
+        env.close()
+
+
+def _distance(env: RollbackWrapper, task: Task) -> int | None:
+    with environment_calls(f"distance of {task.env_id}"):
+        found: int | None = env.unwrapped.distance()  # type: ignore[attr-defined]
+    return found
+
+
+def _steps_left(env: RollbackWrapper) -> int | None:
+    """Steps until the episode is cut; None for no limit."""
+    known: list[int] = []
+    if hasattr(env.unwrapped, "steps_left"):
+        known.append(int(env.unwrapped.steps_left()))
+    if env.spec is not None and env.spec.max_episode_steps is not None:
+        known.append(env.spec.max_episode_steps - env.steps)
+    return min(known, default=None)
