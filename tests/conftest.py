@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+# Models in the tests are so small that a second thread only waits for the first, and for long
+# where anything else runs on the machine. Read when torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 settings.register_profile(
     "leafe", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )

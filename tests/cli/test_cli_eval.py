@@ -34,8 +34,9 @@ def test_eval_table_json_picture_and_resume(tmp_path: Path) -> None:
 
 def test_eval_with_recovery(tmp_path: Path) -> None:
     command = [
-        "eval", "leafe/Sokoban-v0", "-n", "8", "--samples", "8", "--k", "1,8", "-s", "size=6",
-        "-s", "boxes=1", "-s", "max_steps=14", "--recover-from", "scripted",
+        "eval", "leafe/Sokoban-v0", "-n", "4", "--samples", "8", "--k", "1,8", "-s", "size=6",
+        "-s", "boxes=1", "-s", "max_steps=12", "-s", "solution=[5,9]", "-s", "inner_walls=[0,3]",
+        "--model", "tiny", "--recover-from", "tiny",
         "--out", str(tmp_path), "--json", str(tmp_path / "f.json"),
     ]  # fmt: skip
     done = leafe(*command)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -16,8 +17,8 @@ from leafe_gym.evals.reproduce.levels import Levels
 from leafe_gym.policies.scripted import sokoban_player
 from leafe_gym.types import Message, Task
 
-SHORT = {"max_tokens": 4}
-FAST = {"size": 6, "boxes": 1, "max_steps": 14, "split": "val"}
+SHORT: dict[str, Any] = {"max_tokens": 4}
+FAST: dict[str, Any] = {"size": 6, "boxes": 1, "max_steps": 14, "split": "val"}
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def test_agrees_with_exact_chances(pool: RecoveryPool, levels: Levels) -> None:
     states, steps = [], []
     for one in pool.mistakes:
         own = np.flatnonzero(graph.level == numbers[one.task.id])
-        states.append(next(s for s in own if graph.boards[s] == one.steps[-1].observation))
+        states.append(next(s for s in own if graph.boards[int(s)] == one.steps[-1].observation))
         steps.append(one.actions)
     chain = levels.chain(policy.network)  # type: ignore[attr-defined]
     exact = chain.success(np.array(states), np.array(steps))
@@ -116,22 +117,26 @@ def test_resumes_and_refuses_another_pool(tmp_path: Path) -> None:
         again(shorter)
 
 
+class NoDistance(gym.Env[str, str]):
+    """Over with its first step; knows no distance."""
+
+    observation_space = action_space = lg.TextSpace()
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[str, dict[str, Any]]:
+        super().reset(seed=seed)
+        return "go", {}
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        return "gone", 0.0, True, False, {"won": False}
+
+
 def test_environments_without_a_distance_are_refused() -> None:
-    task = Task(id="taxi", env_id="leafe-test/NoDistance-v0")
-
-    class NoDistance(gym.Env[str, str]):
-        observation_space = action_space = lg.TextSpace()
-
-        def reset(self, *, seed=None, options=None):  # type: ignore[no-untyped-def]
-            super().reset(seed=seed)
-            return "go", {}
-
-        def step(self, action):  # type: ignore[no-untyped-def]
-            return "gone", 0.0, True, False, {"won": False}
-
-    gym.register("leafe-test/NoDistance-v0", NoDistance)
+    if "test/NoDistance-v0" not in gym.registry:
+        gym.register("test/NoDistance-v0", lambda **_: NoDistance())
     with pytest.raises(UsageError, match=r"does not know its distance.*distance\(\)"):
-        lg.recovery_pool("scripted", [task])
+        lg.recovery_pool("scripted", [Task(id="one", env_id="test/NoDistance-v0")])
 
 
 def test_an_empty_pool_is_refused() -> None:
