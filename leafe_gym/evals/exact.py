@@ -23,6 +23,13 @@ Chances = Callable[[NDArray[np.int64], int], NDArray[np.float64]]
 """`f(states, step)`: the chance of each action, [len(states), 4]; what is missing to 1 are
 replies that hold no action."""
 
+States = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+Chance = NDArray[np.float64]
+Ask = Callable[[int, States, States | None, Mask], Chance]
+"""`f(step, states, actions before, going)`: the chance of each action in every episode,
+[episodes, 4]; only those of episodes that go on are used."""
+
 
 @dataclass(frozen=True, slots=True)
 class Chain:
@@ -80,32 +87,59 @@ class Chain:
         first: int = 0,
     ) -> Episodes:
         """One episode from each of `starts`, all in lockstep."""
-        graph = self.graph
-        state = starts.copy()
-        going = ~graph.won[state]
-        states, actions, unusable = [state], [], []
-        for step in range(first, self.horizon):
+
+        def ask(step: int, state: States, before: States | None, going: Mask) -> Chance:
             unique, where = np.unique(state, return_inverse=True)
             needed = np.unique(where[going])
             chances = np.zeros((len(unique), 4))
             if len(needed):
                 chances[needed] = self.chances(unique[needed], step)
-            edges = chances.cumsum(axis=1)[where]
-            action = np.where(going, 4, -1)
-            bad = np.zeros(len(state), dtype=np.int64)
-            for _ in range(UNPARSABLE_IN_A_ROW):
-                drawn = (edges <= rng.random(len(state))[:, None]).sum(axis=1)
-                action = np.where(action == 4, drawn, action)
-                bad += action == 4
-            moved = (action >= 0) & (action < 4)
-            state = np.where(moved, graph.next[state, action.clip(0, 3)], state)
-            going = moved & ~graph.won[state]
-            states.append(state)
-            actions.append(action)
-            unusable.append(bad)
-        return Episodes(
-            np.stack(states, 1), np.stack(actions, 1), np.stack(unusable, 1), graph.won[state]
-        )
+            return chances[where]
+
+        return lockstep(self.graph, starts, range(first, self.horizon), ask, rng)
+
+
+def lockstep(
+    graph: StateGraph,
+    starts: States,
+    steps: range,
+    ask: Ask,
+    rng: np.random.Generator,
+    given: NDArray[np.int64] | None = None,
+) -> Episodes:
+    """One episode from each of `starts`, all of them step by step together.
+
+    Args:
+        graph: the levels.
+        starts: positions; [episodes].
+        steps: numbers of the steps.
+        ask: the policy.
+        rng: draws the actions.
+        given: actions that are taken whatever the policy says, -1 where it is asked;
+            [episodes, steps].
+    """
+    state = starts.copy()
+    going = ~graph.won[state]
+    states, actions, unusable = [state], [], []
+    for place, step in enumerate(steps):
+        edges = ask(step, state, actions[-1] if actions else None, going).cumsum(axis=1)
+        action = np.where(going, 4, -1)
+        if given is not None:
+            action = np.where(going & (given[:, place] >= 0), given[:, place], action)
+        bad = np.zeros(len(state), dtype=np.int64)
+        for _ in range(UNPARSABLE_IN_A_ROW):
+            drawn = (edges <= rng.random(len(state))[:, None]).sum(axis=1)
+            action = np.where(action == 4, drawn, action)
+            bad += action == 4
+        moved = (action >= 0) & (action < 4)
+        state = np.where(moved, graph.next[state, action.clip(0, 3)], state)
+        going = moved & ~graph.won[state]
+        states.append(state)
+        actions.append(action)
+        unusable.append(bad)
+    return Episodes(
+        np.stack(states, 1), np.stack(actions, 1), np.stack(unusable, 1), graph.won[state]
+    )
 
 
 @dataclass(frozen=True, slots=True)

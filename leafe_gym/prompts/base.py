@@ -118,4 +118,8 @@ def prompt_set(name: str) -> PromptSet:
         from leafe_gym.prompts.tiny import TinyPrompts
 
         return TinyPrompts()
-    raise UsageError(f"no prompts are called {name!r}; there are: chat, code, tiny")
+    if name == "tiny-multiturn":
+        from leafe_gym.prompts.tiny_multiturn import TinyMultiTurnPrompts
+
+        return TinyMultiTurnPrompts()
+    raise UsageError(f"no prompts are called {name!r}; there are: chat, code, tiny, tiny-multiturn")

@@ -46,7 +46,7 @@ class TinyPrompts:
         """See `PromptSet.render`; shows no history."""
         number = sum(step.action is not None for step in steps)
         board = next((s.observation for s in reversed(steps) if s.action), start.observation)
-        lines = [_tip(tip) for tip in experiences if tip.step <= number]
+        lines = [tip_line(tip) for tip in experiences if tip.step <= number]
         return _turn([*lines, f"s{number}", *inside(board)])
 
     def render_reflection(
@@ -106,7 +106,7 @@ class TinyPrompts:
         return f"unusable: {reason}"
 
 
-def _tip(tip: Experience) -> str:
+def tip_line(tip: Experience) -> str:
     """The line of a tip; one for a whole new attempt names its step in the text."""
     return f"tip {tip.text}" if tip.text.startswith("s") else f"tip s{tip.step} {tip.text}"
 

@@ -37,7 +37,7 @@ def build(recipe: Recipe, folder: Path) -> Path:
     about = {"recipe": asdict(recipe), "levels": LEVELS}
     if done.exists():
         held = json.loads(done.read_text(encoding="utf-8"))
-        if {name: held.get(name) for name in about} != about:
+        if Recipe.of(held.get("recipe")) != recipe or held.get("levels") != LEVELS:
             raise ConfigMismatch(f"{folder} holds a base of another recipe: use another folder")
         return folder
     threads = torch.get_num_threads()
@@ -64,10 +64,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--kind", choices=("blind", "noisy"), default="blind")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=Recipe().steps)
+    parser.add_argument("--memory", action="store_true", help="the model with a history")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    build(Recipe(kind=given.kind, seed=given.seed, steps=given.steps), given.out)
+    recipe = Recipe(kind=given.kind, seed=given.seed, steps=given.steps, memory=given.memory)
+    build(recipe, given.out)
     return 0
 
 

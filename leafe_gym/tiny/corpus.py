@@ -133,10 +133,7 @@ class Corpus:
         states, actions = self._failed(count)
         horizon = self._horizon
         optimal = self._optimal[states[:, :horizon], actions]
-        first = (~optimal).argmax(axis=1)
-        at = states[np.arange(count), first]
-        better = self._pick(self._optimal[at].astype(np.float64))
-        worse = actions[np.arange(count), first]
+        answer = self._answer(states, actions)
         block = np.concatenate(
             [
                 np.broadcast_to(self._steps[None, :horizon, None], (count, horizon, 1)),
@@ -160,18 +157,6 @@ class Corpus:
             ],
             axis=1,
         )
-        answer = np.concatenate(
-            [
-                self._steps[first][:, None],
-                self._rows[at],
-                column("not"),
-                self._actions[worse][:, None],
-                column("but"),
-                self._actions[better][:, None],
-                column(END),
-            ],
-            axis=1,
-        )
         ids = np.concatenate([prompt, answer], axis=1)
         labels = np.full_like(ids, IGNORE)
         labels[:, prompt.shape[1] - 1 : -1] = answer
@@ -180,6 +165,29 @@ class Corpus:
         places = 1 + width * np.arange(1, horizon + 1) - 1
         verdicts[:, places] = np.where(optimal, word["good"], word["bad"])
         return LookingBack(ids, labels, verdicts)
+
+    def _answer(self, states: Ids, actions: Ids) -> Ids:
+        """What is to be said of episodes that hold a mistake; [episodes, tokens]."""
+        rows, count = np.arange(len(states)), len(states)
+        first = (~self._optimal[states[:, : self._horizon], actions]).argmax(axis=1)
+        at = states[rows, first]
+        better = self._pick(self._optimal[at].astype(np.float64))
+
+        def column(name: str) -> Ids:
+            return np.full((count, 1), self._word[name])
+
+        return np.concatenate(
+            [
+                self._steps[first][:, None],
+                self._rows[at],
+                column("not"),
+                self._actions[actions[rows, first]][:, None],
+                column("but"),
+                self._actions[better][:, None],
+                column(END),
+            ],
+            axis=1,
+        )
 
     def _pick(self, weight: NDArray[np.float64]) -> Ids:
         """An action of each row by weight."""

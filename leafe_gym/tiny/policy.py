@@ -75,16 +75,16 @@ class TinyPolicy:
     Attributes:
         name: "tiny:" and a hash of the weights.
         network: the model.
-        prompts: the prompt set that agents use with it where they are told no other.
+        prompts: the prompt set that agents use with it where they are told no other; the
+            network's configuration names it.
 
     Args:
         network: a causal model over the words of `tiny.words`.
     """
 
-    prompts = "tiny"
-
     def __init__(self, network: Any) -> None:
         self.name = f"tiny:{_fingerprint(network)}"
+        self.prompts: str = getattr(network.config, "prompts", "tiny")
         self.network = network.eval()
         self._kept: dict[Ids, tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
         self._waiting: list[_Request] = []
@@ -180,8 +180,8 @@ class TinyPolicy:
                     ids.append(words[END])
         except KeyError as error:
             raise PolicyError(
-                f"{self.name} does not know {error.args[0]!r}: it reads prompts of the set 'tiny' "
-                "about rooms of 4x4 cells with one box (size=6, boxes=1)"
+                f"{self.name} does not know {error.args[0]!r}: it reads prompts of the set "
+                f"{self.prompts!r} about rooms of 4x4 cells with one box (size=6, boxes=1)"
             ) from None
         return (*ids, words[ASSISTANT])
 
@@ -224,6 +224,7 @@ class TinyPolicy:
                 self._kept[head] = words, row[words]
 
     def _decode_long(self, requests: list[_Request]) -> None:
+        requests.sort(key=lambda request: len(request.prompt))  # less padding
         for at in range(0, len(requests), 256):
             self._decode_together([r for r in requests[at : at + 256] if not r.done])
 
@@ -270,12 +271,12 @@ def tiny_policy(kind: str = "blind") -> TinyPolicy:
     """The small model that comes with the package; the policy called "tiny".
 
     Args:
-        kind: which base; see `tiny.demonstrator`.
+        kind: "blind", see `tiny.demonstrator`; or "multiturn", the same with a history.
 
     Raises:
         UsageError: if there is no such base.
     """
-    known = sorted(folder.name for folder in SHIPPED.iterdir())
+    known = sorted(folder.name for folder in SHIPPED.iterdir() if folder.is_dir())
     if kind not in known:
         raise UsageError(f"kind={kind!r}: use one of {', '.join(known)}")
     return TinyPolicy.load(SHIPPED / kind)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy, log_softmax
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
@@ -17,6 +18,7 @@ from leafe_gym.envs.sokoban.graph import StateGraph
 from leafe_gym.envs.sokoban.rules import ACTIONS
 from leafe_gym.tiny.corpus import IGNORE, Acting, Corpus, LookingBack
 from leafe_gym.tiny.demonstrator import WEAKNESSES, Kind, demonstrator, expert
+from leafe_gym.tiny.transcripts import Conversations, TranscriptCorpus
 from leafe_gym.tiny.words import END, vocabulary
 from leafe_gym.types import Json
 
@@ -51,6 +53,8 @@ class Recipe:
         width: of the model.
         layers: of the model.
         lr: peak learning rate.
+        memory: read and act in whole conversations; else one prompt a step.
+        transcripts: whole episodes a step, in place of the three kinds of examples, with memory.
     """
 
     kind: Kind = "blind"
@@ -64,8 +68,17 @@ class Recipe:
     width: int = 64
     layers: int = 3
     lr: float = 3e-3
+    memory: bool = False
+    transcripts: int = 36
+
+    @classmethod
+    def of(cls, written: Json) -> Recipe | None:
+        """A recipe from its fields, those that were not yet there at their defaults; else None."""
+        names = {one.name for one in fields(cls)}
+        return cls(**written) if isinstance(written, dict) and set(written) <= names else None
 
 
+Losses = dict[str, torch.Tensor]
 Progress = Callable[[int, dict[str, float]], None]
 
 
@@ -87,6 +100,7 @@ def make_model(recipe: Recipe) -> Any:
         eos_token_id=vocabulary()[END],
         pad_token_id=0,
         use_cache=True,
+        prompts="tiny-multiturn" if recipe.memory else "tiny",
     )
     return Qwen2ForCausalLM(config)
 
@@ -116,8 +130,9 @@ def pretrain(recipe: Recipe, progress: Progress | None = None) -> Any:
     """
     graph = make_levels("train", range(recipe.first_level, recipe.first_level + recipe.levels))
     rng = np.random.default_rng(recipe.seed)
-    weak = Corpus(graph, demonstrator(graph, WEAKNESSES[recipe.kind]), HORIZON, rng)
-    early = weak if recipe.kind == "blind" else Corpus(graph, expert(graph), HORIZON, rng)
+    kind = TranscriptCorpus if recipe.memory else Corpus
+    weak = kind(graph, demonstrator(graph, WEAKNESSES[recipe.kind]), HORIZON, rng)
+    early = weak if recipe.kind == "blind" else kind(graph, expert(graph), HORIZON, rng)
     model = make_model(recipe).train()
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.lr, betas=(0.9, 0.98), weight_decay=0.01
@@ -126,22 +141,22 @@ def pretrain(recipe: Recipe, progress: Progress | None = None) -> Any:
     began = time.process_time()
     for step in range(recipe.steps):
         corpus = early if step < 0.8 * recipe.steps else weak
-        act = acting_loss(model, corpus.acting(recipe.acting))
-        tip = acting_loss(model, corpus.tips(recipe.tips, int(rng.choice(TIPS))))
-        back, verdict = looking_back_loss(model, weak.looking_back(recipe.looking_back))
-        loss: torch.Tensor = act + tip + back + AUXILIARY * verdict
+        if isinstance(corpus, TranscriptCorpus):
+            losses = conversation_losses(model, corpus.transcripts(recipe.transcripts))
+        else:
+            act = acting_loss(model, corpus.acting(recipe.acting))
+            tip = acting_loss(model, corpus.tips(recipe.tips, int(rng.choice(TIPS))))
+            back, verdict = looking_back_loss(model, weak.looking_back(recipe.looking_back))
+            losses = {"act": act, "tip": tip, "back": back, "verdict": verdict}
+        loss = losses["act"] + losses["tip"] + losses["back"] + AUXILIARY * losses["verdict"]
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         if progress is not None and (step % 50 == 49 or step + 1 == recipe.steps):
-            figures = {"act": act, "tip": tip, "back": back, "verdict": verdict}
-            seconds = time.process_time() - began
-            progress(
-                step + 1,
-                {name: float(x.detach()) for name, x in figures.items()} | {"cpu": seconds},
-            )
+            figures = {name: float(value.detach()) for name, value in losses.items()}
+            progress(step + 1, figures | {"cpu": time.process_time() - began})
     return model.eval()
 
 
@@ -166,9 +181,32 @@ def acting_loss(model: Any, batch: Acting) -> torch.Tensor:
 def looking_back_loss(model: Any, batch: LookingBack) -> tuple[torch.Tensor, torch.Tensor]:
     """Cross-entropy of the answers, and of the verdict on each action."""
     hidden = model.model(torch.from_numpy(batch.ids), use_cache=False).last_hidden_state
+    return _known(model, hidden, batch.labels), _known(model, hidden, batch.verdicts)
 
-    def loss(labels: torch.Tensor) -> torch.Tensor:
-        known = labels != IGNORE
-        return cross_entropy(model.lm_head(hidden[known]), labels[known])
 
-    return loss(torch.from_numpy(batch.labels)), loss(torch.from_numpy(batch.verdicts))
+def conversation_losses(model: Any, batch: Conversations) -> Losses:
+    """The four losses of the memoryless model, all from one pass over whole conversations."""
+    hidden = model.model(torch.from_numpy(batch.ids), use_cache=False).last_hidden_state
+    rows, steps = np.nonzero(batch.at >= 0)
+    places = batch.at[rows, steps]
+    chances = torch.from_numpy(batch.chances[rows, steps])
+    words = torch.tensor([vocabulary()[action] for action in ACTIONS])
+    said = log_softmax(model.lm_head(hidden[rows, places]), dim=-1)[:, words]
+    lost = -(chances * said).sum(dim=1)
+    end = torch.full((len(rows),), vocabulary()[END])
+    tipped = torch.from_numpy(batch.tipped[rows, steps])
+    return {
+        "act": lost[~tipped].mean() + cross_entropy(model.lm_head(hidden[rows, places + 1]), end),
+        "tip": lost[tipped].mean() if tipped.any() else lost.sum() * 0,
+        "back": _known(model, hidden, batch.labels),
+        "verdict": _known(model, hidden, batch.verdicts),
+    }
+
+
+def _known(model: Any, hidden: torch.Tensor, labels: NDArray[np.int64]) -> torch.Tensor:
+    """Cross-entropy where a label is known; nothing where none is."""
+    wanted = torch.from_numpy(labels)
+    known = wanted != IGNORE
+    if not known.any():
+        return hidden.sum() * 0
+    return cross_entropy(model.lm_head(hidden[known]), wanted[known])

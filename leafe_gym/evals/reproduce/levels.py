@@ -14,6 +14,7 @@ from leafe_gym.envs.sokoban.graph import NEVER, StateGraph
 from leafe_gym.envs.tasks import tasks as list_tasks
 from leafe_gym.evals.exact import Chain
 from leafe_gym.evals.reproduce.setting import POOL_ROLLOUTS, POOL_SLACK
+from leafe_gym.evals.talk import Talk
 from leafe_gym.seeds import derive_rng
 from leafe_gym.tiny.corpus import act_prompts, state_rows
 from leafe_gym.tiny.policy import TinyPolicy
@@ -53,6 +54,11 @@ class Levels:
             return policy.chances(act_prompts(self.rows[states], steps))
 
         return Chain(self.graph, chances, HORIZON)
+
+
+    def talk(self, network: Any) -> Talk:
+        """A model playing these levels with its history."""
+        return Talk(self.graph, self.rows, network, HORIZON)
 
 
 @dataclass(frozen=True, slots=True)
