@@ -68,20 +68,31 @@ def set_limits(limits: Limits) -> None:
 def _collect(
     child: subprocess.Popen[bytes], deadline: float, most: int
 ) -> tuple[list[bytes], bool, bool]:
-    """(what it wrote, whether time ran out, whether it wrote too much)."""
+    """(what it wrote, whether time ran out, whether it wrote too much).
+
+    What other processes that it left behind write after its own end does not count.
+    """
     assert child.stdout is not None
     assert child.stderr is not None
     parts = [bytearray(), bytearray()]
-    timed_out = truncated = False
-    with selectors.DefaultSelector() as waiting, child.stdout, child.stderr:
+    timed_out = truncated = ended = False
+    alive = os.pidfd_open(child.pid)
+    with selectors.DefaultSelector() as waiting, child.stdout, child.stderr, os.fdopen(alive):
         waiting.register(child.stdout, selectors.EVENT_READ, parts[0])
         waiting.register(child.stderr, selectors.EVENT_READ, parts[1])
+        waiting.register(alive, selectors.EVENT_READ)
         while waiting.get_map() and not truncated:
-            ready = waiting.select(max(0.0, deadline - time.monotonic()))
+            left = 0.0 if ended else max(0.0, deadline - time.monotonic())
+            ready = waiting.select(left)
             if not ready:
-                timed_out = True
+                timed_out = not ended
                 break
             for key, _ in ready:
+                if key.fd == alive:
+                    ended = True
+                    end_group(child.pid)
+                    waiting.unregister(alive)
+                    continue
                 data = os.read(key.fd, 65536)
                 key.data.extend(data)
                 truncated = truncated or len(key.data) > most
