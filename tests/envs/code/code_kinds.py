@@ -34,6 +34,13 @@ def programs(language: Language = PYTHON, time_scale: float = 1.0) -> Iterator[P
     desk.close()
 
 
+def holder(sandbox: Any) -> int | None:
+    """The process that a sandbox lives in, as long as there is one."""
+    session = getattr(sandbox, "_session", None)
+    child = getattr(session, "_child", None)
+    return child.pid if child is not None and child.returncode is None else None
+
+
 def write_lines(path: Path, records: list[Any]) -> Path:
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
     return path
