@@ -1,0 +1,54 @@
+"""Stage 1 over HTTP, from a real server, grows the trees that it grows in process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import leafe_gym as lg
+from leafe_gym.evals.reproduce.levels import Levels
+from leafe_gym.policies.base import Policy
+from leafe_gym.policies.hf import TransformersPolicy
+from leafe_gym.policies.server import ServerPolicy
+from leafe_gym.tree import Tree
+
+GREEDY: dict[str, Any] = {
+    "act_temperature": 0.0, "reflect_temperature": 0.0, "max_tokens": 4, "max_reflect_tokens": 16,
+}  # fmt: skip
+Row = list[tuple[str, list[str | None]]]
+
+
+def grown(policy: Policy, count: int, out: Path) -> list[Tree]:
+    agent = lg.ReflectiveTreeAgent(policy, reflect_every=None, max_depth=6, attempts=4, **GREEDY)
+    tasks = Levels.of("val", count).tasks
+    with lg.explore(agent, tasks, budget=lg.Budget(calls=70), out=out, stop="solved") as run:
+        return list(run.trees())
+
+
+def shape(trees: Sequence[Tree]) -> list[Row]:
+    return [
+        [(branch.ending, [step.action for step in branch.steps]) for branch in tree.branches]
+        for tree in trees
+    ]
+
+
+@pytest.mark.server
+def test_same_trees_over_http_and_in_process(
+    server: str, servable: Path, counts: Callable[[int, int], int], tmp_path: Path
+) -> None:
+    count = counts(12, 100)
+    here = grown(lg.policy("tiny"), count, tmp_path / "tiny")
+    local = TransformersPolicy.load(servable, device="cpu", prompts="tiny")
+    there = ServerPolicy(str(servable), server, prompts="tiny", deadline=60, concurrency=16)
+    for name, policy in (("transformers", local), ("http", there)):
+        trees = grown(policy, count, tmp_path / name)
+        assert [tree.solved for tree in trees] == [tree.solved for tree in here]
+        assert shape(trees) == shape(here)
+        assert [tree.spent.tokens_total for tree in trees] == [
+            tree.spent.tokens_total for tree in here
+        ], "the server's own counts make the ledger"
+    assert any(tree.solved and len(tree.branches) > 1 for tree in here), "a rollback solved one"
+    assert not all(tree.solved for tree in here)
