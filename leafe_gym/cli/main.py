@@ -9,7 +9,19 @@ from typing import ParamSpec
 
 import typer
 
-from leafe_gym.cli import bench, check, demo, distill, eval, explore, play, reproduce, train, view
+from leafe_gym.cli import (
+    bench,
+    check,
+    demo,
+    distill,
+    doctor,
+    eval,
+    explore,
+    play,
+    reproduce,
+    train,
+    view,
+)
 from leafe_gym.cli.interrupt import Interrupted, raise_interrupted
 from leafe_gym.cli.screen import complain
 from leafe_gym.errors import LeafeError, UsageError
@@ -48,7 +60,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (demo, play, check, explore, bench, view, distill, train, eval, reproduce):
+for module in (demo, play, check, explore, bench, view, distill, train, eval, reproduce, doctor):
     app.command(module.__name__.rpartition(".")[2])(guarded(module.command))
 
 

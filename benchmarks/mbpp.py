@@ -1,0 +1,170 @@
+"""Every problem of MBPP judged in the sandbox: the references, and the references spoiled.
+
+    LEAFE_DATA=FOLDER_WITH_MBPP python benchmarks/mbpp.py
+
+Right: how many references pass, and why the others do not. Sharp: of references with one fault put
+in (a comparison turned, a number changed, ...) how many fail; what passes may be a fault that
+changes nothing. Time: problems judged a second by as many processes as there are cores.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+
+from _harness import Report, main, median
+
+from leafe_gym.envs.code.desk import Desk
+from leafe_gym.envs.code.files import find_file
+from leafe_gym.envs.code.function_files import SOURCE, read_functions
+from leafe_gym.envs.code.functions import FunctionJudge, FunctionProblem
+from leafe_gym.envs.code.mbpp import SECONDS
+from leafe_gym.envs.code.verdict import Verdict
+from leafe_gym.sandbox.base import make_sandbox
+
+FILE = "mbpp.jsonl"
+SANDBOX = os.environ.get("LEAFE_SANDBOX", "embedded")
+"""Kind of sandbox; "unsandboxed" where the host has none."""
+
+ROUNDS = 3
+TIMED = 200
+"""Problems of a timed round."""
+
+Job = tuple[str, str]
+"""Name of the problem, code."""
+
+_judge: FunctionJudge | None = None
+
+
+def measure() -> Report:
+    """References, mutants, then rounds for the clock."""
+    cores = os.cpu_count() or 1
+    problems = list(read_functions(find_file(FILE, SOURCE)).problems.values())
+    references = [(one.name, one.code) for one in problems]
+    mutants = [job for one in problems for job in mutant(one)]
+    with ProcessPoolExecutor(cores) as pool:
+        right = list(pool.map(judged, references, chunksize=8))
+        spoiled = list(pool.map(judged, mutants, chunksize=8))
+        rates = []
+        for _ in range(ROUNDS):
+            began = time.perf_counter()
+            list(pool.map(judged, references[:TIMED], chunksize=8))
+            rates.append(TIMED / (time.perf_counter() - began))
+    failed = {n: v for (n, _), v in zip(references, right, strict=True) if not v.accepted}
+    sound = [v for (n, _), v in zip(mutants, spoiled, strict=True) if n not in failed]
+    return Report(
+        figures={
+            "problems": len(problems),
+            "references_passed": len(problems) - len(failed),
+            "references_failed": {name: said(verdict) for name, verdict in failed.items()},
+            "mutants": len(sound),
+            "mutants_failed": sum(not verdict.accepted for verdict in sound),
+            "mutants_failed_share": sum(not v.accepted for v in sound) / len(sound),
+            "mutants_by_verdict": dict(Counter(verdict.kind for verdict in sound)),
+            "problems_per_second": median(rates),
+        },
+        goals={"problems_per_second": (">=", 5)},
+        meta={
+            "samples": ROUNDS,
+            "sandbox": kind(),
+            "processes": cores,
+            "timed_problems": TIMED,
+            "seconds_per_solution_limit": SECONDS,
+            "mutants": "one for each reference that passes and holds something to spoil",
+        },
+    )
+
+
+def judged(job: Job) -> Verdict:
+    """The verdict on a solution, in this process's own sandboxes."""
+    global _judge
+    if _judge is None:
+        _judge = FunctionJudge(desk(), desk(), SECONDS)
+    name, code = job
+    return _judge.judge(read_functions(find_file(FILE, SOURCE)).problem(name), code)
+
+
+def desk() -> Desk:
+    """Where programs run."""
+    return Desk(SANDBOX, allow_unsandboxed=SANDBOX == "unsandboxed")
+
+
+def kind() -> str:
+    """The sandbox that is really used."""
+    return make_sandbox(SANDBOX, allow_unsandboxed=SANDBOX == "unsandboxed").kind
+
+
+def said(verdict: Verdict) -> str:
+    """A failure in one line."""
+    lines = verdict.detail.strip().splitlines()
+    return f"{verdict.feedback}: {lines[-1][:120]}" if lines else verdict.feedback
+
+
+class Spoil(ast.NodeTransformer):
+    """Counts what can be spoiled, and spoils one of it.
+
+    Args:
+        at: number of what to spoil; -1 for nothing.
+    """
+
+    def __init__(self, at: int = -1) -> None:
+        self.at = at
+        self.seen = 0
+
+    def visit_Compare(self, node: ast.Compare) -> ast.AST:
+        """Turn a comparison round."""
+        self.generic_visit(node)
+        turned = {
+            ast.Lt: ast.GtE, ast.GtE: ast.Lt, ast.Gt: ast.LtE, ast.LtE: ast.Gt, ast.Eq: ast.NotEq,
+            ast.NotEq: ast.Eq, ast.In: ast.NotIn, ast.NotIn: ast.In,
+        }  # fmt: skip
+        other = turned.get(type(node.ops[0]))
+        if other is not None and self._here():
+            node.ops[0] = other()
+        return node
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        """Take one arithmetic operation for another."""
+        self.generic_visit(node)
+        other = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Add, ast.Mod: ast.Mult}.get(
+            type(node.op)
+        )
+        if other is not None and self._here():
+            node.op = other()
+        return node
+
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        """Be off by one."""
+        if type(node.value) is int and self._here():
+            return ast.copy_location(ast.Constant(node.value + 1), node)
+        return node
+
+    def visit_Return(self, node: ast.Return) -> ast.AST:
+        """Return nothing."""
+        self.generic_visit(node)
+        if node.value is not None and self._here():
+            node.value = None
+        return node
+
+    def _here(self) -> bool:
+        self.seen += 1
+        return self.seen - 1 == self.at
+
+
+def mutant(problem: FunctionProblem) -> Iterator[Job]:
+    """The reference with one fault, drawn by the problem's name; none where nothing can be."""
+    counter = Spoil()
+    counter.visit(ast.parse(problem.code))
+    if counter.seen:
+        at = random.Random(problem.name).randrange(counter.seen)
+        tree = Spoil(at).visit(ast.parse(problem.code))
+        yield problem.name, ast.unparse(ast.fix_missing_locations(tree))
+
+
+if __name__ == "__main__":
+    main(measure)

@@ -1,0 +1,211 @@
+"""`leafe doctor`: what works on this machine, and what to do where something does not."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, entry_points, requires, version
+from pathlib import Path
+from typing import Literal
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from leafe_gym.cli.options import JsonOut
+from leafe_gym.cli.screen import out, plain, write_json
+from leafe_gym.evals.meta import machine_meta
+from leafe_gym.sandbox.base import GROUP, Sandbox, make_sandbox
+
+OLDEST = (3, 11)
+SANDBOXES = ("embedded", "docker", "docker-commit", "unsandboxed")
+NEEDED = "embedded"
+"""The sandbox that needs nothing installed: where it does not work, code environments do not."""
+
+DATA = {
+    "mbpp.jsonl": "github.com/google-research/google-research/tree/master/mbpp",
+    "HumanEval.jsonl.gz": "github.com/openai/human-eval/tree/master/data",
+    "boxoban": "github.com/google-deepmind/boxoban-levels",
+}
+"""Files and folders of `LEAFE_DATA` that something reads -> where they come from."""
+
+State = Literal["ok", "absent", "broken"]
+_COLORS: dict[State, str] = {"ok": "green", "absent": "yellow", "broken": "bold red"}
+_REQUIREMENT = re.compile(r"([\w.-]+)[^;]*(?:;.*extra\s*==\s*['\"]([\w-]+)['\"])?")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at.
+
+    Attributes:
+        part: "python", "package", "extra", "sandbox", "gpu", "engine" or "data".
+        name: which.
+        state: "absent" is optional and not there; "broken" is needed and does not work.
+        detail: version or figures; where it does not work, why and what to do.
+    """
+
+    part: str
+    name: str
+    state: State
+    detail: str
+
+
+def command(json_path: JsonOut = None) -> None:
+    """What works here: Python, packages, sandboxes, GPU, container engine, data.
+
+    Exit code 1 if something that every installation needs does not work.
+    """
+    found = list(examine())
+    ok = all(one.state != "broken" for one in found)
+    if json_path:
+        data = {"ok": ok, "findings": [asdict(one) for one in found], "meta": machine_meta()}
+        write_json(data, json_path)
+    if json_path != "-":
+        table = Table(box=SIMPLE_HEAD)
+        for column in ("part", "name", "state", "detail"):
+            table.add_column(column, overflow="fold")
+        for one in found:
+            state = plain(one.state, _COLORS[one.state])
+            table.add_row(one.part, plain(one.name), state, plain(one.detail))
+        out.print(table)
+    if not ok:
+        raise typer.Exit(1)
+
+
+def examine() -> Iterator[Finding]:
+    """Look at everything, in the order of the table."""
+    here = ".".join(map(str, sys.version_info[:3]))
+    old = sys.version_info < OLDEST
+    wanted = f"; needs {'.'.join(map(str, OLDEST))} or newer" if old else ""
+    yield Finding("python", sys.platform, "broken" if old else "ok", here + wanted)
+    yield from _packages()
+    for kind in dict.fromkeys((*SANDBOXES, *(point.name for point in entry_points(group=GROUP)))):
+        yield _sandbox(kind)
+    yield _gpu()
+    yield _engine()
+    yield from _data()
+
+
+def _packages() -> Iterator[Finding]:
+    groups: dict[str, list[str]] = {}
+    for line in requires("leafe-gym") or ():
+        match = _REQUIREMENT.match(line)
+        if match is not None:
+            groups.setdefault(match[2] or "", []).append(match[1])
+    for extra, names in groups.items():
+        there, missing = [], []
+        for name in names:
+            try:
+                there.append(f"{name} {version(name)}")
+            except PackageNotFoundError:
+                missing.append(name)
+        target = f"leafe-gym[{extra}]" if extra else "leafe-gym"
+        detail = f"pip install '{target}' (missing: {', '.join(missing)})" if missing else ""
+        bad: State = "absent" if extra else "broken"
+        part, name = ("extra", extra) if extra else ("package", "leafe-gym")
+        yield Finding(part, name, bad if missing else "ok", detail or ", ".join(there))
+
+
+def _sandbox(kind: str) -> Finding:
+    """Start it, change a variable and a file, come back to before that, and look at both."""
+    bad: State = "broken" if kind == NEEDED else "absent"
+    try:
+        with closing(make_sandbox(kind, allow_unsandboxed=kind == "unsandboxed")) as sandbox:
+            return Finding("sandbox", kind, "ok", _tried(sandbox))
+    except Exception as error:  # noqa: BLE001 - another package's sandbox may raise anything
+        return Finding("sandbox", kind, bad, _why(error))
+
+
+def _tried(sandbox: Sandbox) -> str:
+    look = "print(x, open('f').read())"
+    starting = _timed(sandbox.start)
+    sandbox.exec("x = 1; open('f', 'w').write('one')")
+    began = time.perf_counter()
+    mark = sandbox.snapshot()
+    saving = time.perf_counter() - began
+    sandbox.exec("x = 2; open('f', 'w').write('two')")
+    restoring = _timed(lambda: sandbox.restore(mark))
+    seen = sandbox.exec(look)
+    if seen.stdout.strip() != "1 one":
+        raise RuntimeError(f"a restored session shows {seen.stdout!r} {seen.error[-200:]!r}")
+    can = sandbox.capabilities()
+    return (
+        f"isolation: {can.isolation}; memory: {'saved' if can.memory else 'made again'}; "
+        f"start {starting:.0f} ms, snapshot {1e3 * saving:.0f} ms, restore {restoring:.0f} ms"
+    )
+
+
+def _timed(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return 1e3 * (time.perf_counter() - began)
+
+
+def _gpu() -> Finding:
+    """Names from the driver, and whether torch can use them; torch loads in another process."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return Finding("gpu", "cuda", "absent", "no nvidia-smi: everything runs on the CPU")
+    names = _said(tool, "--query-gpu=name,memory.total", "--format=csv,noheader")
+    code = "import torch; print(torch.__version__, torch.cuda.is_available())"
+    torch = _said(sys.executable, "-c", code)
+    usable = torch.endswith("True")
+    note = "" if usable else f"; torch cannot use it ({torch or 'pip install leafe-gym[train]'})"
+    return Finding("gpu", "cuda", "ok" if usable else "absent", f"{names}{note}")
+
+
+def _said(*argv: str) -> str:
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return ", ".join(done.stdout.split("\n")).strip(", ")
+
+
+def _engine() -> Finding:
+    """Ask the engine for its version over its socket; no client is needed."""
+    host = os.environ.get("LEAFE_DOCKER_HOST") or os.environ.get("DOCKER_HOST")
+    host = host or "unix:///var/run/docker.sock"
+    if not host.startswith("unix://"):
+        why = f"{host}: only unix:// sockets can be looked at"
+        return Finding("engine", "docker", "absent", why)
+    connection = http.client.HTTPConnection("localhost", timeout=5)
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.settimeout(5)
+    try:
+        connection.sock.connect(host.removeprefix("unix://"))
+        connection.request("GET", "/version")
+        told = json.loads(connection.getresponse().read(2**20))
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        why = f"{host}: {_why(error)}; start an engine, or name its socket in LEAFE_DOCKER_HOST"
+        return Finding("engine", "docker", "absent", why)
+    finally:
+        connection.close()
+    checkpoints = "with" if told.get("Experimental") else "without (not experimental)"
+    detail = f"{told.get('Version')} at {host}, {checkpoints} checkpoints"
+    return Finding("engine", "docker", "ok", detail)
+
+
+def _data() -> Iterator[Finding]:
+    root = os.environ.get("LEAFE_DATA")
+    for name, source in DATA.items():
+        if root and (Path(root) / name).exists():
+            yield Finding("data", name, "ok", str(Path(root) / name))
+        else:
+            where = f"not in {root}" if root else "LEAFE_DATA names no folder"
+            yield Finding("data", name, "absent", f"{where}; from {source}")
+
+
+def _why(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:500]
