@@ -4,7 +4,9 @@
 
 Right: how many references pass, and why the others do not. Sharp: of references with one fault put
 in (a comparison turned, a number changed, ...) how many fail; what passes may be a fault that
-changes nothing. Time: problems judged a second by as many processes as there are cores.
+changes nothing. Both are also run together with their assertions in one process, as a plain script
+that trusts the solution: where it says otherwise, one of the two is wrong. Time: problems judged a
+second by as many processes as there are cores.
 """
 
 from __future__ import annotations
@@ -23,9 +25,10 @@ from leafe_gym.envs.code.desk import Desk
 from leafe_gym.envs.code.files import find_file
 from leafe_gym.envs.code.function_files import SOURCE, read_functions
 from leafe_gym.envs.code.functions import FunctionJudge, FunctionProblem
+from leafe_gym.envs.code.language import PYTHON_COMMAND
 from leafe_gym.envs.code.mbpp import SECONDS
 from leafe_gym.envs.code.verdict import Verdict
-from leafe_gym.sandbox.base import make_sandbox
+from leafe_gym.sandbox.base import Limits, make_sandbox
 
 FILE = "mbpp.jsonl"
 SANDBOX = os.environ.get("LEAFE_SANDBOX", "embedded")
@@ -39,6 +42,7 @@ Job = tuple[str, str]
 """Name of the problem, code."""
 
 _judge: FunctionJudge | None = None
+_script: Desk | None = None
 
 
 def measure() -> Report:
@@ -50,12 +54,15 @@ def measure() -> Report:
     with ProcessPoolExecutor(cores) as pool:
         right = list(pool.map(judged, references, chunksize=8))
         spoiled = list(pool.map(judged, mutants, chunksize=8))
+        plain = list(pool.map(asserted, [*references, *mutants], chunksize=8))
         rates = []
         for _ in range(ROUNDS):
             began = time.perf_counter()
             list(pool.map(judged, references[:TIMED], chunksize=8))
             rates.append(TIMED / (time.perf_counter() - began))
     failed = {n: v for (n, _), v in zip(references, right, strict=True) if not v.accepted}
+    verdicts = [verdict.accepted for verdict in (*right, *spoiled)]
+    other = [a != b for a, b in zip(verdicts, plain, strict=True)]
     sound = [v for (n, _), v in zip(mutants, spoiled, strict=True) if n not in failed]
     return Report(
         figures={
@@ -66,9 +73,20 @@ def measure() -> Report:
             "mutants_failed": sum(not verdict.accepted for verdict in sound),
             "mutants_failed_share": sum(not v.accepted for v in sound) / len(sound),
             "mutants_by_verdict": dict(Counter(verdict.kind for verdict in sound)),
+            "references_judged_otherwise_by_a_script": sum(other[: len(references)]),
+            "mutants_judged_otherwise_by_a_script": {
+                name: f"here {said(verdict) or 'accepted'}"
+                for (name, _), verdict, differs in zip(
+                    mutants, spoiled, other[len(references) :], strict=True
+                )
+                if differs
+            },
             "problems_per_second": median(rates),
         },
-        goals={"problems_per_second": (">=", 5)},
+        goals={
+            "problems_per_second": (">=", 5),
+            "references_judged_otherwise_by_a_script": ("<=", 0),
+        },
         meta={
             "samples": ROUNDS,
             "sandbox": kind(),
@@ -87,6 +105,19 @@ def judged(job: Job) -> Verdict:
         _judge = FunctionJudge(desk(), desk(), SECONDS)
     name, code = job
     return _judge.judge(read_functions(find_file(FILE, SOURCE)).problem(name), code)
+
+
+def asserted(job: Job) -> bool:
+    """Whether a script of solution and assertions runs through, in the same sandbox."""
+    global _script
+    if _script is None:
+        _script = desk()
+    name, code = job
+    problem = read_functions(find_file(FILE, SOURCE)).problem(name)
+    text = "\n".join((code, problem.setup, *problem.tests))
+    limits = Limits(call_s=2 * SECONDS + 2, cpu_s=SECONDS, memory_mb=512)
+    result = _script.run((*PYTHON_COMMAND, "script.py"), "", limits, {"script.py": text.encode()})
+    return not (result.exit_code or result.signal or result.timed_out)
 
 
 def desk() -> Desk:

@@ -25,6 +25,9 @@ from leafe_gym.wrappers.second import NoSecondInstance, SecondInstance
 from leafe_gym.wrappers.seeds import SeedFinding, check_elsewhere, check_seed
 
 AnyEnv = gym.Env[Any, Any]
+_BY_NAME = ("fork", "docker")
+"""Backends that are tried after the others, or when asked for alone."""
+
 _BADNESS = ("right", "not tried", "unproved", "refused", "wrong")
 
 
@@ -210,7 +213,7 @@ def _verdicts(
 ) -> tuple[Verdict, ...]:
     if names is not None:
         return tuple(_worst(name, second, scripts) for name in names)
-    verdicts = [_worst(name, second, scripts) for name in BUILTIN if name != "fork"]
+    verdicts = [_worst(name, second, scripts) for name in BUILTIN if name not in _BY_NAME]
     if any(one.outcome == "right" and one.backend != "replay" for one in verdicts):
         reason = "others are right and need no processes; backends=['fork'] tries it"
         return (*verdicts, Verdict(backend="fork", outcome="not tried", reason=reason))

@@ -114,6 +114,11 @@ class CodeContestsEnv(SubmissionEnv[Problem]):
         """See `ProgramJudge.judge`."""
         return self._judge.judge(problem, code)
 
+    @property
+    def sandbox_kind(self) -> str:
+        """See `Desk.kind`."""
+        return self._desk.kind
+
     def close(self) -> None:
         """End the sandbox; a later step starts another."""
         self._desk.close()

@@ -104,6 +104,11 @@ class Desk:
                 return result, made
         raise AssertionError("unreachable")
 
+    @property
+    def kind(self) -> str:
+        """The sandbox in use; before the first program the one asked for."""
+        return self._kind if self._sandbox is None else self._sandbox.kind
+
     def close(self) -> None:
         """End the sandbox; the next program starts another. Safe to call twice."""
         self._sandbox = None

@@ -96,6 +96,11 @@ class MbppEnv(SubmissionEnv[FunctionProblem]):
         """See `FunctionJudge.judge`."""
         return self._judge.judge(problem, code)
 
+    @property
+    def sandbox_kind(self) -> str:
+        """See `Desk.kind`."""
+        return self._judge.solutions.kind
+
     def close(self) -> None:
         """End the sandboxes; a later step starts others."""
         self._judge.solutions.close()

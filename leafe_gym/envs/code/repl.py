@@ -251,6 +251,11 @@ class PythonReplEnv(gym.Env[str, str]):
         state.snapshot = None
         state.drop()
 
+    @property
+    def sandbox_kind(self) -> str:
+        """The sandbox in use; before the first session the one asked for."""
+        return self._make[0] if self._sandbox is None else self._sandbox.kind
+
     def close(self) -> None:
         """End the session."""
         self._sandbox = self._blank = self._goal = None

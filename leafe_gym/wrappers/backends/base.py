@@ -31,8 +31,10 @@ BUILTIN = {
     "deepcopy": "leafe_gym.wrappers.backends.copied:DeepcopyBackend",
     "replay": "leafe_gym.wrappers.backends.replay:ReplayBackend",
     "fork": "leafe_gym.wrappers.backends.fork:ForkBackend",
+    "docker": "leafe_gym.wrappers.backends.docker:DockerBackend",
 }
-"""Name -> where its factory lives, in the order in which `auto` tries them."""
+"""Name -> where its factory lives, in the order in which `auto` tries them; `docker` it never does:
+that is `native` for those who insist on a container."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,15 @@ from test_code_files import CONTEST, MBPP
 import leafe_gym as lg
 from leafe_gym.envs.code import contest_set
 from leafe_gym.envs.code.desk import Desk
-from leafe_gym.errors import ResetNeeded, SandboxError, SandboxUnavailable, UsageError
+from leafe_gym.errors import (
+    ResetNeeded,
+    SandboxError,
+    SandboxUnavailable,
+    SnapshotUnsupported,
+    UsageError,
+)
 from leafe_gym.sandbox.base import Limits, RunResult
+from leafe_gym.wrappers.backends import make_backend
 
 IDS = ["leafe/CodeContests-v0", "leafe/MBPP-v0", "leafe/PythonREPL-v0"]
 ACTIONS = {
@@ -231,3 +238,22 @@ def test_a_killed_session_is_an_error_and_the_next_episode_works(make: Any) -> N
     observation, _ = env.reset(seed=1)
     assert observation == "Files: none"
     assert env.step("len(inbox) > 5")[0] == "True"
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_the_docker_backend_insists_on_a_container(env_id: str, make: Any) -> None:
+    """It is `native` where the sandbox is one, and looks again when the sandbox has started."""
+    wrapped = lg.RollbackWrapper(make(env_id), "docker")
+    wrapped.reset(seed=0)
+    with pytest.raises(SnapshotUnsupported, match=r"sandbox is .*make it with sandbox='docker'"):
+        wrapped.snapshot()
+    fallen = lg.RollbackWrapper(gym.make(env_id, sandbox="docker", allow_unsandboxed=True))
+    env = fallen.unwrapped
+    backend = make_backend("docker")
+    assert backend.refusal(env) is None or env.sandbox_kind != "docker"
+    env.reset(seed=0)
+    env.step(ACTIONS[env_id][0])
+    assert env.sandbox_kind in ("docker", "docker-commit", "unsandboxed")
+    assert (backend.refusal(env) is None) == (env.sandbox_kind != "unsandboxed")
+    fallen.close()
+    assert "nothing in a sandbox" in str(backend.refusal(gym.make("leafe/Sokoban-v0")))
