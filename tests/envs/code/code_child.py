@@ -23,7 +23,7 @@ def explore(kind: str, folder: str, problems: str | None) -> lg.Run:
     return lg.explore(
         agent,
         lg.tasks(env_id, "all", **where, **OPTIONS)[:2],
-        budget=lg.Budget(calls=26),
+        budget=lg.Budget(calls=16),
         out=folder,
         concurrency=2,
         seed=5,

@@ -240,7 +240,7 @@ def test_a_killed_session_is_an_error_and_the_next_episode_works(make: Any) -> N
     assert env.step("len(inbox) > 5")[0] == "True"
 
 
-@pytest.mark.parametrize("env_id", IDS)
+@pytest.mark.parametrize("env_id", IDS[::2])
 def test_the_docker_backend_insists_on_a_container(env_id: str, make: Any) -> None:
     """It is `native` where the sandbox is one, and looks again when the sandbox has started."""
     wrapped = lg.RollbackWrapper(make(env_id), "docker")

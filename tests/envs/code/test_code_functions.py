@@ -312,12 +312,16 @@ def f(n): raise SystemExit(0)""",
 }
 
 
+LASTING = ("modules for the judge", "a child that goes on", "a thread that goes on")
+
+
 @pytest.mark.parametrize("name", CHEATS)
 def test_cheating_is_worth_nothing(judge: FunctionJudge, name: str) -> None:
     verdict = judge.judge(SECRET, CHEATS[name])
     assert not verdict.accepted
     assert verdict.score == 0.0
-    assert judge.judge(SECRET, SECRET.code).accepted  # and it left nothing behind
+    if name in LASTING:
+        assert judge.judge(SECRET, SECRET.code).accepted  # and it left nothing behind
 
 
 def test_what_is_hidden_is_not_shown_by_the_code_under_test(judge: FunctionJudge) -> None:
