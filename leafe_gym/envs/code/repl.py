@@ -196,14 +196,14 @@ class PythonReplEnv(gym.Env[str, str]):
         Raises:
             ResetNeeded: if no episode is running.
             UsageError: if the action is no string.
-            SandboxError: if the sandbox fails; the session is lost.
+            SandboxError: if the session is lost and cannot be made again.
         """
         if not isinstance(action, str):
             raise UsageError(f"action {action!r}: give a string, a cell of code")
         if self._goal is None or self._over:
             raise ResetNeeded("no episode is running; call reset() before step()")
         cell = solution(action)
-        observation = self._run(cell)
+        observation = self._survive(cell)
         self._cells = (*self._cells, (cell, observation))
         finding = self._goal.check(self._read)
         self._score = finding.score
@@ -242,7 +242,7 @@ class PythonReplEnv(gym.Env[str, str]):
             else:
                 self._adopt(state.sandbox.branch(state.snapshot))
         except SandboxError:
-            self._redo(state)
+            self._redo(state.seed, state.cells)
         self._seed, self._goal = state.seed, _goal(self._kind, state.seed)
         self._cells, self._over, self._score = state.cells, state.over, state.score
 
@@ -300,11 +300,35 @@ class PythonReplEnv(gym.Env[str, str]):
         self._sandbox = sandbox
         self._end = weakref.finalize(self, sandbox.close)
 
-    def _redo(self, state: ReplState) -> None:
+    def _survive(self, cell: str) -> str:
+        """Run a cell in a session that may die of it, or while it runs.
+
+        The session is made again and the cell run once more, so what befell the sandbox from
+        outside passes unnoticed. If it dies again, that was the cell's own doing.
+        """
+        try:
+            return self._run(cell)
+        except SandboxError as error:
+            self._come_back(error)
+        try:
+            return self._run(cell)
+        except SandboxError as error:
+            self._come_back(error)
+            return "The session ended. It is again as it was before this cell."
+
+    def _come_back(self, error: SandboxError) -> None:
+        cells, score = self._cells, self._score
+        try:
+            self._redo(self._seed, cells)
+        except BackendError as again:
+            raise SandboxError(f"{error}; {again}") from again
+        self._cells, self._score = cells, score
+
+    def _redo(self, seed: int, cells: Sequence[tuple[str, str]]) -> None:
         try:
             self.close()
-            self._begin(state.seed)
-            for number, (cell, shown) in enumerate(state.cells):
+            self._begin(seed)
+            for number, (cell, shown) in enumerate(cells):
                 again = self._run(cell)
                 if again != shown:
                     raise RestoreMismatch(

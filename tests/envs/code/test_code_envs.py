@@ -10,7 +10,7 @@ from typing import Any
 
 import gymnasium as gym
 import pytest
-from code_kinds import OPTIONS, write_lines
+from code_kinds import OPTIONS, holder, write_lines
 from gymnasium.utils.env_checker import check_env
 from test_code_files import CONTEST, MBPP
 
@@ -224,20 +224,59 @@ def test_a_failed_sandbox_is_no_failed_attempt(make: Any, monkeypatch: pytest.Mo
     assert "failed" in endings
 
 
-def test_a_killed_session_is_an_error_and_the_next_episode_works(make: Any) -> None:
+def kill(env: Any) -> None:
+    pid = holder(env.unwrapped._sandbox)
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+
+
+def test_a_session_killed_from_outside_is_made_again(make: Any) -> None:
+    env = lg.RollbackWrapper(make(IDS[2], kind="inbox"))
+    env.reset(seed=1)
+    env.step("first = inbox.take(); open('f', 'w').write(str(first))")
+    mark = env.snapshot()
+    kill(env)
+    assert env.step("first == inbox.take() or len(inbox) > 3, len(open('f').read()) > 3")[0] == (
+        "(True, True)"
+    )
+    kill(env)
+    env.restore(mark)
+    assert env.step("str(first) == open('f').read()")[0] == "True"
+    kill(env)
+    assert env.reset(seed=1)[0] == "Files: none"
+    assert env.step("len(inbox) > 5")[0] == "True"
+
+
+@pytest.mark.parametrize("cell", ["import os; os._exit(0)", "import os; os.kill(os.getpid(), 9)"])
+def test_a_cell_that_ends_the_session_is_told_so(make: Any, cell: str) -> None:
     env = make(IDS[2], kind="inbox")
     env.reset(seed=1)
-    pid = int(env.step("import os; os.getpid()")[0])
-    session = getattr(env.unwrapped._sandbox, "_session", None)
-    if session is None:
-        pytest.skip("the process is not to be seen from here")
-    assert session._child.pid == pid
-    os.kill(pid, signal.SIGKILL)
-    with pytest.raises(SandboxError):
+    env.step("n = 7; open('f', 'w').write('x')")
+    observation, reward, over, _, info = env.step(cell)
+    assert observation == "The session ended. It is again as it was before this cell."
+    assert (reward, over, info["won"]) == (0.0, False, False)
+    assert env.step("n, open('f').read(), len(inbox) > 5")[0] == "(7, 'x', True)"
+
+
+def test_a_session_that_cannot_be_made_again_is_a_sandbox_error(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = make(IDS[2], kind="inbox")
+    env.reset(seed=1)
+    env.step("import time; t = time.time()")
+    env.step("t")  # shows something else each time
+    kill(env)
+    with pytest.raises(SandboxError, match="cell 1 run again shows something else"):
         env.step("1")
-    observation, _ = env.reset(seed=1)
-    assert observation == "Files: none"
-    assert env.step("len(inbox) > 5")[0] == "True"
+    env.reset(seed=1)
+    kill(env)
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise SandboxUnavailable("no more processes")
+
+    monkeypatch.setattr("leafe_gym.envs.code.repl.make_sandbox", refuse)
+    with pytest.raises(SandboxError, match="no more processes"):
+        env.step("1")
 
 
 @pytest.mark.parametrize("env_id", IDS[::2])
