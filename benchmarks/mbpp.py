@@ -28,6 +28,7 @@ from leafe_gym.envs.code.functions import FunctionJudge, FunctionProblem
 from leafe_gym.envs.code.language import PYTHON_COMMAND
 from leafe_gym.envs.code.mbpp import SECONDS
 from leafe_gym.envs.code.verdict import Verdict
+from leafe_gym.errors import UsageError
 from leafe_gym.sandbox.base import Limits, make_sandbox
 
 FILE = "mbpp.jsonl"
@@ -48,6 +49,10 @@ _script: Desk | None = None
 def measure() -> Report:
     """References, mutants, then rounds for the clock."""
     cores = os.cpu_count() or 1
+    try:
+        find_file(FILE, SOURCE)
+    except UsageError as error:
+        return Report(figures={"problems": None}, skipped={"problems": str(error)})
     problems = list(read_functions(find_file(FILE, SOURCE)).problems.values())
     references = [(one.name, one.code) for one in problems]
     mutants = [job for one in problems for job in mutant(one)]
