@@ -18,6 +18,7 @@ BUILTIN = {
     "leafe/TextWorld-v0": "leafe_gym.envs.textworld.env:TextWorldEnv",
     "leafe/Jericho-v0": "leafe_gym.envs.textworld.jericho:JerichoEnv",
     "leafe/ALFWorld-v0": "leafe_gym.envs.alfworld.env:ALFWorldEnv",
+    "leafe/ScienceWorld-v0": "leafe_gym.envs.scienceworld.env:ScienceWorldEnv",
 }
 """Gymnasium id -> entry point."""
 

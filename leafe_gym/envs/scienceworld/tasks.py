@@ -1,0 +1,59 @@
+"""ScienceWorld's tasks and variations as a list: 7,207 of them, in its own three splits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from leafe_gym.envs.scienceworld.catalogue import (
+    TASKS,
+    simplified,
+    task_of,
+    variations,
+)
+from leafe_gym.envs.tasks import SPLITS, TaskList, hash_of, plain
+from leafe_gym.errors import UsageError
+from leafe_gym.types import Json, Task
+
+ENV_ID = "leafe/ScienceWorld-v0"
+
+
+def list_tasks(split: str, kwargs: Mapping[str, Any]) -> TaskList:
+    """The variations of a split, taking turns between tasks, so that any slice has many of them.
+
+    Args:
+        split: "train", "val" or "test": ScienceWorld's train, dev and test.
+        kwargs: other arguments of `ScienceWorldEnv`; `task` for those of one task alone.
+
+    Raises:
+        UsageError: if the split or an argument cannot be used.
+    """
+    if split not in SPLITS:
+        raise UsageError(f"split={split!r}: use one of {', '.join(SPLITS)}")
+    given = plain(kwargs)
+    if given.pop("variation", None) is not None:
+        raise UsageError("variation= is one game; the tasks name it themselves: drop it")
+    only = given.pop("task", None)
+    names = TASKS if only is None else (task_of(only),)
+    if "simplifications" in given:
+        given["simplifications"] = simplified(given["simplifications"], only)
+    here = {name: variations(name, split) for name in names}
+    pairs = [
+        (name, here[name][turn])
+        for turn in range(max(map(len, here.values())))
+        for name in names
+        if turn < len(here[name])
+    ]
+    return TaskList(partial(_build, pairs, split, given), range(len(pairs)))
+
+
+def _build(pairs: list[tuple[str, int]], split: str, rest: Mapping[str, Json], number: int) -> Task:
+    name, variation = pairs[number]
+    tag = f":{hash_of(dict(rest))}" if rest else ""
+    return Task(
+        id=f"{ENV_ID}:{name}:{variation}{tag}",
+        env_id=ENV_ID,
+        kwargs={"task": name, "variation": variation, **rest},
+        split=split,
+    )
