@@ -40,8 +40,7 @@ def run_limited(
     _, status, usage = os.wait4(child.pid, 0)
     code = child.returncode = os.waitstatus_to_exitcode(status)
     used = usage.ru_utime + usage.ru_stime
-    # The kernel's clock ticks a little before the second is full.
-    slow = limits.cpu_s is not None and used >= limits.cpu_s * (0.95 if code < 0 else 1.0)
+    slow = limits.cpu_s is not None and (used >= limits.cpu_s or code == -signal.SIGXCPU)
     return RunResult(
         stdout=output[0].decode("utf-8", "replace"),
         stderr=output[1].decode("utf-8", "replace"),
@@ -62,7 +61,8 @@ def set_limits(limits: Limits) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (disk, disk))
     if limits.cpu_s is not None:
         whole = math.ceil(limits.cpu_s)  # the kernel counts whole seconds
-        resource.setrlimit(resource.RLIMIT_CPU, (whole, whole))
+        # First SIGXCPU, which says why; whoever ignores that is killed a second later.
+        resource.setrlimit(resource.RLIMIT_CPU, (whole, whole + 1))
 
 
 def _collect(
