@@ -23,6 +23,9 @@ def command(
             "--seeds", min=0, max=50, help="Bases of each kind; 0: five with --full, else one."
         ),
     ] = 0,
+    multiturn: Annotated[
+        bool, typer.Option("--multiturn", help="Also the model that sees its history.")
+    ] = False,
     json_path: JsonOut = None,
 ) -> None:
     """Samplers, baselines, LEAFE and controls side by side, each ordering with its verdict.
@@ -40,6 +43,7 @@ def command(
         scale=FULL if full else QUICK,
         kinds=("blind", "noisy") if full else ("blind",),
         seeds=range(seeds or (5 if full else 1)),
+        multiturn=multiturn,
     )
     if json_path:
         write_json(result, json_path)

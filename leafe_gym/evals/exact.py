@@ -120,7 +120,9 @@ def lockstep(
     """
     state = starts.copy()
     going = ~graph.won[state]
-    states, actions, unusable = [state], [], []
+    states: list[States] = [state]
+    actions: list[States] = []
+    unusable: list[States] = []
     for place, step in enumerate(steps):
         edges = ask(step, state, actions[-1] if actions else None, going).cumsum(axis=1)
         action = np.where(going, 4, -1)

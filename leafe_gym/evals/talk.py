@@ -52,9 +52,7 @@ class Talk:
             own = slice(at, at + _TOGETHER)
             reader = _Reader(self.network, self.rows)
             ahead = None if given is None else given[own]
-            parts.append(
-                lockstep(self.graph, starts[own], range(self.horizon), reader, rng, ahead)
-            )
+            parts.append(lockstep(self.graph, starts[own], range(self.horizon), reader, rng, ahead))
         return Episodes(
             *(
                 np.concatenate([getattr(part, name) for part in parts])

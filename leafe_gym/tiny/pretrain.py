@@ -69,7 +69,7 @@ class Recipe:
     layers: int = 3
     lr: float = 3e-3
     memory: bool = False
-    transcripts: int = 36
+    transcripts: int = 44
 
     @classmethod
     def of(cls, written: Json) -> Recipe | None:
@@ -100,8 +100,9 @@ def make_model(recipe: Recipe) -> Any:
         eos_token_id=vocabulary()[END],
         pad_token_id=0,
         use_cache=True,
-        prompts="tiny-multiturn" if recipe.memory else "tiny",
     )
+    if recipe.memory:
+        config.update({"prompts": "tiny-multiturn"})  # saved with it, and what the policy reads
     return Qwen2ForCausalLM(config)
 
 

@@ -21,7 +21,7 @@ TIPS_OF_AN_ATTEMPT = (1, 1, 1, 1, 2, 2, 3, 5, 8)
 """How many tips a first turn holds, as in refinement; drawn evenly."""
 TIPS_AT_TAU = (1, 1, 2, 3)
 """How many steps of an episode have a tip in their own turn; drawn evenly."""
-SHARES = (0.4, 0.35, 0.25)
+SHARES = (0.55, 0.25, 0.2)
 """Episodes without tips, with tips at tau, with tips in the first turn."""
 WISE = 0.85
 """Chance that a tip advises what the solver would do; else anything."""

@@ -55,7 +55,6 @@ class Levels:
 
         return Chain(self.graph, chances, HORIZON)
 
-
     def talk(self, network: Any) -> Talk:
         """A model playing these levels with its history."""
         return Talk(self.graph, self.rows, network, HORIZON)

@@ -72,12 +72,16 @@ class Merged:
         for seed in self.seeds:
             trained = seed["trained"]
             numbers = trained["pool"] if where == "recovery" else None
-            for name, chances in trained[where].items():
+            for name in trained[where]:
                 if _method(name) == model:
-                    for at, value in enumerate(pass_from_chance(chances, k).tolist()):
+                    for at, value in enumerate(self._passed(trained, name, k, where).tolist()):
                         task = numbers[at] if numbers is not None else at
                         total.setdefault(task, []).append(value)
         return np.array([np.mean(total[task]) for task in sorted(total)], np.float64)
+
+    def _passed(self, trained: Json, name: str, k: int, where: str) -> Values:
+        """1 - (1 - p)^k of one model on each task."""
+        return pass_from_chance(trained[where][name], k)
 
     def difference(self, ours: Values, theirs: Values) -> Interval:
         """The mean difference over tasks."""
@@ -87,14 +91,14 @@ class Merged:
         """Means with their intervals under the published keys."""
         keys = {name.replace("-", "_"): name for name in self.samplers}
         stage1 = {
-            key: {unit: _interval(self.solved(name, unit)) for unit in UNITS}
+            key: {unit: interval(self.solved(name, unit)) for unit in UNITS}
             for key, name in keys.items()
         }
         passk = {
-            model: {str(k): _interval(self.pass_at(model, k)) for k in KS} for model in self.models
+            model: {str(k): interval(self.pass_at(model, k)) for k in KS} for model in self.models
         }
         recovery = {
-            model: {str(k): _interval(self.pass_at(model, k, "recovery")) for k in (1, 16)}
+            model: {str(k): interval(self.pass_at(model, k, "recovery")) for k in (1, 16)}
             for model in self.models
         }
         return {
@@ -117,18 +121,18 @@ class Merged:
     def orderings(self) -> dict[str, dict[str, Json]]:
         """Every ordering asked about, those of `DECIDED` first."""
         found = {
-            "tree_gt_is_calls": self._sampler("tree", "is", "calls"),
-            "tree_gt_ir_calls": self._sampler("tree", "ir", "calls"),
-            "tree_ge_is_uncached": self._sampler("tree", "is", "tokens_uncached", at_least=True),
-            "leafe_gt_grpo_pass128": self._model("leafe", "grpo", 128),
-            "leafe_gt_grpo_recovery16": self._model("leafe", "grpo", 16, "recovery"),
-            "ir_gt_is_calls": self._sampler("ir", "is", "calls"),
-            "tree_ge_is_total": self._sampler("tree", "is", "tokens_total", at_least=True),
+            "tree_gt_is_calls": self.sampler("tree", "is", "calls"),
+            "tree_gt_ir_calls": self.sampler("tree", "ir", "calls"),
+            "tree_ge_is_uncached": self.sampler("tree", "is", "tokens_uncached", at_least=True),
+            "leafe_gt_grpo_pass128": self.model("leafe", "grpo", 128),
+            "leafe_gt_grpo_recovery16": self.model("leafe", "grpo", 16, "recovery"),
+            "ir_gt_is_calls": self.sampler("ir", "is", "calls"),
+            "tree_ge_is_total": self.sampler("tree", "is", "tokens_total", at_least=True),
         }
         for name in self.samplers:
             if name not in ("tree", "is", "ir", "oracle-tau"):
                 key = name.replace("-", "_")
-                found[f"tree_gt_{key}_calls"] = self._sampler("tree", name, "calls")
+                found[f"tree_gt_{key}_calls"] = self.sampler("tree", name, "calls")
         pairs = [
             ("leafe", "base"), ("grpo", "base"), ("early", "base"), ("leafe", "early"),
             ("leafe", "grpo"), ("leafe", "grpo_3x"), ("leafe", "rft"), ("leafe", "rft_3x"),
@@ -137,15 +141,17 @@ class Merged:
         ]  # fmt: skip
         for ours, theirs in pairs:
             for k in (1, 128):
-                found.setdefault(f"{ours}_gt_{theirs}_pass{k}", self._model(ours, theirs, k))
+                found.setdefault(f"{ours}_gt_{theirs}_pass{k}", self.model(ours, theirs, k))
         return found
 
-    def _sampler(self, ours: str, theirs: str, unit: str, *, at_least: bool = False) -> Json:
+    def sampler(self, ours: str, theirs: str, unit: str, *, at_least: bool = False) -> Json:
+        """Whether one sampler solves more than, or at least as much as, another."""
         pair = (ours, theirs)
         gap = self.difference(*(self.solved(name, unit, pair) for name in pair))
         return gap.as_dict() | {"verdict": verdict_of(gap, at_least=at_least)}
 
-    def _model(self, ours: str, theirs: str, k: int, where: str = "success") -> Json:
+    def model(self, ours: str, theirs: str, k: int, where: str = "success") -> Json:
+        """Whether one model's Pass@k is above another's."""
         gap = self.difference(*(self.pass_at(name, k, where) for name in (ours, theirs)))
         return gap.as_dict() | {"verdict": verdict_of(gap)}
 
@@ -230,7 +236,8 @@ def _known(spending: Json) -> float:
     return float(unsolved.min(initial=np.inf))
 
 
-def _interval(values: Values) -> Json:
+def interval(values: Values) -> Json:
+    """A mean with its interval, for JSON."""
     return bootstrap_mean(values).as_dict()
 
 

@@ -22,6 +22,7 @@ from leafe_gym.evals.exact import Episodes
 from leafe_gym.evals.reproduce.levels import Levels, load
 from leafe_gym.evals.reproduce.rows import alternatives, drawn, run_rows
 from leafe_gym.evals.reproduce.setting import EVERY, TREE, Scale
+from leafe_gym.policies.base import Policy
 from leafe_gym.seeds import derive_rng
 from leafe_gym.tiny.corpus import Ids, act_prompts
 from leafe_gym.tiny.policy import TinyPolicy
@@ -59,15 +60,18 @@ class Stage:
     folder: Path
     notes: dict[str, Json]
 
-    def collect(self, name: str, model: Path, factor: int = 1) -> dict[str, list[Encoded]]:
+    def collect(
+        self, name: str, model: Path, factor: int = 1, actor: Policy | None = None
+    ) -> dict[str, list[Encoded]]:
         """Rows of a run with one sampler, "is", "tree" or "random", at `factor` times the budget.
 
         Args:
             name: the sampler, and after a hyphen what else tells the run from others.
             model: acts and looks back.
             factor: on the budget.
+            actor: acts and looks back in the model's place.
         """
-        policy = TinyPolicy.load(model)
+        policy: Policy = actor or TinyPolicy.load(model)
         agents: dict[str, Callable[[], Agent]] = {
             "is": lambda: IndependentSamplingAgent(policy, **EVERY),
             "tree": lambda: ReflectiveTreeAgent(policy, **EVERY, **TREE),

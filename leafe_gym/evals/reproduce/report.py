@@ -25,6 +25,8 @@ MODELS = {
     "leafe": "LEAFE (L_cf + L_reh)",
     "leafe_early": "LEAFE from Early Experience",
     "leafe_grpo": "LEAFE from GRPO",
+    "reh_late": "rehearsal, late tau by the solver",
+    "leafe_late": "LEAFE, late tau by the solver",
 }
 SAMPLERS = {
     "is": "independent sampling",
@@ -36,6 +38,7 @@ SAMPLERS = {
     "tree_random_tau_no_tip": "random tau without e",
     "tree_other_tip": "tau with another task's e",
     "oracle_tau": "oracle: the solver's tau, no e",
+    "tree_kept": "rollback tree, e kept to the end",
 }
 
 
@@ -45,12 +48,13 @@ BUDGETS = (
 )
 
 
-def write_report(merged: Mapping[str, Json], folder: Path) -> Path:
+def write_report(merged: Mapping[str, Json], folder: Path, multiturn: Json = None) -> Path:
     """The page and its pictures.
 
     Args:
         merged: figures and orderings of each kind of base; the first is the one decided on.
         folder: where to.
+        multiturn: figures of the model with a history, where it was run.
 
     Raises:
         MissingExtra: without matplotlib.
@@ -64,6 +68,8 @@ def write_report(merged: Mapping[str, Json], folder: Path) -> Path:
         lines += [f"## The {kind} base", "", _ties(data), "", f"![curves]({kind}.png)", ""]
         lines += _samplers(data) + _models(data) + _ablations(data) + _elsewhere(data)
         lines += _reflector(data) + _orderings(data)
+    if multiturn is not None:
+        lines += _multiturn(multiturn)
     page = folder / "report.md"
     page.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return page
@@ -222,6 +228,39 @@ def _reflector(data: Json) -> list[str]:
 def _orderings(data: Json) -> list[str]:
     rows = [[name, _signed(one), one["verdict"]] for name, one in data["differences"].items()]
     return ["### All orderings", "", *_table(["", "difference [95 %]", ""], rows), ""]
+
+
+def _multiturn(data: Json) -> list[str]:
+    """The model with a history: tokens as a prefix cache counts them, and what L_cf adds."""
+    models = [
+        [
+            title,
+            *(_percent(data["passk"][key][k]) for k in ("1", "128")),
+            *(_percent(data["recovery"][key][k]) for k in ("1", "16")),
+        ]
+        for key, title in MODELS.items()
+        if key in data["passk"]
+    ]
+    after = data["after_a_mistake"]
+    seeds = len(data["seeds"])
+    return [
+        "## Model with a history",
+        "",
+        "One append-only conversation: every board is a user turn, every action an answer. "
+        f"{seeds} base{'s' if seeds > 1 else ''}; success from {data['samples']['success']} "
+        f"episodes on each of {data['levels']} levels.",
+        "",
+        *_samplers(data),
+        "### Trained models, %",
+        "",
+        *_table(["", "Pass@1", "Pass@128", "recovery@1", "recovery@16"], models),
+        "",
+        "Of the revised actions that won, these follow a mistake in their history: "
+        f"{100 * after['own']:.0f} % in the model's own trees, {100 * after['late']:.0f} % with "
+        "the late tau.",
+        "",
+        *_orderings(data),
+    ]
 
 
 def draw(data: Json, path: Path, kind: str) -> None:

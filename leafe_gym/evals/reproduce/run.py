@@ -10,6 +10,8 @@ from pathlib import Path
 from leafe_gym.errors import UsageError
 from leafe_gym.evals.meta import machine_meta
 from leafe_gym.evals.reproduce.merge import DECIDED, Merged
+from leafe_gym.evals.reproduce.merge_multiturn import MergedMultiturn
+from leafe_gym.evals.reproduce.multiturn import KIND, run_multiturn
 from leafe_gym.evals.reproduce.report import write_report
 from leafe_gym.evals.reproduce.seed import run_seed
 from leafe_gym.evals.reproduce.setting import Scale
@@ -25,6 +27,7 @@ def reproduce(
     kinds: Sequence[Kind] = ("blind",),
     seeds: Sequence[int] = (0,),
     shipped: bool = True,
+    multiturn: bool = False,
 ) -> Json:
     """Run what is missing, merge, and write the report.
 
@@ -36,6 +39,7 @@ def reproduce(
         seeds: of pretraining and all that follows.
         shipped: take the base that comes with the package where there is one, instead of
             pretraining it.
+        multiturn: also run the model with a history, with the same seeds.
 
     Returns:
         What is written to `reproduce.json`.
@@ -47,11 +51,20 @@ def reproduce(
             if shipped and seed == 0 and (SHIPPED / kind).is_dir() and not (own / "base").exists():
                 shutil.copytree(SHIPPED / kind, own / "base")
             found.setdefault(kind, []).append(run_seed(kind, seed, scale, own))
-    return conclude(found, folder)
+    talked = [
+        run_multiturn(seed, scale, folder / f"{KIND}-{seed}", shipped=shipped)
+        for seed in (seeds if multiturn else ())
+    ]
+    return conclude(found, folder, talked)
 
 
-def conclude(found: dict[str, list[Json]], folder: Path) -> Json:
+def conclude(found: dict[str, list[Json]], folder: Path, multiturn: Sequence[Json] = ()) -> Json:
     """Merge the figures of bases, write report and `reproduce.json`.
+
+    Args:
+        found: what `run_seed` returned, by kind of base.
+        folder: where to.
+        multiturn: what `run_multiturn` returned.
 
     Raises:
         UsageError: if there are none.
@@ -67,13 +80,18 @@ def conclude(found: dict[str, list[Json]], folder: Path) -> Json:
         }
     first = next(iter(merged.values()))
     verdicts = {name: one["verdict"] for name, one in first["differences"].items()}
-    write_report(merged, folder)
-    result: Json = first | {
-        "decided": {name: verdicts.pop(name) for name in DECIDED},
-        "orderings": verdicts,
-        "bases": merged,
-        "meta": machine_meta(),
-    }
+    talked = {KIND: MergedMultiturn(multiturn).figures()} if multiturn else {}
+    write_report(merged, folder, talked.get(KIND))
+    result: Json = (
+        first
+        | talked
+        | {
+            "decided": {name: verdicts.pop(name) for name in DECIDED},
+            "orderings": verdicts,
+            "bases": merged,
+            "meta": machine_meta(),
+        }
+    )
     text = json.dumps(result, indent=1) + "\n"
     (folder / "reproduce.json").write_text(text, encoding="utf-8")
     return result

@@ -92,31 +92,38 @@ def samplers(base: Path, seed: int, scale: Scale, folder: Path) -> Json:
     levels = Levels.of("test", scale.stage1_levels)
     policy = TinyPolicy.load(base)
 
-    def bench(actor: Policy, methods: Sequence[str], out: Path, factor: int = 1) -> Outcomes:
+    def bench(
+        actor: Policy, methods: Sequence[str], out: Path, factor: int = 1, **tree: Json
+    ) -> Outcomes:
         run = run_bench(
             actor, levels.tasks, methods=methods, calls=factor * scale.stage1_calls, out=out,
-            concurrency=128, seed=seed, every=EVERY, tree=TREE,
+            concurrency=128, seed=seed, every=EVERY,
+            tree=TREE | tree,
         )  # fmt: skip
         return asyncio.run(run).outcomes
 
-    oracle = bench(OracleTau(policy), ("tree-no-tip",), folder / "oracle")
-    outcomes = {
-        **bench(policy, ("is",), folder, factor=3),
-        **bench(policy, SAMPLERS, folder),
-        "oracle-tau": oracle["tree-no-tip"],
-    }
-    result: Json = {"calls": scale.stage1_calls, "methods": {}}
-    for name, outcome in outcomes.items():
-        result["methods"][name] = {
-            unit: {
-                "solved_at": [None if np.isinf(at) else at for at in outcome.solved_at[unit]],
-                "used": outcome.used[unit].tolist(),
-            }
-            for unit in outcome.used
-        }
+    outcomes = bench(policy, ("is",), folder, factor=3) | bench(policy, SAMPLERS, folder)
+    if policy.prompts == "tiny":  # which is what this oracle reads
+        oracle = bench(OracleTau(policy), ("tree-no-tip",), folder / "oracle")
+        outcomes["oracle-tau"] = oracle["tree-no-tip"]
+    else:  # what a tip costs that stays where it was said
+        outcomes["tree-kept"] = bench(policy, ("tree",), folder / "kept", until="end")["tree"]
+    methods = {name: spending(outcome) for name, outcome in outcomes.items()}
+    result: Json = {"calls": scale.stage1_calls, "methods": methods}
     with Run.read(folder / "tree") as run:
         result["reflector"] = reflector_quality(run.trees())
     return result
+
+
+def spending(outcome: Outcome) -> Json:
+    """What was spent on each task, and what until it was solved, in every unit."""
+    return {
+        unit: {
+            "solved_at": [None if np.isinf(at) else at for at in outcome.solved_at[unit]],
+            "used": outcome.used[unit].tolist(),
+        }
+        for unit in outcome.used
+    }
 
 
 def train_all(stage: Stage) -> dict[str, Path]:

@@ -1,0 +1,198 @@
+"""The comparisons with a model that sees its history, in one append-only conversation.
+
+Two questions need it. What methods cost in tokens as a server with a prefix cache counts them; and
+whether L_cf adds to L_reh where the history of a revised action holds the failure that led to it.
+Its success is sampled, not computed: see `leafe_gym.evals.talk`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Iterable
+from dataclasses import asdict
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from leafe_gym.envs.sokoban.graph import NEVER
+from leafe_gym.envs.sokoban.parse import parse_board
+from leafe_gym.envs.sokoban.solver import distance
+from leafe_gym.errors import ConfigMismatch
+from leafe_gym.evals.exact import Episodes
+from leafe_gym.evals.reproduce.levels import Levels, load
+from leafe_gym.evals.reproduce.methods import Stage
+from leafe_gym.evals.reproduce.oracle import LateTau
+from leafe_gym.evals.reproduce.seed import samplers
+from leafe_gym.evals.reproduce.setting import POOL_ROLLOUTS, POOL_SLACK, Scale
+from leafe_gym.seeds import derive_rng
+from leafe_gym.store.run import Run
+from leafe_gym.tiny.build import build
+from leafe_gym.tiny.policy import SHIPPED, TinyPolicy
+from leafe_gym.tiny.pretrain import HORIZON, Recipe
+from leafe_gym.tree import Tree
+from leafe_gym.types import Json
+
+LOG = logging.getLogger(__name__)
+KIND = "multiturn"
+MOST_LEVELS = 120
+"""Test levels on which trained models are compared, at most: sampling takes longer than exact
+evaluation does."""
+SAMPLES = {"success": 256, "recovery": 64}
+"""Episodes a level, and continuations of a state in which the base went wrong."""
+
+
+def run_multiturn(seed: int, scale: Scale, folder: Path, *, shipped: bool = True) -> Json:
+    """All figures of one base; what is there in `folder` is not made again.
+
+    Sets torch to one thread.
+
+    Args:
+        seed: of its pretraining and of everything after.
+        scale: how much is run.
+        folder: of this base.
+        shipped: take the base that comes with the package for seed 0.
+
+    Raises:
+        ConfigMismatch: if the folder holds figures of another base or scale.
+    """
+    torch.set_num_threads(1)
+    about: Json = {"kind": KIND, "seed": seed, "scale": asdict(scale)}
+    done = folder / "figures.json"
+    if done.exists():
+        found: Json = json.loads(done.read_text(encoding="utf-8"))
+        if {name: found.get(name) for name in about} != about:
+            raise ConfigMismatch(f"{folder} holds figures of another scale: use another --out")
+        return found
+    if shipped and seed == 0 and not (folder / "base").exists():
+        shutil.copytree(SHIPPED / KIND, folder / "base")
+    base = build(Recipe(seed=seed, memory=True), folder / "base")
+    notes: dict[str, Json] = {}
+    stage = Stage(base, Levels.of("train", scale.train_levels), scale, seed, folder, notes)
+    clock = [time.process_time()]
+
+    def lap() -> float:
+        clock.append(time.process_time())
+        LOG.info("%s %d: %.0f CPU-s", KIND, seed, clock[-1] - clock[-2])
+        return round(clock[-1] - clock[-2], 1)
+
+    seconds: Json = {}
+    stage1 = samplers(base, seed, scale, folder / "stage1")
+    seconds["stage1"] = lap()
+    models = train_all(stage)
+    seconds["training"] = lap()
+    trained = evaluate({"base": base, **models}, seed, scale)
+    seconds["trained"] = lap()
+    figures: Json = {
+        **about,
+        "cpu_seconds": seconds,
+        "stage1": stage1,
+        "methods": notes,
+        "trained": trained,
+    }
+    done.write_text(json.dumps(figures) + "\n", encoding="utf-8")
+    return figures
+
+
+def train_all(stage: Stage) -> dict[str, Path]:
+    """Rejection sampling, and rehearsal with and without L_cf, at equal rows of a step.
+
+    Rows come from the model's own trees, and for "late" from trees of the same budget that go back
+    to a later mistake, by the solver's word.
+    """
+    base, batch = stage.base, stage.scale.batch
+    half = batch // 2
+    models = {"rft": stage.distil("rft", base, (stage.collect("is", base)["rehearsal"], batch))}
+    late = LateTau(TinyPolicy.load(base))
+    for name, suffix, actor in (("tree", "", None), ("tree-late", "_late", late)):
+        rows = stage.collect(name, base, actor=actor)
+        rehearsed, revised = rows["rehearsal"], rows["counterfactual"]
+        models[f"reh{suffix}"] = stage.distil(f"reh{suffix}", base, (rehearsed, batch))
+        models[f"leafe{suffix}"] = stage.distil(
+            f"leafe{suffix}", base, (rehearsed, half), (revised, half)
+        )
+        with Run.read(stage.folder / "runs" / name) as run:
+            stage.notes[name] |= failures_in_history(run.trees())
+    return models
+
+
+def failures_in_history(trees: Iterable[Tree]) -> Json:
+    """Of the revised actions that won: how many, and in how many histories there is a mistake.
+
+    A mistake is a step after which the shortest solution is not one action shorter.
+    """
+    revised = mistaken = 0
+    for tree in trees:
+        for branch in tree.branches:
+            if branch.experience is None or not branch.won or tree.unchanged(branch.id):
+                continue
+            steps = tree.history(branch.id, before=branch.experience.step)
+            boards = [tree.start.observation, *(s.observation for s in steps if s.action)]
+            far = [distance(parse_board(board)) for board in boards]
+            revised += 1
+            mistaken += any(a is not None and (b is None or b >= a) for a, b in pairwise(far))
+    return {"revised": revised, "after_a_mistake": mistaken}
+
+
+def evaluate(models: dict[str, Path], seed: int, scale: Scale) -> Json:
+    """Wins of each model on test levels, and from states in which the base went wrong."""
+    levels = Levels.of("test", min(scale.test_levels, MOST_LEVELS))
+    networks = {name: load(folder) for name, folder in models.items()}
+    level, ahead = mistakes(levels, networks["base"], seed)
+    none = np.full((len(levels.graph.starts), HORIZON), -1)
+    return {
+        "samples": SAMPLES,
+        "success": {
+            name: wins(levels, network, np.arange(len(none)), none, SAMPLES["success"], seed)
+            for name, network in networks.items()
+        },
+        "pool": level.tolist(),
+        "recovery": {
+            name: wins(levels, network, level, ahead, SAMPLES["recovery"], seed)
+            for name, network in networks.items()
+        },
+    }
+
+
+def wins(
+    levels: Levels,
+    network: Any,
+    level: NDArray[np.int64],
+    ahead: NDArray[np.int64],
+    samples: int,
+    seed: int,
+) -> list[int]:
+    """Wins of `samples` episodes on each of `level`, the actions in `ahead` taken first."""
+    starts = np.repeat(levels.graph.starts[level], samples)
+    episodes = levels.talk(network).sample(
+        starts, derive_rng(seed, "wins"), np.repeat(ahead, samples, axis=0)
+    )
+    found: list[int] = episodes.won.reshape(-1, samples).sum(axis=1).tolist()
+    return found
+
+
+def mistakes(levels: Levels, base: Any, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Levels, and how the base came to its first mistake there: [pool], [pool, steps].
+
+    As `recovery_pool`, but with the actions, which are what a model with a history sees.
+    """
+    graph = levels.graph
+    count = len(graph.starts)
+    starts = np.repeat(graph.starts, POOL_ROLLOUTS)
+    episodes: Episodes = levels.talk(base).sample(starts, derive_rng(seed, "pool"))
+    far = graph.distance[episodes.states]
+    worse = far[:, 1:] > far[:, :-1]
+    taken = worse.argmax(axis=1) + 1
+    after = far[np.arange(len(taken)), taken]
+    good = worse.any(axis=1) & (after < NEVER) & (HORIZON - taken >= after + POOL_SLACK)
+    good = good.reshape(count, POOL_ROLLOUTS)
+    chosen = np.arange(count) * POOL_ROLLOUTS + good.argmax(axis=1)
+    chosen = chosen[good.any(axis=1)]
+    ahead = np.where(np.arange(HORIZON) < taken[chosen][:, None], episodes.actions[chosen], -1)
+    return np.flatnonzero(good.any(axis=1)), ahead
