@@ -12,10 +12,13 @@ from code_kinds import OPTIONS
 import leafe_gym as lg
 from leafe_gym.policies.coder import coder
 
+KINDS = {"contests": ("leafe/CodeContests-v0", 8), "functions": ("leafe/MBPP-v0", 6)}
+"""Environment, and a seed with which mistakes are made and recovered from."""
+
 
 def explore(kind: str, folder: str, problems: str | None) -> lg.Run:
     """A tree for each of two problems, by a coder who fails often."""
-    env_id = {"contests": "leafe/CodeContests-v0", "functions": "leafe/MBPP-v0"}[kind]
+    env_id, seed = KINDS[kind]
     where = {} if problems is None else {"problems": problems}
     agent = lg.ReflectiveTreeAgent(
         coder(fails=0.9, kinds=("wrong", "crash", "partial")), reflect_every=None, prompts="code"
@@ -26,7 +29,7 @@ def explore(kind: str, folder: str, problems: str | None) -> lg.Run:
         budget=lg.Budget(calls=16),
         out=folder,
         concurrency=2,
-        seed=5,
+        seed=seed,
     )
 
 
