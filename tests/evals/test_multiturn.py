@@ -26,8 +26,8 @@ from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Experience, Sampling, Start, Step, Task
 
 SMALL = Scale(
-    stage1_levels=4, stage1_calls=40, train_levels=6, train_calls=170, test_levels=4, steps=6,
-    batch=16,
+    stage1_levels=3, stage1_calls=30, train_levels=5, train_calls=120, test_levels=3, steps=4,
+    batch=8,
 )  # fmt: skip
 LEVELS = Levels.of("val", 12)
 GRAPH = LEVELS.graph
@@ -137,7 +137,7 @@ def test_figures_report_and_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     figures = multiturn.run_multiturn(0, SMALL, tmp_path)
     notes = figures["methods"]
     for name in ("is", "tree", "tree-late"):
-        assert 0.8 * 6 * 170 < notes[name]["calls"] <= 6 * 170, "the same budget"
+        assert 0.8 * 5 * 120 < notes[name]["calls"] <= 5 * 120, "the same budget"
     merged = MergedMultiturn([figures]).figures()
     assert set(merged["passk"]) == {"base", "rft", "reh", "leafe", "reh_late", "leafe_late"}
     assert "tree_kept" in merged["stage1"]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import leafe_gym as lg
 from leafe_gym.evals.reproduce.levels import Levels
 from leafe_gym.evals.reproduce.setting import EVERY
-from leafe_gym.evals.talk import _Reader
+from leafe_gym.evals.reproduce.talk import _Reader
 from leafe_gym.policies.base import policy
 from leafe_gym.prompts.base import prompt_set
 from leafe_gym.prompts.tiny import ACTIONS
@@ -36,7 +36,7 @@ def confused() -> TinyPolicy:
     dice = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weights in network.parameters():
-            weights += 0.05 * torch.randn(weights.shape, generator=dice)
+            weights += 0.1 * torch.randn(weights.shape, generator=dice)
     return TinyPolicy(network)
 
 
@@ -97,7 +97,7 @@ def test_given_actions_are_taken_and_the_rest_is_drawn() -> None:
 def test_sampling_is_what_the_agents_do(
     model: TinyPolicy, tmp_path: Path, counts: Callable[[int, int], int]
 ) -> None:
-    attempts, samples = counts(20, 100), counts(150, 2000)
+    attempts, samples = counts(12, 100), counts(100, 2000)
     agent = lg.IndependentSamplingAgent(model, attempts=attempts, **EVERY)
     with lg.explore(
         agent, LEVELS.tasks, budget=lg.Budget(calls=10**6), out=tmp_path, concurrency=64

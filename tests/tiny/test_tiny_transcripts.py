@@ -41,7 +41,7 @@ def read(ids: np.ndarray) -> list[tuple[int, list[tuple[int, str, str]], str]]:
         board = "\n".join(["######", *(f"#{row}#" for row in asked.split()[1:5]), "######"])
         tips = [line.removesuffix(" failed").split() for line in lines]
         found = [(int(tip[0][1:]), tip[2], tip[4]) for tip in tips]
-        turns.append((STATE[board], found, said.removesuffix(" <end>").strip()))
+        turns.append((STATE[board], found, said.strip().removesuffix(" <end>")))
     return turns
 
 

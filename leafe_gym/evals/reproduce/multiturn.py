@@ -2,7 +2,7 @@
 
 Two questions need it. What methods cost in tokens as a server with a prefix cache counts them; and
 whether L_cf adds to L_reh where the history of a revised action holds the failure that led to it.
-Its success is sampled, not computed: see `leafe_gym.evals.talk`.
+Its success is sampled, not computed: see `leafe_gym.evals.reproduce.talk`.
 """
 
 from __future__ import annotations
