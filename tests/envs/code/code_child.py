@@ -1,6 +1,6 @@
 """An exploration of code problems that another process kills.
 
-python code_child.py contests|functions FOLDER [PROBLEMS]
+python code_child.py FOLDER CONTESTS
 """
 
 from __future__ import annotations
@@ -12,26 +12,22 @@ from code_kinds import OPTIONS
 import leafe_gym as lg
 from leafe_gym.policies.coder import coder
 
-KINDS = {"contests": ("leafe/CodeContests-v0", 8), "functions": ("leafe/MBPP-v0", 6)}
-"""Environment, and a seed with which mistakes are made and recovered from."""
+SEED = 6
+"""With which mistakes are made and recovered from, in both environments."""
 
 
-def explore(kind: str, folder: str, problems: str | None) -> lg.Run:
-    """A tree for each of two problems, by a coder who fails often."""
-    env_id, seed = KINDS[kind]
-    where = {} if problems is None else {"problems": problems}
+def explore(folder: str, contests: str) -> lg.Run:
+    """A tree for a program and one for a function, by a coder who fails often."""
     agent = lg.ReflectiveTreeAgent(
         coder(fails=0.9, kinds=("wrong", "crash", "partial")), reflect_every=None, prompts="code"
     )
-    return lg.explore(
-        agent,
-        lg.tasks(env_id, "all", **where, **OPTIONS)[:2],
-        budget=lg.Budget(calls=16),
-        out=folder,
-        concurrency=2,
-        seed=seed,
-    )
+    tasks = [
+        lg.tasks("leafe/CodeContests-v0", "all", problems=contests, **OPTIONS)[1],
+        lg.tasks("leafe/MBPP-v0", "all", **OPTIONS)[1],
+    ]
+    budget = lg.Budget(calls=18)
+    return lg.explore(agent, tasks, budget=budget, out=folder, concurrency=2, seed=SEED)
 
 
 if __name__ == "__main__":
-    explore(sys.argv[1], sys.argv[2], *(sys.argv[3:] or [None])).close()
+    explore(*sys.argv[1:]).close()

@@ -216,7 +216,7 @@ def test_a_failed_sandbox_is_no_failed_attempt(make: Any, monkeypatch: pytest.Mo
         return real(desk, *arguments, **keywords)
 
     monkeypatch.setattr(Desk, "make", flaky)
-    tree = agent.run(env, budget=lg.Budget(calls=60), seed=0, stop="budget")
+    tree = agent.run(env, budget=lg.Budget(calls=30), seed=0, stop="budget")
     endings = [branch.ending for branch in tree.branches]
     assert endings[:2] == ["env_error", "env_error"]
     assert all("daemon went away" in branch.reason for branch in tree.branches[:2])
