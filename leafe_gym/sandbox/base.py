@@ -17,11 +17,12 @@ from leafe_gym.errors import SandboxUnavailable, UsageError
 GROUP = "leafe_gym.sandboxes"
 
 BUILTIN = {
+    "embedded": "leafe_gym.sandbox.embedded.sandbox:EmbeddedSandbox",
     "unsandboxed": "leafe_gym.sandbox.plain:PlainSandbox",
 }
 """Name -> where its class lives."""
 
-MISSING = ("embedded", "docker", "docker-commit")
+MISSING = ("docker", "docker-commit")
 """Names that are settled for sandboxes that this version does not have."""
 
 
@@ -213,8 +214,7 @@ def make_sandbox(
     """A sandbox of that kind, not started yet.
 
     Args:
-        kind: "unsandboxed", or one that another package adds. This version has no sandbox of its
-            own that isolates: "embedded" can be had with `allow_unsandboxed` only.
+        kind: "embedded", "unsandboxed", or one that another package adds.
         limits: of each call where it names none of its own.
         allow_unsandboxed: run code without isolation where this host has no such sandbox.
         options: the sandbox's own, such as a container image.

@@ -1,0 +1,1 @@
+"""`embedded`: namespaces, no daemon, no root; snapshots of memory and files in milliseconds."""

@@ -1,0 +1,110 @@
+"""The file system that code in the sandbox sees, built from nothing.
+
+`/store` holds the layers of the work folder and `/jail` is what code has for its root: the system
+and the interpreter read-only, a private `/proc`, harmless devices, and the work folder at
+`/home/box/work`. Everything is memory of this mount namespace and is gone with it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+
+from leafe_gym.sandbox.embedded.inside import calls
+
+HOME = "/home/box"
+"""Where the layers are mounted in the jail: `work` is the work folder, `tmp` is /tmp."""
+
+_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+_ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime")
+_DEVICES = ("null", "zero", "full", "random", "urandom")
+_PLACES = ("/tmp", "/var/tmp", "/mnt", "/run")
+_TEXTS = {
+    "passwd": "box:x:1000:1000::/home/box:/bin/sh\n",
+    "group": "box:x:1000:\n",
+    "hosts": "127.0.0.1 localhost box\n",
+    "hostname": "box\n",
+}
+_LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1",
+          "stderr": "/proc/self/fd/2", "shm": "/tmp"}  # fmt: skip
+
+
+class Parts:
+    """What of the host is shown, opened while it can be reached.
+
+    Args:
+        folders: beside the system: the interpreter's, and what the user adds.
+    """
+
+    def __init__(self, folders: Sequence[str]) -> None:
+        self.links = {one: os.readlink(one) for one in _SYSTEM if os.path.islink(one)}
+        self.trees = {path: calls.open_tree(path) for path in _wanted(folders)}
+        self.devices = {one: calls.open_tree(f"/dev/{one}") for one in _DEVICES}
+
+
+def _wanted(folders: Sequence[str]) -> Iterator[str]:
+    shown: list[str] = []
+    system = [one for one in _SYSTEM if os.path.isdir(one) and not os.path.islink(one)]
+    etc = [f"/etc/{one}" for one in _ETC if os.path.exists(f"/etc/{one}")]
+    for path in [*system, *etc, *sorted(map(os.path.realpath, folders), key=len)]:
+        if not any(path == one or path.startswith(one + "/") for one in shown):
+            shown.append(path)
+            yield path
+
+
+def enter(parts: Parts) -> None:
+    """Build the jail and leave the host's files; the new root holds `jail`, `store`, `proc`."""
+    calls.mount("", "/", "", calls.MS_REC | calls.MS_PRIVATE)
+    root = next(one for one in _PLACES if os.path.isdir(one))
+    flags = calls.MS_NOSUID | calls.MS_NODEV
+    calls.mount("tmpfs", root, "tmpfs", flags, "mode=755,size=1m,nr_inodes=4k")
+    os.chdir(root)
+    for name in ("jail", "store", "proc", "old"):
+        os.mkdir(name)
+    mount_proc("proc")
+    calls.mount("tmpfs", "jail", "tmpfs", flags, "mode=755,size=1m,nr_inodes=4k")
+    _fill(parts)
+    calls.make_read_only("jail")
+    calls.pivot_root(".", "old")
+    os.chdir("/")
+    calls.detach("/old")
+    os.rmdir("/old")
+
+
+def mount_proc(target: str) -> None:
+    """The processes of this namespace, and as little else as the kernel can leave away."""
+    flags = calls.MS_NOSUID | calls.MS_NODEV | calls.MS_NOEXEC
+    with suppress(calls.Refused):
+        calls.mount("proc", target, "proc", flags, "subset=pid")
+        return
+    calls.mount("proc", target, "proc", flags)
+
+
+def _fill(parts: Parts) -> None:
+    for path in ("proc", "dev", "etc", HOME.lstrip("/")):
+        os.makedirs(f"jail/{path}")
+    for link, target in parts.links.items():
+        os.symlink(target, f"jail{link}")
+    os.symlink(f"{HOME}/tmp", "jail/tmp")
+    mount_proc("jail/proc")
+    for path, tree in parts.trees.items():
+        _put(tree, f"jail{path}", calls.ATTR_RDONLY | calls.ATTR_NOSUID | calls.ATTR_NODEV)
+    for name, tree in parts.devices.items():
+        _put(tree, f"jail/dev/{name}", calls.ATTR_NOSUID)
+    for name, target in _LINKS.items():
+        os.symlink(target, f"jail/dev/{name}")
+    for name, text in _TEXTS.items():
+        with open(f"jail/etc/{name}", "w") as file:
+            file.write(text)
+
+
+def _put(tree: int, target: str, attributes: int) -> None:
+    if not os.path.lexists(target):
+        if os.path.isdir(f"/proc/self/fd/{tree}"):
+            os.makedirs(target)
+        else:
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+    calls.place(tree, target, attributes)
+    os.close(tree)

@@ -1,0 +1,297 @@
+"""The files of the work folder as layers: a snapshot freezes the top one and puts a new one on it.
+
+Two ways with the same calls. `Overlays` is an overlay mount whose upper layer is exchanged, at a
+cost that does not depend on how much there is; each layer is memory of its own, bounded by what is
+left of the quota. `Copies`, for kernels that refuse overlays to ordinary users, copies the folder.
+"""
+
+from __future__ import annotations
+
+import errno
+import filecmp
+import hashlib
+import os
+import shutil
+import stat
+from collections.abc import Collection
+from typing import Protocol
+
+from leafe_gym.sandbox.embedded.inside import calls
+from leafe_gym.sandbox.embedded.inside.jail import HOME
+
+TOP = f"/jail{HOME}"
+LOOK = "/store/look"
+FOLDERS = ("work", "tmp")
+MAX_LAYERS = 48
+"""Layers above each other before they are copied into one; the kernel's limit is 500."""
+
+_FILES_A_MB = 256
+_FLAGS = calls.MS_NOSUID | calls.MS_NODEV
+_MS_RDONLY = 1
+Chain = tuple[int, ...]
+"""Frozen layers, the newest first."""
+
+
+class Busy(Exception):
+    """A file is open for writing by something that cannot be made to let go."""
+
+
+class Layers(Protocol):
+    """What keeps the files; see the module."""
+
+    def freeze(self) -> Chain:
+        """Save the files; they go on as they are. Raises `Busy`."""
+        ...
+
+    def go_back(self, chain: Chain) -> None:
+        """The files as they were saved."""
+        ...
+
+    def keep(self, chains: Collection[Chain]) -> None:
+        """Give up what none of these, and not the current files, need."""
+        ...
+
+    def look(self, chain: Chain) -> str:
+        """A folder that shows saved files; good until the next call of anything here."""
+        ...
+
+    def nbytes(self, chain: Chain) -> int:
+        """What the newest layer takes."""
+        ...
+
+
+class Overlays:
+    """See the module.
+
+    Args:
+        disk_mb: quota.
+    """
+
+    def __init__(self, disk_mb: int) -> None:
+        self._quota = disk_mb * 2**20
+        self._count = 0
+        self._used: dict[int, int] = {}
+        self._chain: Chain = ()
+        os.chdir("/store")
+        base = self._layer(self._quota)
+        for name in FOLDERS:
+            os.mkdir(f"{base}/u/{name}")
+        self._frozen(base)
+        self._mount((base,))
+
+    def freeze(self) -> Chain:
+        """See `Layers.freeze`."""
+        if not os.listdir(f"{self._upper}/u"):
+            return self._chain
+        try:
+            calls.make_read_only(TOP)
+        except calls.Refused as error:
+            if error.errno == errno.EBUSY:
+                raise Busy from error
+            raise
+        calls.detach(TOP)
+        self._frozen(self._upper)
+        chain = (self._upper, *self._chain)
+        spent = sum(self._used[one] for one in chain)
+        if len(chain) > MAX_LAYERS or (len(chain) > 2 and 2 * spent > self._quota):
+            chain = self._flat(chain)
+        self._mount(chain)
+        return chain
+
+    def go_back(self, chain: Chain) -> None:
+        """See `Layers.go_back`."""
+        calls.detach(TOP)
+        calls.detach(str(self._upper))
+        os.rmdir(str(self._upper))
+        self._mount(chain)
+
+    def keep(self, chains: Collection[Chain]) -> None:
+        """See `Layers.keep`."""
+        needed = set(self._chain).union(*chains)
+        for one in [one for one in self._used if one not in needed]:
+            calls.detach(str(one))
+            os.rmdir(str(one))
+            del self._used[one]
+
+    def look(self, chain: Chain) -> str:
+        """See `Layers.look`."""
+        if os.path.isdir(LOOK):
+            calls.detach(LOOK)
+            os.rmdir(LOOK)
+        if len(chain) == 1:
+            return f"/store/{chain[0]}/u"
+        os.mkdir(LOOK)
+        lower = ":".join(f"{one}/u" for one in chain)
+        calls.mount("overlay", LOOK, "overlay", _FLAGS | _MS_RDONLY, f"userxattr,lowerdir={lower}")
+        return LOOK
+
+    def nbytes(self, chain: Chain) -> int:
+        """See `Layers.nbytes`."""
+        return self._used[chain[0]]
+
+    def _layer(self, size: int) -> int:
+        self._count += 1
+        os.mkdir(str(self._count))
+        room = f"size={max(size, 2**16)},nr_inodes={max(64, self._quota >> 20) * _FILES_A_MB}"
+        calls.mount("tmpfs", str(self._count), "tmpfs", _FLAGS, f"mode=755,{room}")
+        os.mkdir(f"{self._count}/u")
+        os.mkdir(f"{self._count}/w")
+        return self._count
+
+    def _frozen(self, layer: int) -> None:
+        told = os.statvfs(str(layer))
+        self._used[layer] = (told.f_blocks - told.f_bfree) * told.f_frsize
+
+    def _mount(self, chain: Chain) -> None:
+        spent = sum(self._used[one] for one in chain)
+        self._upper = self._layer(self._quota - spent)
+        self._chain = chain
+        lower = ":".join(f"{one}/u" for one in chain)
+        places = f"lowerdir={lower},upperdir={self._upper}/u,workdir={self._upper}/w"
+        calls.mount("overlay", TOP, "overlay", _FLAGS, f"userxattr,{places}")
+
+    def _flat(self, chain: Chain) -> Chain:
+        layer = self._layer(self._quota)
+        copy_tree(self.look(chain), f"{layer}/u")
+        self._frozen(layer)
+        return (layer,)
+
+
+class Copies:
+    """See the module.
+
+    Args:
+        disk_mb: quota.
+    """
+
+    def __init__(self, disk_mb: int) -> None:
+        os.chdir("/store")
+        self._room = f"size={disk_mb}m,nr_inodes={max(64, disk_mb) * _FILES_A_MB}"
+        self._count = 0
+        self._saved: dict[int, int] = {}
+        calls.mount("tmpfs", TOP, "tmpfs", _FLAGS, f"mode=755,{self._room}")
+        for name in FOLDERS:
+            os.mkdir(f"{TOP}/{name}")
+
+    def freeze(self) -> Chain:
+        """See `Layers.freeze`."""
+        self._count += 1
+        os.mkdir(str(self._count))
+        calls.mount("tmpfs", str(self._count), "tmpfs", _FLAGS, f"mode=755,{self._room}")
+        copy_tree(TOP, str(self._count))
+        told = os.statvfs(str(self._count))
+        self._saved[self._count] = (told.f_blocks - told.f_bfree) * told.f_frsize
+        return (self._count,)
+
+    def go_back(self, chain: Chain) -> None:
+        """See `Layers.go_back`."""
+        calls.detach(TOP)
+        calls.mount("tmpfs", TOP, "tmpfs", _FLAGS, f"mode=755,{self._room}")
+        copy_tree(str(chain[0]), TOP)
+
+    def keep(self, chains: Collection[Chain]) -> None:
+        """See `Layers.keep`."""
+        needed = {one for chain in chains for one in chain}
+        for one in [one for one in self._saved if one not in needed]:
+            calls.detach(str(one))
+            os.rmdir(str(one))
+            del self._saved[one]
+
+    def look(self, chain: Chain) -> str:
+        """See `Layers.look`."""
+        return f"/store/{chain[0]}"
+
+    def nbytes(self, chain: Chain) -> int:
+        """See `Layers.nbytes`."""
+        return self._saved[chain[0]]
+
+
+def make_layers(disk_mb: int, kind: str) -> Layers:
+    """The better way that works here.
+
+    Args:
+        disk_mb: quota.
+        kind: "overlay", "copy", or "auto" for overlays where the kernel has them.
+    """
+    if kind == "copy":
+        return Copies(disk_mb)
+    try:
+        made = Overlays(disk_mb)
+        _prove(made)
+        return made
+    except (calls.Refused, OSError):
+        if kind == "overlay":
+            raise
+    os.chdir("/")
+    return Copies(disk_mb)
+
+
+def _prove(made: Overlays) -> None:
+    """A folder made in the place of a deleted one is what an overlay without attributes cannot."""
+    probe = f"{TOP}/work/probe"
+    start = made.freeze()
+    os.mkdir(probe)
+    made.freeze()
+    os.rmdir(probe)
+    os.mkdir(probe)
+    made.freeze()
+    made.go_back(start)
+    made.keep(())
+
+
+def copy_tree(source: str, target: str) -> None:
+    """Copy a folder's content into another one, with times and modes."""
+    for one in os.scandir(source):
+        there = f"{target}/{one.name}"
+        mode = one.stat(follow_symlinks=False).st_mode
+        if stat.S_ISLNK(mode):
+            os.symlink(os.readlink(one.path), there)
+        elif stat.S_ISDIR(mode):
+            if not os.path.isdir(there):
+                os.mkdir(there)
+            copy_tree(one.path, there)
+            shutil.copystat(one.path, there)
+        elif stat.S_ISREG(mode):
+            shutil.copy2(one.path, there)
+        elif stat.S_ISFIFO(mode):
+            os.mkfifo(there, stat.S_IMODE(mode))
+
+
+def difference(one: str, other: str) -> str:
+    """The first path at which two folders differ in kind, mode or content; "" if none does."""
+    names = {entry.name: entry for entry in os.scandir(one)}
+    others = {entry.name: entry for entry in os.scandir(other)}
+    for name in sorted(names.keys() | others.keys()):
+        if name not in names or name not in others:
+            return name
+        first, second = (side[name].stat(follow_symlinks=False) for side in (names, others))
+        if first.st_mode != second.st_mode:
+            return name
+        paths = f"{one}/{name}", f"{other}/{name}"
+        if stat.S_ISDIR(first.st_mode):
+            if inner := difference(*paths):
+                return f"{name}/{inner}"
+        elif stat.S_ISLNK(first.st_mode):
+            if os.readlink(paths[0]) != os.readlink(paths[1]):
+                return name
+        elif stat.S_ISREG(first.st_mode) and not filecmp.cmp(*paths, shallow=False):
+            return name
+    return ""
+
+
+def digest(folder: str) -> str:
+    """A fingerprint of the names, kinds, modes and contents below a folder."""
+    total = hashlib.blake2b(digest_size=16)
+    for path, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted([*folders, *names]):
+            file = f"{path}/{name}"
+            mode = os.lstat(file).st_mode
+            content = b""
+            if stat.S_ISLNK(mode):
+                content = os.fsencode(os.readlink(file))
+            elif stat.S_ISREG(mode):
+                with open(file, "rb") as opened:
+                    content = hashlib.file_digest(opened, "blake2b").digest()
+            total.update(repr((file[len(folder) :], mode, content)).encode("utf-8", "replace"))
+    return total.hexdigest()

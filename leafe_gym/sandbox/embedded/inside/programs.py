@@ -1,0 +1,180 @@
+"""Programs beside the session: each with processes, /tmp and message queues of its own.
+
+The program's parent is the first process of a namespace of its own, so that whatever the program
+starts ends with it, and cannot signal or see the session.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import select
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from leafe_gym.sandbox.embedded.inside import calls
+from leafe_gym.sandbox.embedded.inside.drop import drop_rights, set_limits
+from leafe_gym.sandbox.embedded.inside.jail import HOME, mount_proc
+
+ENVIRON = {"HOME": f"{HOME}/work", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", "TMPDIR": "/tmp",
+           "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "USER": "box"}  # fmt: skip
+_NOT_FOUND, _NOT_EXECUTABLE = 127, 126
+
+
+@dataclass(slots=True)
+class Output:
+    """What comes out of a pipe, up to a limit; the rest is thrown away."""
+
+    fd: int
+    most: int
+    data: bytearray = field(default_factory=bytearray)
+    more: bool = False
+    ended: bool = False
+
+    def take(self) -> bool:
+        """Read what is there; whether there was anything."""
+        try:
+            part = os.read(self.fd, 2**16)
+        except BlockingIOError:
+            return False
+        self.ended = not part
+        left = self.most - len(self.data)
+        self.data += part[:left]
+        self.more = self.more or len(part) > left
+        return bool(part)
+
+
+def run_program(
+    order: dict[str, Any],
+    stdin: bytes,
+    path: str,
+    pid_namespace: int,
+    held: int,
+    watch: Callable[[], str],
+) -> tuple[dict[str, Any], bytes, bytes]:
+    """Run a program to its end.
+
+    Args:
+        order: argv and limits.
+        stdin: its standard input.
+        path: where programs are looked for.
+        pid_namespace: an open file of the supervisor's own, to come back to.
+        held: processes of this user that are not the program's.
+        watch: says why the program has to end now; "" while it may go on.
+
+    Returns:
+        How it ended, what it wrote to standard output and standard error.
+    """
+    began = time.monotonic()
+    given = os.memfd_create("stdin")
+    while stdin:
+        stdin = stdin[os.write(given, stdin) :]
+    os.lseek(given, 0, os.SEEK_SET)
+    pipes = [os.pipe() for _ in range(3)]
+    calls.unshare(calls.NEWPID, "process namespace of a program")
+    try:
+        first = os.fork()
+        if not first:
+            _first(order, path, given, [write for _, write in pipes], held)
+    finally:
+        calls.setns(pid_namespace, calls.NEWPID)
+        os.close(given)
+    for _, write in pipes:
+        os.close(write)
+    out, err, told = (Output(read, order["output_bytes"]) for read, _ in pipes)
+    told.most = 4096
+    why = _collect([out, err, told], began + order["call_s"], watch)
+    with suppress(ProcessLookupError):
+        os.kill(first, signal.SIGKILL)
+    os.waitpid(first, 0)
+    for one in (out, err, told):
+        os.close(one.fd)
+    ended: dict[str, Any] = {"code": -1, "signal": signal.SIGKILL, "cpu": 0.0}
+    if told.data and not why:
+        ended = json.loads(bytes(told.data))
+    truncated = out.more or err.more
+    ended.update(why="output" if truncated else why, seconds=time.monotonic() - began)
+    return ended, bytes(out.data), bytes(err.data)
+
+
+def _collect(outputs: list[Output], deadline: float, watch: Callable[[], str]) -> str:
+    """Read until the program is over; why it was ended, "" if by itself."""
+    out, err, told = outputs
+    waiting = select.poll()
+    for one in outputs:
+        os.set_blocking(one.fd, False)
+        waiting.register(one.fd, select.POLLIN)
+    while not told.ended:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return "time"
+        ready = {fd for fd, _ in waiting.poll(min(left, 0.02) * 1000)}
+        for one in outputs:
+            if one.fd in ready:
+                one.take()
+                if one.ended:
+                    waiting.unregister(one.fd)
+        if out.more or err.more:
+            return "output"
+        if why := watch():
+            return why
+    for one in (out, err):
+        while one.take() and not one.more:
+            pass
+    return ""
+
+
+def _first(order: dict[str, Any], path: str, given: int, writes: list[int], held: int) -> None:
+    """The life of the program's parent."""
+    out, err, told = writes
+    try:
+        calls.unshare(calls.NEWNS | calls.NEWIPC, "namespaces of a program")
+        mount_proc("/jail/proc")
+        flags = calls.MS_NOSUID | calls.MS_NODEV
+        size = f"mode=1777,size={order['disk_mb']}m,nr_inodes=16k"
+        calls.mount("tmpfs", f"/jail{HOME}/tmp", "tmpfs", flags, size)
+        os.chroot("/jail")
+        os.chdir(f"{HOME}/work")
+        child = os.fork()
+        if not child:
+            _program(order, path, given, out, err, held)
+        os.close(out)
+        os.close(err)
+        text = json.dumps(_ending(child))
+    except OSError as error:
+        text = json.dumps({"failed": f"{getattr(error, 'what', '')} {error}"})
+    os.write(told, text.encode())
+    os._exit(0)
+
+
+def _ending(child: int) -> dict[str, Any]:
+    while True:
+        pid, status, usage = os.wait4(-1, 0)
+        if pid == child:
+            code = os.waitstatus_to_exitcode(status)
+            cpu = usage.ru_utime + usage.ru_stime
+            return {"code": max(code, -1), "signal": max(-code, 0), "cpu": cpu}
+
+
+def _program(order: dict[str, Any], path: str, given: int, out: int, err: int, held: int) -> None:
+    code = _NOT_EXECUTABLE
+    try:
+        for number, fd in enumerate((given, out, err)):
+            os.dup2(fd, number)
+        os.closerange(3, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        os.setsid()
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        set_limits(order["memory_mb"], order["disk_mb"], order["processes"] + held, order["cpu_s"])
+        drop_rights("/home")
+        os.execvpe(order["argv"][0], order["argv"], {**ENVIRON, "PATH": path})
+    except FileNotFoundError:
+        os.write(2, f"{order['argv'][0]}: not found\n".encode())
+        code = _NOT_FOUND
+    except (OSError, ValueError) as error:
+        os.write(2, f"{order['argv'][0]}: {error}\n".encode())
+    os._exit(code)

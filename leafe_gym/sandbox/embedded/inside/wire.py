@@ -1,0 +1,122 @@
+"""Messages over a stream socket: a JSON object and bytes, with their lengths before them.
+
+Both sides may be hostile: lengths are bounded, and whatever is no message is `Broken`.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import socket
+import struct
+import time
+from typing import Any
+
+_HEAD = struct.Struct("!II")
+_CREDENTIALS = struct.Struct("=iII")
+MOST = 64 * 2**20
+"""Largest message, in bytes."""
+
+
+class Broken(Exception):
+    """The other side is gone, too slow, or sends no messages."""
+
+
+class Channel:
+    """One end.
+
+    Attributes:
+        pid: process id of whoever sent the last message, where the kernel was asked to say so.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.pid = 0
+        self._fds: list[int] = []
+
+    def close(self) -> None:
+        """Close this end."""
+        self.sock.close()
+
+    def send(
+        self, message: dict[str, Any], blob: bytes = b"", *, fd: int = -1, seconds: float = 30.0
+    ) -> None:
+        """Send a message, with an open file if need be.
+
+        Raises:
+            Broken: if it cannot be sent in that time.
+        """
+        text = json.dumps(message).encode()
+        data = memoryview(_HEAD.pack(len(text), len(blob)) + text + blob)
+        try:
+            self.sock.settimeout(seconds)
+            if fd >= 0:
+                passed = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
+                data = data[self.sock.sendmsg([data], passed) :]
+            self.sock.sendall(data)
+        except OSError as error:
+            raise Broken(f"not sent: {error}") from error
+
+    def receive(
+        self, seconds: float | None, most: int = MOST, *, extras: bool = False
+    ) -> tuple[dict[str, Any], bytes]:
+        """The next message.
+
+        Args:
+            seconds: how long to wait for all of it; None for ever.
+            most: its largest size in bytes.
+            extras: also take a passed file, or the sender's process id.
+
+        Raises:
+            Broken: if none comes, or something else.
+        """
+        deadline = None if seconds is None else time.monotonic() + seconds
+        text, blob = _HEAD.unpack(self._exactly(_HEAD.size, deadline, extras))
+        if text + blob > most:
+            raise Broken(f"a message of {text + blob} bytes")
+        data = self._exactly(text + blob, deadline, False)
+        try:
+            message = json.loads(data[:text])
+        except (ValueError, RecursionError) as error:
+            raise Broken("a message that is no JSON") from error
+        if not isinstance(message, dict):
+            raise Broken("a message that is no object")
+        return message, bytes(data[text:])
+
+    def passed(self) -> int:
+        """The file that came with the last message."""
+        if not self._fds:
+            raise Broken("no file came")
+        return self._fds.pop()
+
+    def _exactly(self, size: int, deadline: float | None, extras: bool) -> bytearray:
+        data = bytearray()
+        while len(data) < size:
+            try:
+                left = None if deadline is None else max(0.0, deadline - time.monotonic())
+                self.sock.settimeout(left)
+                part = self._part(size - len(data), extras)
+            except OSError as error:
+                raise Broken(f"nothing came: {error}") from error
+            if not part:
+                raise Broken("the other side is gone")
+            data += part
+        return data
+
+    def _part(self, size: int, extras: bool) -> bytes:
+        if not extras:
+            return self.sock.recv(min(size, 2**20))
+        part, more, _, _ = self.sock.recvmsg(size, 256)
+        for level, kind, value in more:
+            if level != socket.SOL_SOCKET:
+                continue
+            if kind == socket.SCM_RIGHTS:
+                for fd in array.array("i", value[: len(value) // 4 * 4]):
+                    if self._fds:
+                        os.close(fd)
+                    else:
+                        self._fds.append(fd)
+            elif kind == socket.SCM_CREDENTIALS:
+                self.pid = _CREDENTIALS.unpack(value[: _CREDENTIALS.size])[0]
+        return part

@@ -1,0 +1,211 @@
+"""The Python session: runs cells, and splits in two when its state is to be kept.
+
+A process that splits stays behind as it is, waiting; the new one goes on. Neither holds files of
+the work folder open while the layers under them are exchanged: these are closed, and opened again
+at the same place in the new layers.
+"""
+
+from __future__ import annotations
+
+import ast
+import linecache
+import os
+import random
+import select
+import signal
+import site
+import socket
+import sys
+import traceback
+import types
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, TextIO
+
+from leafe_gym.sandbox.embedded.inside.jail import HOME
+from leafe_gym.sandbox.embedded.inside.mark import marking
+from leafe_gym.sandbox.embedded.inside.wire import Broken, Channel
+
+_WORK = f"{HOME}/work"
+
+
+class Trouble(Exception):
+    """Why a state cannot be kept."""
+
+
+class Worker:
+    """One session.
+
+    Args:
+        channel: to the supervisor.
+        most: characters of a traceback.
+    """
+
+    def __init__(self, channel: Channel, most: int) -> None:
+        self._channel = channel
+        self._most = most
+        self._cells = 0
+        self._main = types.ModuleType("__main__")
+        self._files: list[tuple[int, str, int, int, bool]] = []
+        self._folder = ""
+        self._waits = False
+        self._handler: Any = signal.SIG_DFL
+        self._marking: Iterator[str] | None = None
+        self._out, self._err = _stream(1), _stream(2)
+
+    def serve(self) -> None:
+        """Answer until the supervisor is gone."""
+        self._begin()
+        self._tell({"here": True})
+        while True:
+            if self._marking is not None and not select.select([self._channel.sock], [], [], 0)[0]:
+                self._mark_on()
+                continue
+            try:
+                message, _ = self._channel.receive(None, extras=True)
+            except Broken:
+                os._exit(0)
+            if message.get("do") == "exec":
+                self._take_up()
+                self._tell({"error": self._exec(message["code"])})
+            else:
+                self._split()
+
+    def _begin(self) -> None:
+        sys.stdin = os.fdopen(0)
+        sys.stdout = vars(sys)["__stdout__"] = self._out
+        sys.stderr = vars(sys)["__stderr__"] = self._err
+        sys.argv = [""]
+        for name in [one for one in sys.modules if one.partition(".")[0] == "leafe_gym"]:
+            del sys.modules[name]
+        sys.modules["__main__"] = self._main
+        random.seed(0)
+        site.main()
+
+    def _mark_on(self) -> None:
+        """A bit of the fingerprint of a waiting process; nobody waits for it."""
+        assert self._marking is not None
+        if done := next(self._marking, "?"):
+            self._marking = None
+            with suppress(Broken):
+                self._channel.send({"mark": done})
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        try:
+            self._channel.send(message)
+        except Broken:
+            os._exit(0)
+
+    def _exec(self, code: str) -> str:
+        """The traceback of a cell; "" if it ran through."""
+        self._cells += 1
+        error = ""
+        try:
+            self._run(code)
+        except BaseException as raised:  # noqa: BLE001 - a cell may raise anything
+            error = _described(raised)
+        for stream in (sys.stdout, sys.stderr, self._out, self._err):
+            with suppress(Exception):
+                stream.flush()
+        return error[: self._most]
+
+    def _run(self, code: str) -> None:
+        name = "<cell>"
+        tree = ast.parse(code, name)
+        lines = code.splitlines(keepends=True)
+        linecache.cache[name] = (len(code), None, lines, name)
+        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+        space = self._main.__dict__
+        exec(compile(tree, name, "exec"), space)
+        if isinstance(last, ast.Expr):
+            value = eval(compile(ast.Expression(last.value), name, "eval"), space)
+            sys.displayhook(value)
+
+    def _split(self) -> None:
+        """Become two: this process waits, the new one goes on with the file that was passed."""
+        try:
+            new = self._channel.passed()
+            if not self._folder:
+                self._let_go()
+            child = os.fork()
+        except (OSError, Trouble, Broken) as error:
+            self._tell({"trouble": str(error)})
+            return
+        if child:
+            os.close(new)
+            if not self._waits:
+                self._waits = True
+                self._marking = marking(self._main.__dict__)
+                self._handler = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+            return
+        self._marking = None
+        self._channel.close()
+        self._channel = Channel(socket.socket(fileno=new))
+        self._tell({"here": True})
+
+    def _let_go(self) -> None:
+        """Use nothing in the work folder."""
+        try:
+            folder = os.getcwd()
+        except FileNotFoundError:
+            folder = _WORK
+        files = [one for one in map(_opened, os.listdir("/proc/self/fd")) if one is not None]
+        os.chdir("/")
+        for fd, *_ in files:
+            null = os.open(os.devnull, os.O_RDWR)
+            os.dup2(null, fd)
+            os.close(null)
+        self._folder, self._files = folder, files
+
+    def _take_up(self) -> None:
+        """Use the work folder again as before."""
+        if not self._folder:
+            return
+        if self._waits:
+            self._waits = False
+            signal.signal(signal.SIGCHLD, self._handler)
+        with suppress(OSError):
+            os.chdir(_WORK)
+            os.chdir(self._folder)
+        for fd, path, flags, place, inherited in self._files:
+            with suppress(OSError):
+                again = os.open(path, flags)
+                if place:
+                    os.lseek(again, place, os.SEEK_SET)
+                os.dup2(again, fd, inheritable=inherited)
+                os.close(again)
+        self._folder, self._files = "", []
+
+
+def _stream(fd: int) -> TextIO:
+    return os.fdopen(fd, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
+
+
+def _opened(name: str) -> tuple[int, str, int, int, bool] | None:
+    """(descriptor, path, flags, position, whether children get it) of a file below `HOME`."""
+    try:
+        path = os.readlink(f"/proc/self/fd/{name}")
+        if not path.startswith(HOME):
+            return None
+        if path.endswith(" (deleted)"):
+            raise Trouble(f"{path} is still open")
+        with open(f"/proc/self/fdinfo/{name}") as file:
+            told = dict(line.split(":", 1) for line in file)
+        flags = int(told["flags"], 8) & ~(os.O_CREAT | os.O_EXCL | os.O_TRUNC)
+        return int(name), path, flags, int(told["pos"]), os.get_inheritable(int(name))
+    except (FileNotFoundError, KeyError, ValueError):
+        return None
+
+
+def _described(raised: BaseException) -> str:
+    try:
+        frames = traceback.extract_tb(raised.__traceback__)
+        frames = traceback.StackSummary.from_list(
+            [one for one in frames if one.filename != __file__]
+        )
+        lines = traceback.format_exception_only(type(raised), raised)
+        if frames and not isinstance(raised, SyntaxError):
+            lines = ["Traceback (most recent call last):\n", *frames.format(), *lines]
+        return "".join(lines)
+    except Exception:  # noqa: BLE001 - an exception whose text cannot be had
+        return f"{type(raised).__name__}\n"
