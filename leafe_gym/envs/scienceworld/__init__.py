@@ -7,6 +7,7 @@ interpreter.py  one running game: begin, do, list what can be done, do it all ag
 pool.py         running games that wait for the next one who comes their way
 jvm.py          calls into Java, for any number of games that do not meet
 process.py      the Java process, shared by all environments of a Python process
+wire.py         calls over a socket
 library.py      where Java and the simulator are, or what to install
 words.py        the simulator's answers: which ones refuse
 

@@ -18,7 +18,7 @@ from leafe_gym.envs.scienceworld.catalogue import (
 )
 from leafe_gym.envs.scienceworld.interpreter import Interpreter, Trail
 from leafe_gym.envs.scienceworld.library import need
-from leafe_gym.envs.scienceworld.pool import Seat
+from leafe_gym.envs.scienceworld.pool import Seat, unkeep
 from leafe_gym.envs.scienceworld.tasks import list_tasks
 from leafe_gym.envs.scienceworld.words import refusal
 from leafe_gym.errors import EnvironmentFailure, ResetNeeded, UsageError
@@ -36,7 +36,6 @@ class State(NamedTuple):
         over: whether the episode is.
         shown: the last observation.
         points: -100 to 100.
-        commands: admissible ones.
         episode: what is played.
         trail: what was done, and the hashes of the answers.
     """
@@ -45,7 +44,6 @@ class State(NamedTuple):
     over: bool
     shown: str
     points: int
-    commands: tuple[str, ...]
     episode: Episode
     trail: Trail
 
@@ -95,7 +93,7 @@ class ScienceWorldEnv(AdaptedGame):
         self._episode: Episode | None = None
         self._trail: Trail = ()
         self._points = 0
-        self._commands: tuple[str, ...] = ()
+        self._commands: tuple[str, ...] | None = None
         self._seat = Seat()
         weakref.finalize(self, self._seat.abandon)
 
@@ -116,7 +114,7 @@ class ScienceWorldEnv(AdaptedGame):
         return self._episode
 
     def walkthrough(self) -> list[str]:
-        """The simulator's own way to do the task from its beginning; takes some seconds once.
+        """The simulator's own way to do the task from its beginning; takes 1 to 20 seconds once.
 
         Raises:
             ResetNeeded: if no episode was begun.
@@ -125,7 +123,9 @@ class ScienceWorldEnv(AdaptedGame):
         return list(_gold(self.episode))
 
     def actions(self) -> list[str]:
-        """See `AdaptedGame.actions`."""
+        """See `AdaptedGame.actions`; looked for once in a state."""
+        if self._commands is None:
+            self._commands = tuple(self._game().commands()) if self.admissible else ()
         return list(self._commands)
 
     def park(self, state: State | None = None) -> None:
@@ -155,7 +155,6 @@ class ScienceWorldEnv(AdaptedGame):
             self._over,
             self._shown,
             self._points,
-            self._commands,
             self.episode,
             self._trail,
         )
@@ -169,12 +168,13 @@ class ScienceWorldEnv(AdaptedGame):
         """
         self._seat.go(state.episode, state.trail)
         self._steps, self._over, self._shown = state.steps, state.over, state.shown
-        self._points, self._commands = state.points, state.commands
+        self._points, self._commands = state.points, None
         self._episode, self._trail = state.episode, state.trail
 
-    def release_state(self, state: State) -> None:
-        """Give up a game that waits at this state, if one does."""
-        self._seat.unkeep(state.episode, state.trail)
+    @staticmethod  # so that a saved state, which names it, can be pickled
+    def release_state(state: State) -> None:
+        """Give up the games that wait at this state."""
+        unkeep(state.episode, state.trail)
 
     def close(self) -> None:
         """Leave the Java process, which ends with the last environment."""
@@ -197,8 +197,7 @@ class ScienceWorldEnv(AdaptedGame):
         self._episode = self._choose()
         observation = self._seat.begin(self._episode)
         game = self._game()
-        self._trail, self._points = game.trail, 0
-        self._list(game)
+        self._trail, self._points, self._commands = game.trail, 0, None
         task, forms = game.about()
         return Opening(observation, f"{task}\nActions: {', '.join(forms)}.")
 
@@ -216,7 +215,8 @@ class ScienceWorldEnv(AdaptedGame):
         try:
             said = game.do(_clean(action))
             self._points, completed = game.outcome()
-            self._list(game)
+            self._commands = None
+            self.actions()
         except BaseException:
             self._seat.spoil()
             raise
@@ -229,9 +229,6 @@ class ScienceWorldEnv(AdaptedGame):
             score=max(0.0, self._points / 100),
             feedback=refusal(said),
         )
-
-    def _list(self, game: Interpreter) -> None:
-        self._commands = tuple(game.commands()) if self.admissible else ()
 
     def _game(self) -> Interpreter:
         game = self._seat.game
@@ -250,7 +247,9 @@ def _clean(action: str) -> str:
 def _gold(episode: Episode) -> tuple[str, ...]:
     seat = Seat()
     try:
-        way = tuple(Interpreter(seat.pool().jvm).gold(episode))
+        game = seat.pool().new()
+        way = tuple(game.gold(episode))
+        game.discard()
     finally:
         seat.close()
     if not way:

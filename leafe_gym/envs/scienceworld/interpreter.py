@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from leafe_gym.envs.scienceworld.catalogue import Episode
-from leafe_gym.envs.scienceworld.jvm import Jvm
+from leafe_gym.envs.scienceworld.jvm import Jvm, lines
+from leafe_gym.envs.scienceworld.wire import Ref, Value, Wire, a_ref
 from leafe_gym.errors import EnvironmentFailure, RestoreMismatch, UsageError
 
 FIRST = "look around"
@@ -38,10 +39,7 @@ class Interpreter:
         self.episode: Episode | None = None
         self.trail: Trail = ()
         self.kept = False
-        with jvm.talk():
-            self._statics = jvm.new_statics()
-        with jvm.turn(self._statics):
-            self._server: Any = jvm.new_server()
+        self._server, self._statics = jvm.new_game()
 
     def begin(self, episode: Episode) -> str:
         """Load a task and look around; gives what is seen.
@@ -51,8 +49,8 @@ class Interpreter:
             EnvironmentFailure: if the simulator fails.
         """
         self.episode, self.trail = None, ()
-        with self.jvm.turn(self._statics):
-            wrong = self._server.load(*episode, False)
+        with self.jvm.turn(self._statics) as wire:
+            wrong = wire.call(self._server, "load", *episode, False)
         if wrong:
             raise UsageError(f"ScienceWorld cannot load {episode}: {wrong}")
         self.episode = episode
@@ -64,8 +62,8 @@ class Interpreter:
         Raises:
             EnvironmentFailure: if the simulator fails.
         """
-        with self.jvm.turn(self._statics):
-            said = str(self._server.step(action))
+        with self.jvm.turn(self._statics) as wire:
+            said = str(wire.call(self._server, "step", action))
         self.trail = (*self.trail, Move(action, _hash(said)))
         return said
 
@@ -75,18 +73,20 @@ class Interpreter:
         Raises:
             EnvironmentFailure: if the simulator broke in the last action.
         """
-        with self.jvm.turn(self._statics):
-            points = round(100 * float(self._server.getScore()))
+        with self.jvm.turn(self._statics) as wire:
+            score = wire.call(self._server, "getScore")
+            assert isinstance(score, float)
+            points = round(100 * score)
             if points < 0:
-                self._check()
-            return points, bool(self._server.getCompleted())
+                self._check(wire)
+            return points, bool(wire.call(self._server, "getCompleted"))
 
-    def _check(self) -> None:
+    def _check(self, wire: Wire) -> None:
         """A failed task has a score of -1, and so has a simulator that caught an exception."""
-        option = self._server.agentInterface()
-        agent = option.get()
-        broken = str(agent.getErrorStateMessage()) if agent.isInErrorState() else ""
-        self.jvm.forget(agent, option)
+        option = a_ref(wire.call(self._server, "agentInterface"))
+        agent = a_ref(wire.call(option, "get"))
+        broken = wire.call(agent, "isInErrorState") and wire.call(agent, "getErrorStateMessage")
+        wire.forget(agent, option)
         if broken:
             raise EnvironmentFailure(f"ScienceWorld broke at {self.trail[-1].action!r}: {broken}")
 
@@ -95,26 +95,34 @@ class Interpreter:
 
         Things with the same name are told apart by phrases that are drawn; here always alike.
         """
-        with self.jvm.turn(self._statics), self.jvm.other_luck(self._statics):
-            return self.jvm.lines(self._server.getValidActionObjectCombinations)
+        with self.jvm.turn(self._statics) as wire, self.jvm.other_luck(wire, self._statics):
+            return lines(wire, wire.call(self._server, "getValidActionObjectCombinations"))
 
     def about(self) -> tuple[str, list[str]]:
         """What the task is, and the forms that actions have."""
-        with self.jvm.turn(self._statics):
-            task = str(self._server.getTaskDescription())
-            return task, self.jvm.lines(self._server.getPossibleActions)
+        with self.jvm.turn(self._statics) as wire:
+            task = str(wire.call(self._server, "getTaskDescription"))
+            return task, lines(wire, wire.call(self._server, "getPossibleActions"))
 
     def gold(self, episode: Episode) -> list[str]:
-        """The simulator's own way to do a task; leaves the game of no use for playing on."""
+        """The simulator's own way to do a task, up to where it is done; empty if there is none."""
         self.episode, self.trail = None, ()
-        with self.jvm.turn(self._statics):
-            self._server.load(*episode, True)
-            return self.jvm.lines(self._server.getGoldActionSequence)
+        with self.jvm.turn(self._statics) as wire:
+            wire.call(self._server, "load", *episode, True)
+            way = lines(wire, wire.call(self._server, "getGoldActionSequence"))
+        self.begin(episode)
+        for number, action in enumerate(way, 1):
+            self.do(action)
+            points, completed = self.outcome()
+            if completed:
+                return way[:number] if points >= 100 else []
+        return []
 
-    def ask(self, name: str, *arguments: Any) -> Any:
-        """The answer of a method of the simulator that gives no list."""
-        with self.jvm.turn(self._statics):
-            return getattr(self._server, name)(*arguments)
+    def ask(self, name: str, *arguments: Value) -> Value:
+        """The answer of a method of the simulator; an object as Java shows it."""
+        with self.jvm.turn(self._statics) as wire:
+            answer = wire.call(self._server, name, *arguments)
+            return str(wire.call(answer, "toString")) if isinstance(answer, Ref) else answer
 
     def follow(self, episode: Episode, trail: Trail) -> None:
         """Go where a trail leads, comparing each answer; begins anew if it is not on the way.
@@ -129,6 +137,7 @@ class Interpreter:
         for number in range(len(self.trail), len(trail)):
             self.do(trail[number].action)
             self._compare(trail, number)
+        self.trail = trail  # equal, and shared with the states that hold it
 
     def _compare(self, trail: Trail, number: int) -> None:
         if self.trail[number] == trail[number]:
@@ -143,8 +152,8 @@ class Interpreter:
 
     def discard(self) -> None:
         """Give the game up."""
-        with self.jvm.talk():
-            self.jvm.forget(self._server, self._statics.random, self._statics.rules)
+        with self.jvm.talk() as wire:
+            wire.forget(self._server, self._statics.random, self._statics.rules)
 
 
 def _hash(said: str) -> int:

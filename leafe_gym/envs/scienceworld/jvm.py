@@ -13,16 +13,19 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
-from leafe_gym.envs.scienceworld.library import py4j, reinstall, simulator
+from leafe_gym.envs.scienceworld.library import reinstall, simulator
 from leafe_gym.envs.scienceworld.process import JavaProcess
+from leafe_gym.envs.scienceworld.wire import JavaError, Ref, Value, Wire, a_ref
 from leafe_gym.errors import EnvironmentFailure, UsageError
 
 _PATIENCE = 300.0
 """Seconds after which a call counts as hung; a gold path takes up to 30 on a busy machine."""
+
+_SERVER = "scienceworld.runtime.pythonapi.PythonInterface"
+_RULES = "main.scala.scienceworld.runtime.SimplifierProcessor$"
 
 _connected: weakref.WeakSet[Jvm] = weakref.WeakSet()
 
@@ -43,50 +46,41 @@ class Jvm:
         self._current: Statics | None = None
         self._lost = ""
         self._process = JavaProcess()
-        gateway = py4j("java_gateway")
-        self._gateway = gateway.JavaGateway(
-            gateway_parameters=gateway.GatewayParameters(
-                port=self._process.port,
-                auth_token=self._process.token,
-                read_timeout=_PATIENCE,
-                # Its finalisers would talk to Java at any time and from any thread.
-                enable_memory_management=False,
-            )
-        )
         _connected.add(self)
+        self._wire: Wire | None = None
         try:
-            with self.talk():
-                self._reach()
+            with self.talk() as wire:
+                self._reach(wire)
         except EnvironmentFailure as error:
             self.stop()
             raise UsageError(f"{simulator()} cannot be used ({error}); {reinstall()}") from error
 
-    def _reach(self) -> None:
+    def _reach(self, wire: Wire) -> None:
         """Look up what is needed again and again."""
-        java_ = self._gateway.jvm.java
-        # The simulator tells about each step at length; before Scala knows where to.
-        file = java_.io.FileOutputStream("/dev/null")
-        java_.lang.System.setOut(java_.io.PrintStream(java_.io.BufferedOutputStream(file, 65536)))
-        find = java_.lang.Class.forName
+        # The simulator tells about each step at length; to be set before Scala remembers where to.
+        nowhere = wire.new("java.io.FileOutputStream", "/dev/null")
+        buffer = wire.new("java.io.BufferedOutputStream", nowhere, 65536)
+        out = wire.new("java.io.PrintStream", buffer)
+        wire.static("java.lang.System", "setOut", out)
 
-        def module(name: str) -> Any:
-            return find(name).getField("MODULE$").get(None)
+        def find(name: str) -> Ref:
+            return a_ref(wire.static("java.lang.Class", "forName", name))
 
-        def field(name: str, attribute: str) -> Any:
-            found = find(name).getDeclaredField(attribute)
-            found.setAccessible(True)
+        def module(name: str) -> Ref:
+            return a_ref(
+                wire.call(a_ref(wire.call(find(name), "getField", "MODULE$")), "get", None)
+            )
+
+        def field(name: str, attribute: str) -> Ref:
+            found = a_ref(wire.call(find(name), "getDeclaredField", attribute))
+            wire.call(found, "setAccessible", True)
             return found
 
-        processor = "main.scala.scienceworld.runtime.SimplifierProcessor$"
+        find(_SERVER)
         self._random = module("scala.util.Random$"), field("scala.util.Random", "self")
-        self._rules = module(processor), field(processor, "simplifications")
+        self._rules = module(_RULES), field(_RULES, "simplifications")
         self._ids = module("util.UniqueIdentifier$")
-        self._new_random = java_.util.Random
-        self._new_rules = self._gateway.jvm.scala.collection.mutable.ArrayBuffer
-        self._new_server = self._gateway.jvm.scienceworld.runtime.pythonapi.PythonInterface
-        self._join = java_.lang.String.join
-        self._listing = self._new_random(0)
-        find("scienceworld.runtime.pythonapi.PythonInterface")
+        self._listing = wire.new("java.util.Random", 0)
 
     # Calls
 
@@ -101,22 +95,22 @@ class Jvm:
         return self._process.pid
 
     @contextmanager
-    def talk(self) -> Iterator[None]:
+    def talk(self) -> Iterator[Wire]:
         """Calls into Java, one thread at a time, with their errors made clear.
 
         Raises:
             EnvironmentFailure: if the simulator fails or the process is gone.
         """
-        errors = py4j("protocol")
         with self.lock:
             if not self.alive:
                 raise self._gone()
             try:
-                yield
-            except errors.Py4JJavaError as error:
-                said = str(error.java_exception.toString()) if self.alive else "process lost"
-                raise EnvironmentFailure(f"ScienceWorld failed: {said}") from error
-            except (errors.Py4JError, OSError) as error:
+                if self._wire is None:
+                    self._wire = Wire(self._process.port, self._process.token, _PATIENCE)
+                yield self._wire
+            except JavaError as error:
+                raise EnvironmentFailure(f"ScienceWorld failed: {error}") from error
+            except OSError as error:
                 raise self._gone() from error
             except (Exception, GeneratorExit):
                 raise
@@ -126,56 +120,42 @@ class Jvm:
                 raise
 
     @contextmanager
-    def turn(self, statics: Statics) -> Iterator[None]:
+    def turn(self, statics: Statics) -> Iterator[Wire]:
         """Calls that belong to one game.
 
         Raises:
             EnvironmentFailure: see `talk`.
         """
-        with self.talk():
+        with self.talk() as wire:
             if self._current is not statics:
                 if self._current is not None:
-                    self._current.next_id = int(self._ids.count())
+                    self._current.next_id = wire.call(self._ids, "count")
                 self._current = None
-                self._place(self._random, statics.random)
-                self._place(self._rules, statics.rules)
-                getattr(self._ids, "count_$eq")(statics.next_id)
+                self._place(wire, self._random, statics.random)
+                self._place(wire, self._rules, statics.rules)
+                wire.call(self._ids, "count_$eq", statics.next_id)
                 self._current = statics
-            yield
+            yield wire
 
     @contextmanager
-    def other_luck(self, statics: Statics) -> Iterator[None]:
+    def other_luck(self, wire: Wire, statics: Statics) -> Iterator[None]:
         """In a turn, calls that draw numbers which are not the game's, and always the same."""
-        self._listing.setSeed(0)
-        self._place(self._random, self._listing)
-        try:
-            yield
-        finally:
-            self._place(self._random, statics.random)
+        wire.call(self._listing, "setSeed", 0)
+        self._place(wire, self._random, self._listing)
+        yield
+        self._place(wire, self._random, statics.random)
 
-    def new_statics(self) -> Statics:
-        """Those of a new game; within `talk`."""
-        return Statics(self._new_random(0), self._new_rules())
+    def new_game(self) -> tuple[Ref, Statics]:
+        """A game of the simulator, nothing loaded, and what it has in statics."""
+        with self.talk() as wire:
+            random = wire.new("java.util.Random", 0)
+            statics = Statics(random, wire.new("scala.collection.mutable.ArrayBuffer"))
+        with self.turn(statics) as wire:
+            return wire.new(_SERVER), statics
 
-    def new_server(self) -> Any:
-        """A new game of the simulator, within its turn."""
-        return self._new_server()
-
-    def lines(self, listed: Callable[[], Any]) -> list[str]:
-        """A list of strings that is in Java, fetched in one piece; within `talk`."""
-        them = listed()
-        text = str(self._join("\n", them))
-        self.forget(them)
-        return text.split("\n") if text else []
-
-    def forget(self, *things: Any) -> None:
-        """Give up objects in Java; within `talk`."""
-        for one in things:
-            self._gateway.detach(one)
-
-    def _place(self, where: tuple[Any, Any], what: Any) -> None:
+    def _place(self, wire: Wire, where: tuple[Ref, Ref], what: Ref) -> None:
         module, field = where
-        field.set(module, what)
+        wire.call(field, "set", module, what)
 
     # The end
 
@@ -194,15 +174,17 @@ class Jvm:
 
     def _end(self, how: str, *, at_once: bool = False) -> None:
         self._lost = self._lost or how
-        self._gateway.close(keep_callback_server=True)
+        if self._wire is not None:
+            self._wire.close()
         self._process.end(at_once=at_once)
 
     def disown(self) -> None:
         """In a forked child: let go, without a word, of what is the parent's."""
         self._lost = "belongs to the process that this one was forked from"
         self.lock = threading.RLock()
-        for connection in self._gateway._gateway_client.deque:
-            os.close(connection.socket.detach())  # before a finaliser shuts down what is shared
+        if self._wire is not None:
+            with suppress(OSError):
+                self._wire.disown()
 
 
 class Statics:
@@ -214,10 +196,10 @@ class Statics:
         next_id: the number of its next thing; right while another game has its turn.
     """
 
-    def __init__(self, random: Any, rules: Any) -> None:
+    def __init__(self, random: Ref, rules: Ref) -> None:
         self.random = random
         self.rules = rules
-        self.next_id = 0
+        self.next_id: Value = 0
 
 
 def _in_child() -> None:
@@ -226,3 +208,10 @@ def _in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_in_child)
+
+
+def lines(wire: Wire, listed: Value) -> list[str]:
+    """A list of strings that is in Java, fetched in one piece."""
+    text = str(wire.static("java.lang.String", "join", "\n", listed))
+    wire.forget(a_ref(listed))
+    return text.split("\n") if text else []

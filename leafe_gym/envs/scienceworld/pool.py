@@ -46,14 +46,16 @@ class Pool:
             RestoreMismatch: if the same actions lead elsewhere now.
             EnvironmentFailure: if the simulator fails.
         """
-        game = self._nearest(episode, trail) or self._any()
-        game.follow(episode, trail)
-        return game
+        return self._brought(self._nearest(episode, trail), episode, trail)
 
     def begin(self, episode: Episode) -> tuple[Interpreter, str]:
         """A game at its beginning, and what is seen there."""
         game = self._any()
         return game, game.begin(episode)
+
+    def new(self) -> Interpreter:
+        """A game with nothing loaded."""
+        return Interpreter(self.jvm)
 
     def give(self, game: Interpreter) -> None:
         """Take back a game."""
@@ -63,7 +65,8 @@ class Pool:
 
     def keep(self, episode: Episode, trail: Trail) -> None:
         """Have a game wait at the end of a trail, besides those that do already."""
-        game = self.take(episode, trail)
+        nearest = self._nearest(episode, trail, with_kept=False)
+        game = self._brought(nearest, episode, trail)
         game.kept = True
         self.give(game)
 
@@ -80,13 +83,21 @@ class Pool:
         with self.jvm.lock:
             return sum(game.kept for game in self._waiting)
 
-    def _nearest(self, episode: Episode, trail: Trail) -> Interpreter | None:
+    def _brought(self, game: Interpreter | None, episode: Episode, trail: Trail) -> Interpreter:
+        game = game or self._any()
+        game.follow(episode, trail)
+        return game
+
+    def _nearest(
+        self, episode: Episode, trail: Trail, *, with_kept: bool = True
+    ) -> Interpreter | None:
         with self.jvm.lock:
             found: Interpreter | None = None
             for game in self._waiting:
                 here = len(game.trail)
                 on_the_way = game.episode == episode and trail[:here] == game.trail
-                if not on_the_way or (game.kept and here < len(trail)):
+                free = not game.kept or (with_kept and here == len(trail))
+                if not on_the_way or not free:
                     continue
                 if found is None or here >= len(found.trail):
                     found = game
@@ -97,7 +108,7 @@ class Pool:
         with self.jvm.lock:
             idle = [game for game in self._waiting if not game.kept]
             found = self._out(idle[0]) if len(idle) >= IDLE else None
-        return found or Interpreter(self.jvm)
+        return found or self.new()
 
     def _out(self, game: Interpreter | None) -> Interpreter | None:
         if game is not None:
@@ -165,11 +176,6 @@ class Seat:
         if game is not None and game.jvm.alive:
             game.discard()
 
-    def unkeep(self, episode: Episode, trail: Trail) -> None:
-        """See `Pool.unkeep`."""
-        if self._pool is not None:
-            self._pool.unkeep(episode, trail)
-
     def pool(self) -> Pool:
         """The pool; a new one where the process is gone.
 
@@ -200,16 +206,24 @@ _shared: Pool | None = None
 _abandoned: deque[Seat] = deque()
 
 
+def unkeep(episode: Episode, trail: Trail) -> None:
+    """See `Pool.unkeep`; of the pool that all share."""
+    pool = _shared
+    if pool is not None:
+        pool.unkeep(episode, trail)
+
+
 def _join() -> Pool:
     """The pool that all share; with a new process if none is running."""
     global _shared
-    while _abandoned:
-        _abandoned.popleft().close()
     with _all:
         if _shared is None or not _shared.jvm.alive:
             _shared = Pool(Jvm())
-        _shared.users += 1
-        return _shared
+        pool = _shared
+        pool.users += 1
+    while _abandoned:
+        _abandoned.popleft().close()
+    return pool
 
 
 def _leave(pool: Pool) -> None:
