@@ -26,7 +26,10 @@ class Part:
 PARTS = (
     Part("_restore_textworld", ("textworld_vs_copy",)),
     Part("_restore_alfworld", ("alfworld_vs_replay",)),
-    Part("_restore_scienceworld", ("scienceworld_vs_replay", "scienceworld_fast_vs_replay")),
+    Part(
+        "_restore_scienceworld",
+        ("scienceworld_vs_replay", "scienceworld_fast_vs_replay", "scienceworld_park_ms"),
+    ),
     Part("_restore_webshop", ("webshop_search_ms",)),
 )
 

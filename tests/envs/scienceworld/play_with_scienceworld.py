@@ -21,4 +21,5 @@ def main(task: str, variation: int, simplifications: str, actions: list[str]) ->
     sys.stdout.write(json.dumps(told) + "\n")
 
 
-main(*json.loads(sys.argv[1]))
+if __name__ == "__main__":
+    main(*json.loads(sys.argv[1]))

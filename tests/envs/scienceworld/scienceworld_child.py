@@ -54,4 +54,5 @@ def _child(env: gym.Env[str, str], java: int) -> int:
     return 0 if told and own != java and not os.path.exists(f"/proc/{own}") else 1
 
 
-main(sys.argv[1])
+if __name__ == "__main__":
+    main(sys.argv[1])
