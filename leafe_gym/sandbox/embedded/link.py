@@ -65,7 +65,7 @@ class Link:
                 [*command, str(theirs.fileno()), str(owner)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL if not os.environ.get("LEAFE_DEBUG_SANDBOX") else None,
+                stderr=subprocess.DEVNULL,
                 cwd="/",
                 env={"PYTHONHASHSEED": "0", "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"},
                 pass_fds=(theirs.fileno(), owner),
@@ -134,12 +134,17 @@ class Gone(SandboxError):
     """A saved state lost its process; it can be made again."""
 
 
+class Dead(SandboxError):
+    """The session's interpreter was ended from outside; it can be made again."""
+
+
 def _error(kind: str, text: str) -> Exception:
     kinds: dict[str, type[Exception]] = {
         "usage": UsageError,
         "absent": FileNotFoundError,
         "lost": SnapshotLost,
         "gone": Gone,
+        "dead": Dead,
     }
     return kinds.get(kind, SandboxError)(text)
 

@@ -15,14 +15,14 @@ from typing import Any, Literal
 
 from leafe_gym.errors import SandboxError, SandboxUnavailable, SnapshotLost, UsageError
 from leafe_gym.sandbox.base import Capabilities, ExecResult, Limits, RunResult, SandboxSnapshot
-from leafe_gym.sandbox.embedded.link import Gone, Link, shown
+from leafe_gym.sandbox.embedded.link import Dead, Gone, Link, shown
 from leafe_gym.sandbox.embedded.refusal import unsupported
 
 _GRACE_S = 30.0
 _STOPPED = {
     "time": "",
     "memory": "MemoryError: the cell took more than {memory_mb} MiB and was ended",
-    "ended": "SystemExit: the cell ended the interpreter",
+    "ended": "The session ended. It is again as it was before this cell.",
 }
 
 
@@ -106,7 +106,11 @@ class EmbeddedSandbox:
             SandboxError: if the session is gone and cannot be made again.
         """
         seconds = self.limits.call_s if timeout is None else timeout
-        result, stopped, lost = self._exec(code, seconds)
+        try:
+            result, stopped, lost = self._exec(code, seconds)
+        except Dead:
+            self._make_again(self._last)
+            result, stopped, lost = self._exec(code, seconds)
         if stopped:
             if lost:
                 self._make_again(self._last)
@@ -139,7 +143,11 @@ class EmbeddedSandbox:
             SandboxError: if the session runs threads, or has a file open that was deleted.
         """
         link = self._link
-        answer, _ = link.ask("snapshot")
+        try:
+            answer, _ = link.ask("snapshot")
+        except Dead:
+            self._make_again(self._last)
+            answer, _ = link.ask("snapshot")
         token = Mark(self, answer["id"], link, self._last)
         return SandboxSnapshot(kind=self.kind, token=token, nbytes=answer["nbytes"])
 
@@ -274,7 +282,7 @@ class EmbeddedSandbox:
         self._link.ask("replace", id=mark.id)
 
     def _make_again(self, step: Step | None) -> None:
-        """A session in which everything up to a step was done, from nothing.
+        """A session in which everything up to a step was done, in an empty folder.
 
         Raises:
             SnapshotLost: if something shows otherwise than before.

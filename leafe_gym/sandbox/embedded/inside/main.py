@@ -105,8 +105,6 @@ def _report(host: Channel, error: OSError) -> None:
 
 def _watch(first: int, owner: int) -> None:
     """End the sandbox when the host program ends, and this process when the sandbox does."""
-    for fd in (0, 1, 2):
-        os.dup2(os.open(os.devnull, os.O_RDWR), fd)
     child = os.pidfd_open(first)
     waiting = select.poll()
     waiting.register(child, select.POLLIN)

@@ -133,6 +133,7 @@ class Supervisor:
 
     def _do_exec(self, order: dict[str, Any], code: bytes) -> Answer:
         began = time.monotonic()
+        self._revive()
         guard, temporary = self._guard()
         live = self._session()
         self._drain()
@@ -197,6 +198,7 @@ class Supervisor:
         return {}, (bytes(data),)
 
     def _do_snapshot(self, _: dict[str, Any], __: bytes) -> Answer:
+        self._revive()
         number = self._save()
         saved = self._saved[number]
         assert saved.process is not None
@@ -250,6 +252,16 @@ class Supervisor:
         return {"mark": saved.mark, "files": digest(self._layers.look(saved.chain))}, ()
 
     # How.
+
+    def _revive(self) -> None:
+        """Come back to the current state where the session was ended from outside."""
+        live = self._live
+        if live is not None and not select.select([live.channel.sock], [], [], 0)[0]:
+            return
+        if self._at is None or not self._waiting(self._at):
+            self._kill_session()
+            raise Failed("dead", "the session's interpreter was ended from outside")
+        self._come_back(self._at)
 
     def _guard(self) -> tuple[int | None, bool]:
         """(a saved state equal to the current one, whether it was made just now)."""

@@ -127,6 +127,7 @@ class Worker:
             new = self._channel.passed()
             if not self._folder:
                 self._let_go()
+            luck = random.getstate()  # seeded anew in a forked process
             child = os.fork()
         except (OSError, Trouble, Broken) as error:
             self._tell({"trouble": str(error)})
@@ -138,6 +139,7 @@ class Worker:
                 self._marking = marking(self._main.__dict__)
                 self._handler = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
             return
+        random.setstate(luck)
         self._marking = None
         self._channel.close()
         self._channel = Channel(socket.socket(fileno=new))
