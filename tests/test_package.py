@@ -44,7 +44,7 @@ def test_ids_work_without_an_import() -> None:
 def test_examples_run(
     path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = {"04_equal_budget": ["6"], "07_go_back_to_before_the_mistake": ["--unsandboxed"]}
+    small = {"04_equal_budget": ["6"]}
     monkeypatch.setattr(sys, "argv", [str(path), *small.get(path.stem, [])])
     try:
         runpy.run_path(str(path), run_name="__main__")

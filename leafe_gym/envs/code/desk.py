@@ -21,6 +21,11 @@ MAX_ARTIFACT = 32 * 2**20
 
 _SWEEP = """
 import os as _os, shutil as _shutil
+_os.chmod(".", 0o700)
+for _folder, _inside, _ in _os.walk("."):
+    for _one in _inside:
+        if not _os.path.islink(_os.path.join(_folder, _one)):
+            _os.chmod(_os.path.join(_folder, _one), 0o700)
 for _one in list(_os.scandir(".")):
     if _one.is_dir(follow_symlinks=False):
         _shutil.rmtree(_one.path)

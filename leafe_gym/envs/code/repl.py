@@ -14,7 +14,7 @@ from typing import Any
 import gymnasium as gym
 
 from leafe_gym.envs.code.extract import MAX_CODE, solution
-from leafe_gym.envs.code.repl_goals import KINDS, Goal
+from leafe_gym.envs.code.repl_goals import KINDS, Finding, Goal
 from leafe_gym.envs.code.verdict import stable
 from leafe_gym.envs.space import TextSpace
 from leafe_gym.envs.tasks import SPLITS, TaskList, hash_of, plain, split_by_hash
@@ -203,9 +203,8 @@ class PythonReplEnv(gym.Env[str, str]):
         if self._goal is None or self._over:
             raise ResetNeeded("no episode is running; call reset() before step()")
         cell = solution(action)
-        observation = self._survive(cell)
+        observation, finding = self._survive(cell)
         self._cells = (*self._cells, (cell, observation))
-        finding = self._goal.check(self._read)
         self._score = finding.score
         truncated = not finding.done and len(self._cells) >= self.max_steps
         self._over = finding.done or truncated
@@ -277,7 +276,7 @@ class PythonReplEnv(gym.Env[str, str]):
         if ready.error:
             raise SandboxError(f"the session could not be prepared: {ready.error}")
         self._seed, self._goal, self._cells, self._over = seed, goal, (), False
-        self._score = goal.check(self._read).score
+        self._score = self._found().score
 
     def _fresh_session(self) -> None:
         """A session without variables and files: the one there, taken back, or a new one."""
@@ -300,21 +299,18 @@ class PythonReplEnv(gym.Env[str, str]):
         self._sandbox = sandbox
         self._end = weakref.finalize(self, sandbox.close)
 
-    def _survive(self, cell: str) -> str:
-        """Run a cell in a session that may die of it, or while it runs.
+    def _survive(self, cell: str) -> tuple[str, Finding]:
+        """Run a cell and look at the files, in a session that may die of it or while it runs.
 
         The session is made again and the cell run once more, so what befell the sandbox from
         outside passes unnoticed. If it dies again, that was the cell's own doing.
         """
-        try:
-            return self._run(cell)
-        except SandboxError as error:
-            self._come_back(error)
-        try:
-            return self._run(cell)
-        except SandboxError as error:
-            self._come_back(error)
-            return "The session ended. It is again as it was before this cell."
+        for _ in range(2):
+            try:
+                return self._run(cell), self._found()
+            except SandboxError as error:
+                self._come_back(error)
+        return "The session ended. It is again as it was before this cell.", self._found()
 
     def _come_back(self, error: SandboxError) -> None:
         cells, score = self._cells, self._score
@@ -343,6 +339,10 @@ class PythonReplEnv(gym.Env[str, str]):
         if not cell.strip() or len(cell) > MAX_CODE:
             return f"No code, or more than {MAX_CODE} characters of it."
         return _shown(self._sandbox.exec(cell, timeout=self._seconds), self._seconds)
+
+    def _found(self) -> Finding:
+        assert self._goal is not None
+        return self._goal.check(self._read)
 
     def _read(self, path: str) -> bytes | None:
         assert self._sandbox is not None

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import sys
 
-from code_kinds import OPTIONS
-
 import leafe_gym as lg
 from leafe_gym.policies.coder import coder
 
@@ -22,8 +20,8 @@ def explore(folder: str, contests: str) -> lg.Run:
         coder(fails=0.9, kinds=("wrong", "crash", "partial")), reflect_every=None, prompts="code"
     )
     tasks = [
-        lg.tasks("leafe/CodeContests-v0", "all", problems=contests, **OPTIONS)[1],
-        lg.tasks("leafe/MBPP-v0", "all", **OPTIONS)[1],
+        lg.tasks("leafe/CodeContests-v0", "all", problems=contests)[1],
+        lg.tasks("leafe/MBPP-v0", "all")[1],
     ]
     budget = lg.Budget(calls=18)
     return lg.explore(agent, tasks, budget=budget, out=folder, concurrency=2, seed=SEED)

@@ -1,4 +1,4 @@
-"""Which sandbox the tests of code environments use: the default, or none where there is none."""
+"""What the tests of code environments share: they run in the default sandbox."""
 
 from __future__ import annotations
 
@@ -13,23 +13,25 @@ from leafe_gym.envs.code.functions import FunctionJudge
 from leafe_gym.envs.code.language import PYTHON, Language
 from leafe_gym.envs.code.programs import ProgramJudge
 
-OPTIONS: dict[str, Any] = {"allow_unsandboxed": True}
-"""Environment arguments: the default sandbox, or unsandboxed where this host cannot have it.
-
-What is tested here is the judging; what a sandbox stops is tested with the sandboxes."""
+PLAIN: dict[str, Any] = {"sandbox": "unsandboxed", "allow_unsandboxed": True}
+"""Environment arguments where running without isolation is the point."""
 
 
 @contextmanager
-def functions(seconds: float = 5.0) -> Iterator[FunctionJudge]:
-    judge = FunctionJudge(Desk("embedded", **OPTIONS), Desk("embedded", **OPTIONS), seconds)
+def functions(seconds: float = 5.0, kind: str = "embedded") -> Iterator[FunctionJudge]:
+    bare = kind == "unsandboxed"
+    desks = [Desk(kind, allow_unsandboxed=bare) for _ in range(2)]
+    judge = FunctionJudge(*desks, seconds)
     yield judge
     judge.solutions.close()
     judge.tests.close()
 
 
 @contextmanager
-def programs(language: Language = PYTHON, time_scale: float = 1.0) -> Iterator[ProgramJudge]:
-    desk = Desk("embedded", **OPTIONS)
+def programs(
+    language: Language = PYTHON, time_scale: float = 1.0, kind: str = "embedded"
+) -> Iterator[ProgramJudge]:
+    desk = Desk(kind, allow_unsandboxed=kind == "unsandboxed")
     yield ProgramJudge(desk, language, time_scale)
     desk.close()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import gymnasium as gym
 import pytest
-from code_kinds import OPTIONS, holder, write_lines
+from code_kinds import holder, write_lines
 from gymnasium.utils.env_checker import check_env
 from test_code_files import CONTEST, MBPP
 
@@ -41,7 +41,7 @@ def make() -> Iterator[Callable[..., gym.Env[Any, Any]]]:
     made: list[gym.Env[Any, Any]] = []
 
     def one(env_id: str, **kwargs: Any) -> gym.Env[Any, Any]:
-        made.append(gym.make(env_id, **OPTIONS, **kwargs))
+        made.append(gym.make(env_id, **kwargs))
         return made[-1]
 
     yield one
@@ -52,7 +52,7 @@ def make() -> Iterator[Callable[..., gym.Env[Any, Any]]]:
 @pytest.mark.parametrize("env_id", IDS)
 def test_gymnasium_and_rollback_are_content(env_id: str, make: Any) -> None:
     check_env(make(env_id).unwrapped, skip_render_check=True)
-    report = lg.check_rollback(env_id, make_kwargs=OPTIONS, actions=ACTIONS[env_id], seeds=(0,))
+    report = lg.check_rollback(env_id, actions=ACTIONS[env_id], seeds=(0,))
     report.raise_for_failures()
     assert report.verdict("native").outcome == "right"
     assert (report.won_rule, report.elsewhere) == ("info", "same")
@@ -60,7 +60,7 @@ def test_gymnasium_and_rollback_are_content(env_id: str, make: Any) -> None:
 
 @pytest.mark.parametrize("env_id", IDS)
 def test_tasks_are_in_one_split_each(env_id: str, make: Any) -> None:
-    found = {split: lg.tasks(env_id, split, **OPTIONS) for split in ("train", "val", "test")}
+    found = {split: lg.tasks(env_id, split) for split in ("train", "val", "test")}
     ids = [task.id for tasks in found.values() for task in tasks]
     assert len(ids) == len(set(ids))
     assert all(found.values())
@@ -86,7 +86,7 @@ def test_a_file_of_contests_and_of_functions(tmp_path: Path, make: Any) -> None:
         (IDS[0], contests, "print(2 * int(input()))"),
         (IDS[1], functions, "def double(n): return n + n"),
     ):
-        tasks = lg.tasks(env_id, "all", problems=str(path), **OPTIONS)
+        tasks = lg.tasks(env_id, "all", problems=str(path))
         assert len({task.id for task in tasks}) == (40 if path == contests else 2)
         env = gym.make(env_id, **tasks[1].kwargs)
         env.reset(seed=tasks[1].seed)
@@ -156,7 +156,7 @@ class Faulty(Desk):
     """A desk whose sandboxes fail now and then."""
 
     def __init__(self, fails: int) -> None:
-        super().__init__("embedded", **OPTIONS)
+        super().__init__("embedded")
         self.fails = fails
         self.started: list[Any] = []
 
@@ -253,7 +253,7 @@ def test_a_cell_that_ends_the_session_is_told_so(make: Any, cell: str) -> None:
     env.reset(seed=1)
     env.step("n = 7; open('f', 'w').write('x')")
     observation, reward, over, _, info = env.step(cell)
-    assert observation == "The session ended. It is again as it was before this cell."
+    assert "ended" in observation  # in the sandbox's words, or ours where it dies of it
     assert (reward, over, info["won"]) == (0.0, False, False)
     assert env.step("n, open('f').read(), len(inbox) > 5")[0] == "(7, 'x', True)"
 

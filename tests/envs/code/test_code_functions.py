@@ -7,7 +7,7 @@ import math
 import subprocess
 import sys
 from collections import Counter, OrderedDict, namedtuple
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -322,6 +322,13 @@ def test_cheating_is_worth_nothing(judge: FunctionJudge, name: str) -> None:
     assert verdict.score == 0.0
     if name in LASTING:
         assert judge.judge(SECRET, SECRET.code).accepted  # and it left nothing behind
+
+
+def test_the_judging_holds_without_a_sandbox(counts: Callable[[int, int], int]) -> None:
+    """The decision is made elsewhere, whatever keeps the code from the host."""
+    with functions(2.0, "unsandboxed") as judge:
+        for name in list(CHEATS)[:: counts(6, 1)]:
+            assert not judge.judge(SECRET, CHEATS[name]).accepted, name
 
 
 def test_what_is_hidden_is_not_shown_by_the_code_under_test(judge: FunctionJudge) -> None:

@@ -155,6 +155,13 @@ def test_cheating_is_worth_nothing(judge: ProgramJudge, name: str) -> None:
         assert judge.judge(DOUBLE, RIGHT).accepted  # and it left nothing behind
 
 
+def test_the_judging_holds_without_a_sandbox(counts: Callable[[int, int], int]) -> None:
+    """The decision is made elsewhere, whatever keeps the code from the host."""
+    with programs(kind="unsandboxed") as judge:
+        for name in list(CHEATS)[:: counts(6, 1)]:
+            assert not judge.judge(DOUBLE, CHEATS[name]).accepted, name
+
+
 def test_nothing_is_carried_from_a_hidden_test_to_a_public_one(judge: ProgramJudge) -> None:
     """What one run writes into its folder, a later one would print where the agent can see it."""
     keep = (

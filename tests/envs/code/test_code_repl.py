@@ -9,7 +9,6 @@ from typing import Any
 
 import gymnasium as gym
 import pytest
-from code_kinds import OPTIONS
 
 import leafe_gym as lg
 from leafe_gym.envs.code.repl import PythonReplEnv
@@ -52,7 +51,7 @@ def make() -> Iterator[Callable[..., PythonReplEnv]]:
     made: list[PythonReplEnv] = []
 
     def one(**kwargs: Any) -> PythonReplEnv:
-        made.append(PythonReplEnv(**OPTIONS, **kwargs))
+        made.append(PythonReplEnv(**kwargs))
         return made[-1]
 
     yield one
@@ -200,6 +199,21 @@ def env_random(env: PythonReplEnv) -> str:
     return repr(random.Random(env._seed).random())
 
 
+def test_a_file_that_leads_elsewhere_counts_for_nothing(make: Any, tmp_path: Any) -> None:
+    env = make(kind="table")
+    env.reset(seed=0)
+    for cell in SOLVED["table"]:
+        last = env.step(cell.replace("areas.csv", "other.csv"))
+    assert last[4]["won"] is False
+    (tmp_path / "answer").write_text("anything")
+    for target in (str(tmp_path / "answer"), "/etc/passwd", "/dev/zero", "."):
+        *_, info = env.step(
+            f"import os\nif os.path.islink('areas.csv'): os.unlink('areas.csv')\n"
+            f"os.symlink({target!r}, 'areas.csv')"
+        )
+        assert info["won"] is False
+
+
 def test_jobs_are_made_from_their_seed_alone() -> None:
     for kind, build in KINDS.items():
         one, same, other = (build(random.Random(seed)) for seed in (1, 1, 2))
@@ -210,6 +224,6 @@ def test_jobs_are_made_from_their_seed_alone() -> None:
 
 
 def test_the_environment_is_registered() -> None:
-    env = gym.make("leafe/PythonREPL-v0", kind="mend", **OPTIONS)
+    env = gym.make("leafe/PythonREPL-v0", kind="mend")
     assert env.reset(seed=0)[0] == "Files: settings.json"
     env.close()

@@ -15,7 +15,7 @@ from typing import Any
 
 import gymnasium as gym
 import pytest
-from code_kinds import OPTIONS, holder, write_lines
+from code_kinds import holder, write_lines
 
 import leafe_gym as lg
 from leafe_gym.envs.code import contest_set
@@ -122,7 +122,7 @@ class Killer:
 
 
 def grown(problem: str, calls: int) -> Any:
-    env = lg.RollbackWrapper(gym.make("leafe/CodeContests-v0", problem=problem, **OPTIONS))
+    env = lg.RollbackWrapper(gym.make("leafe/CodeContests-v0", problem=problem))
     player = coder(fails=0.9, kinds=("wrong", "crash"))
     agent = lg.ReflectiveTreeAgent(player, reflect_every=None, prompts="code")
     try:
