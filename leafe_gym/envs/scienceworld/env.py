@@ -214,7 +214,7 @@ class ScienceWorldEnv(AdaptedGame):
         before = self._points
         try:
             said = game.do(_clean(action))
-            self._points, completed = game.outcome()
+            self._points = game.points
             self._commands = None
             self.actions()
         except BaseException:
@@ -224,7 +224,7 @@ class ScienceWorldEnv(AdaptedGame):
         return Outcome(
             observation=said,
             reward=float(self._points - before),
-            terminated=completed or self._points < 0,
+            terminated=game.over or self._points < 0,
             won=self._points >= 100,
             score=max(0.0, self._points / 100),
             feedback=refusal(said),
