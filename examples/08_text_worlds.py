@@ -1,6 +1,8 @@
 """Text worlds: one episode by a walkthrough, and one tree by a player that strays from it.
 
-python examples/08_text_worlds.py [textworld | alfworld]     pip install 'leafe-gym[alfworld]'
+python examples/08_text_worlds.py [textworld | alfworld | scienceworld]
+
+Needs the extra of that name: pip install 'leafe-gym[alfworld]'
 """
 
 import sys
@@ -16,6 +18,10 @@ TASKS = {
         {"rooms": 4, "objects": 8, "quest_length": 4, "max_steps": 12},
     ),
     "alfworld": ("leafe/ALFWorld-v0", {"games": "generated", "max_steps": 15}),
+    "scienceworld": (
+        "leafe/ScienceWorld-v0",
+        {"task": "find-living-thing", "max_steps": 6, "admissible": False},
+    ),
 }
 
 
