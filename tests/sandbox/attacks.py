@@ -1,0 +1,552 @@
+"""Programs that try to get out of a sandbox or to wear the host out: a list to regress against.
+
+Each is Python source for any `Sandbox`. It prints BREACH where it got what it must not have; what
+can only be seen from outside (host files, processes, memory, disk, time) `besiege` looks at after
+it. `@NAME@` stands for something on the host: see `Host`. Passing says that these attempts fail,
+not that others would.
+"""
+
+from __future__ import annotations
+
+PRELUDE = """
+import ctypes, errno, os, resource, signal, socket, subprocess, sys, threading, time
+libc = ctypes.CDLL(None, use_errno=True)
+libc.syscall.restype = ctypes.c_long
+def breach(*what): print("BREACH", *what, flush=True)
+def refused(what, call, *given):
+    "It has to raise."
+    try: got = call(*given)
+    except Exception: return
+    breach(what, repr(got)[:80])
+def fails(what, *given):
+    "The system call has to fail; numbers for x86_64 and for others."
+    number = given[0][os.uname().machine != "x86_64"]
+    if number is None: return
+    given = [ctypes.c_long(one) if isinstance(one, int) else one for one in given[1:]]
+    got = libc.syscall(ctypes.c_long(number), *given)
+    if got >= 0: breach(what, got)
+def content(path):
+    with open(path, "rb") as file: return file.read(200)
+def child(run):
+    "Run in a process of its own; how that ended."
+    pid = os.fork()
+    if not pid:
+        try: run()
+        finally: os._exit(0)
+    return os.waitpid(pid, 0)[1]
+"""
+
+ATTACKS: dict[str, str] = {}
+"""Name -> source, to follow `PRELUDE`."""
+
+
+def _attack(name: str, code: str) -> None:
+    ATTACKS[name] = PRELUDE + code
+
+
+# The network.
+_attack(
+    "connect to the host's loopback",
+    """
+refused("tcp", socket.create_connection, ("127.0.0.1", @PORT@), 1)
+""",
+)
+_attack(
+    "send to the world",
+    """
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+refused("udp", s.sendto, b"x", ("192.0.2.1", 53))
+""",
+)
+_attack(
+    "the host's abstract socket",
+    """
+s = socket.socket(socket.AF_UNIX)
+refused("abstract", s.connect, "\\0@ABSTRACT@")
+""",
+)
+_attack(
+    "sockets to hypervisor, kernel and wire",
+    """
+kinds = {38: socket.SOCK_SEQPACKET, 17: socket.SOCK_RAW}
+for family in (40, 38, 17, 31, 29):
+    kind = kinds.get(family, socket.SOCK_STREAM)
+    refused(f"family {family}", socket.socket, family, kind)
+""",
+)
+
+# Files of the host.
+_attack("read a file of the host", 'refused("secret", content, "@SECRET@")')
+_attack(
+    "read shadow and root's home",
+    """
+for path in ("/etc/shadow", "/root/.bashrc", "/root/.ssh/id_rsa"):
+    try: text = content(path)
+    except OSError: continue
+    if @HOST_TEXTS@.get(path) == text.decode("latin-1"): breach(path)
+""",
+)
+_attack(
+    "find the host's file by going up",
+    """
+os.makedirs("a/b", exist_ok=True); os.chdir("a/b")
+for up in range(1, 40): refused("up", content, "../" * up + "@SECRET@".lstrip("/"))
+""",
+)
+_attack(
+    "escape through chroot",
+    """
+def run():
+    os.makedirs("jail", exist_ok=True)
+    top = os.open("/", os.O_RDONLY)
+    os.chroot("jail")
+    os.fchdir(top)
+    for _ in range(40): os.chdir("..")
+    os.chroot(".")
+    return content("@SECRET@")
+pid = os.fork()
+if not pid:
+    refused("chroot", run); sys.stdout.flush(); os._exit(0)
+os.waitpid(pid, 0)
+""",
+)
+_attack(
+    "the first process's root and memory",
+    """
+for path in ("root@SECRET@", "cwd/@SECRET@", "mem", "environ", "fd/0", "exe"):
+    def look():
+        if not content(f"/proc/1/{path}"): raise OSError
+    if os.getpid() != 1: refused(f"/proc/1/{path}", look)
+""",
+)
+_attack(
+    "write to the system",
+    """
+for folder in ("/usr/bin", "/usr/lib", "/etc", "/", "/var", "/dev", "@FOLDER@"):
+    try: open(folder + "/@MARKER@", "w").write("x")
+    except OSError: pass
+""",
+)
+_attack("hard link to a file of the system", 'refused("link", os.link, "/usr/bin/env", "linked")')
+_attack(
+    "symbolic links out of the work folder",
+    """
+os.symlink("@SECRET@", "out"); os.symlink("/", "top"); os.symlink("..", "up")
+refused("followed", content, "out"); refused("through top", content, "top@SECRET@")
+""",
+)
+_attack(
+    "file handles",
+    """
+class Handle(ctypes.Structure):
+    _fields_ = [("n", ctypes.c_uint), ("t", ctypes.c_int), ("h", ctypes.c_ubyte * 128)]
+handle = Handle(8, 1)
+handle.h[0] = 2
+fd = os.open("/", os.O_RDONLY)
+fails("open_by_handle_at", (304, 265), fd, ctypes.byref(handle), 0)
+""",
+)
+
+# Devices and the kernel.
+_attack(
+    "make device nodes",
+    """
+for kind, major, minor in ((0o60000, 254, 0), (0o60000, 8, 0), (0o20000, 1, 1)):
+    def run():
+        os.mknod("node", kind | 0o666, os.makedev(major, minor))
+        return content("node")
+    refused("mknod", run)
+""",
+)
+_attack(
+    "memory and disks as devices",
+    """
+for name in ("mem", "kmem", "port", "vda", "sda", "nvme0n1", "kmsg", "kvm", "fuse", "loop0"):
+    refused(name, content, f"/dev/{name}")
+refused("kcore", content, "/proc/kcore")
+""",
+)
+_attack(
+    "kernel settings",
+    """
+settings = ("sys/kernel/core_pattern", "sys/kernel/hostname", "sys/vm/drop_caches", "sysrq-trigger")
+for path in settings: refused(path, lambda: open(f"/proc/{path}", "w").write("@MARKER@"))
+for path in ("kernel/uevent_helper", "fs/cgroup/release_agent", "fs/cgroup/memory/release_agent"):
+    refused(path, lambda: open(f"/sys/{path}", "w").write("@MARKER@"))
+""",
+)
+_attack(
+    "mount",
+    """
+os.makedirs("m", exist_ok=True)
+for kind in (b"tmpfs", b"proc", b"sysfs", b"overlay", b"cgroup2", b"ext4"):
+    fails(kind, (165, 40), b"none", b"m", kind, 0, None)
+fails("bind", (165, 40), b"/", b"m", b"", 4096, None)
+fails("remount", (165, 40), b"none", b"/", b"", 32 | 4096, None)
+fails("umount", (166, 39), b"/proc", 2)
+fails("fsopen", (430, 430), b"tmpfs", 0)
+fails("open_tree", (428, 428), -100, b"/", 1)
+fails("pivot_root", (155, 41), b".", b".")
+""",
+)
+_attack(
+    "new namespaces",
+    """
+for flags in (0x10000000, 0x20000000, 0x00020000, 0x40000000, 0x10020000):
+    fails("unshare", (272, 97), flags)
+for name in ("mnt", "pid", "net", "user"):
+    def run():
+        fd = os.open(f"/proc/1/ns/{name}", os.O_RDONLY)
+        if libc.setns(fd, 0): raise OSError
+    refused(name, run)
+clone = (56, 220)[os.uname().machine != "x86_64"]
+got = libc.syscall(ctypes.c_long(clone), ctypes.c_long(0x10000011), *[ctypes.c_long(0)] * 4)
+if got == 0: os._exit(0)
+if got > 0: breach("clone", got)
+arguments = (ctypes.c_ulonglong * 11)(0x10000000, 0, 0, 0, 17)
+got = libc.syscall(ctypes.c_long(435), arguments, ctypes.c_long(88))
+if got == 0: os._exit(0)
+if got > 0: breach("clone3", got)
+""",
+)
+_attack(
+    "become another user",
+    """
+for call, given in ((os.setuid, 0), (os.setgid, 0), (os.setgroups, [0]), (os.setuid, 65534)):
+    refused("id", lambda: (call(given), open("/etc/shadow").read()))
+refused("ids", lambda: (os.setresuid(0, 0, 0), open("/etc/shadow").read()))
+""",
+)
+_attack(
+    "programs with the user's bit",
+    """
+def said(*argv):
+    done = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    return done.stdout.strip()
+for path in said("find", "/usr/bin", "/usr/sbin", "-perm", "-4000").split():
+    if path.endswith(("su", "sudo")) and os.getuid() and said(path, "-c", "id -u") == "0":
+        breach(path)
+""",
+)
+_attack(
+    "trace other processes",
+    """
+for pid in {1, os.getppid(), @PID@} - {os.getpid()}: fails("ptrace", (101, 117), 16, pid, 0, 0)
+data = ctypes.create_string_buffer(64)
+vector = (ctypes.c_ulong * 2)(ctypes.addressof(data), 64); there = (ctypes.c_ulong * 2)(id(data), 64)
+fails("process_vm_readv", (310, 270), 1, vector, 1, there, 1, 0)
+""",
+)
+_attack(
+    "parts of the kernel with a history",
+    """
+fails("bpf", (321, 280), 5, bytes(128), 128)
+fails("io_uring", (425, 425), 8, ctypes.create_string_buffer(120))
+fails("userfaultfd", (323, 282), 0)
+fails("perf_event_open", (298, 241), bytes(128), 0, -1, -1, 0)
+fails("keyctl", (250, 219), 0, -3, 1)
+fails("add_key", (248, 217), b"user", b"@MARKER@", b"x", 1, -3)
+fails("init_module", (175, 105), b"x", 1, b"")
+fails("kexec_load", (246, 104), 0, 0, None, 0)
+fails("syslog", (103, 116), 3, ctypes.create_string_buffer(64), 64)
+fails("swapon", (167, 224), b"x", 0)
+fails("quotactl", (179, 60), 0x800007 << 8, b"/dev/vda", 0, ctypes.create_string_buffer(64))
+""",
+)
+_attack(
+    "reboot, name and clock",
+    """
+fails("reboot", (169, 142), 0xFEE1DEAD, 672274793, 0x89ABCDEF, 0)
+fails("sethostname", (170, 161), b"@MARKER@", 4)
+fails("clock_settime", (227, 112), 0, (ctypes.c_long * 2)(1, 0))
+fails("settimeofday", (164, 170), (ctypes.c_long * 2)(1, 0), None)
+fails("acct", (163, 89), None)
+""",
+)
+_attack(
+    "system calls of the other interface",
+    """
+if os.uname().machine == "x86_64":
+    def run():
+        libc.syscall(ctypes.c_long(0x40000000 | 39))
+        got = libc.syscall(ctypes.c_long(0x40000000 | 272), ctypes.c_long(0x10000000))
+        if got == 0: breach("x32 unshare")
+    child(run)
+""",
+)
+_attack(
+    "type into a terminal",
+    """
+import fcntl
+for fd in range(3): refused("TIOCSTI", fcntl.ioctl, fd, 0x5412, b"x")
+refused("tty", content, "/dev/tty")
+""",
+)
+
+# Processes of the host.
+_attack(
+    "signal the host's process",
+    """
+refused("kill", os.kill, @PID@, 0); refused("pidfd", os.pidfd_open, @PID@)
+for pid in range(1, 3000):
+    try:
+        with open(f"/proc/{pid}/cmdline") as file:
+            if "besi" + "ege.py" in file.read(): breach("sees", pid)
+    except OSError: pass
+""",
+)
+_attack(
+    "signal everybody",
+    """
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+try: os.kill(-1, signal.SIGTERM)
+except OSError: pass
+try: os.kill(-1, signal.SIGKILL)
+except OSError: pass
+""",
+)
+_attack(
+    "signal the sandbox's first process",
+    """
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV):
+    for pid in {1, os.getppid()} - {0, os.getpid()}:
+        try: os.kill(pid, number)
+        except OSError: pass
+""",
+)
+_attack(
+    "the parent's environment",
+    """
+if "@ENV@" in "".join(os.environ.values()): breach("environment")
+for pid in (1, os.getppid()):
+    try:
+        if b"@ENV@" in content(f"/proc/{pid}/environ"): breach("environ of", pid)
+    except OSError: pass
+""",
+)
+_attack(
+    "files that were left open",
+    """
+for name in os.listdir("/proc/self/fd"):
+    try: target = os.readlink(f"/proc/self/fd/{name}")
+    except OSError: continue
+    own = ("/dev/", "/proc/", "/home/", "/tmp", "/work", "/memfd:")
+    if target.startswith("/") and not target.startswith(own): breach(name, target)
+for fd in range(3, 200):
+    try: os.write(fd, b"@MARKER@" * 100)
+    except OSError: pass
+""",
+)
+
+# Wearing the host out.
+_attack(
+    "fork bomb",
+    """
+born = 0
+try:
+    for _ in range(400):
+        if not os.fork():
+            time.sleep(60); os._exit(0)
+        born += 1
+except OSError: pass
+if born > 80: breach("processes", born)
+""",
+)
+_attack(
+    "fork bomb that goes on",
+    """
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+while True:
+    try:
+        if not os.fork(): os.setsid()
+    except OSError: pass
+""",
+)
+_attack(
+    "threads without end",
+    """
+born = 0
+try:
+    while born < 1000:
+        threading.Thread(target=time.sleep, args=(60,), daemon=True).start(); born += 1
+except RuntimeError: pass
+if born > 80: breach("threads", born)
+os._exit(0)
+""",
+)
+_attack(
+    "orphans in sessions of their own",
+    """
+for _ in range(10):
+    if not os.fork():
+        os.setsid()
+        if os.fork(): os._exit(0)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        while True: time.sleep(1)
+""",
+)
+_attack(
+    "3 GB in one process",
+    """
+try: kept = bytearray(3 << 30)
+except MemoryError: kept = b""
+if kept:
+    for at in range(0, len(kept), 4096): kept[at] = 1
+    breach("memory", len(kept))
+""",
+)
+_attack(
+    "memory in many processes",
+    """
+pids = []
+for _ in range(30):
+    try: pid = os.fork()
+    except OSError: break
+    if not pid:
+        kept = bytearray(150 << 20)
+        for at in range(0, len(kept), 4096): kept[at] = 1
+        time.sleep(0.5); os._exit(7)
+    pids.append(pid)
+held = 0
+for pid in pids:
+    ended = os.waitpid(pid, 0)[1]
+    held += os.waitstatus_to_exitcode(ended) == 7
+if held > 8: breach("memory", held * 150, "MiB")
+""",
+)
+_attack(
+    "memory that belongs to no process",
+    """
+taken = 0
+def fill(fd):
+    global taken
+    for _ in range(1024):
+        taken += os.write(fd, bytes(1 << 20))
+for number in range(16):
+    try: fill(os.memfd_create(f"m{number}"))
+    except OSError: break
+for number in range(16):
+    got = libc.shmget(0, ctypes.c_size_t(256 << 20), 0o1600)
+    if got < 0: break
+    libc.shmat.restype = ctypes.c_void_p
+    at = libc.shmat(got, None, 0)
+    if at in (None, 2**64 - 1): break
+    ctypes.memset(at, 1, 256 << 20); taken += 256 << 20
+if taken > 600 << 20: breach("memory", taken)
+""",
+)
+_attack(
+    "shared memory and /tmp filled",
+    """
+taken = 0
+for folder in ("/dev/shm", "/tmp", "/var/tmp", "/run"):
+    for number in range(100):
+        try:
+            with open(f"{folder}/@MARKER@{number}", "wb") as file:
+                for _ in range(16): taken += file.write(bytes(1 << 20))
+        except OSError: break
+if taken > 600 << 20: breach("memory", taken)
+""",
+)
+_attack(
+    "one big file",
+    """
+taken = 0
+try:
+    with open("big", "wb", buffering=0) as file:
+        while taken < 1 << 30: taken += file.write(bytes(1 << 20))
+except OSError: pass
+if taken > 200 << 20: breach("disk", taken)
+""",
+)
+_attack(
+    "many middle-sized files",
+    """
+taken = 0
+try:
+    for number in range(200):
+        with open(f"part{number}", "wb", buffering=0) as file:
+            for _ in range(8): taken += file.write(bytes(1 << 20))
+except OSError: pass
+if taken > 200 << 20: breach("disk", taken)
+""",
+)
+_attack(
+    "100,000 files",
+    """
+made = 0
+try:
+    os.makedirs("files", exist_ok=True)
+    for number in range(100_000):
+        os.close(os.open(f"files/{number}", os.O_CREAT | os.O_WRONLY)); made += 1
+except OSError: pass
+if made >= 100_000: breach("files", made)
+""",
+)
+_attack(
+    "folders within folders",
+    """
+try:
+    for _ in range(3000): os.mkdir("d"); os.chdir("d")
+except OSError: pass
+""",
+)
+_attack(
+    "open files without end",
+    """
+kept = []
+try:
+    while len(kept) < 100_000: kept.append(os.pipe())
+except OSError: pass
+if len(kept) > 10_000: breach("files", len(kept))
+del kept
+""",
+)
+_attack(
+    "output flood",
+    """
+while True: os.write(1, b"x" * 65536)
+""",
+)
+_attack(
+    "output without a line's end, binary, to both",
+    """
+for _ in range(1000): sys.stdout.buffer.write(bytes(range(256)) * 4096); sys.stderr.buffer.write(b"\\0" * 2**20)
+""",
+)
+_attack("busy loop", "while True: pass")
+_attack("sleep", "time.sleep(600)")
+_attack(
+    "loop that ignores signals",
+    """
+for number in range(1, 65):
+    try: signal.signal(number, signal.SIG_IGN)
+    except (OSError, ValueError): pass
+while True: pass
+""",
+)
+_attack(
+    "limits raised again",
+    """
+for name in ("AS", "NPROC", "FSIZE", "NOFILE", "CORE"):
+    kind = getattr(resource, f"RLIMIT_{name}")
+    before = resource.getrlimit(kind)
+    try: resource.setrlimit(kind, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    except (OSError, ValueError): pass
+    if name != "CORE" and resource.getrlimit(kind) != before: breach("limit", name)
+""",
+)
+_attack(
+    "core dump",
+    """
+def run(): os.abort()
+child(run)
+""",
+)
+_attack(
+    "real-time priority",
+    """
+refused("fifo", os.sched_setscheduler, 0, os.SCHED_FIFO, os.sched_param(50))
+refused("nice", os.setpriority, os.PRIO_PROCESS, 0, -20)
+""",
+)

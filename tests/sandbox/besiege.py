@@ -1,0 +1,245 @@
+"""Runs the attacks against a sandbox and looks at the host before and after.
+
+python besiege.py KIND OPTIONS MODE... [--only NAME]: one JSON line for each attack.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import socket
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from attacks import ATTACKS
+
+from leafe_gym.errors import SandboxError, UsageError
+from leafe_gym.sandbox.base import Limits, Sandbox, make_sandbox
+
+LIMITS = Limits(call_s=1.2, memory_mb=256, processes=64, disk_mb=64)
+LATE_S = 6.0
+"""Time beyond the wall-clock limit in which a call has to be back, on a busy machine."""
+
+NOISE = 0.05
+
+
+@dataclass
+class Finding:
+    """What came of one attack: contained where `complaints` is empty."""
+
+    name: str
+    mode: str
+    complaints: list[str]
+    seconds: float
+
+
+class Host:
+    """What the host has that code must not reach, and how it is doing."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.marker = f"leafe{uuid.uuid4().hex[:12]}"
+        self.secret = folder / "secret"
+        self.secret.write_text(f"secret of {self.marker}")
+        os.environ["LEAFE_TEST_SECRET"] = f"{self.marker}-env"
+        self.tcp = socket.create_server(("127.0.0.1", 0))
+        self.abstract = socket.socket(socket.AF_UNIX)
+        self.abstract.bind("\0" + self.marker)
+        self.abstract.listen(5)
+
+    def fill(self, code: str) -> str:
+        """The attack on this host."""
+        texts: dict[str, str] = {}
+        for path in ("/etc/shadow", "/root/.bashrc", "/root/.ssh/id_rsa"):
+            try:
+                texts[path] = Path(path).read_bytes()[:200].decode("latin-1")
+            except OSError:
+                continue
+        for name, value in {
+            "PORT": str(self.tcp.getsockname()[1]),
+            "ABSTRACT": self.marker,
+            "SECRET": str(self.secret),
+            "FOLDER": str(self.folder),
+            "HOST_TEXTS": repr(texts),
+            "MARKER": self.marker,
+            "ENV": f"{self.marker}-env",
+            "PID": str(os.getpid()),
+        }.items():
+            code = code.replace(f"@{name}@", value)
+        return code
+
+    def complaints(self) -> list[str]:
+        """What was left behind or changed on the host."""
+        found = []
+        if self.secret.read_text() != f"secret of {self.marker}":
+            found.append("the secret was changed")
+        for place in ("/", "/usr/bin", "/usr/lib", "/etc", "/var", "/dev", "/tmp", "/dev/shm"):
+            found += [f"made {place}/{n}" for n in os.listdir(place) if n.startswith(self.marker)]
+        found += [f"made {n}" for n in os.listdir(self.folder) if n != "secret"]
+        return found
+
+
+@dataclass(frozen=True)
+class Load:
+    """How much the host has left."""
+
+    memory: int
+    disk: int
+
+    @classmethod
+    def now(cls) -> Load:
+        lines = Path("/proc/meminfo").read_text()
+        match = re.search(r"MemAvailable:\s+(\d+)", lines)
+        assert match is not None
+        disk = os.statvfs(tempfile.gettempdir())
+        return cls(int(match[1]) * 1024, disk.f_bavail * disk.f_frsize)
+
+    def worse_than(self, before: Load) -> list[str]:
+        """What there is less of than before, by more than noise."""
+        found = []
+        for name in ("memory", "disk"):
+            had, has = getattr(before, name), getattr(self, name)
+            if has < had * (1 - NOISE):
+                found.append(f"{name}: {had >> 20} MiB before, {has >> 20} after")
+        return found
+
+
+def family(root: int) -> set[tuple[int, str]]:
+    """(pid, start time) of all descendants of a process, in the host's view."""
+    parents: dict[int, list[tuple[int, str]]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                text = Path(f"/proc/{name}/stat").read_text()
+            except OSError:
+                continue
+            fields = text.rpartition(")")[2].split()
+            if fields[0] != "Z":
+                parents.setdefault(int(fields[1]), []).append((int(name), fields[19]))
+    found: set[tuple[int, str]] = set()
+    waiting = [root]
+    while waiting:
+        for one in parents.get(waiting.pop(), []):
+            found.add(one)
+            waiting.append(one[0])
+    return found
+
+
+def attack(sandbox: Sandbox, host: Host, name: str, mode: str) -> Finding:
+    """Run one attack, and say what of it was not contained."""
+    code = host.fill(ATTACKS[name])
+    before, began = Load.now(), time.monotonic()
+    found: list[str] = []
+    try:
+        if mode == "run":
+            ran = sandbox.run(["python3", "-c", code])
+            shown, size = ran.stdout, max(len(ran.stdout), len(ran.stderr))
+        else:
+            told = sandbox.exec(code)
+            shown, size = told.stdout + told.error, max(len(told.stdout), len(told.stderr))
+        found += re.findall(r"^BREACH.*", shown, re.MULTILINE)
+        if size > LIMITS.output_bytes:
+            found.append(f"{size} characters came out")
+    except SandboxError as error:
+        if "signal" not in name:
+            found.append(f"the sandbox broke: {error}")
+    took = time.monotonic() - began
+    if took > LIMITS.call_s + LATE_S:
+        found.append(f"took {took:.1f} s")
+    try:
+        if sandbox.read_file("out", 100):
+            found.append("the sandbox reads what a link leads to")
+    except (OSError, UsageError, SandboxError):
+        pass
+    found += _after(sandbox)
+    found += host.complaints()
+    found += _recovered(before)
+    return Finding(name, mode, found, round(took, 2))
+
+
+_CLEAN = """
+import os
+os.chdir(os.environ["HOME"])
+os.system("chmod -R u+rwX . ; rm -rf ./* ./.[!.]* /tmp/*")
+6 * 7
+"""
+
+
+def _after(sandbox: Sandbox) -> list[str]:
+    """Whether the sandbox still does its work; it is left empty."""
+    try:
+        if sandbox.exec(_CLEAN, timeout=20.0).stdout.strip() == "42":
+            return []
+    except SandboxError:
+        pass
+    sandbox.close()
+    sandbox.start()  # it may be given up; a new one has to work
+    again = sandbox.exec("6 * 7", timeout=20.0)
+    return [] if again.stdout.strip() == "42" else [f"afterwards nothing works: {again}"]
+
+
+def _recovered(before: Load) -> list[str]:
+    deadline = time.monotonic() + 5
+    while found := Load.now().worse_than(before):
+        if time.monotonic() > deadline:
+            return found
+        time.sleep(0.1)
+    return []
+
+
+@contextmanager
+def besieged(kind: str, **options: Any) -> Iterator[tuple[Sandbox, Host]]:
+    """A sandbox and a host to attack; afterwards no process of it may be left."""
+    with tempfile.TemporaryDirectory(prefix="leafe-host-") as folder:
+        os.chmod(folder, 0o755)
+        host = Host(Path(folder))
+        sandbox = make_sandbox(kind, limits=LIMITS, **options)
+        sandbox.start()
+        try:
+            yield sandbox, host
+        finally:
+            sandbox.close()
+            host.tcp.close()
+            host.abstract.close()
+
+
+def left_over(before: set[tuple[int, str]]) -> list[str]:
+    """Descendants that this process did not have before, after a moment to end."""
+    deadline = time.monotonic() + 5
+    while left := family(os.getpid()) - before:
+        if time.monotonic() > deadline:
+            return [str(one) for one in left]
+        time.sleep(0.05)
+    return []
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("kind")
+    parser.add_argument("modes", nargs="+")
+    parser.add_argument("--only")
+    parser.add_argument("--options", type=json.loads, default={})
+    given = parser.parse_args()
+    first, start = family(os.getpid()), Load.now()
+    with besieged(given.kind, **given.options) as (sandbox, host):
+        for mode in given.modes:
+            for name in ATTACKS:
+                if given.only is None or given.only in name:
+                    finding = attack(sandbox, host, name, mode)
+                    sys.stdout.write(json.dumps(asdict(finding)) + "\n")
+                    sys.stdout.flush()
+    rest = left_over(first) + _recovered(start)
+    sys.stdout.write(json.dumps(asdict(Finding("after it", "all", rest, 0.0))) + "\n")
+
+
+if __name__ == "__main__":
+    main()

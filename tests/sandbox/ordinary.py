@@ -1,0 +1,45 @@
+"""Runs Python as an ordinary user, also where the tests run as root.
+
+python ordinary.py SCRIPT ARGUMENTS... An interpreter in a folder that only root may enter is shown
+to the other user in a mount namespace of this process.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from leafe_gym.sandbox.embedded.inside import calls
+
+USER = 20001
+
+
+def become(user: int = USER) -> None:
+    """Give up root's rights, for good; does nothing for others."""
+    if os.geteuid() != 0:
+        return
+    calls.unshare(calls.NEWNS, "mount namespace")
+    calls.mount("", "/", "", calls.MS_REC | calls.MS_PRIVATE)
+    for path in {Path(sys.base_prefix), Path(sys.base_exec_prefix)}:
+        _show(path.resolve())
+    os.setgroups([])
+    os.setresgid(user, user, user)
+    os.setresuid(user, user, user)
+
+
+def _show(path: Path) -> None:
+    closed = [one for one in reversed(path.parents) if not os.stat(one).st_mode & 0o001]
+    if closed:
+        tree = calls.open_tree(str(path))
+        calls.mount("tmpfs", str(closed[0]), "tmpfs", 0, "mode=755")
+        path.mkdir(parents=True)
+        calls.place(tree, str(path), 0)
+
+
+if __name__ == "__main__":
+    become()
+    os.environ["HOME"] = tempfile.gettempdir()
+    os.chdir("/")
+    os.execv(sys.executable, [sys.executable, *sys.argv[1:]])

@@ -1,0 +1,69 @@
+"""The attacks against the embedded sandbox, as root and as an ordinary user, one test each."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attacks import ATTACKS
+from besiege import attack, besieged
+
+HERE = Path(__file__).parent
+USERS = [pytest.param("root", marks=pytest.mark.root), "ordinary"]
+MODES = ("run", "exec")
+AFTER = "after it"
+
+
+@cache
+def siege(user: str) -> dict[str, list[dict[str, Any]]]:
+    """Name -> what came of an attack as a program and as a cell, in a process of its own."""
+    if user == "root" and os.geteuid() != 0:
+        pytest.skip("not root")
+    drop = [] if user == "root" else [str(HERE / "ordinary.py")]
+    command = [sys.executable, *drop, str(HERE / "besiege.py"), "embedded", *MODES]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for line in done.stdout.splitlines():
+        one = json.loads(line)
+        found[one["name"]].append(one)
+    return found
+
+
+@pytest.mark.timeout(450)
+@pytest.mark.parametrize("user", USERS)
+@pytest.mark.parametrize("name", [*ATTACKS, AFTER])
+def test_contained(user: str, name: str) -> None:
+    findings = siege(user)[name]
+    assert [one["mode"] for one in findings] == (["all"] if name == AFTER else list(MODES))
+    assert not any(one["complaints"] for one in findings), findings
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "connect to the host's loopback",
+        "the host's abstract socket",
+        "read a file of the host",
+        "symbolic links out of the work folder",
+        "signal the host's process",
+        "write to the system",
+    ],
+)
+def test_the_list_has_teeth(name: str) -> None:
+    """Harmless ones of the same programs do get through where nothing holds them."""
+    with besieged("unsandboxed", allow_unsandboxed=True) as (sandbox, host):
+        assert attack(sandbox, host, name, "run").complaints
+        for place in ("/usr/bin", "/usr/lib", "/etc", "/", "/var", "/dev"):
+            Path(place, host.marker).unlink(missing_ok=True)
+
+
+def test_there_are_enough() -> None:
+    assert len(ATTACKS) >= 50
