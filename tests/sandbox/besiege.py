@@ -169,9 +169,10 @@ def attack(sandbox: Sandbox, host: Host, name: str, mode: str) -> Finding:
 _CLEAN = """
 import os
 os.chdir(os.environ["HOME"])
-os.system("chmod -R u+rwX . ; rm -rf ./* ./.[!.]* /tmp/*")
+os.system("chmod -R u+rwX . ; rm -rf ./* ./.[!.]*")
 6 * 7
 """
+"""Touches the work folder alone: it also runs where nothing isolates it from the host."""
 
 
 def _after(sandbox: Sandbox) -> list[str]:

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 from attacks import ATTACKS
-from besiege import attack, besieged
 
 HERE = Path(__file__).parent
 USERS = [pytest.param("root", marks=pytest.mark.root), "ordinary"]
@@ -44,25 +43,6 @@ def test_contained(user: str, name: str) -> None:
     findings = siege(user)[name]
     assert [one["mode"] for one in findings] == (["all"] if name == AFTER else list(MODES))
     assert not any(one["complaints"] for one in findings), findings
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "connect to the host's loopback",
-        "the host's abstract socket",
-        "read a file of the host",
-        "symbolic links out of the work folder",
-        "signal the host's process",
-        "write to the system",
-    ],
-)
-def test_the_list_has_teeth(name: str) -> None:
-    """Harmless ones of the same programs do get through where nothing holds them."""
-    with besieged("unsandboxed", allow_unsandboxed=True) as (sandbox, host):
-        assert attack(sandbox, host, name, "run").complaints
-        for place in ("/usr/bin", "/usr/lib", "/etc", "/", "/var", "/dev"):
-            Path(place, host.marker).unlink(missing_ok=True)
 
 
 def test_there_are_enough() -> None:
