@@ -20,7 +20,7 @@ TASKS = {
     "alfworld": ("leafe/ALFWorld-v0", {"games": "generated", "max_steps": 15}),
     "scienceworld": (
         "leafe/ScienceWorld-v0",
-        {"task": "find-living-thing", "max_steps": 6, "admissible": False},
+        {"task": "find-plant", "max_steps": 10, "admissible": False},
     ),
 }
 

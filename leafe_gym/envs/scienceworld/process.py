@@ -46,7 +46,8 @@ class JavaProcess:
     """
 
     def __init__(self) -> None:
-        classes = os.pathsep.join((py4j("java_gateway").find_jar_path(), str(simulator())))
+        jar = simulator()
+        classes = os.pathsep.join((py4j("java_gateway").find_jar_path(), str(jar)))
         server = ["py4j.GatewayServer", "--die-on-broken-pipe", "--enable-auth", "0"]
         command = [java(), *FLAGS, "-classpath", classes, *server]
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
@@ -56,6 +57,8 @@ class JavaProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,
+                # It looks for its table of types where it starts; without one it would write one.
+                cwd=jar.parent,
                 start_new_session=True,
             )
         except OSError as error:
