@@ -17,8 +17,6 @@ from leafe_gym.errors import SandboxUnavailable
 from leafe_gym.sandbox import base
 from leafe_gym.sandbox.plain import PlainSandbox
 
-PLAIN = "leafe_gym.sandbox.plain:PlainSandbox"
-
 
 class Refused(PlainSandbox):
     def start(self) -> None:
@@ -32,10 +30,11 @@ class Forgetful(PlainSandbox):
 
 @pytest.fixture
 def report(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any) -> Any:
-    """(exit code, part -> name -> finding, printed) where `embedded` is the class at a place."""
+    """(exit code, part -> name -> finding, printed) where `embedded` may be another class."""
 
-    def run(embedded: str = PLAIN) -> tuple[int, dict[str, dict[str, Any]], str]:
-        monkeypatch.setitem(base.BUILTIN, "embedded", embedded)
+    def run(embedded: str = "") -> tuple[int, dict[str, dict[str, Any]], str]:
+        if embedded:
+            monkeypatch.setitem(base.BUILTIN, "embedded", embedded)
         path = tmp_path / "doctor.json"
         monkeypatch.setattr(sys, "argv", ["leafe", "doctor", "--json", str(path)])
         with pytest.raises(SystemExit) as stop:
@@ -58,7 +57,8 @@ def test_what_works(report: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert code == 0
     assert set(parts) == {"python", "package", "extra", "sandbox", "gpu", "engine", "data"}
     assert parts["sandbox"]["embedded"]["state"] == "ok"
-    assert "restore" in parts["sandbox"]["embedded"]["detail"]
+    assert "memory: saved" in parts["sandbox"]["embedded"]["detail"]
+    assert "memory: made again" in parts["sandbox"]["unsandboxed"]["detail"]
     assert parts["extra"]["dev"]["state"] == "ok"
     assert parts["data"]["mbpp.jsonl"]["state"] == "ok"
     assert "github.com/openai" in parts["data"]["HumanEval.jsonl.gz"]["detail"]
