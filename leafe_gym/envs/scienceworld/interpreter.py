@@ -67,6 +67,9 @@ class Interpreter:
             option = a_ref(wire.call(self._server, "agentInterface"))
             self._agent = a_ref(wire.call(option, "get"))
             wire.forget(option)
+            # All tasks' things, half of what a game takes; needed again by the next load, which
+            # makes its own.
+            wire.call(self._server, "taskMaker_$eq", None)
         self.episode, self.points, self.over = episode, 0, False
         return self.do(FIRST)
 

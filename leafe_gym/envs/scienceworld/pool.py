@@ -16,10 +16,10 @@ from leafe_gym.envs.scienceworld.jvm import Jvm
 from leafe_gym.errors import EnvironmentFailure
 
 IDLE = 4
-"""Most games that wait for nobody in particular; one takes about 10 MB."""
+"""Most games that wait for nobody in particular."""
 
-KEPT = 32
-"""Most games that wait for their very place; beyond it the oldest becomes an idle one."""
+KEPT = 64
+"""Most games that wait for their very place, each some 0.3 MB; beyond it the oldest becomes an idle one."""
 
 
 class Pool:

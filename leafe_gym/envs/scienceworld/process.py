@@ -20,7 +20,8 @@ FLAGS = (
     "-XX:+IgnoreUnrecognizedVMOptions",
     "-XX:+UnlockExperimentalVMOptions",
     "-XX:hashCode=2",  # every identity hash is 1; see `jvm`
-    "-Xms64m",
+    "-Xms256m",
+    "-Xmn160m",  # loading a game makes much that is garbage at once
     "-Xmx1g",
     "-XX:+UseSerialGC",
     "-XX:+ExitOnOutOfMemoryError",
