@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from leafe_gym.errors import SandboxError, SandboxUnavailable, UsageError
@@ -96,7 +98,7 @@ class Desk:
                 sandbox = self._started()
                 for path, data in (files or {}).items():
                     sandbox.write_file(path, data)
-                result = sandbox.run(argv, stdin=stdin, limits=limits)
+                result = _timed(sandbox.run(argv, stdin=stdin, limits=limits), limits)
                 made = _content(sandbox, artifact) if artifact and not result.exit_code else b""
                 self._sweep(sandbox)
             except SandboxUnavailable:
@@ -139,6 +141,18 @@ class Desk:
         swept = sandbox.exec(_SWEEP)
         if swept.error:
             raise SandboxError(f"the work folder could not be emptied: {swept.error}")
+
+
+def _timed(result: RunResult, limits: Limits) -> RunResult:
+    """The kernel's own end of what used up its processor time counts as that.
+
+    It is a signal like any other, and comes when the kernel's coarse clock says so, which can be
+    before the exact one does.
+    """
+    killed = result.signal in (signal.SIGKILL, signal.SIGXCPU) and not result.out_of_memory
+    if killed and limits.cpu_s is not None and result.seconds >= 0.9 * limits.cpu_s:
+        return replace(result, timed_out=True)
+    return result
 
 
 def _content(sandbox: Sandbox, path: str) -> bytes:

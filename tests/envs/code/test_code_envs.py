@@ -185,6 +185,22 @@ def test_a_sandbox_that_fails_is_replaced() -> None:
     desk.close()
 
 
+@pytest.mark.parametrize(
+    ("number", "seconds", "memory", "timed"),
+    [(9, 1.2, False, True), (24, 0.95, False, True), (9, 0.3, False, False), (9, 1.2, True, False),
+     (11, 1.2, False, False)],
+)  # fmt: skip
+def test_the_kernels_end_of_what_used_up_its_time_is_known(
+    number: int, seconds: float, memory: bool, timed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However a sandbox reports it: some see a signal and no more."""
+    ended = RunResult(exit_code=-1, signal=number, out_of_memory=memory, seconds=seconds)
+    desk = Desk("embedded")
+    monkeypatch.setattr(type(desk._started()), "run", lambda *_, **__: ended)
+    assert desk.run((), "", Limits(cpu_s=1.0)).timed_out is timed
+    desk.close()
+
+
 def test_no_sandbox_here_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
