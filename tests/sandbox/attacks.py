@@ -233,7 +233,8 @@ _attack(
     """
 for pid in {1, os.getppid(), @PID@} - {os.getpid()}: fails("ptrace", (101, 117), 16, pid, 0, 0)
 data = ctypes.create_string_buffer(64)
-vector = (ctypes.c_ulong * 2)(ctypes.addressof(data), 64); there = (ctypes.c_ulong * 2)(id(data), 64)
+vector = (ctypes.c_ulong * 2)(ctypes.addressof(data), 64)
+there = (ctypes.c_ulong * 2)(id(data), 64)
 fails("process_vm_readv", (310, 270), 1, vector, 1, there, 1, 0)
 """,
 )
@@ -511,7 +512,9 @@ while True: os.write(1, b"x" * 65536)
 _attack(
     "output without a line's end, binary, to both",
     """
-for _ in range(1000): sys.stdout.buffer.write(bytes(range(256)) * 4096); sys.stderr.buffer.write(b"\\0" * 2**20)
+for _ in range(1000):
+    os.write(1, bytes(range(256)) * 4096)
+    os.write(2, bytes(2**20))
 """,
 )
 _attack("busy loop", "while True: pass")

@@ -56,6 +56,10 @@ class Host:
         self.abstract.bind("\0" + self.marker)
         self.abstract.listen(5)
 
+    def close(self) -> None:
+        self.tcp.close()
+        self.abstract.close()
+
     def fill(self, code: str) -> str:
         """The attack on this host."""
         texts: dict[str, str] = {}
@@ -202,15 +206,15 @@ def besieged(kind: str, **options: Any) -> Iterator[tuple[Sandbox, Host]]:
     """A sandbox and a host to attack; afterwards no process of it may be left."""
     with tempfile.TemporaryDirectory(prefix="leafe-host-") as folder:
         os.chmod(folder, 0o755)
-        host = Host(Path(folder))
         sandbox = make_sandbox(kind, limits=LIMITS, **options)
+        assert sandbox.capabilities().isolation != "none", "these programs are for real"
+        host = Host(Path(folder))
         sandbox.start()
         try:
             yield sandbox, host
         finally:
             sandbox.close()
-            host.tcp.close()
-            host.abstract.close()
+            host.close()
 
 
 def left_over(before: set[tuple[int, str]]) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from attacks import ATTACKS
+from besiege import Host, besieged
 
 HERE = Path(__file__).parent
 USERS = [pytest.param("root", marks=pytest.mark.root), "ordinary"]
@@ -43,6 +44,31 @@ def test_contained(user: str, name: str) -> None:
     findings = siege(user)[name]
     assert [one["mode"] for one in findings] == (["all"] if name == AFTER else list(MODES))
     assert not any(one["complaints"] for one in findings), findings
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "connect to the host's loopback",
+        "the host's abstract socket",
+        "read a file of the host",
+        "signal the host's process",
+    ],
+)
+def test_the_list_has_teeth(name: str, tmp_path: Path) -> None:
+    """Those of the programs that only look do get through where nothing holds them."""
+    secret = tmp_path / "host"
+    secret.mkdir()
+    host = Host(secret)
+    command = [sys.executable, "-c", host.fill(ATTACKS[name])]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "BREACH" in done.stdout
+    host.close()
+
+
+def test_programs_for_real_run_only_where_something_holds_them() -> None:
+    with pytest.raises(AssertionError), besieged("unsandboxed", allow_unsandboxed=True):
+        raise RuntimeError("it was begun")
 
 
 def test_there_are_enough() -> None:

@@ -20,6 +20,7 @@ from leafe_gym.sandbox.embedded.refusal import explain
 
 _START_S = 30.0
 _PACKAGES = ("leafe_gym", "leafe_gym.sandbox", "leafe_gym.sandbox.embedded")
+_OWN = ("proc", "dev", "tmp")
 _ROOT = Path(__file__).resolve().parents[3]
 
 # The packages as empty shells, so that nothing but what runs inside is imported.
@@ -153,9 +154,12 @@ def shown(folders: Sequence[str | Path]) -> list[str]:
     """Folders of the host that code may read, checked.
 
     Raises:
-        UsageError: if one is no folder.
+        UsageError: if one is no folder, or lies where the sandbox has something of its own.
     """
-    for one in folders:
-        if not Path(one).is_dir():
+    real = [Path(one).resolve() for one in folders]
+    for one in real:
+        if not one.is_dir():
             raise UsageError(f"readable: {one} is no folder")
-    return [str(Path(one).resolve()) for one in folders]
+        if one == Path("/") or one.parts[1] in _OWN:
+            raise UsageError(f"readable: /{'/'.join(one.parts[1:2])} in the sandbox is its own")
+    return [str(one) for one in real]

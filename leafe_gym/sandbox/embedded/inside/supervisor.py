@@ -186,9 +186,10 @@ class Supervisor:
 
     def _do_read(self, order: dict[str, Any], _: bytes) -> Answer:
         fd = self._open(order["path"], os.O_RDONLY | os.O_NONBLOCK)
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise Failed("absent", order["path"])
         with open(fd, "rb", buffering=0) as file:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise Failed("absent", order["path"])
             data = bytearray()
             while len(data) < order["limit"]:
                 part = file.read(order["limit"] - len(data))
@@ -230,7 +231,7 @@ class Supervisor:
         number, other = order["id"], self._save()
         lost, made = self._saved[number], self._saved.pop(other)
         assert made.process is not None
-        made.mark = self._fingerprint(made.process)
+        made.mark = made.mark or self._fingerprint(made.process)
         where = difference(self._layers.look(lost.chain), TOP)
         if where or not lost.mark or lost.mark != made.mark:
             made.process.end()
@@ -289,7 +290,7 @@ class Supervisor:
             ) from None
         self._live = new
         self._count += 1
-        self._saved[self._count] = Saved(live, chain)
+        self._saved[self._count] = Saved(live, chain, live.mark)
         self._at = self._count
         return self._count
 
@@ -314,6 +315,7 @@ class Supervisor:
         if saved.process is None:
             return False
         channel = saved.process.channel
+        saved.mark = saved.mark or saved.process.mark
         try:
             while select.select([channel.sock], [], [], 0)[0]:
                 message, _ = channel.receive(1.0, 4096)
@@ -365,6 +367,7 @@ class Supervisor:
                 message, _ = process.channel.receive(_SPLIT_S, 4096)
                 if "trouble" in message:
                     raise Broken(str(message["trouble"]))
+                process.mark = process.mark or str(message.get("mark", ""))
         raise Broken("it does not answer")
 
     def _new_session(self) -> None:
@@ -468,7 +471,7 @@ class Supervisor:
 
     def _tidy(self) -> None:
         """What need not be done before the answer."""
-        self._layers.keep([one.chain for one in self._saved.values()])
+        self._layers.keep([self._empty, *(one.chain for one in self._saved.values())])
         processes.reap()
 
     def _open(self, path: str, flags: int, mode: int = 0) -> int:

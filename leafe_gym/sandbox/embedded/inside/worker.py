@@ -127,6 +127,7 @@ class Worker:
             new = self._channel.passed()
             if not self._folder:
                 self._let_go()
+            _bury()
             luck = random.getstate()  # seeded anew in a forked process
             child = os.fork()
         except (OSError, Trouble, Broken) as error:
@@ -177,6 +178,13 @@ class Worker:
                 os.dup2(again, fd, inheritable=inherited)
                 os.close(again)
         self._folder, self._files = "", []
+
+
+def _bury() -> None:
+    """Children that ended with their cell; the new process could not wait for them."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def _stream(fd: int) -> TextIO:

@@ -1,0 +1,217 @@
+"""What the embedded sandbox leaves on the host, and what it says where a host refuses it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from besiege import family, left_over
+
+from leafe_gym.errors import SandboxUnavailable
+from leafe_gym.sandbox import base
+from leafe_gym.sandbox.embedded import refusal, sandbox
+from leafe_gym.sandbox.embedded.inside import seccomp
+from leafe_gym.sandbox.embedded.inside.wire import Broken, Channel
+from leafe_gym.sandbox.embedded.sandbox import EmbeddedSandbox
+from leafe_gym.sandbox.plain import PlainSandbox
+
+CHILD = """
+import os, sys, time
+from leafe_gym.sandbox.embedded.sandbox import EmbeddedSandbox
+boxes = [EmbeddedSandbox() for _ in range(2)]
+for box in boxes:
+    box.start()
+    box.exec("n = 1; open('f', 'w').write('x' * 1000)")
+    mark = box.snapshot()
+print("ready", flush=True)
+if sys.argv[1] == "busy": boxes[0].exec("while True: pass", timeout=60)
+time.sleep(60)
+"""
+
+
+def mounts() -> str:
+    return Path("/proc/self/mountinfo").read_text()
+
+
+def test_nothing_is_left_after_close() -> None:
+    before, mounted, files = family(os.getpid()), mounts(), set(os.listdir("/tmp"))
+    box = EmbeddedSandbox()
+    box.start()
+    box.exec("import subprocess; subprocess.Popen(['sleep', '60'], start_new_session=True)")
+    box.snapshot()
+    assert len(family(os.getpid()) - before) >= 3
+    box.close()
+    assert left_over(before) == []
+    assert mounts() == mounted
+    assert not [one for one in set(os.listdir("/tmp")) - files if "leafe" in one]
+
+
+@pytest.mark.parametrize("state", ["idle", "busy"])
+@pytest.mark.parametrize("victim", ["program", "watcher", "first"])
+def test_nothing_is_left_after_a_kill(state: str, victim: str) -> None:
+    """Whichever process dies without a word, the others of the sandbox go with it."""
+    mounted = mounts()
+    with subprocess.Popen(
+        [sys.executable, "-c", CHILD, state], stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        time.sleep(0.2)
+        everyone = family(child.pid)
+        assert len(everyone) >= 8
+        pids = sorted(pid for pid, _ in everyone)
+        watcher = pids[0]
+        inside = family(watcher)
+        chosen = {"program": child.pid, "watcher": watcher, "first": min(inside)[0]}[victim]
+        os.kill(chosen, signal.SIGKILL)
+        gone = everyone if victim == "program" else {one for one in everyone if one in inside}
+        deadline = time.monotonic() + 10
+        while any(_alive(*one) for one in gone):
+            assert time.monotonic() < deadline, [one for one in gone if _alive(*one)]
+            time.sleep(0.05)
+        child.kill()
+        child.wait()
+    while any(_alive(*one) for one in everyone):
+        assert time.monotonic() < deadline + 10
+        time.sleep(0.05)
+    assert mounts() == mounted
+
+
+def _alive(pid: int, start: str) -> bool:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return False
+    return fields[19] == start and fields[0] != "Z"
+
+
+def test_sandboxes_are_not_each_others() -> None:
+    """As root, each has a user id of its own."""
+    boxes = [EmbeddedSandbox() for _ in range(2)]
+    try:
+        for box in boxes:
+            box.start()
+        users = []
+        for box in boxes:
+            assert box.pid is not None
+            users.append(os.stat(f"/proc/{min(family(box.pid))[0]}").st_uid)
+        assert 0 not in users or os.geteuid() != 0
+        status = [Path(f"/proc/{box.pid}/status").read_text() for box in boxes]
+        uids = [line.split()[1] for text in status for line in text.splitlines() if "Uid:" in line]
+        assert "0" not in uids
+        assert len(set(uids)) == (2 if os.geteuid() == 0 else 1)
+    finally:
+        for box in boxes:
+            box.close()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "says"),
+    [
+        ("kernel/unprivileged_userns_clone", "0", "kernel.unprivileged_userns_clone=1"),
+        ("user/max_user_namespaces", "0", "user.max_user_namespaces"),
+        ("kernel/apparmor_restrict_unprivileged_userns", "1", "AppArmor"),
+    ],
+)
+def test_a_refusal_names_the_setting(tmp_path: Path, setting: str, value: str, says: str) -> None:
+    file = tmp_path / "sys" / setting
+    file.parent.mkdir(parents=True)
+    file.write_text(value + "\n")
+    text = refusal.explain("new user namespace", errno.EPERM, tmp_path)
+    assert says in text
+    assert "new user namespace" in text
+    assert "allow_unsandboxed=True" in text
+    file.write_text({"0": "1", "1": "0"}[value])
+    assert says not in refusal.explain("new user namespace", errno.EPERM, tmp_path)
+
+
+def test_a_refusal_names_an_outer_container(tmp_path: Path) -> None:
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self" / "status").write_text("Name:\tx\nSeccomp:\t2\n")
+    assert "seccomp=unconfined" in refusal.explain("unshare", errno.EPERM, tmp_path)
+    assert "systempaths" in refusal.explain("mount of proc on proc", errno.EPERM, tmp_path)
+    assert "raise" in refusal.explain("unshare", errno.ENOSPC, tmp_path)
+
+
+REFUSED = """
+import ctypes
+from leafe_gym.errors import SandboxUnavailable
+from leafe_gym.sandbox.base import make_sandbox
+from leafe_gym.sandbox.embedded.inside import seccomp
+from leafe_gym.sandbox.embedded.inside.calls import prctl
+prctl(38, 1)
+seccomp.install()
+try:
+    make_sandbox()
+except SandboxUnavailable as error:
+    print(error)
+print(make_sandbox(allow_unsandboxed=True).kind)
+"""
+
+
+def test_a_host_that_refuses_for_real() -> None:
+    """Under a filter of system calls such as an outer container's, nothing runs unless allowed."""
+    done = subprocess.run(
+        [sys.executable, "-c", REFUSED], capture_output=True, text=True, check=True
+    )
+    said, kind = done.stdout.splitlines()
+    assert "seccomp=unconfined" in said
+    assert "Operation not permitted" in said
+    assert kind == "unsandboxed"
+
+
+def test_refused_means_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "why_not", lambda: "this host refuses it: do this")
+    with pytest.raises(SandboxUnavailable, match="do this"):
+        base.make_sandbox("embedded")
+    assert isinstance(base.make_sandbox("embedded", allow_unsandboxed=True), PlainSandbox)
+
+
+def test_other_systems_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.release", lambda: "5.4.0-1-generic")
+    assert "5.14" in refusal.unsupported()
+    monkeypatch.setattr("platform.machine", lambda: "riscv64")
+    assert "riscv64" in refusal.unsupported()
+    monkeypatch.setattr("platform.system", lambda: "Darwin")
+    assert "Darwin" in refusal.unsupported()
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_jumps_of_the_filter_stay_inside(machine: str) -> None:
+    code = seccomp.program(machine)
+    steps = [struct.unpack_from("=HBBI", code, at) for at in range(0, len(code), 8)]
+    for number, (kind, yes, no, _) in enumerate(steps):
+        if kind & 7 == 5:
+            assert number + 1 + max(yes, no) < len(steps)
+    assert steps[-1][0] == 6
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\xff" * 8,
+        struct.pack("!II", 3, 0) + b"{} ",
+        struct.pack("!II", 2, 0) + b"[]",
+        struct.pack("!II", 9, 0) + b"not JSON!",
+        struct.pack("!II", 100, 0) + b"short",
+        struct.pack("!II", 4000, 0) + b"[" * 4000,
+    ],
+)
+def test_nonsense_on_the_wire_is_broken(sent: bytes) -> None:
+    ours, theirs = socket.socketpair()
+    theirs.sendall(sent)
+    theirs.close()
+    channel = Channel(ours)
+    if sent.endswith(b"{} "):
+        assert channel.receive(1.0) == ({}, b"")
+    with pytest.raises(Broken):
+        channel.receive(1.0)
+    channel.close()

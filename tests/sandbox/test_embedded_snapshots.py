@@ -1,0 +1,238 @@
+"""Snapshots of the embedded sandbox: exact, found out when lost, gone when dropped."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from besiege import family
+
+from leafe_gym.errors import SandboxError, SnapshotLost
+from leafe_gym.sandbox.base import Limits
+from leafe_gym.sandbox.embedded.sandbox import EmbeddedSandbox
+
+LOOK = (
+    "import os, random\n"
+    "def tree():\n"
+    "  for d, _, names in sorted(os.walk('.')):\n"
+    "    yield d, [(n, oct(os.stat(f'{d}/{n}').st_mode), open(f'{d}/{n}').read()) for n in "
+    "sorted(names)]\n"
+    "print(s, random.random(), list(tree()), sorted(os.listdir('/tmp')))"
+)
+CELLS = [
+    "s.append(len(s))",
+    "s.pop() if s else None",
+    "random.random()",
+    "open(f'f{len(s) % 7}', 'a').write(str(len(s)))",
+    "os.makedirs(f'd{len(s) % 3}/e', exist_ok=True); open(f'd{len(s) % 3}/e/g', 'w').write('g')",
+    "import shutil; shutil.rmtree('d1', ignore_errors=True)",
+    "for p in ['f1', 'f2']: os.path.exists(p) and os.unlink(p)",
+    "os.path.exists('f3') and os.chmod('f3', 0o600)",
+    "os.path.exists('f0') and os.rename('f0', 'f6')",
+    "open('/tmp/t', 'w').write('t')",
+    "os.path.islink('l') or os.symlink('f5', 'l'); os.path.exists('l') or os.unlink('l')",
+]
+
+
+@pytest.fixture(params=["overlay", "copy"])
+def box(request: Any) -> Iterator[EmbeddedSandbox]:
+    sandbox = EmbeddedSandbox(files=request.param)
+    sandbox.start()
+    sandbox.exec("import os, random; s = []")
+    yield sandbox
+    sandbox.close()
+
+
+def seen(box: EmbeddedSandbox) -> str:
+    result = box.exec(LOOK)
+    assert not result.error, result.error
+    return result.stdout
+
+
+def test_random_order(box: EmbeddedSandbox, counts: Callable[[int, int], int]) -> None:
+    """30 snapshots along a walk, 60 restores in any order, each compared with what was seen."""
+    rng = random.Random(0)
+    for _ in range(counts(1, 10)):
+        marks = []
+        for _ in range(30):
+            for cell in rng.choices(CELLS, k=2):
+                assert not box.exec(cell).error
+            mark = box.snapshot()
+            marks.append((mark, seen(box)))
+            box.restore(mark)
+        for _ in range(60):
+            mark, before = rng.choice(marks)
+            box.restore(mark)
+            assert seen(box) == before
+        for mark, _ in marks:
+            box.drop(mark)
+            box.drop(mark)
+        with pytest.raises(SnapshotLost, match="dropped"):
+            box.restore(marks[0][0])
+
+
+def test_many_layers_and_big_files(counts: Callable[[int, int], int]) -> None:
+    """Beyond the number of layers that are kept above each other, and near the quota."""
+    box = EmbeddedSandbox(Limits(disk_mb=16))
+    box.start()
+    first = None
+    for n in range(counts(120, 600)):
+        box.exec(
+            f"open('n', 'w').write('{n}'); open('big', 'wb').write(bytes([{n % 256}]) * 3_000_000)"
+        )
+        if n == 60:
+            first = box.snapshot()
+    assert first is not None
+    assert box.exec("open('n').read(), open('big', 'rb').read(1)").stdout.startswith("('")
+    box.restore(first)
+    assert box.exec("open('n').read(), open('big', 'rb').read(1)[0]").stdout == "('60', 60)\n"
+    box.close()
+
+
+def test_open_files_come_back_where_they_were(box: EmbeddedSandbox) -> None:
+    box.exec("f = open('log', 'w'); f.write('one\\n'); f.flush(); os.mkdir('in'); os.chdir('in')")
+    mark = box.snapshot()
+    box.exec("f.write('lost\\n'); f.flush(); os.chdir('..')")
+    for _ in range(2):
+        box.restore(mark)
+        box.exec("f.write('two\\n'); f.flush()")
+        assert box.exec("open('../log').read(), os.getcwd()").stdout == (
+            "('one\\ntwo\\n', '/home/box/work/in')\n"
+        )
+
+
+@pytest.mark.parametrize(
+    ("cell", "says"),
+    [
+        (
+            "import threading, time; threading.Thread(target=time.sleep, args=(60,)).start()",
+            "threads",
+        ),
+        ("f = open('x', 'w'); os.unlink('x')", "deleted"),
+    ],
+)
+def test_what_no_snapshot_can_hold_is_refused(box: EmbeddedSandbox, cell: str, says: str) -> None:
+    box.exec("n = 1")
+    mark = box.snapshot()
+    box.exec(cell)
+    with pytest.raises(SandboxError, match=says):
+        box.snapshot()
+    assert box.exec("n").stdout == "1\n"
+    box.restore(mark)
+    assert box.snapshot()
+
+
+def test_a_mapped_file_is_refused_or_held() -> None:
+    box = EmbeddedSandbox(files="overlay")
+    box.start()
+    box.exec("import mmap; f = open('m', 'w+b'); f.write(bytes(4096)); f.flush()")
+    box.exec("m = mmap.mmap(f.fileno(), 4096)")
+    with pytest.raises(SandboxError, match="mapped"):
+        box.snapshot()
+    box.exec("m[0] = 7; m.flush()")
+    assert box.read_file("m")[0] == 7
+    box.exec("m.close(); f.close()")
+    assert box.snapshot()
+    box.close()
+
+
+def holders(box: EmbeddedSandbox) -> list[int]:
+    """Processes of the session, the oldest first, in the host's view."""
+    assert box.pid is not None
+    first = min(pid for pid, _ in family(box.pid))
+    return sorted(pid for pid, _ in family(first))
+
+
+def test_a_killed_holder_is_found_out_and_made_again(box: EmbeddedSandbox) -> None:
+    box.exec("s.append(1); open('f', 'w').write('one'); random.random()")
+    box.run(["sh", "-c", "echo ran > ran"])
+    box.write_file("given", b"given")
+    mark = box.snapshot()
+    before = seen(box)
+    box.exec("s.append(2); open('f', 'w').write('two')")
+    for pid in holders(box)[:-1]:
+        os.kill(pid, signal.SIGKILL)
+    for _ in range(3):
+        box.restore(mark)
+        assert seen(box) == before
+
+
+def test_a_live_session_killed_from_outside_is_made_again(box: EmbeddedSandbox) -> None:
+    box.exec("s.append(1); open('f', 'w').write('one')")
+    for pid in holders(box):
+        os.kill(pid, signal.SIGKILL)
+    assert box.exec("s, open('f').read()").stdout == "([1], 'one')\n"
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "import time; s.append(time.time_ns())",
+        "import time; open('t', 'w').write(str(time.time_ns()))",
+        "import time; print(time.time_ns())",
+        "import datetime; class_ = type('C', (), {})(); class_.t = datetime.datetime.now()",
+    ],
+)
+def test_a_rebuild_that_differs_is_an_error(box: EmbeddedSandbox, cell: str) -> None:
+    box.exec(cell)
+    mark = box.snapshot()
+    box.exec("import time; time.sleep(0.1)")
+    for pid in holders(box)[:-1]:
+        os.kill(pid, signal.SIGKILL)
+    with pytest.raises(SnapshotLost, match="differs"):
+        box.restore(mark)
+
+
+def test_code_that_kills_its_own_holders_harms_itself_alone(box: EmbeddedSandbox) -> None:
+    box.exec("s.append(5)")
+    mark = box.snapshot()
+    box.exec(
+        "import signal\nfor p in os.listdir('/proc'):\n"
+        "  if p.isdigit() and int(p) not in (1, os.getpid()): os.kill(int(p), signal.SIGKILL)"
+    )
+    box.restore(mark)
+    assert box.exec("s").stdout == "[5]\n"
+
+
+def test_branches_go_on_independently(box: EmbeddedSandbox) -> None:
+    box.exec("s.append(1); open('f', 'w').write('one')")
+    mark = box.snapshot()
+    box.exec("s.append(2); open('f', 'w').write('two')")
+    other = box.branch(mark)
+    try:
+        assert other.exec("s, open('f').read()").stdout == "([1], 'one')\n"
+        other.exec("s.append(3); open('f', 'w').write('three')")
+        assert box.exec("s, open('f').read()").stdout == "([1, 2], 'two')\n"
+        with pytest.raises(SnapshotLost, match="branch"):
+            other.restore(mark)
+        box.close()
+        assert other.exec("s").stdout == "[1, 3]\n"
+    finally:
+        other.close()
+    with pytest.raises(SnapshotLost):
+        box.branch(mark)
+
+
+def test_a_branch_that_differs_is_an_error(box: EmbeddedSandbox) -> None:
+    box.exec("import time; t = time.time_ns()")
+    mark = box.snapshot()
+    with pytest.raises(SnapshotLost, match="differ"):
+        box.branch(mark)
+
+
+def test_dropped_snapshots_leave_nothing(box: EmbeddedSandbox) -> None:
+    box.exec("1")
+    before = len(holders(box))
+    marks = [box.snapshot() for _ in range(20)]
+    assert len(holders(box)) > before + 10
+    assert all(mark.nbytes > 0 for mark in marks)
+    for mark in marks:
+        box.drop(mark)
+    box.exec("1")
+    assert len(holders(box)) <= before + 1
+    assert Path("/proc/self").exists()
