@@ -19,7 +19,7 @@ IDLE = 4
 """Most games that wait for nobody in particular."""
 
 KEPT = 64
-"""Most games that wait for their very place, each some 0.3 MB; beyond it the oldest becomes an idle one."""
+"""Most games that wait for their very place, 0.3 MB each; beyond it the oldest becomes idle."""
 
 
 class Pool:
