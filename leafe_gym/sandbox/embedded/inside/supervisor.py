@@ -61,9 +61,9 @@ class Process:
 
     def end(self) -> None:
         """Kill it."""
-        self.channel.close()
         with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
+        self.channel.close()
 
 
 @dataclass(slots=True)

@@ -1,0 +1,156 @@
+"""The embedded sandbox: what a snapshot and coming back to it take, and whether they are exact.
+
+Against a bare fork: a session with the same worker and messages, whose snapshots are forked
+processes without namespaces, files or filter. Both with 50 MB of data in the session; the time is
+that of a snapshot, a restore and the first reply after it. Against containers: `_sandbox_docker`.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+from _harness import Report, alternate, main, median, ratio
+from _sandbox_bare import BareFork
+from _sandbox_docker import measure_docker
+
+from leafe_gym.sandbox.base import Limits, Sandbox
+from leafe_gym.sandbox.embedded.sandbox import EmbeddedSandbox
+
+FILES = 1000
+STATE = f"""
+import os
+data = [os.urandom(1000) for _ in range(10_000)]
+for n in range({FILES}):
+    with open(f"file{{n}}", "w") as file: file.write(str(n) * 100)
+"""
+"""10 MB of small objects in the session's memory, 1,000 files."""
+
+LARGE = "import os; data = [os.urandom(1000) for _ in range(50_000)]"
+SAMPLES = 60
+ROUNDS = 30
+SNAPSHOTS, RESTORES = 30, 60
+LIMITS = Limits(memory_mb=512)
+
+
+def measure() -> Report:
+    """Time, compare, check."""
+    box = started(STATE)
+    saves, backs, replies = zip(*(once(box) for _ in range(SAMPLES)), strict=True)
+    starts = [_ms(lambda: started("1").close()) for _ in range(9)]
+    against = compare()
+    docker, reason = measure_docker(lambda: sum(once(box)[:2]))
+    box.close()
+    return Report(
+        figures={
+            "snapshot_ms": median(saves),
+            "restore_ms": median(backs),
+            "first_reply_ms": median(replies),
+            "cell_ms": cell_ms(),
+            "start_ms": median(starts),
+            "vs_bare_fork": ratio(against["embedded"], against["bare"]),
+            "embedded_50mb_ms": median(against["embedded"]),
+            "bare_50mb_ms": median(against["bare"]),
+            "wrong_restores": wrong_restores(),
+            "restores": RESTORES,
+            **docker,
+        },
+        goals={
+            "snapshot_ms": ("<=", 5),
+            "restore_ms": ("<=", 5),
+            "vs_bare_fork": ("<=", 1.5),
+            "vs_commit_run": ("<=", 0.05),
+            "wrong_restores": ("<=", 0),
+        },
+        meta={
+            "samples": SAMPLES,
+            "rounds": ROUNDS,
+            "state": f"10 MB in 10,000 objects, {FILES} files; against a bare fork 50 MB",
+            "start_ms": "a sandbox, its first cell, its end",
+        },
+        skipped={key: reason for key, value in docker.items() if value is None},
+    )
+
+
+def started(code: str) -> EmbeddedSandbox:
+    """A sandbox in which a cell was run."""
+    box = EmbeddedSandbox(LIMITS)
+    box.start()
+    result = box.exec(code, timeout=60.0)
+    assert not result.error, result.error
+    return box
+
+
+def once(box: Sandbox) -> tuple[float, float, float]:
+    """Milliseconds of a snapshot, of coming back after a step, and of the cell after it."""
+    marks: list[Any] = []
+    saving = _ms(lambda: marks.append(box.snapshot()))
+    box.exec("data[0] = b'x'; open('file0', 'w').write('changed')")
+    restoring = _ms(lambda: box.restore(marks[0]))
+    replying = _ms(lambda: box.exec("1"))
+    box.drop(marks[0])
+    return saving, restoring, replying
+
+
+def cell_ms() -> float:
+    """Milliseconds of a cell that does nothing, without snapshots around it."""
+    box = started("1")
+    times = [_ms(lambda: box.exec("1")) for _ in range(SAMPLES)]
+    box.close()
+    return median(times)
+
+
+def compare() -> dict[str, list[float]]:
+    """Snapshot, restore and first reply with 50 MB, in turns."""
+    box, bare = started(LARGE), BareFork()
+    assert not bare.exec(LARGE)
+
+    def case(one: Any) -> Callable[[], float]:
+        def run() -> float:
+            marks: list[Any] = []
+            total = _ms(lambda: marks.append(one.snapshot()))
+            one.exec("data[0] = b'x'")
+            total += _ms(lambda: (one.restore(marks[0]), one.exec("1")))
+            one.drop(marks[0])
+            return total
+
+        return run
+
+    samples = alternate({"embedded": case(box), "bare": case(bare)}, ROUNDS)
+    box.close()
+    bare.close()
+    return samples
+
+
+def wrong_restores() -> int:
+    """Restores, in random order, after which variable or files are not as they were."""
+    look = (
+        "import os; n, sorted(os.listdir('.')), [open(p).read() for p in sorted(os.listdir('.'))]"
+    )
+    rng = random.Random(0)
+    box = started("import os; n = 0")
+    marks = []
+    for number in range(SNAPSHOTS):
+        gone = f"os.path.exists('f{number // 2}') and os.unlink('f{number // 2}')"
+        box.exec(f"n += 1; open(f'f{{n}}', 'w').write(str(n)); {gone}; None")
+        marks.append((box.snapshot(), box.exec(look).stdout))
+    wrong = 0
+    for _ in range(RESTORES):
+        mark, seen = rng.choice(marks)
+        box.restore(mark)
+        wrong += box.exec(look).stdout != seen
+        box.exec("n = -1; open('f0', 'w').write('x')")
+    box.close()
+    return wrong
+
+
+def _ms(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return 1e3 * (time.perf_counter() - began)
+
+
+if __name__ == "__main__":
+    main(measure)
