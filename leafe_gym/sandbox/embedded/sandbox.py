@@ -181,7 +181,7 @@ class EmbeddedSandbox:
         other = EmbeddedSandbox(self.limits, readable=self._folders, files=self._files)
         other.start()
         try:
-            other._do_again(_steps(mark.step, None))
+            other._do_again(_steps(mark.step))
             made = other.snapshot()
             if other._link.ask("proof", id=made.token.id)[0] != proof or not proof["mark"]:
                 raise SnapshotLost("done again in another sandbox, variables or files differ")
@@ -239,7 +239,7 @@ class EmbeddedSandbox:
             truncated=bool(answer["truncated"]),
             seconds=float(answer["seconds"]),
         )
-        return result, bool(why), bool(why) and not answer.get("back")
+        return result, bool(why), not answer["back"]
 
     def _run(self, argv: Sequence[str], stdin: str, limits: Limits) -> RunResult:
         if not argv:
@@ -289,7 +289,7 @@ class EmbeddedSandbox:
         """
         self._link.ask("fresh")
         self._last = None
-        self._do_again(_steps(step, None))
+        self._do_again(_steps(step))
 
     def _do_again(self, steps: Sequence[Step]) -> None:
         for number, step in enumerate(steps):
@@ -309,10 +309,10 @@ class EmbeddedSandbox:
                 )
 
 
-def _steps(last: Step | None, first: Step | None) -> list[Step]:
-    """The steps after `first` up to `last`, in order."""
+def _steps(last: Step | None) -> list[Step]:
+    """Everything up to a step, in order."""
     found: list[Step] = []
-    while last is not first and last is not None:
+    while last is not None:
         found.append(last)
         last = last.before
     return found[::-1]
