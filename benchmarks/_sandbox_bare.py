@@ -59,7 +59,7 @@ class BareFork:
 
     def snapshot(self) -> Process:
         """The process as it is waits; a new one goes on."""
-        saved, self._live = self._live, self._split(self._live)
+        saved, self._live = self._live, self._split(self._live, mark=True)
         return saved
 
     def restore(self, saved: Process) -> None:
@@ -83,10 +83,10 @@ class BareFork:
                 continue
         self._first.wait()
 
-    def _split(self, process: Process) -> Process:
+    def _split(self, process: Process, mark: bool = False) -> Process:
         ours, theirs = socket.socketpair()
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        process.channel.send({"do": "split"}, fd=theirs.fileno())
+        process.channel.send({"do": "split", "mark": mark}, fd=theirs.fileno())
         theirs.close()
         channel = Channel(ours)
         channel.receive(30.0, extras=True)

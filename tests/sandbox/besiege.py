@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -215,6 +215,23 @@ def besieged(kind: str, **options: Any) -> Iterator[tuple[Sandbox, Host]]:
         finally:
             sandbox.close()
             host.close()
+
+
+def alive(pid: int, start: str) -> bool:
+    """Whether that very process still runs."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return False
+    return fields[19] == start and fields[0] != "Z"
+
+
+def wait_for(what: Callable[[], object], seconds: float = 15.0) -> None:
+    """Wait until something is so, on a machine that may be busy."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def left_over(before: set[tuple[int, str]]) -> list[str]:

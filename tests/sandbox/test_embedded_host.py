@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from besiege import family, left_over
+from besiege import alive, family, left_over, wait_for
 
 from leafe_gym.errors import SandboxUnavailable
 from leafe_gym.sandbox import base
@@ -73,24 +73,11 @@ def test_nothing_is_left_after_a_kill(state: str, victim: str) -> None:
         chosen = {"program": child.pid, "watcher": watcher, "first": min(inside)[0]}[victim]
         os.kill(chosen, signal.SIGKILL)
         gone = everyone if victim == "program" else {one for one in everyone if one in inside}
-        deadline = time.monotonic() + 10
-        while any(_alive(*one) for one in gone):
-            assert time.monotonic() < deadline, [one for one in gone if _alive(*one)]
-            time.sleep(0.05)
+        wait_for(lambda: not any(alive(*one) for one in gone))
         child.kill()
         child.wait()
-    while any(_alive(*one) for one in everyone):
-        assert time.monotonic() < deadline + 10
-        time.sleep(0.05)
+    wait_for(lambda: not any(alive(*one) for one in everyone))
     assert mounts() == mounted
-
-
-def _alive(pid: int, start: str) -> bool:
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return False
-    return fields[19] == start and fields[0] != "Z"
 
 
 def test_sandboxes_are_not_each_others() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from besiege import alive, family, wait_for
 
 from leafe_gym.errors import SandboxError, UsageError
 from leafe_gym.sandbox.base import Limits, Sandbox, make_sandbox
@@ -101,9 +102,13 @@ def test_a_cell_that_was_stopped_leaves_no_trace(
 
 def test_what_a_cell_starts_ends_with_it(box: EmbeddedSandbox) -> None:
     box.exec("import subprocess\np = [subprocess.Popen(['sleep', '60']) for _ in range(5)]")
-    seen = box.exec("import os; sum('sleep' in open(f'/proc/{p}/comm').read()\n"
-                    "for p in os.listdir('/proc') if p.isdigit())")  # fmt: skip
-    assert seen.stdout == "0\n", seen
+    count = (
+        "import os\nsum('sleep' in open(f'/proc/{p}/comm').read()\n"
+        "    for p in os.listdir('/proc') if p.isdigit())"
+    )
+    deadline = time.monotonic() + 5  # they are dying, which takes a moment
+    while (left := box.exec(count).stdout) != "0\n":
+        assert time.monotonic() < deadline, left
 
 
 def test_programs(box: EmbeddedSandbox) -> None:
@@ -223,7 +228,9 @@ def test_a_closed_sandbox_says_so_and_starts_again() -> None:
     box.start()
     assert "NameError" in box.exec("n").error
     assert box.pid is not None
+    inside = family(box.pid)
     os.kill(box.pid, 9)
+    wait_for(lambda: not any(alive(*one) for one in inside))
     with pytest.raises(SandboxError, match="gone"):
         box.exec("1")
     box.close()

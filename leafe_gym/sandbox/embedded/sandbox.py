@@ -7,6 +7,7 @@ things again: its outputs, variables and files are compared, and a difference is
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -257,9 +258,8 @@ class EmbeddedSandbox:
             processes=limits.processes,
             output_bytes=limits.output_bytes,
         )
-        # The kernel's clock ticks a little before the second is full.
-        spent = limits.cpu_s is not None and ended["cpu"] >= limits.cpu_s * (
-            0.95 if ended["code"] < 0 else 1.0
+        spent = limits.cpu_s is not None and (
+            ended["signal"] == signal.SIGXCPU or ended["cpu"] >= limits.cpu_s
         )
         return RunResult(
             stdout=out.decode("utf-8", "replace"),

@@ -76,17 +76,17 @@ def set_limits(memory_mb: int, disk_mb: int, processes: int, cpu_s: int | None =
         (resource.RLIMIT_NOFILE, 512),
         (resource.RLIMIT_MSGQUEUE, 0),
         (resource.RLIMIT_MEMLOCK, 65536),
-        (resource.RLIMIT_CPU, cpu_s),
     ):
         _lower(kind, most)
+    if cpu_s is not None:  # first a signal that says why, then one that cannot be ignored
+        resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
     hard = min(MOST_PROCESSES, _hard(resource.RLIMIT_NPROC))
     resource.setrlimit(resource.RLIMIT_NPROC, (min(processes, hard), hard))
 
 
-def _lower(kind: int, most: int | None) -> None:
-    if most is not None:
-        most = min(most, _hard(kind))
-        resource.setrlimit(kind, (most, most))
+def _lower(kind: int, most: int) -> None:
+    most = min(most, _hard(kind))
+    resource.setrlimit(kind, (most, most))
 
 
 def _hard(kind: int) -> int:

@@ -28,6 +28,7 @@ from leafe_gym.sandbox.embedded.inside.worker import Worker
 _SPLIT_S = 20.0
 """Longest a session may take to become two."""
 
+_MARK_S = 5.0
 _SETTLE_S = 2.0
 _MOST_WORDS = 8
 """Messages that a waiting process may send on its own; it has one to send."""
@@ -103,6 +104,8 @@ class Session:
         """
         self.revive()
         guard, temporary = self.guard()
+        if guard is not None and not temporary:
+            self.mark(guard)  # as the cell could kill the process before it was told
         live = self.current()
         self._drain()
         processes.allow(live.pid, self._settings["processes"] + self.held())
@@ -117,9 +120,10 @@ class Session:
         back = why == ""
         if why:
             self.kill()
-            if guard is not None and self.waiting(guard):
-                self.come_back(guard)
-                back = True
+            if guard is not None:
+                with suppress(Failed):  # the cell may have killed it
+                    self.come_back(guard)
+                    back = True
         else:
             self.at = None
             self.settle()
@@ -176,17 +180,21 @@ class Session:
         if self.at is not None and self.waiting(self.at):
             return self.at, False
         try:
-            return self.save(), True
+            return self.save(mark=False), True
         except Failed:
             return None, False
 
-    def save(self) -> int:
-        """Save the session and its files; the number of the saved state."""
+    def save(self, *, mark: bool = True) -> int:
+        """Save the session and its files; the number of the saved state.
+
+        Args:
+            mark: have its fingerprint made, so that it can be made again.
+        """
         live = self.current()
         if processes.threads(live.pid) > 1:
             raise Failed("sandbox", "the session runs threads, which no snapshot can hold")
         try:
-            new = self._split(live)
+            new = self._split(live, mark)
         except Broken as error:
             raise Failed("sandbox", f"the session cannot be saved: {error}") from error
         try:
@@ -238,7 +246,7 @@ class Session:
 
     def _await_mark(self, process: Process) -> str:
         try:
-            message, _ = process.channel.receive(_SPLIT_S, 4096)
+            message, _ = process.channel.receive(_MARK_S, 4096)
         except Broken:
             return ""
         return str(message.get("mark", ""))
@@ -256,14 +264,16 @@ class Session:
         if self.at == number:
             self.at = None
 
-    def _split(self, process: Process) -> Process:
+    def _split(self, process: Process, mark: bool = False) -> Process:
         """Have a process become two; the new one."""
         ours, theirs = socket.socketpair()
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         channel = Channel(ours)
         try:
             processes.allow(process.pid, self._settings["processes"] + self.held() + 1)
-            process.channel.send({"do": "split"}, fd=theirs.fileno(), seconds=_SPLIT_S)
+            process.channel.send(
+                {"do": "split", "mark": mark}, fd=theirs.fileno(), seconds=_SPLIT_S
+            )
         finally:
             theirs.close()
         waiting = select.poll()

@@ -69,7 +69,7 @@ class Worker:
                 self._take_up()
                 self._tell({"error": self._exec(message["code"])})
             else:
-                self._split()
+                self._split(bool(message.get("mark")))
 
     def _begin(self) -> None:
         sys.stdin = os.fdopen(0)
@@ -121,13 +121,12 @@ class Worker:
             value = eval(compile(ast.Expression(last.value), name, "eval"), space)
             sys.displayhook(value)
 
-    def _split(self) -> None:
+    def _split(self, mark: bool) -> None:
         """Become two: this process waits, the new one goes on with the file that was passed."""
         try:
             new = self._channel.passed()
             if not self._folder:
                 self._let_go()
-            _bury()
             luck = random.getstate()  # seeded anew in a forked process
             child = os.fork()
         except (OSError, Trouble, Broken) as error:
@@ -137,8 +136,10 @@ class Worker:
             os.close(new)
             if not self._waits:
                 self._waits = True
-                self._marking = marking(self._main.__dict__)
+                if mark:
+                    self._marking = marking(self._main.__dict__)
                 self._handler = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+            _bury()
             return
         random.setstate(luck)
         self._marking = None
