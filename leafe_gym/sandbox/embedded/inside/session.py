@@ -107,6 +107,7 @@ class Session:
         if guard is not None and not temporary:
             self.mark(guard)  # as the cell could kill the process before it was told
         live = self.current()
+        live.mark = ""
         self._drain()
         processes.allow(live.pid, self._settings["processes"] + self.held())
         outputs = [Output(read, most) for read, _ in self._pipes]
@@ -168,7 +169,7 @@ class Session:
     def revive(self) -> None:
         """Come back to the current state where the session was ended from outside."""
         live = self._live
-        if live is not None and not select.select([live.channel.sock], [], [], 0)[0]:
+        if live is not None and _hear(live):
             return
         if self.at is None or not self.waiting(self.at):
             self.kill()
@@ -231,18 +232,11 @@ class Session:
         saved = self.saved[number]
         if saved.process is None:
             return False
-        channel = saved.process.channel
+        if not _hear(saved.process):
+            self._lose(saved)
+            return False
         saved.mark = saved.mark or saved.process.mark
-        try:
-            for _ in range(_MOST_WORDS):
-                if not select.select([channel.sock], [], [], 0)[0]:
-                    return True
-                message, _ = channel.receive(1.0, 4096)
-                saved.mark = saved.mark or str(message.get("mark", ""))
-        except Broken:
-            pass
-        self._lose(saved)
-        return False
+        return True
 
     def _await_mark(self, process: Process) -> str:
         try:
@@ -352,6 +346,8 @@ class Session:
             if live.channel.sock.fileno() in ready:
                 most = 8 * self._settings["output_bytes"] + 2**16
                 message, _ = live.channel.receive(max(left, 0.1), most)
+                if "error" not in message:
+                    continue  # a fingerprint begun when a snapshot was refused
                 while any([one.take() for one in outputs]):
                     pass
                 return "", str(message.get("error", ""))
@@ -393,3 +389,16 @@ class Session:
             one = Output(read, 0)
             while one.take():
                 pass
+
+
+def _hear(process: Process) -> bool:
+    """Take what a process said on its own, which can be its fingerprint; whether it is there."""
+    try:
+        for _ in range(_MOST_WORDS):
+            if not select.select([process.channel.sock], [], [], 0)[0]:
+                return True
+            message, _ = process.channel.receive(1.0, 4096)
+            process.mark = process.mark or str(message.get("mark", ""))
+    except Broken:
+        pass
+    return False

@@ -165,6 +165,7 @@ class Worker:
         """Use the work folder again as before."""
         if not self._folder:
             return
+        self._marking = None
         if self._waits:
             self._waits = False
             signal.signal(signal.SIGCHLD, self._handler)
