@@ -115,7 +115,8 @@ class TransformersPolicy:
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             tokenizer = AutoTokenizer.from_pretrained(str(model))
-            network = AutoModelForCausalLM.from_pretrained(str(model), dtype=dtype).to(device)
+            network: Any = AutoModelForCausalLM.from_pretrained(str(model), dtype=dtype)
+            network = network.to(device)
         except (OSError, ValueError, RuntimeError) as error:
             raise PolicyError(f"loading {model} on {device}: {error}") from error
         return cls(network, tokenizer, label=Path(model).name, **options)
@@ -154,7 +155,7 @@ class TransformersPolicy:
                 return_dict=True,
                 **self._template,
             )["input_ids"]
-        except Exception as error:  # noqa: BLE001 - templates are programs and raise what they like
+        except Exception as error:  # templates are programs and raise what they like
             raise PolicyError(f"{self.name}: its chat template refused: {error}") from error
         return ids
 

@@ -212,7 +212,7 @@ def _pause(tried: int, told: float | None) -> float:
     """
     if told is not None:
         return told
-    return min(LONGEST_PAUSE, 0.25 * 2.0**tried) * random.uniform(0.5, 1.0)  # noqa: S311
+    return min(LONGEST_PAUSE, 0.25 * 2.0**tried) * random.uniform(0.5, 1.0)
 
 
 def _seconds(header: str | None) -> float | None:

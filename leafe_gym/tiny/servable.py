@@ -1,8 +1,8 @@
 """The small model in a form that inference servers load.
 
-Servers find a tokenizer by the architecture, and for Qwen2 they take Qwen2's own whatever the folder
-says. Llama's architecture computes the same function where its output projection's bias is zero,
-and with it the folder's own tokenizer is used.
+Servers find a tokenizer by the architecture, and for Qwen2 they take Qwen2's own whatever the
+folder says. Llama's architecture computes the same function where its output projection's bias is
+zero, and with it the folder's own tokenizer is used.
 """
 
 from __future__ import annotations
