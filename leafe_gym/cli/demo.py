@@ -1,89 +1,195 @@
-"""`leafe demo`: the main job on a laptop, without GPU, key or network."""
+"""`leafe demo`: the whole method on a laptop in a minute, without GPU, key or network."""
 
 from __future__ import annotations
 
+import shutil
+import webbrowser
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.columns import Columns
+from rich.progress import Progress
+from rich.text import Text
 
-from leafe_gym.cli.bench import run_with_bars, show
-from leafe_gym.cli.options import (
-    Concurrency,
-    Count,
-    JsonOut,
-    Levels,
-    Seed,
-    pick_tasks,
-    tree_options,
-)
-from leafe_gym.cli.screen import out, plain, write_json
-from leafe_gym.evals.bench import Bench
+from leafe_gym.cli.options import JsonOut, Seed
+from leafe_gym.cli.screen import out, plain, progress_bar, write_json
+from leafe_gym.errors import MissingExtra, UsageError
 from leafe_gym.evals.meta import machine_meta
-from leafe_gym.evals.plots import plot_bench
-from leafe_gym.policies.base import policy
 from leafe_gym.store.run import Run
-from leafe_gym.tree import Tree
-from leafe_gym.types import Json, Task
-from leafe_gym.view.terminal import render_tree
+from leafe_gym.tree import Branch, Tree
+from leafe_gym.types import Step
+from leafe_gym.view.page import write_page
+from leafe_gym.view.sections import Curve, Figures, Note, Pair, Replays, Section, episode
 
-ENV_ID = "leafe/Sokoban-v0"
-KWARGS: dict[str, Json] = {"size": 7, "boxes": 3, "inner_walls": [0, 0], "max_steps": 60}
-"""Chosen on the validation split; docs/design/2026-11-21-demo-setting.md says what was tried."""
-CALLS = 600
-METHODS = ("is", "ir", "tree")
-REAL_LEVELS = 20
+LEVELS = 60
+"""Training levels, and as many held-out ones."""
+MARK = "demo.json"
 
 
 def command(
     out_dir: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Runs and pictures.")
+        Path, typer.Option("--out", metavar="DIR", help="Runs, model, page; replaced.")
     ] = Path("demo"),
-    count: Count = 100,
-    concurrency: Concurrency = 16,
+    count: Annotated[
+        int, typer.Option("-n", min=10, max=1000, help="Training levels; as many held out.")
+    ] = LEVELS,
     seed: Seed = 0,
-    levels: Levels = None,
+    show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     json_path: JsonOut = None,
 ) -> None:
-    """Independent sampling, iterative refinement and the rollback tree at one budget.
+    """A small language model fails, looks back, goes back, does it right, and learns from it.
 
-    A scripted, fallible player solves generated Sokoban levels; with --levels, 20 levels of a
-    Boxoban file are reported apart.
+    Then it tries held-out levels that it had failed once more, without any tip.
     """
-    tasks = pick_tasks(ENV_ID, "test", count, KWARGS)
-    title = f"{len(tasks)} generated Sokoban levels, scripted player, {CALLS} calls a level"
-    bench = _compare(out_dir / "generated", tasks, title, concurrency, seed)
-    figures = {"generated": bench.as_dict()}
-    if levels:
-        real = pick_tasks(ENV_ID, "all", REAL_LEVELS, {"levels": levels, "max_steps": 120})
-        name = f"{len(real)} Boxoban levels, scripted player, {CALLS} calls a level"
-        figures["boxoban"] = _compare(out_dir / "boxoban", real, name, concurrency, seed).as_dict()
-    _show_recovery(out_dir / "generated" / "tree")
+    try:
+        import torch  # noqa: F401
+        import transformers  # noqa: F401
+
+        from leafe_gym.evals import demo
+    except ImportError:
+        raise MissingExtra("the demo", "train") from None
+    _clear(out_dir)
+    with progress_bar() as bar:
+        explored = demo.stage1(
+            demo.levels("train", count), out_dir / "run", seed, _ticking(bar, "exploring", count)
+        )
+    _tell(explored.telling)
+    out.rule("Stage 1: failures, ways back, fixes")
+    out.print(
+        f"{count} training levels, {demo.CALLS} calls each: {explored.at_once} solved at the first "
+        f"attempt, {explored.solved} with the rollback tree"
+    )
+    out.rule("Stage 2: the fixes become weights, without the tips")
+    with progress_bar() as bar:
+        tick = _ticking(bar, "training", demo.STEPS)
+        trained = demo.stage2(explored.folder, out_dir / "model", seed, tick)
+    out.print(
+        f"{trained.counterfactual} revised actions and {trained.rehearsal} actions of episodes that "
+        f"won; loss {trained.losses[0]:.2f} -> {trained.losses[-1]:.2f} in {demo.STEPS} steps"
+    )
+    out.rule("Held-out levels that it failed, once more without any tip")
+    with progress_bar() as bar:
+        tick = _ticking(bar, "trying again", None)
+        again = demo.try_again(
+            demo.levels("test", count), trained.model, out_dir / "again", seed, tick
+        )
+    out.print(
+        f"{again.failed} of {again.levels} failed at the first attempt (seed {seed}). Of them,"
+    )
+    out.print(f"  another attempt of the same model solves {again.base} of {again.failed}")
+    out.print(f"  an attempt of the trained model solves  {again.trained} of {again.failed}")
+    page = _page(out_dir / "page.html", explored, trained, again)
+    figures = {
+        "levels": count,
+        "first_attempt": explored.at_once,
+        "tree": explored.solved,
+        "counterfactual_rows": trained.counterfactual,
+        "rehearsal_rows": trained.rehearsal,
+        "loss": trained.losses,
+        "held_out": again.levels,
+        "failed": again.failed,
+        "solved_by_base_again": again.base,
+        "solved_by_trained": again.trained,
+        "meta": machine_meta(seed=seed),
+    }
+    write_json(figures, str(out_dir / MARK))
     if json_path:
-        write_json(figures | {"meta": machine_meta(seed=seed)}, json_path)
+        write_json(figures, json_path)
+    out.print(plain(f"Trees, boards, curves: {page.resolve()}"), soft_wrap=True)
+    if show:
+        webbrowser.open(page.resolve().as_uri())
 
 
-def _compare(folder: Path, tasks: list[Task], title: str, concurrency: int, seed: int) -> Bench:
-    out.rule(title)
-    bench = run_with_bars(
-        policy("scripted"), tasks, METHODS, CALLS, folder, concurrency, seed,
-        tree_options(10, 4, 16),
-    )  # fmt: skip
-    show(bench)
-    picture = folder / "solved.png"
-    plot_bench(bench, picture, title)
-    out.print(plain(f"Picture: {picture}"))
-    return bench
+def _clear(folder: Path) -> None:
+    """Make room for a new demo where an earlier one was; anything else stays.
+
+    Raises:
+        UsageError: if the folder holds something else.
+    """
+    ours = {"run", "model", "again", "page.html", MARK}
+    if folder.exists():
+        others = sorted(item.name for item in folder.iterdir() if item.name not in ours)
+        if others:
+            raise UsageError(
+                f"{folder} holds {others[0]}, which is not of a demo: use another --out"
+            )
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
 
 
-def _show_recovery(folder: Path) -> None:
-    """One tree in which a branch won after its root had failed."""
-    with Run.read(folder) as run:
-        tree = next((tree for tree in run.trees() if _recovered(tree)), None)
-    if tree is not None:
-        out.rule("A failure, the way back, the fix")
-        out.print(render_tree(tree, plain))
+def _ticking(bar: Progress, title: str, total: int | None) -> Callable[..., None]:
+    line = bar.add_task(title, total=total, note="")
+    return lambda *_: bar.update(line, advance=1)
 
 
-def _recovered(tree: Tree) -> bool:
-    return tree.solved and 2 <= len(tree.branches) <= 8 and tree.branches[-1].parent is not None
+def _tell(tree: Tree) -> None:
+    """The failed attempt, its look back, the way back, and the attempt that won, as boards."""
+    won = next(branch for branch in tree.branches if branch.won)
+    failed = tree.branches[0]
+    assert won.experience is not None
+    tau = won.experience.step
+    out.rule(plain(f"{tree.task.id}: the first level that was won after a rollback"))
+    out.print(plain("It fails (@ player, $ box, . target):"))
+    out.print(_boards(tree, failed.steps, 0))
+    out.print(plain(f"It looks back: step {tau}, “{won.experience.text}”", "cyan"))
+    out.print(plain(f"The board is brought back to step {tau}, and it tries again:"))
+    out.print(_boards(tree, tuple(_own(tree, won)), tau))
+
+
+def _own(tree: Tree, branch: Branch) -> list[Step]:
+    return list(branch.steps)
+
+
+def _boards(tree: Tree, steps: tuple[Step, ...], first: int) -> Columns:
+    """A board after each step, its action above it."""
+    done = [step for step in steps if step.action is not None]
+    before = tree.history(0, before=first) if first else []
+    start = before[-1].observation if before else tree.start.observation
+    cells = [_board(f"{first}", start, "")]
+    for number, step in enumerate(done, first + 1):
+        style = "green" if step.info.get("won") else "red" if step.over else ""
+        cells.append(_board(f"{number} {step.action}", step.observation, style))
+    return Columns(cells, padding=(0, 2))
+
+
+def _board(title: str, board: str, style: str) -> Text:
+    return Text.assemble((f"{title:<8}", f"bold {style}"), "\n", plain(board, style), "\n")
+
+
+def _page(path: Path, explored: Any, trained: Any, again: Any) -> Path:
+    name = "Small Sokoban rooms: a model that learns from going back"
+    pairs = [
+        Pair(label=before.task.id, before=episode(before, 0), after=episode(after, 0))
+        for before, after in again.pairs
+    ]
+    sections: list[Section] = [
+        Figures(
+            items=[
+                (f"{explored.at_once} of {explored.levels}", "training levels at the first attempt"),
+                (f"{explored.solved} of {explored.levels}", "with the rollback tree"),
+                (f"{again.base} of {again.failed}", "failed held-out levels, tried again as it was"),
+                (f"{again.trained} of {again.failed}", "the same levels after training, without tips"),
+            ]
+        ),
+        Note(
+            title="What happened",
+            text="A language model of 0.23 million parameters plays Sokoban in rooms of 4x4 cells. It "
+            "hardly ever pushes up or left, and nothing but its own looking back tells it so. "
+            "When it fails, it names the step that went wrong and what to do there; the environment "
+            "is brought back to that step, and it tries again with the tip. What it did right then "
+            "is trained into its weights without the tip.",
+        ),
+        Curve(
+            title="Training", x="optimiser step", y="loss",
+            series={"L_cf + L_reh": [(n, loss) for n, loss in enumerate(trained.losses, 1)]},
+        ),
+        Replays(
+            title="Held-out levels that it failed, before and after", pairs=pairs,
+            before="first attempt, before", after="one attempt, after training",
+        ),
+    ]  # fmt: skip
+    with Run.read(explored.folder) as run:
+        write_page(path, name, run.trees(), sections)
+    return path

@@ -1,14 +1,12 @@
 """Writing to a terminal.
 
-Text of models and environments may hold escape sequences that move the cursor, set the clipboard
-or fake a prompt; `safe` lets letters through and nothing else.
+Text of models and environments goes through `plain`, see `leafe_gym.view.clean`.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-import unicodedata
 from pathlib import Path
 
 from rich.console import Console
@@ -24,22 +22,10 @@ from rich.text import Text
 
 from leafe_gym.errors import StoreError
 from leafe_gym.types import Json
+from leafe_gym.view.clean import safe
 
 out = Console(highlight=False, soft_wrap=False)
 err = Console(stderr=True, highlight=False)
-
-_FORBIDDEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
-
-
-def safe(text: str) -> str:
-    r"""`text` without control, format and surrogate characters; newlines stay, tabs are expanded.
-
-    Example:
-        >>> safe("a\x1b[2Jb\u202ec\td")
-        'a[2Jbc    d'
-    """
-    kept = (c for c in text.expandtabs(4) if c == "\n" or unicodedata.category(c) not in _FORBIDDEN)
-    return "".join(kept)
 
 
 def plain(text: str, style: str = "") -> Text:

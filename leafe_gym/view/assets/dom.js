@@ -1,0 +1,17 @@
+const read = (id) => JSON.parse(document.getElementById(id).textContent);
+
+// Every text reaches the page as a text node; nothing is ever parsed as markup.
+function make(name, attributes, ...children) {
+  const svg = make.svg.has(name);
+  const node = svg ? document.createElementNS("http://www.w3.org/2000/svg", name)
+    : document.createElement(name);
+  for (const [key, value] of Object.entries(attributes || {})) {
+    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+    else if (value !== null && value !== false) node.setAttribute(key, value === true ? "" : value);
+  }
+  node.append(...children.filter((child) => child !== null));
+  return node;
+}
+make.svg = new Set(["svg", "g", "path", "rect", "circle", "text", "line", "title"]);
+
+const counted = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;

@@ -1,0 +1,131 @@
+"""Trees as a page holds them: plain lists and numbers, texts in a table of their own."""
+
+from __future__ import annotations
+
+from leafe_gym.tree import Branch, Tree
+from leafe_gym.types import Json, Reflection, Step
+from leafe_gym.view.clean import safe
+from leafe_gym.view.texts import Texts, shorten
+
+TERMINATED, TRUNCATED, WON = 1, 2, 4
+"""Bits of a step's flags."""
+
+_NONE = -1
+
+
+def tree_record(tree: Tree) -> Json:
+    """One tree for the page's script; `assets/story.js` reads it.
+
+    A branch's `prefix` lists [branch, steps]: how many own steps of which branches make up the
+    history before its first own step. `asked` is the number of the parent's reflection that
+    opened it.
+    """
+    texts = Texts()
+    branches = [_branch(tree, branch, texts) for branch in tree.branches]
+    start = texts.place(tree.start.observation)
+    return {
+        "name": safe(tree.task.id),
+        "instruction": shorten(safe(tree.start.instruction or tree.task.instruction)),
+        "start": start,
+        "solved": tree.solved,
+        "stopped": safe(tree.stopped),
+        "spent": tree.spent.as_dict(),
+        "solved_at": tree.solved_at.calls if tree.solved_at else None,
+        "branches": branches,
+        "texts": texts.entries,
+    }
+
+
+def summary(tree: Tree) -> Json:
+    """What the list of trees says of one."""
+    return {
+        "name": safe(tree.task.id),
+        "solved": tree.solved,
+        "recovered": recovered(tree),
+        "attempts": len(tree.branches),
+        "calls": tree.spent.calls,
+    }
+
+
+def recovered(tree: Tree) -> bool:
+    """Whether an attempt won that began where an earlier one had gone wrong, before any other."""
+    first = next((branch for branch in tree.branches if branch.won), None)
+    return first is not None and first.parent is not None
+
+
+def prefix(tree: Tree, branch: Branch) -> list[list[int]]:
+    """[branch, steps] pairs that together are the history before the branch's own steps."""
+    if branch.parent is None or branch.restart or branch.experience is None:
+        return []
+    cut = branch.experience.step
+    parts: list[list[int]] = []
+    for node in tree.ancestry(branch.parent):
+        parts.append([node.id, len(node.own_before(cut))])
+        if node.restart:
+            break
+        cut = min(cut, node.start)
+    return [part for part in reversed(parts) if part[1]]
+
+
+def asked_by(tree: Tree, branch: Branch) -> int:
+    """Number of the parent's reflection that opened `branch`; -1 if there is none."""
+    if branch.parent is None:
+        return _NONE
+    parent = tree.branches[branch.parent]
+    # The same (tau, e) can be named twice on one branch: the first one opened the first child.
+    twins = [other for other in tree.children(parent.id) if other < branch.id]
+    before = sum(tree.branches[other].experience == branch.experience for other in twins)
+    same = [
+        number
+        for number, reflection in enumerate(parent.reflections)
+        if reflection.experience is not None and reflection.experience == branch.experience
+    ]
+    return same[before] if before < len(same) else _NONE
+
+
+def _branch(tree: Tree, branch: Branch, texts: Texts) -> Json:
+    old = tree.replaced(branch.id)
+    return {
+        "parent": _NONE if branch.parent is None else branch.parent,
+        "tau": branch.start,
+        "tip": texts.place(branch.experience.text) if branch.experience else _NONE,
+        "restart": branch.restart,
+        "ending": branch.ending,
+        "reason": shorten(safe(branch.reason)),
+        "old": _NONE if old is None else texts.place(old.action or ""),
+        "unchanged": tree.unchanged(branch.id),
+        "prefix": prefix(tree, branch),
+        "asked": asked_by(tree, branch),
+        "steps": step_records(branch.steps, texts),
+        "looks": [_look(reflection, texts) for reflection in branch.reflections],
+    }
+
+
+def step_records(steps: tuple[Step, ...] | list[Step], texts: Texts) -> Json:
+    """[action, reply, observation, reward, flags, feedback, tips] of each step."""
+    return [
+        [
+            _NONE if step.action is None else texts.place(step.action),
+            texts.place(step.reply),
+            texts.place(step.observation),
+            step.reward,
+            TERMINATED * step.terminated
+            | TRUNCATED * step.truncated
+            | WON * bool(step.info.get("won")),
+            texts.place(str(step.info["feedback"])) if step.info.get("feedback") else _NONE,
+            list(step.experiences),
+        ]
+        for step in steps
+    ]
+
+
+def _look(reflection: Reflection, texts: Texts) -> Json:
+    tip = reflection.experience
+    return [
+        reflection.after,
+        texts.place(reflection.reply),
+        reflection.verdict,
+        _NONE if tip is None else tip.step,
+        _NONE if tip is None else texts.place(tip.text),
+        shorten(safe(reflection.reason)),
+    ]
