@@ -6,14 +6,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints/cpu.txt
 SETUP := pyproject.toml constraints/cpu.txt
 NAME ?=
-# A folder with boxoban/*.txt; optional.
-LEVELS := $(if $(LEAFE_DATA),$(wildcard $(LEAFE_DATA)/boxoban/unfiltered-train-000.txt))
 
 .PHONY: demo test check soak bench clean
 
-demo: $(VENV)/.demo  ## the main job: three methods at one budget, table and picture
-	rm -rf demo
-	$(BIN)/leafe demo --out demo --json demo/demo.json $(if $(LEVELS),--levels $(LEVELS))
+demo: $(VENV)/.demo  ## the main job: a model fails, goes back, learns; a page that shows it
+	$(BIN)/leafe demo --out demo
 
 test: check  ## all checks and tests, coverage of the package
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --durations=10 -q
@@ -36,7 +33,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: $(SETUP) | $(VENV)/bin/python
-	$(PIP) -e '.[plot]'
+	$(PIP) -e '.[train,plot]'
 	@touch $@
 
 $(VENV)/.dev: $(SETUP) | $(VENV)/bin/python

@@ -18,7 +18,7 @@ from leafe_gym.cli.screen import out, plain, progress_bar, write_json
 from leafe_gym.errors import MissingExtra, UsageError
 from leafe_gym.evals.meta import machine_meta
 from leafe_gym.store.run import Run
-from leafe_gym.tree import Branch, Tree
+from leafe_gym.tree import Tree
 from leafe_gym.types import Step
 from leafe_gym.view.page import write_page
 from leafe_gym.view.sections import Curve, Figures, Note, Pair, Replays, Section, episode
@@ -26,6 +26,12 @@ from leafe_gym.view.sections import Curve, Figures, Note, Pair, Replays, Section
 LEVELS = 60
 """Training levels, and as many held-out ones."""
 MARK = "demo.json"
+STORY = """\
+A language model of 0.23 million parameters plays Sokoban in rooms of 4x4 cells. It hardly ever
+pushes up or left, and nothing but its own looking back tells it so. When it fails, it names the
+step that went wrong and what to do there; the environment is brought back to that step, and it
+tries again with the tip. What it did right then is trained into its weights without the tip.
+""".replace("\n", " ")
 
 
 def command(
@@ -66,8 +72,8 @@ def command(
         tick = _ticking(bar, "training", demo.STEPS)
         trained = demo.stage2(explored.folder, out_dir / "model", seed, tick)
     out.print(
-        f"{trained.counterfactual} revised actions and {trained.rehearsal} actions of episodes that "
-        f"won; loss {trained.losses[0]:.2f} -> {trained.losses[-1]:.2f} in {demo.STEPS} steps"
+        f"{trained.counterfactual} revised actions and {trained.rehearsal} actions of won "
+        f"episodes; loss {trained.losses[0]:.2f} -> {trained.losses[-1]:.2f} in {demo.STEPS} steps"
     )
     out.rule("Held-out levels that it failed, once more without any tip")
     with progress_bar() as bar:
@@ -75,9 +81,7 @@ def command(
         again = demo.try_again(
             demo.levels("test", count), trained.model, out_dir / "again", seed, tick
         )
-    out.print(
-        f"{again.failed} of {again.levels} failed at the first attempt (seed {seed}). Of them,"
-    )
+    out.print(f"{again.failed} of the first {again.levels} failed at their first attempt. Of them,")
     out.print(f"  another attempt of the same model solves {again.base} of {again.failed}")
     out.print(f"  an attempt of the trained model solves  {again.trained} of {again.failed}")
     page = _page(out_dir / "page.html", explored, trained, again)
@@ -135,11 +139,7 @@ def _tell(tree: Tree) -> None:
     out.print(_boards(tree, failed.steps, 0))
     out.print(plain(f"It looks back: step {tau}, “{won.experience.text}”", "cyan"))
     out.print(plain(f"The board is brought back to step {tau}, and it tries again:"))
-    out.print(_boards(tree, tuple(_own(tree, won)), tau))
-
-
-def _own(tree: Tree, branch: Branch) -> list[Step]:
-    return list(branch.steps)
+    out.print(_boards(tree, won.steps, tau))
 
 
 def _boards(tree: Tree, steps: tuple[Step, ...], first: int) -> Columns:
@@ -167,19 +167,15 @@ def _page(path: Path, explored: Any, trained: Any, again: Any) -> Path:
     sections: list[Section] = [
         Figures(
             items=[
-                (f"{explored.at_once} of {explored.levels}", "training levels at the first attempt"),
+                (f"{explored.at_once} of {explored.levels}", "training levels solved at once"),
                 (f"{explored.solved} of {explored.levels}", "with the rollback tree"),
-                (f"{again.base} of {again.failed}", "failed held-out levels, tried again as it was"),
-                (f"{again.trained} of {again.failed}", "the same levels after training, without tips"),
+                (f"{again.base} of {again.failed}", "failed test levels: one more attempt"),
+                (f"{again.trained} of {again.failed}", "the same: one attempt after training"),
             ]
         ),
         Note(
             title="What happened",
-            text="A language model of 0.23 million parameters plays Sokoban in rooms of 4x4 cells. It "
-            "hardly ever pushes up or left, and nothing but its own looking back tells it so. "
-            "When it fails, it names the step that went wrong and what to do there; the environment "
-            "is brought back to that step, and it tries again with the tip. What it did right then "
-            "is trained into its weights without the tip.",
+            text=STORY,
         ),
         Curve(
             title="Training", x="optimiser step", y="loss",

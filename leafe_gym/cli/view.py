@@ -13,6 +13,7 @@ from leafe_gym.cli.options import JsonOut
 from leafe_gym.cli.screen import out, plain, write_json
 from leafe_gym.store.records import tree_json
 from leafe_gym.store.run import Run
+from leafe_gym.view.page import write_page
 from leafe_gym.view.terminal import render_tree
 
 
@@ -21,10 +22,19 @@ def command(
     number: Annotated[
         int | None, typer.Option("-n", min=0, help="Number of the task; without it, a list.")
     ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="All trees as one HTML page.")
+    ] = None,
     json_path: JsonOut = None,
 ) -> None:
-    """Show the tree of one task, or list the tasks of a run."""
+    """Show the tree of one task, list the tasks of a run, or write all trees as a page."""
     with Run.read(folder) as run:
+        if html is not None:
+            written = write_page(html, f"Run {folder.resolve().name}", run.trees())
+            out.print(plain(f"{written.shown} trees, {written.nbytes:,} bytes: {html}"))
+            if written.left_out:
+                out.print(f"{written.left_out} trees left out for size; the figures count them")
+            return
         if number is None:
             out.print(listing(run))
             return

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from leafe_gym.cli import main
-from leafe_gym.cli.screen import safe
+from leafe_gym.view.clean import safe
 
 SMALL = ["-s", "size=6", "-s", "boxes=1", "-s", "max_steps=20"]
 SOKOBAN = "leafe/Sokoban-v0"
@@ -121,22 +121,33 @@ def test_bench_writes_table_picture_and_figures(
     assert (out / "solved.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_demo_runs_small_with_real_levels(
+def test_demo_fails_goes_back_and_learns(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    levels = tmp_path / "levels.txt"
-    levels.write_text(
-        "; 0\n######\n#@$.-#\n######\n; 1\n######\n#-$@.#\n#-.$-#\n#----#\n######\n".replace(
-            "-", " "
-        )
-    )
     out = tmp_path / "demo"
-    assert here(monkeypatch, "demo", "-n", "3", "--out", out, "--levels", levels) == 0
+    assert here(monkeypatch, "demo", "-n", "20", "--out", out) == 0
     shown = capsys.readouterr().out
-    assert "3 generated Sokoban levels" in shown
-    assert "2 Boxoban levels" in shown
-    assert (out / "generated" / "solved.png").is_file()
-    assert (out / "boxoban" / "solved.png").is_file()
+    assert "It looks back: step" in shown
+    assert "brought back to step" in shown
+    figures = json.loads((out / "demo.json").read_text())
+    assert figures["first_attempt"] < figures["tree"] <= figures["levels"] == 20
+    assert figures["solved_by_base_again"] < figures["solved_by_trained"] <= figures["failed"]
+    assert figures["loss"][-1] < figures["loss"][0] / 3
+    assert f"{figures['solved_by_trained']} of {figures['failed']}" in shown
+    assert "page.html" in shown
+    (out / "mine.txt").touch()
+    assert here(monkeypatch, "demo", "-n", "20", "--out", out) == 2
+    assert "mine.txt" in capsys.readouterr().err
+
+
+def test_view_writes_a_page(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, page = tmp_path / "run", tmp_path / "page.html"
+    assert here(monkeypatch, "explore", SOKOBAN, "-n", "2", "--calls", "60", "--out", run) == 0
+    assert here(monkeypatch, "view", run, "--html", page) == 0
+    assert "2 trees" in capsys.readouterr().out
+    assert page.read_text("utf-8").count('<script type="application/json" id="tree-') == 2
 
 
 def test_check_reports_backends(

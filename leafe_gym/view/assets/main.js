@@ -32,6 +32,6 @@ function trees(page) {
 
 const page = read("page");
 document.getElementById("main").replaceChildren(
-  ...(page.figures.length ? [figures(page.figures)] : []),
   ...page.sections.map((part) => draws[part.kind](part)),
+  ...(page.figures.length ? [figures(page.figures)] : []),
   ...(page.trees.length ? trees(page) : []));
