@@ -77,6 +77,11 @@ def drip(handler: BaseHTTPRequestHandler) -> None:
         time.sleep(0.05)
 
 
+def slow(handler: BaseHTTPRequestHandler) -> None:
+    time.sleep(0.05)
+    good(handler)
+
+
 @dataclass(slots=True)
 class Script:
     """What the server does with each request in turn; good replies after the last."""
@@ -229,7 +234,7 @@ def test_schema_is_asked_for_until_the_server_refuses(script: Script) -> None:
 
 
 def test_never_more_at_once_than_allowed(script: Script) -> None:
-    script.faults = [lambda h: (time.sleep(0.05), good(h))[1]] * 24
+    script.faults = [slow] * 24
     policy = ServerPolicy("m", script.url, concurrency=3)
 
     async def many() -> list[lg.Completion]:
