@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import webbrowser
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -49,13 +50,10 @@ def command(
 
     Then it tries held-out levels that it had failed once more, without any tip.
     """
-    try:
-        import torch  # noqa: F401
-        import transformers  # noqa: F401
+    if any(find_spec(name) is None for name in ("torch", "transformers", "accelerate")):
+        raise MissingExtra("the demo", "train")
+    from leafe_gym.evals.reproduce import demo
 
-        from leafe_gym.evals import demo
-    except ImportError:
-        raise MissingExtra("the demo", "train") from None
     _clear(out_dir)
     with progress_bar() as bar:
         explored = demo.stage1(
