@@ -10,6 +10,7 @@ import typer
 
 from leafe_gym.cli.options import JsonOut
 from leafe_gym.cli.screen import out, plain, write_json
+from leafe_gym.errors import UsageError
 
 
 def command(
@@ -26,6 +27,9 @@ def command(
     multiturn: Annotated[
         bool, typer.Option("--multiturn", help="Also the model that sees its history.")
     ] = False,
+    large: Annotated[
+        bool, typer.Option("--large", help="Larger rooms and a model of 5.7 M; needs a GPU.")
+    ] = False,
     json_path: JsonOut = None,
 ) -> None:
     """Samplers, baselines, LEAFE and controls side by side, each ordering with its verdict.
@@ -35,12 +39,15 @@ def command(
     stopped.
     """
     from leafe_gym.evals.reproduce.run import reproduce
-    from leafe_gym.evals.reproduce.setting import FULL, QUICK
+    from leafe_gym.evals.reproduce.setting import FULL, LARGE, QUICK
+
+    if large and (full or multiturn):
+        raise UsageError("--large stands alone: leave --full and --multiturn out")
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     result = reproduce(
         out_dir,
-        scale=FULL if full else QUICK,
+        scale=LARGE if large else FULL if full else QUICK,
         kinds=("blind", "noisy") if full else ("blind",),
         seeds=range(seeds or (5 if full else 1)),
         multiturn=multiturn,

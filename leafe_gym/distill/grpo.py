@@ -136,7 +136,7 @@ def policy_loss(
     used = [sample for sample in samples if weights[sample.episode]]
     time = max(len(sample.ids) for sample in used)
     ids = torch.zeros((len(used), time), dtype=torch.long)
-    labels = torch.full((len(used), time), -100)
+    labels = torch.full_like(ids, -100)
     scale = torch.zeros((len(used), time))
     for row, sample in enumerate(used):
         # Padding stands on the right, behind everything a causal model reads.
@@ -144,6 +144,7 @@ def policy_loss(
         span = slice(sample.target_start - 1, len(sample.ids) - 1)
         labels[row, span] = torch.tensor(sample.ids[sample.target_start :])
         scale[row, span] = float(weights[sample.episode])
+    ids, labels, scale = (part.to(network.device) for part in (ids, labels, scale))
     logits = network(input_ids=ids, use_cache=False).logits
     loss = cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
     return (loss * scale.flatten()).sum() / (labels != -100).sum()

@@ -16,28 +16,29 @@ from pathlib import Path
 import torch
 
 from leafe_gym.errors import ConfigMismatch
-from leafe_gym.tiny.pretrain import LEVELS, Recipe, pretrain
+from leafe_gym.tiny.pretrain import Recipe, pretrain
 from leafe_gym.tiny.words import make_tokenizer
 
 LOG = logging.getLogger(__name__)
 CURVE = "pretraining.json"
 
 
-def build(recipe: Recipe, folder: Path) -> Path:
+def build(recipe: Recipe, folder: Path, device: str = "cpu") -> Path:
     """Train a base and save it with its tokenizer and loss curve; one that is there is kept.
 
     Args:
         recipe: what to train.
         folder: where to; complete once `pretraining.json` is in it.
+        device: where it is trained.
 
     Raises:
         ConfigMismatch: if the base in the folder was trained by another recipe.
     """
     done = folder / CURVE
-    about = {"recipe": asdict(recipe), "levels": LEVELS}
+    about = {"recipe": asdict(recipe), "levels": recipe.world.levels}
     if done.exists():
         held = json.loads(done.read_text(encoding="utf-8"))
-        if Recipe.of(held.get("recipe")) != recipe or held.get("levels") != LEVELS:
+        if Recipe.of(held.get("recipe")) != recipe or held.get("levels") != recipe.world.levels:
             raise ConfigMismatch(f"{folder} holds a base of another recipe: use another folder")
         return folder
     threads = torch.get_num_threads()
@@ -49,11 +50,11 @@ def build(recipe: Recipe, folder: Path) -> Path:
         LOG.info("step %d of %d: %s", step, recipe.steps, figures)
 
     try:
-        network = pretrain(recipe, progress)
+        network = pretrain(recipe, progress, device)
     finally:
         torch.set_num_threads(threads)
     network.save_pretrained(str(folder))
-    make_tokenizer().save_pretrained(str(folder))
+    make_tokenizer(recipe.world).save_pretrained(str(folder))
     done.write_text(json.dumps(about | {"curve": curve}, indent=1) + "\n", encoding="utf-8")
     return folder
 

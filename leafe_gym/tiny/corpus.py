@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from leafe_gym.envs.sokoban.graph import StateGraph
 from leafe_gym.prompts.tiny import ACTIONS, inside
-from leafe_gym.tiny.words import ASSISTANT, END, USER, vocabulary
+from leafe_gym.tiny.words import ASSISTANT, END, SMALL, USER, World, vocabulary
 
 Ids = NDArray[np.int64]
 FOLLOW = 0.97
@@ -59,7 +59,7 @@ class Corpus:
     Args:
         graph: the training levels.
         chances: what acting is learned from; [states, 4].
-        horizon: steps of an episode.
+        world: whose levels they are.
         rng: draws everything.
     """
 
@@ -67,16 +67,17 @@ class Corpus:
         self,
         graph: StateGraph,
         chances: NDArray[np.float64],
-        horizon: int,
+        world: World,
         rng: np.random.Generator,
     ) -> None:
-        self._graph, self._chances, self._horizon, self._rng = graph, chances, horizon, rng
+        self._graph, self._chances, self._rng = graph, chances, rng
+        self._horizon = horizon = world.steps
         words = vocabulary()
         self._word = words
         self._actions = np.array([words[action] for action in ACTIONS])
         self._steps = np.array([words[f"s{number}"] for number in range(horizon + 1)])
         self._optimal = graph.optimal
-        self._rows = state_rows(graph)
+        self._rows = state_rows(graph, world)
 
     def acting(self, count: int) -> Acting:
         """Prompts at random steps of random episodes."""
@@ -239,9 +240,9 @@ class Corpus:
         return states, actions
 
 
-def state_rows(graph: StateGraph) -> Ids:
+def state_rows(graph: StateGraph, world: World = SMALL) -> Ids:
     """The token ids of each position's rows; [states, rows]."""
-    words = vocabulary()
+    words = world.words
     return np.array([[words[row] for row in inside(board)] for board in graph.boards])
 
 

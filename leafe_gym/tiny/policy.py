@@ -24,7 +24,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from leafe_gym.errors import PolicyError, UsageError
 from leafe_gym.prompts.tiny import ACTIONS
-from leafe_gym.tiny.words import ASSISTANT, END, USER, vocabulary
+from leafe_gym.tiny.words import ASSISTANT, END, USER, World, vocabulary
 from leafe_gym.types import Completion, Message, Sampling, Usage
 
 SHIPPED = Path(__file__).with_name("weights")
@@ -75,6 +75,7 @@ class TinyPolicy:
     Attributes:
         name: "tiny:" and a hash of the weights.
         network: the model.
+        world: the rooms it knows.
         prompts: the prompt set that agents use with it where they are told no other; the
             network's configuration names it.
 
@@ -85,13 +86,18 @@ class TinyPolicy:
     def __init__(self, network: Any) -> None:
         self.name = f"tiny:{_fingerprint(network)}"
         self.prompts: str = getattr(network.config, "prompts", "tiny")
+        self.world = World.read(getattr(network.config, "world", None))
         self.network = network.eval()
         self._kept: dict[Ids, tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
         self._waiting: list[_Request] = []
 
     @classmethod
-    def load(cls, folder: str | Path) -> TinyPolicy:
+    def load(cls, folder: str | Path, device: str = "cpu") -> TinyPolicy:
         """The model saved in a folder.
+
+        Args:
+            folder: where it is.
+            device: where to compute.
 
         Raises:
             PolicyError: if there is none.
@@ -101,10 +107,10 @@ class TinyPolicy:
 
         logging.disable_progress_bar()  # nothing this small needs one
         try:
-            network = Qwen2ForCausalLM.from_pretrained(str(folder), dtype=torch.float32)
+            network: Any = Qwen2ForCausalLM.from_pretrained(str(folder), dtype=torch.float32)
         except (OSError, ValueError) as error:
             raise PolicyError(f"no small model in {folder}: {error}") from error
-        return cls(network)
+        return cls(network.to(device))
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
         """See `Policy.complete`.
@@ -122,7 +128,7 @@ class TinyPolicy:
     def tokenize(self, messages: Sequence[Message], completion: str) -> tuple[Sequence[int], int]:
         """See `budget.Tokenizer`."""
         prompt = self._prompt(messages)
-        said = [vocabulary()[word] for word in completion.split()]
+        said = [self.world.words[word] for word in completion.split()]
         return (*prompt, *said, vocabulary()[END]), len(prompt)
 
     def chances(self, ids: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -135,12 +141,12 @@ class TinyPolicy:
         width = length + len(ACTIONS)
         sees = torch.ones(width, width, dtype=torch.bool).tril()
         sees[length:, length:] = torch.eye(len(ACTIONS), dtype=torch.bool)
-        place = torch.arange(width).clamp(max=length)
-        actions = torch.tensor(self._actions)
+        sees, place = self._here(sees), self._here(torch.arange(width).clamp(max=length))
+        actions = self._here(torch.tensor(self._actions))
         found: list[NDArray[np.float64]] = []
         with torch.inference_mode():
             for at in range(0, count, _BATCH):
-                prompts = torch.from_numpy(ids[at : at + _BATCH])
+                prompts = self._here(torch.from_numpy(ids[at : at + _BATCH]))
                 rows = len(prompts)
                 hidden = self.network.model(
                     torch.cat([prompts, actions.expand(rows, -1)], dim=1),
@@ -150,7 +156,7 @@ class TinyPolicy:
                 ).last_hidden_state[:, length - 1 :]
                 likely = torch.softmax(self.network.lm_head(hidden).double(), dim=-1)
                 end = likely[:, 1:, vocabulary()[END]]
-                found.append((likely[:, 0, actions] * end).numpy())
+                found.append((likely[:, 0, actions] * end).cpu().numpy())
         return np.concatenate(found)
 
     def next_word(self, ids: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -159,18 +165,21 @@ class TinyPolicy:
         with torch.inference_mode():
             for at in range(0, len(ids), _BATCH):
                 hidden = self.network.model(
-                    torch.from_numpy(ids[at : at + _BATCH]), use_cache=False
+                    self._here(torch.from_numpy(ids[at : at + _BATCH])), use_cache=False
                 ).last_hidden_state[:, -1]
                 likely = torch.softmax(self.network.lm_head(hidden).double(), dim=-1)
-                found.append(likely.numpy())
+                found.append(likely.cpu().numpy())
         return np.concatenate(found)
+
+    def _here(self, values: torch.Tensor) -> torch.Tensor:
+        return values.to(self.network.device)
 
     @cached_property
     def _actions(self) -> list[int]:
         return [vocabulary()[action] for action in ACTIONS]
 
     def _prompt(self, messages: Sequence[Message]) -> Ids:
-        words = vocabulary()
+        words = self.world.words
         ids: list[int] = []
         try:
             for message in messages:
@@ -179,9 +188,11 @@ class TinyPolicy:
                 if message["role"] == "assistant":
                     ids.append(words[END])
         except KeyError as error:
+            room = self.world.room
             raise PolicyError(
                 f"{self.name} does not know {error.args[0]!r}: it reads prompts of the set "
-                f"{self.prompts!r} about rooms of 4x4 cells with one box (size=6, boxes=1)"
+                f"{self.prompts!r} about rooms of {room}x{room} cells (size={room + 2}, "
+                f"boxes={self.world.boxes})"
             ) from None
         return (*ids, words[ASSISTANT])
 
@@ -198,9 +209,10 @@ class TinyPolicy:
                 if not request.future.done():
                     request.future.set_exception(PolicyError(f"{self.name}: {error}"))
             return
+        names = list(self.world.words)
         for request in requests:
             if not request.future.done():
-                request.future.set_result(_completion(request))
+                request.future.set_result(_completion(request, names))
 
     def _decode_short(self, requests: list[_Request]) -> None:
         active = [request for request in requests if not request.done]
@@ -232,11 +244,13 @@ class TinyPolicy:
         if not requests:
             return
         prompts = [torch.tensor(request.prompt) for request in requests]
-        ids = pad_sequence(prompts, batch_first=True, padding_side="left")
-        mask = pad_sequence(
-            [torch.ones_like(p) for p in prompts], batch_first=True, padding_side="left"
+        ids = self._here(pad_sequence(prompts, batch_first=True, padding_side="left"))
+        mask = self._here(
+            pad_sequence(
+                [torch.ones_like(p) for p in prompts], batch_first=True, padding_side="left"
+            )
         )
-        everything = np.arange(len(vocabulary()))
+        everything = np.arange(len(self.world.words))
         cache = None
         place = (mask.cumsum(dim=1) - 1).clamp(min=0)
         while True:
@@ -249,13 +263,13 @@ class TinyPolicy:
                 logits_to_keep=1,
             )
             cache = out.past_key_values
-            likely = torch.softmax(out.logits[:, -1].double(), dim=-1).numpy()
+            likely = torch.softmax(out.logits[:, -1].double(), dim=-1).cpu().numpy()
             for request, row in zip(requests, likely, strict=True):
                 if not request.done:
                     request.say(everything, row)
             if all(request.done for request in requests):
                 return
-            ids = torch.tensor([[request.said[-1]] for request in requests])
+            ids = self._here(torch.tensor([[request.said[-1]] for request in requests]))
             mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
             place = place[:, -1:] + 1
 
@@ -263,7 +277,7 @@ class TinyPolicy:
 def _fingerprint(network: Any) -> str:
     digest = hashlib.blake2b(digest_size=6)
     for parameter in network.parameters():
-        digest.update(parameter.detach().contiguous().numpy().tobytes())
+        digest.update(parameter.detach().contiguous().cpu().numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -282,17 +296,12 @@ def tiny_policy(kind: str = "blind") -> TinyPolicy:
     return TinyPolicy.load(SHIPPED / kind)
 
 
-def _completion(request: _Request) -> Completion:
+def _completion(request: _Request, names: Sequence[str]) -> Completion:
     end = vocabulary()[END]
     stopped = bool(request.said) and request.said[-1] == end
-    names = _names()
     words = request.said[:-1] if stopped else request.said
     return Completion(
         text=" ".join(names[word] for word in words),
         finish_reason="stop" if stopped else "length",
         usage=Usage(prompt_tokens=len(request.prompt), completion_tokens=len(request.said)),
     )
-
-
-def _names() -> list[str]:
-    return list(vocabulary())

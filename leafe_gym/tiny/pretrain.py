@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, fields
+from itertools import count, repeat
+from multiprocessing import get_context
 from typing import Any
 
 import gymnasium as gym
@@ -19,21 +23,13 @@ from leafe_gym.envs.sokoban.rules import ACTIONS
 from leafe_gym.tiny.corpus import IGNORE, Acting, Corpus, LookingBack
 from leafe_gym.tiny.demonstrator import WEAKNESSES, Kind, demonstrator, expert
 from leafe_gym.tiny.transcripts import Conversations, TranscriptCorpus
-from leafe_gym.tiny.words import END, vocabulary
+from leafe_gym.tiny.words import END, SMALL, World, vocabulary
 from leafe_gym.types import Json
-
-HORIZON = 12
-LEVELS: dict[str, Json] = {
-    "size": 6,
-    "boxes": 1,
-    "inner_walls": [0, 3],
-    "max_steps": HORIZON,
-    "solution": [5, 9],
-}
-"""Arguments of `leafe/Sokoban-v0` for the levels the model knows."""
 
 TIPS = (1, 1, 1, 1, 2, 2, 3, 5, 8)
 """How many tips an example holds; drawn evenly."""
+AHEAD = 2
+"""How many sets of fresh levels are made ahead of their use, each by a process."""
 AUXILIARY = 0.5
 """Weight of telling good actions from bad ones while reading a failed episode."""
 
@@ -44,8 +40,11 @@ class Recipe:
 
     Attributes:
         kind: the demonstrator's weakness.
+        world: its rooms.
         seed: of weights, levels and examples.
         levels: training levels; the levels of tasks start at seed 0, these from `first_level`.
+        fresh: steps after which other levels take their place, made meanwhile by a process beside
+            this one; None for never.
         steps: optimiser steps.
         acting: acting examples a step.
         tips: examples with tips a step.
@@ -58,8 +57,10 @@ class Recipe:
     """
 
     kind: Kind = "blind"
+    world: World = SMALL
     seed: int = 0
     levels: int = 3000
+    fresh: int | None = None
     first_level: int = 5000
     steps: int = 1400
     acting: int = 128
@@ -75,7 +76,9 @@ class Recipe:
     def of(cls, written: Json) -> Recipe | None:
         """A recipe from its fields, those that were not yet there at their defaults; else None."""
         names = {one.name for one in fields(cls)}
-        return cls(**written) if isinstance(written, dict) and set(written) <= names else None
+        if not isinstance(written, dict) or not set(written) <= names:
+            return None
+        return cls(**written | {"world": World.read(written.get("world"))})
 
 
 Losses = dict[str, torch.Tensor]
@@ -85,14 +88,15 @@ Progress = Callable[[int, dict[str, float]], None]
 def make_model(recipe: Recipe) -> Any:
     """The untrained model."""
     torch.manual_seed(recipe.seed)
+    world = recipe.world
     config = Qwen2Config(
-        vocab_size=len(vocabulary()),
+        vocab_size=len(world.words),
         hidden_size=recipe.width,
         intermediate_size=4 * recipe.width,
         num_hidden_layers=recipe.layers,
         num_attention_heads=4,
         num_key_value_heads=4,
-        max_position_embeddings=512,
+        max_position_embeddings=512 if world == SMALL else 2048,
         tie_word_embeddings=True,
         # The usual 0.02 is for models a hundred times as wide: with it nothing is learned here.
         initializer_range=recipe.width**-0.5,
@@ -101,15 +105,19 @@ def make_model(recipe: Recipe) -> Any:
         pad_token_id=0,
         use_cache=True,
     )
+    if world != SMALL:
+        config.update({"world": asdict(world)})
     if recipe.memory:
         config.update({"prompts": "tiny-multiturn"})  # saved with it, and what the policy reads
     return Qwen2ForCausalLM(config)
 
 
-def make_levels(split: str, seeds: Sequence[int], **changes: Json) -> StateGraph:
+def make_levels(
+    split: str, seeds: Sequence[int], world: World = SMALL, **changes: Json
+) -> StateGraph:
     """The levels of a split by seed, as the environment draws them."""
     env = gym.make(
-        "leafe/Sokoban-v0", disable_env_checker=True, split=split, **{**LEVELS, **changes}
+        "leafe/Sokoban-v0", disable_env_checker=True, split=split, **{**world.levels, **changes}
     )
     boards = []
     for seed in seeds:
@@ -118,7 +126,27 @@ def make_levels(split: str, seeds: Sequence[int], **changes: Json) -> StateGraph
     return StateGraph.of(boards)
 
 
-def pretrain(recipe: Recipe, progress: Progress | None = None) -> Any:
+def graphs(recipe: Recipe) -> Iterator[StateGraph]:
+    """The levels to train on, again and again: always the same, or others each time."""
+
+    def seeds(turn: int) -> range:
+        first = recipe.first_level + turn * recipe.levels
+        return range(first, first + recipe.levels)
+
+    if recipe.fresh is None:
+        yield from repeat(make_levels("train", seeds(0), recipe.world))
+        return
+    with ProcessPoolExecutor(AHEAD, mp_context=get_context("spawn")) as makers:
+        coming = deque(
+            makers.submit(make_levels, "train", seeds(turn), recipe.world) for turn in range(AHEAD)
+        )
+        for turn in count(AHEAD):
+            made = coming.popleft().result()
+            coming.append(makers.submit(make_levels, "train", seeds(turn), recipe.world))
+            yield made
+
+
+def pretrain(recipe: Recipe, progress: Progress | None = None, device: str = "cpu") -> Any:
     """A base model.
 
     A blind base learns from the blind demonstrator throughout. A noisy one learns from the solver
@@ -128,19 +156,20 @@ def pretrain(recipe: Recipe, progress: Progress | None = None) -> Any:
     Args:
         recipe: what to train.
         progress: called with (step, figures) every 50 steps.
+        device: where to.
     """
-    graph = make_levels("train", range(recipe.first_level, recipe.first_level + recipe.levels))
     rng = np.random.default_rng(recipe.seed)
-    kind = TranscriptCorpus if recipe.memory else Corpus
-    weak = kind(graph, demonstrator(graph, WEAKNESSES[recipe.kind]), HORIZON, rng)
-    early = weak if recipe.kind == "blind" else kind(graph, expert(graph), HORIZON, rng)
-    model = make_model(recipe).train()
+    supply = graphs(recipe)
+    early, weak = _corpora(recipe, next(supply), rng)
+    model = make_model(recipe).to(device).train()
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.lr, betas=(0.9, 0.98), weight_decay=0.01
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: _rate(n, recipe.steps))
     began = time.process_time()
     for step in range(recipe.steps):
+        if recipe.fresh is not None and step and step % recipe.fresh == 0:
+            early, weak = _corpora(recipe, next(supply), rng)
         corpus = early if step < 0.8 * recipe.steps else weak
         if isinstance(corpus, TranscriptCorpus):
             losses = conversation_losses(model, corpus.transcripts(recipe.transcripts))
@@ -161,6 +190,14 @@ def pretrain(recipe: Recipe, progress: Progress | None = None) -> Any:
     return model.eval()
 
 
+def _corpora(recipe: Recipe, graph: StateGraph, rng: np.random.Generator) -> tuple[Corpus, Corpus]:
+    """What is learned from first, and in the last fifth."""
+    kind = TranscriptCorpus if recipe.memory else Corpus
+    weak = kind(graph, demonstrator(graph, WEAKNESSES[recipe.kind]), recipe.world, rng)
+    early = weak if recipe.kind == "blind" else kind(graph, expert(graph), recipe.world, rng)
+    return early, weak
+
+
 def _rate(step: int, steps: int) -> float:
     """Warm up over 50 steps, stay, fall to nothing over the last two fifths."""
     left = (steps - step) / (0.4 * steps)
@@ -169,33 +206,35 @@ def _rate(step: int, steps: int) -> float:
 
 def acting_loss(model: Any, batch: Acting) -> torch.Tensor:
     """Cross-entropy to the chances of each action, and of ending the reply after it."""
-    chances = torch.from_numpy(batch.chances)
-    words = torch.tensor([vocabulary()[action] for action in ACTIONS])
+    chances = torch.from_numpy(batch.chances).to(model.device)
+    words = torch.tensor([vocabulary()[action] for action in ACTIONS], device=model.device)
     said = words[torch.multinomial(chances, 1).squeeze(1)]
-    ids = torch.cat([torch.from_numpy(batch.ids), said[:, None]], dim=1)
+    ids = torch.cat([torch.from_numpy(batch.ids).to(model.device), said[:, None]], dim=1)
     logits = model.lm_head(model.model(ids, use_cache=False).last_hidden_state[:, -2:])
     first = log_softmax(logits[:, 0], dim=-1)[:, words]
-    end = torch.full((len(ids),), vocabulary()[END])
+    end = torch.full((len(ids),), vocabulary()[END], device=model.device)
     return -(chances * first).sum(dim=1).mean() + cross_entropy(logits[:, 1], end)
 
 
 def looking_back_loss(model: Any, batch: LookingBack) -> tuple[torch.Tensor, torch.Tensor]:
     """Cross-entropy of the answers, and of the verdict on each action."""
-    hidden = model.model(torch.from_numpy(batch.ids), use_cache=False).last_hidden_state
+    ids = torch.from_numpy(batch.ids).to(model.device)
+    hidden = model.model(ids, use_cache=False).last_hidden_state
     return _known(model, hidden, batch.labels), _known(model, hidden, batch.verdicts)
 
 
 def conversation_losses(model: Any, batch: Conversations) -> Losses:
     """The four losses of the memoryless model, all from one pass over whole conversations."""
-    hidden = model.model(torch.from_numpy(batch.ids), use_cache=False).last_hidden_state
+    ids = torch.from_numpy(batch.ids).to(model.device)
+    hidden = model.model(ids, use_cache=False).last_hidden_state
     rows, steps = np.nonzero(batch.at >= 0)
     places = batch.at[rows, steps]
-    chances = torch.from_numpy(batch.chances[rows, steps])
-    words = torch.tensor([vocabulary()[action] for action in ACTIONS])
+    chances = torch.from_numpy(batch.chances[rows, steps]).to(model.device)
+    words = torch.tensor([vocabulary()[action] for action in ACTIONS], device=model.device)
     said = log_softmax(model.lm_head(hidden[rows, places]), dim=-1)[:, words]
     lost = -(chances * said).sum(dim=1)
-    end = torch.full((len(rows),), vocabulary()[END])
-    tipped = torch.from_numpy(batch.tipped[rows, steps])
+    end = torch.full((len(rows),), vocabulary()[END], device=model.device)
+    tipped = torch.from_numpy(batch.tipped[rows, steps]).to(model.device)
     return {
         "act": lost[~tipped].mean() + cross_entropy(model.lm_head(hidden[rows, places + 1]), end),
         "tip": lost[tipped].mean() if tipped.any() else lost.sum() * 0,
@@ -206,7 +245,7 @@ def conversation_losses(model: Any, batch: Conversations) -> Losses:
 
 def _known(model: Any, hidden: torch.Tensor, labels: NDArray[np.int64]) -> torch.Tensor:
     """Cross-entropy where a label is known; nothing where none is."""
-    wanted = torch.from_numpy(labels)
+    wanted = torch.from_numpy(labels).to(model.device)
     known = wanted != IGNORE
     if not known.any():
         return hidden.sum() * 0

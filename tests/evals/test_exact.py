@@ -16,7 +16,7 @@ from leafe_gym.evals.reproduce.levels import Levels, recovery_pool
 from leafe_gym.evals.reproduce.setting import EVERY
 from leafe_gym.policies.base import policy
 from leafe_gym.tiny.policy import TinyPolicy
-from leafe_gym.tiny.pretrain import HORIZON
+from leafe_gym.tiny.words import SMALL
 
 NETWORK = policy("tiny").network  # type: ignore[attr-defined]
 LEVELS = Levels.of("val", 12)
@@ -52,12 +52,12 @@ def test_success_is_what_independent_sampling_finds(tmp_path: Path) -> None:
 
 
 def test_uniform_policy_by_hand() -> None:
-    chain = Chain(LEVELS.graph, lambda states, _: np.full((len(states), 4), 0.25), HORIZON)
+    chain = Chain(LEVELS.graph, lambda states, _: np.full((len(states), 4), 0.25), SMALL.steps)
     start = int(LEVELS.graph.starts[0])
     near = np.flatnonzero((LEVELS.graph.distance == 1) & (LEVELS.graph.level == 0))[:1]
     ways = LEVELS.graph.won[LEVELS.graph.next[near[0]]].mean()
-    assert chain.success(near, np.array([HORIZON - 1]))[0] == pytest.approx(ways)
-    assert chain.success(near, np.array([HORIZON]))[0] == 0
+    assert chain.success(near, np.array([SMALL.steps - 1]))[0] == pytest.approx(ways)
+    assert chain.success(near, np.array([SMALL.steps]))[0] == 0
     assert 0 < chain.success(np.array([start]))[0] < 0.2
 
 
@@ -101,6 +101,6 @@ def test_pool_states_are_mistakes_that_can_be_undone() -> None:
     assert (pool.states == again.states).all()
     assert len(set(pool.level.tolist())) == len(pool.level)
     distance = levels.graph.distance[pool.states]
-    assert (HORIZON - pool.steps >= distance + 2).all()
+    assert (SMALL.steps - pool.steps >= distance + 2).all()
     assert (levels.graph.level[pool.states] == pool.level).all()
     assert (pool.steps >= 1).all()

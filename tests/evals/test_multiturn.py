@@ -21,11 +21,11 @@ from leafe_gym.evals.reproduce.report import write_report
 from leafe_gym.evals.reproduce.setting import POOL_SLACK, Scale
 from leafe_gym.policies.base import policy
 from leafe_gym.prompts.base import prompt_set
-from leafe_gym.tiny.pretrain import HORIZON
+from leafe_gym.tiny.words import SMALL as WORDS
 from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Experience, Sampling, Start, Step, Task
 
-SMALL = Scale(
+LITTLE = Scale(
     stage1_levels=3, stage1_calls=30, train_levels=5, train_calls=120, test_levels=3, steps=4,
     batch=8,
 )  # fmt: skip
@@ -39,7 +39,7 @@ def played(level: int, seed: int) -> tuple[Start, list[Step], np.ndarray]:
     rng = np.random.default_rng(seed)
     while True:
         states = [int(GRAPH.starts[level])]
-        actions = rng.integers(0, 4, size=HORIZON).tolist()
+        actions = rng.integers(0, 4, size=WORDS.steps).tolist()
         for action in actions:
             states.append(int(GRAPH.next[states[-1], action]))
         if not GRAPH.won[states].any():
@@ -62,8 +62,8 @@ def test_late_tau_is_a_mistake_that_can_be_mended_and_not_the_first() -> None:
         start, steps, far = played(seed % 12, seed)
         asked = talk.render_reflection(TASK, start, steps)
         reply = asyncio.run(late.complete(asked, Sampling(seed=seed)))
-        wrong = [n for n, (a, b) in enumerate(pairwise(far)) if b >= a and a <= HORIZON - n]
-        step = talk.parse_reflection(reply, HORIZON).step
+        wrong = [n for n, (a, b) in enumerate(pairwise(far)) if b >= a and a <= WORDS.steps - n]
+        step = talk.parse_reflection(reply, WORDS.steps).step
         assert step in wrong
         assert (step != wrong[0]) == (len(wrong) > 1)
         later += step != wrong[0]
@@ -110,7 +110,7 @@ def test_mistakes_are_the_first_and_can_be_undone() -> None:
         assert (np.diff(far)[:-1] <= 0).all()
         assert far[-1] > far[-2]
         assert far[-1] < NEVER
-        assert HORIZON - len(taken) >= far[-1] + POOL_SLACK
+        assert WORDS.steps - len(taken) >= far[-1] + POOL_SLACK
 
 
 def test_wins_are_counted_without_bias() -> None:
@@ -134,7 +134,7 @@ def test_wins_are_counted_without_bias() -> None:
 
 def test_figures_report_and_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(multiturn, "SAMPLES", {"success": 128, "recovery": 16})
-    figures = multiturn.run_multiturn(0, SMALL, tmp_path)
+    figures = multiturn.run_multiturn(0, LITTLE, tmp_path)
     notes = figures["methods"]
     for name in ("is", "tree", "tree-late"):
         assert 0.8 * 5 * 120 < notes[name]["calls"] <= 5 * 120, "the same budget"
@@ -148,6 +148,6 @@ def test_figures_report_and_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     text = write_report({}, tmp_path, merged).read_text()
     assert text.startswith("## Model with a history")
     assert "history" not in write_report({}, tmp_path).read_text()
-    assert json.dumps(multiturn.run_multiturn(0, SMALL, tmp_path)) == json.dumps(figures)
+    assert json.dumps(multiturn.run_multiturn(0, LITTLE, tmp_path)) == json.dumps(figures)
     with pytest.raises(ConfigMismatch, match="another scale"):
         multiturn.run_multiturn(0, Scale(), tmp_path)

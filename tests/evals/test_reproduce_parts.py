@@ -15,8 +15,7 @@ from leafe_gym.evals.reproduce.quality import reflector_quality
 from leafe_gym.evals.reproduce.setting import Scale
 from leafe_gym.policies.base import policy
 from leafe_gym.prompts.base import prompt_set
-from leafe_gym.tiny.pretrain import HORIZON
-from leafe_gym.tiny.words import END, vocabulary
+from leafe_gym.tiny.words import END, SMALL, vocabulary
 from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Experience, Reflection, Sampling, Start, Step, Task
 
@@ -88,7 +87,7 @@ def test_groups_use_the_budget_and_never_more() -> None:
     scale = Scale(train_levels=7, train_calls=230, grpo_tasks=3)
     budget = _GroupBudget(levels, scale, 1, np.random.default_rng(0))
     network = policy("tiny").network  # type: ignore[attr-defined]
-    longest = 2 * HORIZON
+    longest = 2 * SMALL.steps
     spent = np.zeros(7)
     smallest = scale.group
     while (batch := budget.sample(network, 0)) is not None:

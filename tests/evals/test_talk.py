@@ -21,7 +21,7 @@ from leafe_gym.policies.base import policy
 from leafe_gym.prompts.base import prompt_set
 from leafe_gym.prompts.tiny import ACTIONS
 from leafe_gym.tiny.policy import TinyPolicy
-from leafe_gym.tiny.pretrain import HORIZON
+from leafe_gym.tiny.words import SMALL
 from leafe_gym.types import Message, Sampling, Start, Step
 
 LEVELS = Levels.of("val", 8)
@@ -83,7 +83,7 @@ def test_chances_are_those_of_the_whole_conversation(plays: list[tuple[int, list
 
 def test_given_actions_are_taken_and_the_rest_is_drawn() -> None:
     starts = np.repeat(GRAPH.starts[:3], 40)
-    given_ = np.full((120, HORIZON), -1)
+    given_ = np.full((120, SMALL.steps), -1)
     given_[:, :4] = np.random.default_rng(1).integers(0, 4, size=(120, 4))
     episodes = LEVELS.talk(MODEL.network).sample(starts, np.random.default_rng(0), given_)
     began = episodes.actions[:, :4]

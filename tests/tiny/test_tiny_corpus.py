@@ -9,8 +9,8 @@ from leafe_gym.envs.sokoban.graph import NEVER
 from leafe_gym.envs.sokoban.rules import ACTIONS
 from leafe_gym.tiny.corpus import FOLLOW, IGNORE, Corpus
 from leafe_gym.tiny.demonstrator import WEAKNESSES, blind_pushes, demonstrator, expert
-from leafe_gym.tiny.pretrain import HORIZON, make_levels
-from leafe_gym.tiny.words import vocabulary
+from leafe_gym.tiny.pretrain import make_levels
+from leafe_gym.tiny.words import SMALL, vocabulary
 
 GRAPH = make_levels("train", range(40))
 WORDS = list(vocabulary())
@@ -18,7 +18,7 @@ WORDS = list(vocabulary())
 
 def corpus(kind: str = "blind") -> Corpus:
     chances = demonstrator(GRAPH, WEAKNESSES[kind])  # type: ignore[index]
-    return Corpus(GRAPH, chances, HORIZON, np.random.default_rng(0))
+    return Corpus(GRAPH, chances, SMALL, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("kind", ["blind", "noisy"])
@@ -60,7 +60,7 @@ def test_looking_back_names_the_first_mistake() -> None:
         answer = [WORDS[i] for i in labels[labels != IGNORE]]
         step = int(answer[0][1:])
         said = [WORDS[i] for i in verdicts[verdicts != IGNORE]]
-        assert len(said) == HORIZON
+        assert len(said) == SMALL.steps
         assert said.index("bad") == step
         block = [WORDS[i] for i in ids[1 + 6 * step : 1 + 6 * (step + 1)]]
         assert block[1:5] == answer[1:5], "the answer quotes the board of its step"

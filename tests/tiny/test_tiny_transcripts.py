@@ -15,9 +15,9 @@ from leafe_gym.tiny.build import CURVE, build
 from leafe_gym.tiny.corpus import FOLLOW, IGNORE
 from leafe_gym.tiny.demonstrator import WEAKNESSES, demonstrator
 from leafe_gym.tiny.policy import SHIPPED, TinyPolicy
-from leafe_gym.tiny.pretrain import HORIZON, LEVELS, Recipe, make_levels
+from leafe_gym.tiny.pretrain import Recipe, make_levels
 from leafe_gym.tiny.transcripts import Conversations, TranscriptCorpus
-from leafe_gym.tiny.words import vocabulary
+from leafe_gym.tiny.words import SMALL, vocabulary
 from leafe_gym.types import Experience, Start, Step, Task
 
 GRAPH = make_levels("train", range(40))
@@ -28,7 +28,7 @@ CONFIGURED = json.loads((SHIPPED / "multiturn" / "config.json").read_text())
 
 
 def batch(count: int = 80) -> Conversations:
-    return TranscriptCorpus(GRAPH, WEAK, HORIZON, np.random.default_rng(0)).transcripts(count)
+    return TranscriptCorpus(GRAPH, WEAK, SMALL, np.random.default_rng(0)).transcripts(count)
 
 
 def read(ids: np.ndarray) -> list[tuple[int, list[tuple[int, str, str]], str]]:
@@ -69,7 +69,7 @@ def test_conversations_are_what_the_prompt_set_shows() -> None:
         render = talk.render
         if (labels != IGNORE).any():
             failed += 1
-            assert len(steps) == HORIZON
+            assert len(steps) == SMALL.steps
             render = talk.render_reflection
         tokens, prompt = policy.tokenize(render(task, start, steps, tips), turns[-1][2])
         assert list(tokens) == [i for i in ids if i]
@@ -126,7 +126,7 @@ def test_smaller_model_with_a_history_learns(tmp_path: Path) -> None:
 
 def test_bases_of_before_are_still_known(tmp_path: Path) -> None:
     older = {k: v for k, v in asdict(Recipe()).items() if k not in ("memory", "transcripts")}
-    (tmp_path / CURVE).write_text(json.dumps({"recipe": older, "levels": LEVELS}))
+    (tmp_path / CURVE).write_text(json.dumps({"recipe": older, "levels": SMALL.levels}))
     assert build(Recipe(), tmp_path) == tmp_path
 
 

@@ -24,7 +24,7 @@ from leafe_gym.evals.reproduce.setting import EVERY, TREE
 from leafe_gym.seeds import derive_rng
 from leafe_gym.store.run import Run
 from leafe_gym.tiny.policy import SHIPPED, TinyPolicy
-from leafe_gym.tiny.pretrain import LEVELS
+from leafe_gym.tiny.words import SMALL
 from leafe_gym.tree import Tree
 from leafe_gym.types import Task
 
@@ -94,7 +94,7 @@ class Again:
 
 def levels(split: str, count: int) -> Sequence[Task]:
     """The first levels of a split that the small model knows the words for."""
-    return list_tasks("leafe/Sokoban-v0", split=split, **LEVELS)[:count]
+    return list_tasks("leafe/Sokoban-v0", split=split, **SMALL.levels)[:count]
 
 
 def stage1(tasks: Sequence[Task], folder: Path, seed: int, tick: Tick | None = None) -> Explored:

@@ -18,8 +18,8 @@ from leafe_gym.evals.reproduce.talk import Talk
 from leafe_gym.seeds import derive_rng
 from leafe_gym.tiny.corpus import act_prompts, state_rows
 from leafe_gym.tiny.policy import TinyPolicy
-from leafe_gym.tiny.pretrain import HORIZON, LEVELS, make_levels
-from leafe_gym.tiny.words import vocabulary
+from leafe_gym.tiny.pretrain import make_levels
+from leafe_gym.tiny.words import SMALL, World, vocabulary
 from leafe_gym.types import Json, Task
 
 
@@ -30,19 +30,21 @@ class Levels:
     Attributes:
         tasks: as the engine takes them.
         graph: the same levels with all their positions.
-        rows: token ids of each position's rows; [states, 4].
+        rows: token ids of each position's rows; [states, room].
+        world: whose words these are.
     """
 
     tasks: Sequence[Task]
     graph: StateGraph
     rows: NDArray[np.int64]
+    world: World = SMALL
 
     @classmethod
-    def of(cls, split: str, count: int, **changes: Json) -> Levels:
+    def of(cls, split: str, count: int, world: World = SMALL, **changes: Json) -> Levels:
         """`count` levels; `changes` override the arguments of the environment."""
-        tasks = list_tasks("leafe/Sokoban-v0", split=split, **{**LEVELS, **changes})[:count]
-        graph = make_levels(split, [task.seed for task in tasks], **changes)
-        return cls(tasks, graph, state_rows(graph))
+        tasks = list_tasks("leafe/Sokoban-v0", split=split, **{**world.levels, **changes})[:count]
+        graph = make_levels(split, [task.seed for task in tasks], world, **changes)
+        return cls(tasks, graph, state_rows(graph, world), world)
 
     def chain(self, network: Any) -> Chain:
         """A model playing these levels without memory."""
@@ -53,11 +55,11 @@ class Levels:
             steps = np.full(len(states), words[f"s{step}"])
             return policy.chances(act_prompts(self.rows[states], steps))
 
-        return Chain(self.graph, chances, HORIZON)
+        return Chain(self.graph, chances, self.world.steps)
 
     def talk(self, network: Any) -> Talk:
         """A model playing these levels with its history."""
-        return Talk(self.graph, self.rows, network, HORIZON)
+        return Talk(self.graph, self.rows, network, self.world.steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +77,9 @@ class Pool:
     steps: NDArray[np.int64]
 
 
-def load(folder: Path) -> Any:
+def load(folder: Path, device: str = "cpu") -> Any:
     """The network saved in a folder."""
-    return TinyPolicy.load(folder).network
+    return TinyPolicy.load(folder, device).network
 
 
 def recovery_pool(levels: Levels, base: Any, seed: int) -> Pool:
@@ -96,7 +98,7 @@ def recovery_pool(levels: Levels, base: Any, seed: int) -> Pool:
     first = worse.argmax(axis=1)
     rows = np.arange(len(first))
     state = episodes.states[rows, first + 1]
-    left = HORIZON - (first + 1)
+    left = levels.world.steps - (first + 1)
     good = worse.any(axis=1) & (graph.distance[state] < NEVER)
     good &= left >= graph.distance[state] + POOL_SLACK
     good = good.reshape(count, POOL_ROLLOUTS)

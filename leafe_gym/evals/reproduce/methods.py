@@ -26,7 +26,6 @@ from leafe_gym.policies.base import Policy
 from leafe_gym.seeds import derive_rng
 from leafe_gym.tiny.corpus import Ids, act_prompts
 from leafe_gym.tiny.policy import TinyPolicy
-from leafe_gym.tiny.pretrain import HORIZON
 from leafe_gym.tiny.words import END, vocabulary
 from leafe_gym.types import Json
 
@@ -71,7 +70,7 @@ class Stage:
             factor: on the budget.
             actor: acts and looks back in the model's place.
         """
-        policy: Policy = actor or TinyPolicy.load(model)
+        policy: Policy = actor or TinyPolicy.load(model, self.scale.device)
         agents: dict[str, Callable[[], Agent]] = {
             "is": lambda: IndependentSamplingAgent(policy, **EVERY),
             "tree": lambda: ReflectiveTreeAgent(policy, **EVERY, **TREE),
@@ -90,7 +89,7 @@ class Stage:
             stop="budget",
         ) as run:
             trees = list(run.trees())
-        rows = run_rows(folder)
+        rows = run_rows(folder, self.train.world)
         self.notes[name] = {
             "solved": sum(tree.solved for tree in trees) / len(trees),
             "calls": sum(tree.spent.calls for tree in trees),
@@ -134,7 +133,7 @@ class Stage:
         """
         out, done = self.folder / "models" / name, self.folder / "models" / name / "grpo.json"
         if not done.exists():
-            network = load(model)
+            network = load(model, self.scale.device)
             budget = _GroupBudget(self.train, self.scale, factor, derive_rng(self.seed, name))
             taken = grpo(network, budget.sample, lr=self.scale.grpo_lr)
             network.save_pretrained(str(out))
@@ -145,7 +144,7 @@ class Stage:
     def early(self) -> Path:
         """Early Experience: predict what alternatives lead to, then imitate."""
         rng = derive_rng(self.seed, "early")
-        chain = self.train.chain(load(self.base))
+        chain = self.train.chain(load(self.base, self.scale.device))
         predict, imitate = alternatives(self.train, chain, self.scale.train_calls, rng)
         self.notes["early"] = {"predict": len(predict), "imitate": len(imitate)}
         batch, half = self.scale.batch, self.scale.steps // 2
@@ -169,7 +168,7 @@ class _GroupBudget:
 
     def sample(self, network: Any, update: int) -> Batch | None:
         """See `leafe_gym.distill.grpo.Sampler`."""
-        sizes = np.minimum(self._scale.group, self._left // (2 * HORIZON))
+        sizes = np.minimum(self._scale.group, self._left // (2 * self._levels.world.steps))
         if not self._deck:
             self._deck = self._rng.permutation(np.flatnonzero(sizes >= 2)).tolist()
         if not self._deck:
@@ -197,7 +196,7 @@ class _GroupBudget:
 def _samples(levels: Levels, network: Any, episodes: Episodes, dice: Generator) -> list[Sample]:
     """Every reply of the episodes; of one without an action its first word, which made it so."""
     words = vocabulary()
-    steps = np.array([words[f"s{number}"] for number in range(HORIZON)])
+    steps = np.array([words[f"s{number}"] for number in range(levels.world.steps)])
     names = [words[action] for action in ACTIONS]
 
     def prompts(episode: Ids, step: Ids) -> Ids:

@@ -35,7 +35,8 @@ from leafe_gym.seeds import derive_rng
 from leafe_gym.store.run import Run
 from leafe_gym.tiny.build import build
 from leafe_gym.tiny.policy import SHIPPED, TinyPolicy
-from leafe_gym.tiny.pretrain import HORIZON, Recipe
+from leafe_gym.tiny.pretrain import Recipe
+from leafe_gym.tiny.words import SMALL
 from leafe_gym.tree import Tree
 from leafe_gym.types import Json
 
@@ -63,7 +64,7 @@ def run_multiturn(seed: int, scale: Scale, folder: Path, *, shipped: bool = True
         ConfigMismatch: if the folder holds figures of another base or scale.
     """
     torch.set_num_threads(1)
-    about: Json = {"kind": KIND, "seed": seed, "scale": asdict(scale)}
+    about: Json = {"kind": KIND, "seed": seed, "scale": json.loads(json.dumps(asdict(scale)))}
     done = folder / "figures.json"
     if done.exists():
         found: Json = json.loads(done.read_text(encoding="utf-8"))
@@ -145,7 +146,7 @@ def evaluate(models: dict[str, Path], seed: int, scale: Scale) -> Json:
     levels = Levels.of("test", min(scale.test_levels, MOST_LEVELS))
     networks = {name: load(folder) for name, folder in models.items()}
     level, ahead = mistakes(levels, networks["base"], seed)
-    none = np.full((len(levels.graph.starts), HORIZON), -1)
+    none = np.full((len(levels.graph.starts), SMALL.steps), -1)
     return {
         "samples": SAMPLES,
         "success": {
@@ -190,9 +191,9 @@ def mistakes(levels: Levels, base: Any, seed: int) -> tuple[NDArray[np.int64], N
     worse = far[:, 1:] > far[:, :-1]
     taken = worse.argmax(axis=1) + 1
     after = far[np.arange(len(taken)), taken]
-    good = worse.any(axis=1) & (after < NEVER) & (HORIZON - taken >= after + POOL_SLACK)
+    good = worse.any(axis=1) & (after < NEVER) & (SMALL.steps - taken >= after + POOL_SLACK)
     good = good.reshape(count, POOL_ROLLOUTS)
     chosen = np.arange(count) * POOL_ROLLOUTS + good.argmax(axis=1)
     chosen = chosen[good.any(axis=1)]
-    ahead = np.where(np.arange(HORIZON) < taken[chosen][:, None], episodes.actions[chosen], -1)
+    ahead = np.where(np.arange(SMALL.steps) < taken[chosen][:, None], episodes.actions[chosen], -1)
     return np.flatnonzero(good.any(axis=1)), ahead

@@ -19,7 +19,7 @@ from itertools import pairwise
 from leafe_gym.envs.sokoban.rules import ACTIONS, Board, move
 from leafe_gym.envs.sokoban.solver import distance
 from leafe_gym.tiny.policy import TinyPolicy
-from leafe_gym.tiny.pretrain import HORIZON
+from leafe_gym.tiny.words import SMALL
 from leafe_gym.types import Completion, Message, Sampling
 
 
@@ -89,7 +89,9 @@ def _late_answer(boards: list[list[str]], actions: list[str], dice: random.Rando
     mendable = [
         step
         for step, (before, after) in enumerate(pairwise(far))
-        if before is not None and before <= HORIZON - step and (after is None or after >= before)
+        if before is not None
+        and before <= SMALL.steps - step
+        and (after is None or after >= before)
     ]
     if not mendable:
         return "none"

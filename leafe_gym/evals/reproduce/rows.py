@@ -15,13 +15,12 @@ from leafe_gym.errors import UsageError
 from leafe_gym.evals.exact import Chain
 from leafe_gym.evals.reproduce.levels import Levels
 from leafe_gym.tiny.corpus import act_prompts
-from leafe_gym.tiny.pretrain import HORIZON
-from leafe_gym.tiny.words import ASSISTANT, END, USER, make_tokenizer, vocabulary
+from leafe_gym.tiny.words import ASSISTANT, END, SMALL, USER, World, make_tokenizer, vocabulary
 
 
-def run_rows(folder: Path) -> dict[str, list[Encoded]]:
+def run_rows(folder: Path, world: World = SMALL) -> dict[str, list[Encoded]]:
     """All rows of a run by kind: every success rehearsed, every revised action that won."""
-    encoder = Encoder(make_tokenizer())
+    encoder = Encoder(make_tokenizer(world))
     found: dict[str, list[Encoded]] = {"counterfactual": [], "rehearsal": []}
     try:
         for row in make_rows(folder, per_task=None, rehearsal=1.0):
@@ -99,7 +98,7 @@ def _predict(levels: Levels, state: int, step: int, action: int) -> Encoded:
     words = vocabulary()
     act = _act(levels, state, step, action)
     after = levels.rows[levels.graph.next[state, action]].tolist()
-    head = (*act.ids, words[USER], words[f"s{min(step + 1, HORIZON)}"])
+    head = (*act.ids, words[USER], words[f"s{min(step + 1, levels.world.steps)}"])
     return Encoded(
         ids=(*head, *after, words[ASSISTANT]), target_start=len(head), kind="rehearsal", task=""
     )

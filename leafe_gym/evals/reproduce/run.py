@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from leafe_gym.errors import UsageError
 from leafe_gym.evals.meta import machine_meta
 from leafe_gym.evals.reproduce.merge import DECIDED, Merged
@@ -14,7 +16,7 @@ from leafe_gym.evals.reproduce.merge_multiturn import MergedMultiturn
 from leafe_gym.evals.reproduce.multiturn import KIND, run_multiturn
 from leafe_gym.evals.reproduce.report import write_report
 from leafe_gym.evals.reproduce.seed import run_seed
-from leafe_gym.evals.reproduce.setting import Scale
+from leafe_gym.evals.reproduce.setting import BASE, Scale
 from leafe_gym.tiny.demonstrator import Kind
 from leafe_gym.tiny.policy import SHIPPED
 from leafe_gym.types import Json
@@ -43,12 +45,26 @@ def reproduce(
 
     Returns:
         What is written to `reproduce.json`.
+
+    Raises:
+        UsageError: if there is no GPU for a scale that needs one.
     """
+    if scale.device == "cuda" and not torch.cuda.is_available():
+        raise UsageError(
+            "this scale needs a GPU that PyTorch sees; without one, `leafe reproduce` and "
+            "`leafe reproduce --full` run on a laptop"
+        )
     found: dict[str, list[Json]] = {}
     for kind in kinds:
         for seed in seeds:
             own = folder / f"{kind}-{seed}"
-            if shipped and seed == 0 and (SHIPPED / kind).is_dir() and not (own / "base").exists():
+            if (
+                shipped
+                and scale.recipe == BASE
+                and seed == 0
+                and (SHIPPED / kind).is_dir()
+                and not (own / "base").exists()
+            ):
                 shutil.copytree(SHIPPED / kind, own / "base")
             found.setdefault(kind, []).append(run_seed(kind, seed, scale, own))
     talked = [

@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,14 @@ from leafe_gym.evals.reproduce.levels import Levels, Pool, load, recovery_pool
 from leafe_gym.evals.reproduce.methods import Stage
 from leafe_gym.evals.reproduce.oracle import OracleTau
 from leafe_gym.evals.reproduce.quality import reflector_quality
-from leafe_gym.evals.reproduce.setting import CROSS_CHECK, EVERY, SAMPLERS, TREE, Scale
+from leafe_gym.evals.reproduce.setting import CROSS_CHECK, EVERY, SAMPLERS, SWAPPED, TREE, Scale
 from leafe_gym.policies.base import Policy
 from leafe_gym.seeds import derive_rng
 from leafe_gym.store.run import Run
 from leafe_gym.tiny.build import build
 from leafe_gym.tiny.demonstrator import Kind, blind_pushes
 from leafe_gym.tiny.policy import TinyPolicy
-from leafe_gym.tiny.pretrain import Recipe
+from leafe_gym.tiny.words import SMALL, World
 from leafe_gym.types import Json
 
 LOG = logging.getLogger(__name__)
@@ -37,8 +37,8 @@ OUT_OF_DISTRIBUTION: dict[str, dict[str, Json]] = {
     "more walls": {"inner_walls": [4, 6]},
     "longer solutions": {"solution": [10, 11]},
 }
-"""Changed arguments of the levels. The number of boxes cannot be changed: the model has no words
-for rows with two."""
+"""Changed arguments of the levels. The number of boxes cannot be changed: the small model has no
+words for rows with two. See `elsewhere`."""
 
 
 def run_seed(kind: Kind, seed: int, scale: Scale, folder: Path) -> Json:
@@ -58,15 +58,17 @@ def run_seed(kind: Kind, seed: int, scale: Scale, folder: Path) -> Json:
     Raises:
         ConfigMismatch: if the folder holds figures of another base or scale.
     """
-    torch.set_num_threads(1)
-    about = {"kind": kind, "seed": seed, "scale": asdict(scale)}
+    if scale.device == "cpu":
+        torch.set_num_threads(1)
+    about = {"kind": kind, "seed": seed, "scale": json.loads(json.dumps(asdict(scale)))}
     done = folder / "figures.json"
     if done.exists():
         found: Json = json.loads(done.read_text(encoding="utf-8"))
         if {name: found.get(name) for name in about} != about:
             raise ConfigMismatch(f"{folder} holds figures of another scale: use another --out")
         return found
-    base = build(Recipe(kind=kind, seed=seed), folder / "base")
+    recipe = replace(scale.recipe, kind=kind, seed=seed)
+    base = build(recipe, folder / "base", scale.device)
     figures: Json = {**about, "cpu_seconds": {}}
 
     def timed(name: str, make: Callable[[], Json]) -> Json:
@@ -77,7 +79,7 @@ def run_seed(kind: Kind, seed: int, scale: Scale, folder: Path) -> Json:
         return value
 
     notes: dict[str, Json] = {}
-    levels = Levels.of("train", scale.train_levels)
+    levels = Levels.of("train", scale.train_levels, recipe.world)
     stage = Stage(base, levels, scale, seed, folder, notes)
     figures["stage1"] = timed("stage1", lambda: samplers(base, seed, scale, folder / "stage1"))
     models = timed("training", lambda: train_all(stage))
@@ -89,8 +91,8 @@ def run_seed(kind: Kind, seed: int, scale: Scale, folder: Path) -> Json:
 
 def samplers(base: Path, seed: int, scale: Scale, folder: Path) -> Json:
     """The samplers and controls on test levels; what each spent until a level was solved."""
-    levels = Levels.of("test", scale.stage1_levels)
-    policy = TinyPolicy.load(base)
+    levels = Levels.of("test", scale.stage1_levels, scale.recipe.world)
+    policy = TinyPolicy.load(base, scale.device)
 
     def bench(
         actor: Policy, methods: Sequence[str], out: Path, factor: int = 1, **tree: Json
@@ -103,6 +105,12 @@ def samplers(base: Path, seed: int, scale: Scale, folder: Path) -> Json:
         return asyncio.run(run).outcomes
 
     outcomes = bench(policy, ("is",), folder, factor=3) | bench(policy, SAMPLERS, folder)
+    with Run.read(folder / "tree") as run:
+        trees = list(run.trees())
+    if sum(any(branch.experience for branch in tree.branches) for tree in trees) > 1:
+        outcomes |= bench(policy, ("tree", SWAPPED), folder)
+    else:
+        LOG.warning("no two levels have a tip: no control with another level's")
     if policy.prompts == "tiny":  # which is what this oracle reads
         oracle = bench(OracleTau(policy), ("tree-no-tip",), folder / "oracle")
         outcomes["oracle-tau"] = oracle["tree-no-tip"]
@@ -110,8 +118,7 @@ def samplers(base: Path, seed: int, scale: Scale, folder: Path) -> Json:
         outcomes["tree-kept"] = bench(policy, ("tree",), folder / "kept", until="end")["tree"]
     methods = {name: spending(outcome) for name, outcome in outcomes.items()}
     result: Json = {"calls": scale.stage1_calls, "methods": methods}
-    with Run.read(folder / "tree") as run:
-        result["reflector"] = reflector_quality(run.trees())
+    result["reflector"] = reflector_quality(trees)
     return result
 
 
@@ -153,8 +160,9 @@ def train_all(stage: Stage) -> dict[str, Path]:
 
 def evaluate(models: dict[str, Path], seed: int, scale: Scale) -> Json:
     """Exact chances of winning of each model: on test levels, from the pool, and elsewhere."""
-    levels = Levels.of("test", scale.test_levels)
-    networks = {name: load(folder) for name, folder in models.items()}
+    world = scale.recipe.world
+    levels = Levels.of("test", scale.test_levels, world)
+    networks = {name: load(folder, scale.device) for name, folder in models.items()}
     pool = recovery_pool(levels, networks["base"], seed)
     blind = levels.graph.blind_needed(blind_pushes(levels.graph))[levels.graph.starts]
     result: Json = {
@@ -166,10 +174,25 @@ def evaluate(models: dict[str, Path], seed: int, scale: Scale) -> Json:
         "elsewhere": {},
     }
     shown = ("base", "early", "grpo_0", "reh", "leafe")
-    for title, changes in OUT_OF_DISTRIBUTION.items():
-        other = Levels.of("test", scale.test_levels // 3, **changes)
+    for title, changes in elsewhere(world).items():
+        other = Levels.of("test", scale.test_levels // 3, world, **changes)
         result["elsewhere"][title] = {name: chances(other, networks[name]) for name in shown}
     return result
+
+
+def elsewhere(world: World) -> dict[str, dict[str, Json]]:
+    """Arguments of levels out of distribution: those of the same words."""
+    if world == SMALL:
+        return OUT_OF_DISTRIBUTION
+    longer = [world.solution[1] + 1, world.solution[1] + 4]
+    walls = [world.walls[1] + 1, world.walls[1] + 3]
+    found: dict[str, dict[str, Json]] = {
+        "more walls": {"inner_walls": walls},
+        "longer solutions": {"solution": longer},
+    }
+    if world.boxes > 1:
+        found["one box fewer"] = {"boxes": world.boxes - 1, "solution": [4, world.solution[1]]}
+    return found
 
 
 def sampled(levels: Levels, network: Any, seed: int) -> list[int]:

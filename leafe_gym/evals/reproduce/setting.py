@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from leafe_gym.tiny.pretrain import Recipe
+from leafe_gym.tiny.words import World
+
 KS = (1, 4, 16, 64, 128)
 CROSS_CHECK = 512
 """Episodes a level that are sampled to check exact chances."""
@@ -25,8 +28,12 @@ SAMPLERS = (  # besides independent sampling, which runs at a larger budget
     "tree-no-tip",
     "tree-random-tau",
     "tree-random-tau-no-tip",
-    "tree-other-tip",
 )
+SWAPPED = "tree-other-tip"
+"""Runs where trees hold tips of at least two levels."""
+
+
+BASE = Recipe()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +54,8 @@ class Scale:
         grpo_lr: its learning rate.
         group: rollouts of a task in a group.
         grpo_tasks: tasks of an update.
+        recipe: of the base; its kind and seed are set for each.
+        device: where models are trained and asked.
     """
 
     stage1_levels: int = 100
@@ -61,7 +70,30 @@ class Scale:
     grpo_lr: float = 5e-4
     group: int = 8
     grpo_tasks: int = 5
+    recipe: Recipe = BASE
+    device: str = "cpu"
 
 
 FULL = Scale()
 QUICK = Scale(stage1_levels=60, train_levels=60, test_levels=60, grpo_seeds=1)
+LARGE = Scale(
+    stage1_calls=300,
+    train_levels=200,
+    train_calls=1200,
+    steps=500,
+    recipe=Recipe(
+        world=World(room=5, boxes=2, walls=(0, 4), solution=(8, 20), steps=30),
+        levels=400,
+        fresh=100,
+        steps=5000,
+        acting=4096,
+        tips=2048,
+        looking_back=512,
+        width=192,
+        layers=8,
+        lr=1e-3,
+    ),
+    device="cuda",
+)
+"""For a GPU: rooms of 5x5 cells with two boxes, 5.7 M parameters, about 1 B tokens of pretraining,
+made on the fly. Not run by us yet."""

@@ -90,7 +90,8 @@ class _Reader:
         )
         if before is not None:
             # Conversations that went on in several ways are copied, those that ended are dropped.
-            self._cache.batch_select_indices(torch.from_numpy(unique // len(ACTIONS)))
+            kept = torch.from_numpy(unique // len(ACTIONS)).to(self._network.device)
+            self._cache.batch_select_indices(kept)
             said = self._actions[unique % len(ACTIONS)][:, None]
             turn = np.concatenate([said, np.full_like(said, self._words[END]), turn], axis=1)
         chances[going] = self._read(turn)[where]
@@ -108,11 +109,12 @@ class _Reader:
         sees[width:, length + width :] = torch.eye(len(ACTIONS), dtype=torch.bool)
         place = length + torch.arange(new).clamp(max=width)
         ids = np.concatenate([turn, np.tile(self._actions, (count, 1))], axis=1)
+        device = self._network.device
         with torch.inference_mode():
             out = self._network.model(
-                torch.from_numpy(ids),
-                attention_mask=sees.expand(count, 1, -1, -1),
-                position_ids=place.expand(count, -1),
+                torch.from_numpy(ids).to(device),
+                attention_mask=sees.to(device).expand(count, 1, -1, -1),
+                position_ids=place.to(device).expand(count, -1),
                 past_key_values=self._cache,
                 use_cache=True,
             )
@@ -121,5 +123,5 @@ class _Reader:
         self._length = length + width
         self._cache.crop(-len(ACTIONS))
         end = likely[:, 1:, self._words[END]]
-        chances: Chance = (likely[:, 0, torch.from_numpy(self._actions)] * end).numpy()
+        chances: Chance = (likely[:, 0, torch.from_numpy(self._actions)] * end).cpu().numpy()
         return chances
