@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from leafe_gym.envs.sokoban.graph import StateGraph
 from leafe_gym.prompts.tiny import ACTIONS, inside
-from leafe_gym.tiny.words import ASSISTANT, END, SMALL, USER, World, vocabulary
+from leafe_gym.tiny.words import ASSISTANT, END, SMALL, UNKNOWN, USER, World, vocabulary
 
 Ids = NDArray[np.int64]
 FOLLOW = 0.97
@@ -241,9 +241,10 @@ class Corpus:
 
 
 def state_rows(graph: StateGraph, world: World = SMALL) -> Ids:
-    """The token ids of each position's rows; [states, rows]."""
+    """The token ids of each position's rows, `UNKNOWN` for rows of no such room; [states, rows]."""
     words = world.words
-    return np.array([[words[row] for row in inside(board)] for board in graph.boards])
+    unknown = words[UNKNOWN]
+    return np.array([[words.get(row, unknown) for row in inside(board)] for board in graph.boards])
 
 
 def act_prompts(rows: Ids, steps: Ids) -> Ids:

@@ -66,6 +66,8 @@ MOST_STEPS = 32
 
 PAD, USER, ASSISTANT, END = "<pad>", "<user>", "<assistant>", "<end>"
 CONTROL = (PAD, USER, ASSISTANT, END)
+UNKNOWN = PAD
+"""What the tokenizer reads where it has no word."""
 VERDICTS = ("bad", "good")
 """Said of each action in training only; see `pretrain`."""
 
@@ -117,7 +119,7 @@ def make_tokenizer(world: World = SMALL) -> Any:
     from tokenizers.pre_tokenizers import WhitespaceSplit
     from transformers import PreTrainedTokenizerFast
 
-    model = Tokenizer(WordLevel(world.words, unk_token=PAD))
+    model = Tokenizer(WordLevel(world.words, unk_token=UNKNOWN))
     model.pre_tokenizer = WhitespaceSplit()
     model.add_special_tokens([AddedToken(word, normalized=False) for word in CONTROL])
     tokenizer = PreTrainedTokenizerFast(

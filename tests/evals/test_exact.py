@@ -15,8 +15,9 @@ from leafe_gym.evals.exact import Chain
 from leafe_gym.evals.reproduce.levels import Levels, recovery_pool
 from leafe_gym.evals.reproduce.setting import EVERY
 from leafe_gym.policies.base import policy
+from leafe_gym.prompts.tiny import inside
 from leafe_gym.tiny.policy import TinyPolicy
-from leafe_gym.tiny.words import SMALL
+from leafe_gym.tiny.words import SMALL, UNKNOWN
 
 NETWORK = policy("tiny").network  # type: ignore[attr-defined]
 LEVELS = Levels.of("val", 12)
@@ -104,3 +105,19 @@ def test_pool_states_are_mistakes_that_can_be_undone() -> None:
     assert (SMALL.steps - pool.steps >= distance + 2).all()
     assert (levels.graph.level[pool.states] == pool.level).all()
     assert (pool.steps >= 1).all()
+
+
+def test_rows_without_a_word_are_unknown_and_the_rest_is_played() -> None:
+    levels = Levels.of("test", 12, boxes=2)
+    unknown = SMALL.words[UNKNOWN]
+    for board, rows in zip(levels.graph.boards, levels.rows, strict=True):
+        for row, word in zip(inside(board), rows, strict=True):
+            twice = max(sum(map(row.count, "$*")), sum(map(row.count, ".*+"))) > 1
+            assert (word == unknown) == twice
+    chain = levels.chain(NETWORK)
+    exact = chain.success()
+    count = 300
+    won = chain.sample(np.repeat(levels.graph.starts, count), np.random.default_rng(0)).won
+    error = np.sqrt((exact * (1 - exact)).sum() / count)
+    assert 0 < exact.sum() < 6
+    assert abs(won.reshape(-1, count).mean(axis=1).sum() - exact.sum()) <= 3 * error
