@@ -5,7 +5,8 @@ weighs the log-likelihood of every action token of the episode: `(r - mean r) / 
 Each batch is used for one step, so it is on-policy and needs no ratio, clip or reference model.
 
 Where to sample is the caller's: this module knows no environment. For models that need several
-machines use verl (its `algorithm.adv_estimator=grpo`); what it computes is the same.
+machines use verl (its `algorithm.adv_estimator=grpo`; `examples/grpo_with_verl.py`); what it
+computes is the same.
 """
 
 from __future__ import annotations
