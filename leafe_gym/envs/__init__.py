@@ -19,6 +19,7 @@ BUILTIN = {
     "leafe/Jericho-v0": "leafe_gym.envs.textworld.jericho:JerichoEnv",
     "leafe/ALFWorld-v0": "leafe_gym.envs.alfworld.env:ALFWorldEnv",
     "leafe/ScienceWorld-v0": "leafe_gym.envs.scienceworld.env:ScienceWorldEnv",
+    "leafe/WebShop-v0": "leafe_gym.envs.webshop.env:WebShopEnv",
 }
 """Gymnasium id -> entry point."""
 

@@ -1,0 +1,200 @@
+"""The Gymnasium environment `leafe/WebShop-v0`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from leafe_gym.envs.adapters.base import AdaptedGame, Opening, Outcome
+from leafe_gym.envs.webshop.goals import Goal
+from leafe_gym.envs.webshop.library import need
+from leafe_gym.envs.webshop.pages import BUY, NEXT, Session, click, labels, said, searched, show
+from leafe_gym.envs.webshop.products import Product
+from leafe_gym.envs.webshop.reward import matching_options
+from leafe_gym.envs.webshop.shop import open_shop
+from leafe_gym.envs.webshop.tasks import list_tasks
+from leafe_gym.errors import ResetNeeded, UsageError
+from leafe_gym.types import Json, Task
+
+_ACTION = re.compile(r"\s*(search|click)\[(.*)\]\s*", re.IGNORECASE | re.DOTALL)
+_HINT = (
+    "Actions: search[words] where there is a search bar, click[label] for what stands in brackets. "
+    "Choose the options that are asked for before click[buy now], which ends the episode."
+)
+_IMPOSSIBLE = "Nothing happened: this cannot be done on this page."
+
+
+class State(NamedTuple):
+    """All of an episode but `np_random`; plain values, good in any process with the same data.
+
+    Attributes:
+        steps: taken.
+        over: whether the episode is.
+        session: see `pages.Session`.
+    """
+
+    steps: int
+    over: bool
+    session: Session
+
+
+class WebShopEnv(AdaptedGame):
+    """Buy what an instruction asks for (Yao et al. 2022, arXiv 2207.01206).
+
+    The reward comes with the purchase, which ends the episode: 0 to 1, see `reward.Score`; won
+    means 1. `score` is that reward. An action that is not possible leaves the page as it is; only
+    `feedback` says so, as WebShop's text environment says nothing. After a purchase that was not
+    right, `feedback` is the score, which is all that a customer of WebShop is told.
+
+    `admissible_commands` has every click and, where there is a search bar, a search for the words
+    of the instruction; a search for other words is possible there, too.
+
+    Args:
+        data: folder with WebShop's official files, or its file of products; a relative one is also
+            looked for in `LEAFE_DATA`. None: a catalogue of 400 products that needs no file.
+        goal: number of the one goal to play; None: one of the split by the seed.
+        split: goals of "train", "val" or "test" only; None for all.
+        goals: "human" instructions, or "synthetic" ones.
+        show_attributes: have a page of attributes, as WebShop's own flag does.
+        max_steps: see `AdaptedGame`; 15 is what ReAct (Yao et al. 2023) and agents after it allow.
+        render_mode: see `AdaptedGame`.
+
+    Raises:
+        MissingExtra: if a package of the extra is not installed.
+        UsageError: if an argument or a file cannot be used.
+    """
+
+    def __init__(
+        self,
+        data: str | os.PathLike[str] | None = None,
+        goal: int | None = None,
+        split: str | None = None,
+        goals: str = "human",
+        show_attributes: bool = False,
+        max_steps: int | None = 15,
+        render_mode: str | None = None,
+    ) -> None:
+        super().__init__(max_steps, render_mode)
+        need()
+        self.shop = open_shop(None if data is None else os.fspath(data), goals)
+        self._numbers = self.shop.split(split)
+        if goal is not None:
+            self.shop.goal(goal)
+            if goal not in self._numbers:
+                raise UsageError(f"goal={goal} is not in split {split!r}; drop one of them")
+        self._goal = goal
+        self._show_attributes = show_attributes
+        self._session: Session | None = None
+
+    @classmethod
+    def tasks(cls, split: str = "train", **kwargs: Json) -> Sequence[Task]:
+        """The goals of a split; see `leafe_gym.envs.webshop.tasks`."""
+        return list_tasks(split, kwargs)
+
+    @property
+    def session(self) -> Session:
+        """Where the browser is.
+
+        Raises:
+            ResetNeeded: if no episode was begun.
+        """
+        if self._session is None:
+            raise ResetNeeded("no episode was begun; call reset() first")
+        return self._session
+
+    def walkthrough(self) -> list[str]:
+        """Actions that win from the beginning of the episode: the goal's own product is bought.
+
+        Raises:
+            ResetNeeded: if no episode was begun.
+            UsageError: if that product is not found by its name or is not worth 1.
+        """
+        at = Session(self.session.goal)
+        goal = self.shop.goal(at.goal)
+        product = self.shop.product(goal.product)
+        way = [f"search[{product.name.lower()}]"]
+        at = searched(self.shop, at, product.name)
+        for label in [product.asin.lower(), *_wanted(product, goal), BUY.lower()]:
+            while (to := self._click(at, label)) is None:
+                if (to := self._click(at, NEXT.lower())) is None:
+                    raise UsageError(
+                        f"goal {at.goal}: its product {product.asin} is not found by its name, or "
+                        f"has no option {label!r}; use another goal"
+                    )
+                way.append(f"click[{NEXT.lower()}]")
+                at = to
+            way.append(f"click[{label}]")
+            at = to
+        if at.reward != 1.0:
+            raise UsageError(
+                f"goal {at.goal} is not won by its own product {product.asin}: "
+                f"{said(at.reward)}; use another goal"
+            )
+        return way
+
+    def actions(self) -> list[str]:
+        """See `AdaptedGame.actions`."""
+        if self.session.page == "search":
+            return [f"search[{self.shop.goal(self.session.goal).instruction.lower()}]"]
+        found = labels(self.shop, self.session, self._show_attributes)
+        return [f"click[{label}]" for label in found]
+
+    def get_state(self) -> State:
+        """All of the episode but `np_random`.
+
+        Raises:
+            ResetNeeded: if no episode was begun.
+        """
+        return State(self._steps, self._over, self.session)
+
+    def set_state(self, state: State) -> None:
+        """Go to a state that `get_state` of an environment made alike returned."""
+        self._steps, self._over = state.steps, state.over
+        self._shown = self._go(state.session)
+
+    def _begin(self, seed: int | None) -> Opening:
+        drawn = self._numbers[int(self.np_random.integers(len(self._numbers)))]
+        at = Session(drawn if self._goal is None else self._goal)
+        instruction = self.shop.goal(at.goal).instruction
+        return Opening(self._go(at), f"{instruction}\n{_HINT}")
+
+    def _play(self, action: str) -> Outcome:
+        to = self._after(action)
+        if to is None:
+            return Outcome(self._shown, feedback=_IMPOSSIBLE)
+        page = self._go(to)
+        done = to.page == "done"
+        won = to.reward == 1.0
+        feedback = said(to.reward) if done and not won else ""
+        return Outcome(page, to.reward, done, won=won, score=to.reward, feedback=feedback)
+
+    def _after(self, action: str) -> Session | None:
+        """Where an action leads; None where it is not possible."""
+        match = _ACTION.fullmatch(action)
+        if match is None:
+            return None
+        kind, words = match[1].lower(), " ".join(match[2].split())
+        at = self.session
+        if kind == "click":
+            return self._click(at, words.lower())
+        return searched(self.shop, at, words) if words and at.page == "search" else None
+
+    def _click(self, at: Session, label: str) -> Session | None:
+        return click(self.shop, at, label, self._show_attributes)
+
+    def _go(self, session: Session) -> str:
+        """Be at a page; gives its text."""
+        self._session = session
+        return show(self.shop, session, self._show_attributes)
+
+
+def _wanted(product: Product, goal: Goal) -> Iterator[str]:
+    """Labels to click for the wanted values: the same one, or the first that counts as it."""
+    known = [label for _, group in product.options for label in group]
+    for value in goal.options:
+        if value in known:
+            yield " ".join(value.split())
+        else:
+            yield from [label for label in known if matching_options([value], [label])][:1]

@@ -1,0 +1,121 @@
+"""BM25 over the texts of products, by the library `bm25s`; with what WebShop's index uses.
+
+The index is read from its files where they lie (memory maps). Words are kept as hashes of eight
+bytes in order, so that no table of all words has to be in memory for a search.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from leafe_gym.envs.webshop.library import load
+from leafe_gym.envs.webshop.words import search_terms
+
+K1, B = 0.9, 0.4
+"""Parameters of BM25 where WebShop's search (Pyserini) is not told others."""
+
+HITS = 50
+"""Most products that a search finds, as in WebShop."""
+
+_HASHES, _IDS, _TERMS = "hashes.npy", "ids.npy", "terms.bin"
+
+
+class IndexWriter:
+    """Takes texts one by one; term numbers wait in a file until all are there."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._file = (folder / _TERMS).open("wb")
+        self._vocabulary: dict[str, int] = {}
+        self._starts = array("q", [0])
+
+    def add(self, text: str) -> None:
+        """The text of the next product."""
+        known = self._vocabulary
+        terms = array("i", (known.setdefault(term, len(known)) for term in search_terms(text)))
+        terms.tofile(self._file)
+        self._starts.append(self._starts[-1] + len(terms))
+
+    def close(self) -> None:
+        """Make the index and write its files."""
+        if not self._vocabulary:  # texts without a word: an index needs one
+            self._vocabulary[""] = 0
+            self._file.write(array("i", [0]).tobytes())
+            self._starts[-1] += 1
+        self._file.close()
+        terms = _Terms(np.memmap(self._folder / _TERMS, dtype=np.intc, mode="r"), self._starts)
+        index = load("bm25s").BM25(k1=K1, b=B, method="lucene")
+        index.index(_Corpus(terms, self._vocabulary), create_empty_token=False, show_progress=False)
+        index.vocab_dict = {}  # kept below, in less space
+        index.save(self._folder, show_progress=False)
+        hashes = np.array([_hash(term) for term in self._vocabulary], dtype=np.uint64)
+        order = np.argsort(hashes)
+        np.save(self._folder / _HASHES, hashes[order], allow_pickle=False)
+        np.save(self._folder / _IDS, order.astype(np.int32), allow_pickle=False)
+        (self._folder / _TERMS).unlink()
+
+
+class _Corpus(NamedTuple):
+    """The form in which `bm25s` takes term numbers."""
+
+    ids: Sequence[list[int]]
+    vocab: dict[str, int]
+
+
+class _Terms(Sequence[list[int]]):
+    """The term numbers of each text, read from the file when asked for."""
+
+    def __init__(self, terms: npt.NDArray[np.intc], starts: Sequence[int]) -> None:
+        self._terms, self._starts = terms, starts
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    def __getitem__(self, at: Any) -> Any:
+        found: list[int] = self._terms[self._starts[at] : self._starts[at + 1]].tolist()
+        return found
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (self[number] for number in range(len(self)))
+
+
+class Ranking:
+    """Finds products by words, from the files of an `IndexWriter`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._index = load("bm25s").BM25.load(folder, mmap=True, load_vocab=False)
+        self._hashes = np.load(folder / _HASHES, mmap_mode="r", allow_pickle=False)
+        self._ids = np.load(folder / _IDS, mmap_mode="r", allow_pickle=False)
+
+    def search(self, query: str) -> tuple[int, ...]:
+        """Numbers of at most `HITS` products that have a word of `query`, best first.
+
+        Equals stand in the order of the file.
+        """
+        terms = [term for term in map(self._term, search_terms(query)) if term is not None]
+        if not terms:
+            return ()
+        scores = self._index.get_scores_from_ids(terms)
+        hits = np.flatnonzero(scores > 0)
+        if len(hits) > HITS:
+            least = np.partition(scores[hits], -HITS)[-HITS]
+            hits = hits[scores[hits] >= least]
+        best = hits[np.lexsort((hits, -scores[hits]))][:HITS]
+        return tuple(map(int, best))
+
+    def _term(self, word: str) -> int | None:
+        wanted = np.uint64(_hash(word))
+        at = int(np.searchsorted(self._hashes, wanted))
+        here = at < len(self._hashes) and self._hashes[at] == wanted
+        return int(self._ids[at]) if here else None
+
+
+def _hash(word: str) -> int:
+    return int.from_bytes(blake2b(word.encode("utf-8", "replace"), digest_size=8).digest(), "big")

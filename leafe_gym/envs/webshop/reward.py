@@ -1,0 +1,104 @@
+"""What a purchase is worth: Yao et al. 2022, section 3 and appendix A, as in WebShop's code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from leafe_gym.envs.webshop.goals import Goal
+from leafe_gym.envs.webshop.library import load
+from leafe_gym.envs.webshop.products import BETWEEN, Product
+from leafe_gym.envs.webshop.words import nouns, plain_color
+
+_ALIKE = 85
+_LATIN_1 = dict.fromkeys(range(128, 256))
+
+
+class Score(NamedTuple):
+    """A reward and its parts.
+
+    Attributes:
+        r_type: 0, 0.1, 0.5 or 1: how much it is the kind of thing that was asked for.
+        attributes: of the goal, that hold of it.
+        options: of the goal, that were chosen.
+        cheap: whether its price is within the cap.
+        wanted: attributes and options of the goal, and 1 for the price.
+    """
+
+    r_type: float
+    attributes: int
+    options: int
+    cheap: bool
+    wanted: int
+
+    @property
+    def reward(self) -> float:
+        """r_type x (attributes + options + price) / wanted, in [0, 1]."""
+        return self.r_type * ((self.attributes + self.options + self.cheap) / self.wanted)
+
+
+def score(bought: Product, chosen: Sequence[str], goal: Goal, asked: Product) -> Score:
+    """The score of a purchase.
+
+    Args:
+        bought: what was bought.
+        chosen: values of its options that were clicked.
+        goal: what was asked for.
+        asked: the goal's own product.
+    """
+    return Score(
+        r_type=type_factor(bought, asked),
+        attributes=sum(_holds(wanted, bought) for wanted in goal.attributes),
+        options=matching_options(goal.options, chosen),
+        cheap=bought.price <= goal.price_upper,
+        wanted=len(goal.attributes) + len(goal.options) + 1,
+    )
+
+
+def type_factor(bought: Product, asked: Product) -> float:
+    """r_type, by the words that both names share and by query and category."""
+    shared = text_match(bought.name, asked.name)
+    if shared == 0:
+        return 0.0
+    if shared < 0.1:
+        return 0.1
+    same_query = bought.query == asked.query
+    levels = len(_levels(bought) & _levels(asked))
+    return 1.0 if same_query or levels >= 2 or shared > 0.2 else 0.5
+
+
+def text_match(bought: str, asked: str) -> float:
+    """Share of the nouns of the name `asked` that the name `bought` has, too.
+
+    0.2 where `asked` has none. A noun that `asked` repeats counts once above and each time below,
+    as in WebShop.
+    """
+    wanted = nouns(asked)
+    if not wanted:
+        return 0.2
+    return len(set(wanted) & set(nouns(bought))) / len(wanted)
+
+
+def matching_options(wanted: Iterable[str], chosen: Iterable[str]) -> int:
+    """How many wanted values are like one of the chosen ones, colours by their plain name."""
+    plain = [plain_color(value) for value in chosen]
+    return sum(any(alike(value, plain_color(want)) for value in plain) for want in wanted)
+
+
+def alike(one: str, other: str) -> bool:
+    """Whether the token set ratio, as thefuzz rounds it, is above 85."""
+    fuzz, clean = load("rapidfuzz.fuzz"), load("rapidfuzz.utils").default_process
+    texts = (clean(text.translate(_LATIN_1)) for text in (one, other))
+    return bool(round(fuzz.token_set_ratio(*texts)) > _ALIKE)
+
+
+def _holds(attribute: str, product: Product) -> bool:
+    """Whether it is like one of the product's attributes or stands in one of its texts."""
+    if any(alike(known, attribute) for known in product.attributes):
+        return True
+    texts = (product.name, " ".join(product.bullets), product.description)
+    return any(attribute in text.lower() for text in texts)
+
+
+def _levels(product: Product) -> set[str]:
+    return {level.strip() for level in product.product_category.split(BETWEEN)}

@@ -1,0 +1,137 @@
+"""One shop of a process: products, goals and ranking, read-only, shared by all environments."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import threading
+from collections.abc import Sequence
+from functools import cache, lru_cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from leafe_gym.envs.tasks import SPLITS, split_by_hash
+from leafe_gym.envs.webshop import catalogue
+from leafe_gym.envs.webshop.build import GOALS, ORDER, PRODUCTS, VERSION, Streams, build
+from leafe_gym.envs.webshop.cache import fingerprint, made_once
+from leafe_gym.envs.webshop.files import DataFiles, find_files
+from leafe_gym.envs.webshop.goals import KINDS, Goal, official_split, splits_officially
+from leafe_gym.envs.webshop.products import Product
+from leafe_gym.envs.webshop.ranking import Ranking
+from leafe_gym.envs.webshop.store import Records
+from leafe_gym.errors import UsageError
+
+_KEPT = 1024
+_OPENING = threading.Lock()
+
+
+class Shop:
+    """Products, goals and ranking of a folder that `build` wrote.
+
+    A copy of a shop is the shop itself, and a pickle names it: no state of an episode holds one.
+    """
+
+    def __init__(self, folder: Path, data: str | None, kind: str) -> None:
+        self._data, self._kind = data, kind
+        self._products, self._goals = Records(folder, PRODUCTS), Records(folder, GOALS)
+        self._order = np.load(folder / ORDER, mmap_mode="r", allow_pickle=False)
+        self._ranking = Ranking(folder)
+        self.product = lru_cache(_KEPT)(self._read_product)
+        self.search = lru_cache(_KEPT)(self._ranking.search)
+
+    def __deepcopy__(self, memo: Any) -> Shop:
+        return self
+
+    def __reduce__(self) -> tuple[Any, tuple[str | None, str]]:
+        return open_shop, (self._data, self._kind)
+
+    @property
+    def goals(self) -> int:
+        """How many goals there are."""
+        return len(self._goals)
+
+    def goal(self, number: int) -> Goal:
+        """A goal by its number in WebShop's shuffled order.
+
+        Raises:
+            UsageError: if there is none.
+        """
+        if type(number) is not int or not 0 <= number < self.goals:
+            raise UsageError(f"goal={number!r}: this shop has 0 to {self.goals - 1}")
+        return Goal.from_json(self._goals.read(int(self._order[number])))
+
+    def split(self, split: str | None) -> Sequence[int]:
+        """Numbers of the goals of a split; of all for None.
+
+        Where there are more than 1500 goals, WebShop's own split; otherwise the hash of the asin
+        decides, so that all goals of a product are in one.
+
+        Raises:
+            UsageError: if there is no such split, or it is empty.
+        """
+        if split is None:
+            return range(self.goals)
+        if split not in SPLITS:
+            raise UsageError(f"split={split!r}: use one of {', '.join(SPLITS)}")
+        if splits_officially(self.goals):
+            return official_split(self.goals, split)
+        found = self._by_asin(split)
+        if not found:
+            raise UsageError(f"none of the {self.goals} goals is in split {split!r}; use another")
+        return found
+
+    def _by_asin(self, split: str) -> tuple[int, ...]:
+        def digest(number: int) -> bytes:
+            asin = self.product(self.goal(number).product).asin
+            return blake2b(asin.encode("utf-8", "replace"), digest_size=8).digest()
+
+        numbers = range(self.goals)
+        return tuple(number for number in numbers if split_by_hash(digest(number)) == split)
+
+    def _read_product(self, number: int) -> Product:
+        return Product.from_json(self._products.read(number))
+
+
+def open_shop(data: str | None, kind: str) -> Shop:
+    """The shop of a data folder, opened once in a process; None for the catalogue of our own.
+
+    Official files are turned into a cache folder first, once for each content.
+
+    Args:
+        data: see `find_files`.
+        kind: of goals, see `KINDS`.
+
+    Raises:
+        MissingExtra: if a package of the extra is not installed.
+        UsageError: if the files cannot be used.
+    """
+    if kind not in KINDS:
+        raise UsageError(f"goals={kind!r}: use one of {', '.join(KINDS)}")
+    files = None if data is None else find_files(data)
+    if files is not None and kind == "human" and files.human is None:
+        raise UsageError(
+            f"{files.products.parent} has no items_human_ins.json; fetch it, or use "
+            "goals='synthetic'"
+        )
+    times = tuple(path.stat().st_mtime_ns for path in files or () if path)
+    with _OPENING:
+        return _opened(files, times, kind)
+
+
+@cache
+def _opened(files: DataFiles | None, times: tuple[int, ...], kind: str) -> Shop:
+    if files is None:
+        # What is open stays readable when its name is gone: nothing is left behind.
+        with tempfile.TemporaryDirectory(prefix="leafe-webshop-") as name:
+            folder = Path(name)
+            build(folder, catalogue.streams(), kind, "the catalogue of our own")
+            return Shop(folder, None, kind)
+    prints = [(path.name, fingerprint(path)) for path in files if path]
+    text = json.dumps([VERSION, kind, times, prints])
+    key = blake2b(text.encode(), digest_size=12).hexdigest()
+    name = str(files.products)
+    folder = made_once(key, lambda new: build(new, Streams.of(files), kind, name))
+    return Shop(folder, name, kind)

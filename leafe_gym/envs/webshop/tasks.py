@@ -1,0 +1,46 @@
+"""The goals of a shop as tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from leafe_gym.envs.tasks import SPLITS, TaskList, hash_of, plain
+from leafe_gym.envs.webshop.library import need
+from leafe_gym.envs.webshop.shop import open_shop
+from leafe_gym.errors import UsageError
+from leafe_gym.types import Json, Task
+
+ENV_ID = "leafe/WebShop-v0"
+
+
+def list_tasks(split: str, kwargs: Mapping[str, Any]) -> TaskList:
+    """The goals of a split; the shop is opened when they are counted. See `Shop.split`.
+
+    Args:
+        split: "train", "val" or "test".
+        kwargs: other arguments of `WebShopEnv`.
+
+    Raises:
+        MissingExtra: if a package of the extra is not installed.
+        UsageError: if the split or an argument cannot be used.
+    """
+    if split not in SPLITS:
+        raise UsageError(f"split={split!r}: use one of {', '.join(SPLITS)}")
+    given = plain(kwargs)
+    if given.pop("goal", None) is not None:
+        raise UsageError("goal= is one task; the tasks name it themselves: drop it")
+    need()
+    data, kind = given.get("data"), given.get("goals", "human")
+    return TaskList(partial(_build, split, given), lambda: open_shop(data, kind).split(split))
+
+
+def _build(split: str, rest: Mapping[str, Json], goal: int) -> Task:
+    tag = f":{hash_of(dict(rest))}" if rest else ""
+    return Task(
+        id=f"{ENV_ID}:{goal}{tag}",
+        env_id=ENV_ID,
+        kwargs={"goal": goal, **rest},
+        split=split,
+    )
