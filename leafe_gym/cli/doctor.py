@@ -36,6 +36,7 @@ DATA = {
     "mbpp.jsonl": "github.com/google-research/google-research/tree/master/mbpp",
     "HumanEval.jsonl.gz": "github.com/openai/human-eval/tree/master/data",
     "boxoban": "github.com/google-deepmind/boxoban-levels",
+    "webshop/items_shuffle.json": "github.com/princeton-nlp/WebShop (setup.sh)",
 }
 """Files and folders of `LEAFE_DATA` that something reads -> where they come from."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,34 +69,41 @@ def build(folder: Path, streams: Streams, kind: str, name: str) -> None:
         BadRecord: if a record cannot be read.
         UsageError: if there is no product or no goal.
     """
-    # SQLite without a name: a table on disk that vanishes when it is closed.
-    with closing(sqlite3.connect("")) as table:
-        _keep(table, "attributes", (entry for _, entry in streams.attributes))
-        _keep(table, "human", (entry for _, entry in streams.human))
-        _keep(table, "reviews", _by_asin(streams.reviews))
+    with ExitStack() as stack:
+        # SQLite without a name: a table on disk that vanishes when it is closed.
+        table = stack.enter_context(closing(sqlite3.connect("")))
         products, goals, index = (
             Writer(folder, PRODUCTS),
             Writer(folder, GOALS),
             IndexWriter(folder),
         )
+        for writer in (products, goals, index):
+            stack.callback(writer.drop)
+        _keep(table, "attributes", (entry for _, entry in streams.attributes))
+        _keep(table, "human", (entry for _, entry in streams.human))
+        _keep(table, "reviews", _by_asin(streams.reviews))
+        make = human_goals if kind == "human" else synthetic_goals
         for where, product, told in _joined(table, streams.products, kind):
-            make = human_goals if kind == "human" else synthetic_goals
             for goal in make(len(products), product, told, where) if told else ():
                 goals.append(goal)
             products.append(product)
             index.add(product.searched_text())
-    products.close()
-    goals.close()
-    if not len(products):
+        _need(len(products), len(goals), kind, name)
+        for writer in (products, goals, index):
+            writer.close()
+        np.save(folder / ORDER, shuffled(len(goals)), allow_pickle=False)
+
+
+def _need(products: int, goals: int, kind: str, name: str) -> None:
+    """Something to buy and something to be asked for."""
+    if not products:
         raise UsageError(f"{name} has no product; fetch the file again")
-    if not len(goals):
+    if not goals:
         other = {"human": "synthetic", "synthetic": "human"}[kind]
         raise UsageError(
-            f"{name}: no {kind} instruction is about one of its {len(products)} products; use "
+            f"{name}: no {kind} instruction is about one of its {products} products; use "
             f"goals={other!r}, or files that belong together"
         )
-    index.close()
-    np.save(folder / ORDER, shuffled(len(goals)), allow_pickle=False)
 
 
 def _keep(table: sqlite3.Connection, name: str, entries: Iterable[tuple[str, Json]]) -> None:

@@ -48,12 +48,12 @@ def _shelf(number: int, ware: Ware) -> Iterator[dict[str, Json]]:
         options = {name: _some(luck, OPTIONS[name]) for name in ware.groups}
         yield {
             "asin": asin,
-            "name": f"{brand} {ware.noun} for {use.title()}, {traits[0].title()}",
+            "name": f"{brand} {ware.noun} for {use.title()}, {luck.choice(traits).title()}",
             "category": ware.category,
             "query": f"{ware.noun.lower()} for {use}",
             "product_category": ware.path.replace(">", BETWEEN),
-            "full_description": _description(brand, ware, use, traits),
-            "small_description": [f"{trait.capitalize()}." for trait in traits[:2]],
+            "full_description": f"{brand} makes this {ware.noun.lower()} with {use} in mind.",
+            "small_description": [f"{trait.capitalize()}." for trait in traits],
             "pricing": _pricing(luck, ware),
             "customization_options": {
                 name: [{"value": value} for value in values] for name, values in options.items()
@@ -68,11 +68,6 @@ def _some(luck: random.Random, values: list[str]) -> list[str]:
     """Half of the values or more, in their order."""
     chosen = luck.sample(range(len(values)), luck.randint((len(values) + 1) // 2, len(values)))
     return [values[number] for number in sorted(chosen)]
-
-
-def _description(brand: str, ware: Ware, use: str, traits: list[str]) -> str:
-    praised = f"{', '.join(traits[:-1])} and {traits[-1]}"
-    return f"{brand} makes this {ware.noun.lower()} with {use} in mind: {praised}."
 
 
 def _pricing(luck: random.Random, ware: Ware) -> str:

@@ -115,8 +115,9 @@ def _stream(path: Path, opens: bytes, parse: Any) -> Iterator[tuple[str, Any]]:
             for number, record in enumerate(parse(file), 1):
                 yield f"{path}, record {number}", record
     except (ijson.JSONError, UnicodeDecodeError) as error:
+        why = str(error).partition("\n")[0]
         raise BadRecord(
-            f"{path}, record {number + 1}: no JSON: {str(error).strip()}; fetch the file again"
+            f"{path}, record {number + 1}: no JSON: {why}; fetch the file again"
         ) from error
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error}") from error

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from leafe_gym.envs.webshop.library import load
-from leafe_gym.envs.webshop.words import search_terms
+from leafe_gym.envs.webshop.words import search_term, split_words
 
 K1, B = 0.9, 0.4
 """Parameters of BM25 where WebShop's search (Pyserini) is not told others."""
@@ -27,35 +27,55 @@ HITS = 50
 _HASHES, _IDS, _TERMS = "hashes.npy", "ids.npy", "terms.bin"
 
 
+class _Numbers(dict[str, int]):
+    """Word -> number of its term, -1 for a stop word; a word that is new is looked at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.vocabulary: dict[str, int] = {}
+
+    def __missing__(self, word: str) -> int:
+        term = search_term(word)
+        number = self.vocabulary.setdefault(term, len(self.vocabulary)) if term else -1
+        self[word] = number
+        return number
+
+
 class IndexWriter:
     """Takes texts one by one; term numbers wait in a file until all are there."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._file = (folder / _TERMS).open("wb")
-        self._vocabulary: dict[str, int] = {}
+        self._numbers = _Numbers()
         self._starts = array("q", [0])
 
     def add(self, text: str) -> None:
         """The text of the next product."""
-        known = self._vocabulary
-        terms = array("i", (known.setdefault(term, len(known)) for term in search_terms(text)))
+        numbers = map(self._numbers.__getitem__, split_words(text))
+        terms = array("i", (number for number in numbers if number >= 0))
         terms.tofile(self._file)
         self._starts.append(self._starts[-1] + len(terms))
 
+    def drop(self) -> None:
+        """Let go of the file, finished or not."""
+        self._file.close()
+
     def close(self) -> None:
         """Make the index and write its files."""
-        if not self._vocabulary:  # texts without a word: an index needs one
-            self._vocabulary[""] = 0
+        vocabulary = self._numbers.vocabulary
+        self._numbers = _Numbers()
+        if not vocabulary:  # texts without a word: an index needs one
+            vocabulary[" "] = 0
             self._file.write(array("i", [0]).tobytes())
             self._starts[-1] += 1
-        self._file.close()
+        self.drop()
         terms = _Terms(np.memmap(self._folder / _TERMS, dtype=np.intc, mode="r"), self._starts)
         index = load("bm25s").BM25(k1=K1, b=B, method="lucene")
-        index.index(_Corpus(terms, self._vocabulary), create_empty_token=False, show_progress=False)
+        index.index(_Corpus(terms, vocabulary), create_empty_token=False, show_progress=False)
         index.vocab_dict = {}  # kept below, in less space
         index.save(self._folder, show_progress=False)
-        hashes = np.array([_hash(term) for term in self._vocabulary], dtype=np.uint64)
+        hashes = np.array([_hash(term) for term in vocabulary], dtype=np.uint64)
         order = np.argsort(hashes)
         np.save(self._folder / _HASHES, hashes[order], allow_pickle=False)
         np.save(self._folder / _IDS, order.astype(np.int32), allow_pickle=False)
@@ -99,7 +119,7 @@ class Ranking:
 
         Equals stand in the order of the file.
         """
-        terms = [term for term in map(self._term, search_terms(query)) if term is not None]
+        terms = [term for term in map(self._term, split_words(query)) if term is not None]
         if not terms:
             return ()
         scores = self._index.get_scores_from_ids(terms)
@@ -111,7 +131,7 @@ class Ranking:
         return tuple(map(int, best))
 
     def _term(self, word: str) -> int | None:
-        wanted = np.uint64(_hash(word))
+        wanted = np.uint64(_hash(search_term(word)))
         at = int(np.searchsorted(self._hashes, wanted))
         here = at < len(self._hashes) and self._hashes[at] == wanted
         return int(self._ids[at]) if here else None

@@ -35,9 +35,13 @@ class Writer:
         size = self._file.write(zlib.compress(text.encode("ascii"), 1))
         self._starts.append(self._starts[-1] + size)
 
+    def drop(self) -> None:
+        """Let go of the file, finished or not."""
+        self._file.close()
+
     def close(self) -> None:
         """Finish the files."""
-        self._file.close()
+        self.drop()
         np.save(self._index, np.frombuffer(self._starts, dtype=np.int64), allow_pickle=False)
 
 

@@ -9,7 +9,7 @@ from leafe_gym.envs.webshop.library import load
 
 _WORD = re.compile(r"[^\W_]+(?:[.'’][^\W_]+)*")  # noqa: RUF001 - the apostrophe of typesetters
 _LETTERS = re.compile(r"[^\W\d_]{2,}")
-_POSSESSIVE = re.compile(r"['’]s$")  # noqa: RUF001
+_POSSESSIVE = re.compile(r"['’]s\b")  # noqa: RUF001
 
 _UNITS = frozenset(
     """
@@ -33,18 +33,21 @@ _COLORS = """
     """.split()  # noqa: SIM905 - a page and a half otherwise
 
 
-def search_terms(text: str) -> list[str]:
-    """Lower-case words without English stop words, stemmed after Porter; the same word may repeat.
+def split_words(text: str) -> list[str]:
+    """The words of a text in lower case, without a possessive's ending; one may repeat."""
+    return _WORD.findall(_POSSESSIVE.sub("", text.lower()))
 
-    What Lucene's English analyzer, which WebShop's index uses, makes of ordinary text.
+
+def search_term(word: str) -> str:
+    """A word as it is searched for: stemmed after Porter; "" for English stop words.
+
+    Words and terms are what Lucene's English analyzer, which WebShop's index uses, makes of
+    ordinary text.
     """
-    stop = _stop_words("STOPWORDS_EN")
-    words = (_POSSESSIVE.sub("", word) for word in _WORD.findall(text.lower()))
+    if word in _stop_words("STOPWORDS_EN"):
+        return ""
     # A stemmer must not be used by two threads at a time, and making one costs microseconds.
-    stems: list[str] = (
-        load("Stemmer").Stemmer("porter").stemWords([word for word in words if word not in stop])
-    )
-    return stems
+    return str(load("Stemmer").Stemmer("porter").stemWord(word))
 
 
 def nouns(name: str) -> list[str]:
