@@ -18,12 +18,11 @@ GROUP = "leafe_gym.sandboxes"
 
 BUILTIN = {
     "embedded": "leafe_gym.sandbox.embedded.sandbox:EmbeddedSandbox",
+    "docker": "leafe_gym.sandbox.docker.sandbox:DockerSandbox",
+    "docker-commit": "leafe_gym.sandbox.docker.sandbox:DockerCommitSandbox",
     "unsandboxed": "leafe_gym.sandbox.plain:PlainSandbox",
 }
 """Name -> where its class lives."""
-
-MISSING = ("docker", "docker-commit")
-"""Names that are settled for sandboxes that this version does not have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +213,8 @@ def make_sandbox(
     """A sandbox of that kind, not started yet.
 
     Args:
-        kind: "embedded", "unsandboxed", or one that another package adds.
+        kind: "embedded", "docker", "docker-commit", "unsandboxed", or one that another package
+            adds.
         limits: of each call where it names none of its own.
         allow_unsandboxed: run code without isolation where this host has no such sandbox.
         options: the sandbox's own, such as a container image.
@@ -243,11 +243,6 @@ def _factory(kind: str) -> Callable[..., Sandbox]:
     for point in entry_points(group=GROUP):
         if point.name == kind:
             return cast(Callable[..., Sandbox], point.load())
-    if kind in MISSING:
-        raise SandboxUnavailable(
-            f"this version has no sandbox {kind!r} yet; to run a model's code with your own "
-            "rights, say so with allow_unsandboxed=True"
-        )
     others = {point.name for point in entry_points(group=GROUP)} - BUILTIN.keys()
     raise UsageError(
         f"there is no sandbox {kind!r}; use one of {', '.join([*BUILTIN, *sorted(others)])}"

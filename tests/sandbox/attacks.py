@@ -146,6 +146,7 @@ handle = Handle(8, 1)
 handle.h[0] = 2
 fd = os.open("/", os.O_RDONLY)
 fails("open_by_handle_at", (304, 265), fd, ctypes.byref(handle), 0)
+os.close(fd)
 """,
 )
 

@@ -6,6 +6,7 @@ import os
 import random
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +152,8 @@ def holders(box: EmbeddedSandbox) -> list[int]:
 def kill(pids: list[int]) -> None:
     """Kill them, and wait until they are dead."""
     for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # a cell's own guard, which was ending
+            os.kill(pid, signal.SIGKILL)
     for pid in pids:
         wait_for(lambda pid=pid: state_of(pid) in "ZX")
 

@@ -7,16 +7,16 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from leafe_gym.errors import SandboxError, SandboxUnavailable, SnapshotLost, UsageError
+from leafe_gym.errors import SandboxUnavailable, UsageError
 from leafe_gym.sandbox.embedded.inside.wire import Broken, Channel
 from leafe_gym.sandbox.embedded.refusal import explain
+from leafe_gym.sandbox.talk import Talk
 
 _START_S = 30.0
 _PACKAGES = ("leafe_gym", "leafe_gym.sandbox", "leafe_gym.sandbox.embedded")
@@ -42,7 +42,7 @@ def interpreter() -> Path:
     return own if own.is_file() else Path(sys.executable).resolve()
 
 
-class Link:
+class Link(Talk):
     """A running sandbox.
 
     Args:
@@ -54,8 +54,7 @@ class Link:
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         ours, theirs = socket.socketpair()
-        self._channel = Channel(ours)
-        self._lock = threading.Lock()
+        super().__init__(Channel(ours))
         owner = os.pidfd_open(os.getpid())
         python = interpreter()
         given = dict(settings, path=f"{python.parent}:/usr/local/bin:/usr/bin:/bin")
@@ -85,38 +84,6 @@ class Link:
             raise SandboxUnavailable(explain(str(told["failed"]), int(told["errno"])))
         self.files = str(told["files"])
 
-    def ask(
-        self, what: str, blob: bytes = b"", *, seconds: float = 60.0, **order: Any
-    ) -> tuple[dict[str, Any], list[bytes]]:
-        """Have something done.
-
-        Args:
-            what: a request of `Supervisor`.
-            blob: bytes that go with it.
-            seconds: after which the sandbox is given up.
-            order: the request's arguments.
-
-        Raises:
-            SandboxError: if it cannot be done, or the sandbox is gone.
-            SnapshotLost: if a snapshot is gone for good.
-            UsageError: if a path leads out of the work folder.
-            FileNotFoundError: if there is no such file.
-        """
-        with self._lock:
-            try:
-                self._channel.send({"do": what, **order}, blob)
-                answer, data = self._channel.receive(seconds)
-            except Broken as error:
-                self.close()
-                raise SandboxError(f"the sandbox is gone: {error}") from error
-        if "failed" in answer:
-            raise _error(str(answer["failed"]), str(answer.get("text")))
-        parts, start = [], 0
-        for size in answer["sizes"]:
-            parts.append(data[start : start + size])
-            start += size
-        return answer, parts
-
     @property
     def pid(self) -> int | None:
         """The process that the sandbox ends with; None once it has."""
@@ -124,30 +91,11 @@ class Link:
 
     def close(self) -> None:
         """End all its processes; again does nothing."""
-        self._channel.close()
+        super().close()
         if self._child.returncode is None:
             with suppress(ProcessLookupError):
                 self._child.kill()
             self._child.wait()
-
-
-class Gone(SandboxError):
-    """A saved state lost its process; it can be made again."""
-
-
-class Dead(SandboxError):
-    """The session's interpreter was ended from outside; it can be made again."""
-
-
-def _error(kind: str, text: str) -> Exception:
-    kinds: dict[str, type[Exception]] = {
-        "usage": UsageError,
-        "absent": FileNotFoundError,
-        "lost": SnapshotLost,
-        "gone": Gone,
-        "dead": Dead,
-    }
-    return kinds.get(kind, SandboxError)(text)
 
 
 def shown(folders: Sequence[str | Path]) -> list[str]:

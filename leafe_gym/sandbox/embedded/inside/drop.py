@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import struct
+from collections.abc import Sequence
 from contextlib import suppress
 
 from leafe_gym.sandbox.embedded.inside import seccomp
@@ -19,11 +20,13 @@ _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1, 2, 4, 8
 _DEVICES = 1 << 6 | 1 << 11  # character and block
 
 
-def drop_rights(home: str) -> None:
+def drop_rights(homes: Sequence[str], spared: Sequence[int] = ()) -> None:
     """No capabilities, no way to new ones, Landlock where the kernel has it, seccomp.
 
     Args:
-        home: the only folder that may be written, beside devices such as /dev/null.
+        homes: the only folders that may be written, beside devices such as /dev/null; without
+            any there is no Landlock.
+        spared: processes that may not be sent signals.
     """
     for number in range(_LAST_CAPABILITY + 1):
         with suppress(Refused):  # there is no such capability
@@ -32,12 +35,13 @@ def drop_rights(home: str) -> None:
         prctl(47, 4)
     capset_none()
     prctl(38, 1)
-    landlock(home)
+    if homes:
+        landlock(homes)
     prctl(4, 1)
-    seccomp.install()
+    seccomp.install(spared)
 
 
-def landlock(home: str) -> int:
+def landlock(homes: Sequence[str]) -> int:
     """Restrict files, TCP, signals and abstract sockets as far as this kernel can.
 
     Returns:
@@ -57,7 +61,8 @@ def landlock(home: str) -> int:
     rules = syscall("landlock", _CREATE_RULESET, given, size, 0)
     reading = _EXECUTE | _READ_FILE | _READ_DIR
     devices = files & (_READ_FILE | _READ_DIR | _WRITE_FILE | 1 << 14 | 1 << 15)
-    for path, rights in (("/", reading), ("/dev", devices), (home, files & ~_DEVICES)):
+    writing = [(home, files & ~_DEVICES) for home in homes]
+    for path, rights in (("/", reading), ("/dev", devices), *writing):
         folder = os.open(path, os.O_PATH | os.O_CLOEXEC)
         syscall("landlock", _ADD_RULE, rules, 1, struct.pack("=Qi", rights, folder), 0)
         os.close(folder)

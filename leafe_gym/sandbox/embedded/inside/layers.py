@@ -33,7 +33,7 @@ Chain = tuple[int, ...]
 
 
 class Busy(Exception):
-    """A file is open for writing by something that cannot be made to let go."""
+    """The files cannot be saved as they are now; says why."""
 
 
 class Layers(Protocol):
@@ -87,7 +87,8 @@ class Overlays:
             calls.make_read_only(TOP)
         except calls.Refused as error:
             if error.errno == errno.EBUSY:
-                raise Busy from error
+                text = "a file of the work folder is mapped for writing; close it first"
+                raise Busy(text) from error
             raise
         calls.detach(TOP)
         self._frozen(self._upper)

@@ -15,6 +15,9 @@ import sys
 from typing import Any
 
 from leafe_gym.sandbox.embedded.inside import calls, jail
+from leafe_gym.sandbox.embedded.inside.layers import make_layers
+from leafe_gym.sandbox.embedded.inside.programs import Apart
+from leafe_gym.sandbox.embedded.inside.session import Session
 from leafe_gym.sandbox.embedded.inside.supervisor import Supervisor
 from leafe_gym.sandbox.embedded.inside.wire import Channel
 
@@ -90,7 +93,10 @@ def _first(settings: dict[str, Any], host: Channel, owner: int, parts: jail.Part
         os.umask(0o022)
         calls.sethostname(b"box")
         jail.enter(parts)
-        supervisor = Supervisor(settings, host, owner)
+        os.environ["PATH"] = settings["path"]
+        session = Session(settings, owner, make_layers(settings["disk_mb"], settings["files"]))
+        own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        supervisor = Supervisor(host, owner, session, Apart(settings["path"], own))
     except OSError as error:
         _report(host, error)
         os._exit(1)

@@ -6,7 +6,7 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 
 _PAGE = resource.getpagesize()
@@ -44,24 +44,32 @@ def reap() -> None:
 
 
 def end_others(known: Collection[int], seconds: float) -> bool:
-    """Kill all processes but these.
+    """Kill all processes but these; from the first process of a namespace.
 
     Returns:
         Whether that is done; not if they multiply faster than that.
     """
     killed: set[int] = set()
     deadline = time.monotonic() + seconds
-    while True:
+    stopped = done = False
+    while not done and time.monotonic() < deadline:
         # What was sent the signal runs no code and has no children any more.
         others = [pid for pid in _all() if pid not in known and pid not in killed]
-        if not others:
-            return True
-        for pid in others:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        done = not others
+        if killed and others and not stopped:  # they multiply: nobody does while all are stopped
+            stopped = True
+            os.kill(-1, signal.SIGSTOP)
+        _signal(others, signal.SIGKILL)
         killed.update(others)
-        if time.monotonic() > deadline:
-            return False
+    if stopped:
+        _signal(known, signal.SIGCONT)
+    return done
+
+
+def _signal(pids: Iterable[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def watcher(memory_mb: int, known: Collection[int]) -> Callable[[], str]:

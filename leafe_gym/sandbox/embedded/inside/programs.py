@@ -6,6 +6,7 @@ starts ends with it, and cannot signal or see the session.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -15,7 +16,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from leafe_gym.sandbox.embedded.inside import calls
 from leafe_gym.sandbox.embedded.inside.drop import drop_rights, set_limits
@@ -24,6 +25,67 @@ from leafe_gym.sandbox.embedded.inside.jail import HOME, mount_proc
 ENVIRON = {"HOME": f"{HOME}/work", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", "TMPDIR": "/tmp",
            "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "USER": "box"}  # fmt: skip
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
+
+
+class Place(Protocol):
+    """Where a program runs.
+
+    Attributes:
+        path: where programs are looked for.
+    """
+
+    path: str
+
+    def fork(self) -> int:
+        """A process that is to become the program's parent."""
+        ...
+
+    def enter(self, disk_mb: int) -> None:
+        """What the program's parent does first."""
+        ...
+
+    def drop(self) -> None:
+        """What the program does last before it begins."""
+        ...
+
+
+class Apart:
+    """Namespaces of its own.
+
+    Args:
+        path: where programs are looked for.
+        pid_namespace: an open file of the supervisor's own, to come back to.
+    """
+
+    def __init__(self, path: str, pid_namespace: int) -> None:
+        self.path = path
+        self._pid_namespace = pid_namespace
+
+    def fork(self) -> int:
+        """See `Place.fork`."""
+        calls.unshare(calls.NEWPID, "process namespace of a program")
+        try:
+            first = os.fork()
+        except OSError:
+            first = -1
+        if first:
+            calls.setns(self._pid_namespace, calls.NEWPID)
+        if first < 0:
+            raise calls.Refused("fork of a program", errno.EAGAIN)
+        return first
+
+    def enter(self, disk_mb: int) -> None:
+        """See `Place.enter`."""
+        calls.unshare(calls.NEWNS | calls.NEWIPC, "namespaces of a program")
+        mount_proc("/jail/proc")
+        flags = calls.MS_NOSUID | calls.MS_NODEV
+        size = f"mode=1777,size={disk_mb}m,nr_inodes=16k"
+        calls.mount("tmpfs", f"/jail{HOME}/tmp", "tmpfs", flags, size)
+        os.chroot("/jail")
+
+    def drop(self) -> None:
+        """See `Place.drop`."""
+        drop_rights(["/home"])
 
 
 @dataclass(slots=True)
@@ -52,8 +114,7 @@ class Output:
 def run_program(
     order: dict[str, Any],
     stdin: bytes,
-    path: str,
-    pid_namespace: int,
+    place: Place,
     held: int,
     watch: Callable[[], str],
 ) -> tuple[dict[str, Any], bytes, bytes]:
@@ -62,8 +123,7 @@ def run_program(
     Args:
         order: argv and limits.
         stdin: its standard input.
-        path: where programs are looked for.
-        pid_namespace: an open file of the supervisor's own, to come back to.
+        place: where it runs.
         held: processes of this user that are not the program's.
         watch: says why the program has to end now; "" while it may go on.
 
@@ -76,13 +136,11 @@ def run_program(
         stdin = stdin[os.write(given, stdin) :]
     os.lseek(given, 0, os.SEEK_SET)
     pipes = [os.pipe() for _ in range(3)]
-    calls.unshare(calls.NEWPID, "process namespace of a program")
     try:
-        first = os.fork()
+        first = place.fork()
         if not first:
-            _first(order, path, given, [write for _, write in pipes], held)
+            _first(order, place, given, [write for _, write in pipes], held)
     finally:
-        calls.setns(pid_namespace, calls.NEWPID)
         os.close(given)
     for _, write in pipes:
         os.close(write)
@@ -129,20 +187,15 @@ def _collect(outputs: list[Output], deadline: float, watch: Callable[[], str]) -
     return ""
 
 
-def _first(order: dict[str, Any], path: str, given: int, writes: list[int], held: int) -> None:
+def _first(order: dict[str, Any], place: Place, given: int, writes: list[int], held: int) -> None:
     """The life of the program's parent."""
     out, err, told = writes
     try:
-        calls.unshare(calls.NEWNS | calls.NEWIPC, "namespaces of a program")
-        mount_proc("/jail/proc")
-        flags = calls.MS_NOSUID | calls.MS_NODEV
-        size = f"mode=1777,size={order['disk_mb']}m,nr_inodes=16k"
-        calls.mount("tmpfs", f"/jail{HOME}/tmp", "tmpfs", flags, size)
-        os.chroot("/jail")
+        place.enter(order["disk_mb"])
         os.chdir(f"{HOME}/work")
         child = os.fork()
         if not child:
-            _program(order, path, given, out, err, held)
+            _program(order, place, given, out, err, held)
         os.close(out)
         os.close(err)
         text = json.dumps(_ending(child))
@@ -161,7 +214,9 @@ def _ending(child: int) -> dict[str, Any]:
             return {"code": max(code, -1), "signal": max(-code, 0), "cpu": cpu}
 
 
-def _program(order: dict[str, Any], path: str, given: int, out: int, err: int, held: int) -> None:
+def _program(
+    order: dict[str, Any], place: Place, given: int, out: int, err: int, held: int
+) -> None:
     code = _NOT_EXECUTABLE
     try:
         for number, fd in enumerate((given, out, err)):
@@ -170,8 +225,8 @@ def _program(order: dict[str, Any], path: str, given: int, out: int, err: int, h
         os.setsid()
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         set_limits(order["memory_mb"], order["disk_mb"], order["processes"] + held, order["cpu_s"])
-        drop_rights("/home")
-        os.execvpe(order["argv"][0], order["argv"], {**ENVIRON, "PATH": path})
+        place.drop()
+        os.execvpe(order["argv"][0], order["argv"], {**ENVIRON, "PATH": place.path})
     except FileNotFoundError:
         os.write(2, f"{order['argv'][0]}: not found\n".encode())
         code = _NOT_FOUND

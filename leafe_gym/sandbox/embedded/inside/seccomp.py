@@ -11,6 +11,7 @@ import errno
 import os
 import socket
 import struct
+from collections.abc import Sequence
 
 from leafe_gym.sandbox.embedded.inside.calls import prctl
 
@@ -48,6 +49,11 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
 
 _CLONE, _CLONE3, _SOCKET, _IOCTL, _PRLIMIT, _KILL = range(6)
 _CHECKED = {"x86_64": (56, 435, 41, 16, 302, 62), "aarch64": (220, 435, 198, 29, 261, 129)}
+# kill, tkill, tgkill, rt_sigqueueinfo, rt_tgsigqueueinfo, pidfd_open: whom they mean comes first.
+_SIGNALS = {
+    "x86_64": (62, 200, 234, 129, 297, 434),
+    "aarch64": (129, 130, 131, 138, 240, 434),
+}
 _NAMESPACES = 0x7E020080
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 _FAMILIES = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6)
@@ -74,8 +80,13 @@ def _on(call: int, *steps: bytes) -> bytes:
     return _step(_EQUAL, call, 0, len(steps) + 1) + b"".join(steps) + _step(_LOAD, 0)
 
 
-def program(machine: str) -> bytes:
-    """The filter for a machine ("x86_64" or "aarch64"), as the kernel takes it."""
+def program(machine: str, spared: Sequence[int] = ()) -> bytes:
+    """The filter, as the kernel takes it.
+
+    Args:
+        machine: "x86_64" or "aarch64".
+        spared: processes that may not be sent signals, nor the groups that they lead.
+    """
     column = list(_ARCH).index(machine)
     calls = _CHECKED[machine]
     steps = [
@@ -116,13 +127,16 @@ def program(machine: str) -> bytes:
         ),
         _on(calls[_KILL], _argument(0), _step(_EQUAL, -1, 0, 1), _refuse()),
     ]
+    for call in _SIGNALS[machine] if spared else ():
+        for whom in [one for pid in spared for one in (pid, -pid)]:
+            steps.append(_on(call, _argument(0), _step(_EQUAL, whom, 0, 1), _refuse()))
     steps.append(_step(_RETURN, _ALLOW))
     return b"".join(steps)
 
 
-def install() -> None:
+def install(spared: Sequence[int] = ()) -> None:
     """Put the filter on this process and all its children; there is no way back."""
-    data = ctypes.create_string_buffer(program(os.uname().machine))
+    data = ctypes.create_string_buffer(program(os.uname().machine, spared))
     length = (len(data) - 1) // 8
     head = ctypes.create_string_buffer(struct.pack("=HxxxxxxQ", length, ctypes.addressof(data)))
     prctl(22, 2, ctypes.addressof(head))

@@ -20,7 +20,7 @@ from typing import Any
 from leafe_gym.sandbox.embedded.inside import calls, processes
 from leafe_gym.sandbox.embedded.inside.drop import drop_rights, set_limits
 from leafe_gym.sandbox.embedded.inside.jail import HOME
-from leafe_gym.sandbox.embedded.inside.layers import TOP, Busy, Chain, difference, make_layers
+from leafe_gym.sandbox.embedded.inside.layers import TOP, Busy, Chain, Layers, difference
 from leafe_gym.sandbox.embedded.inside.programs import Output
 from leafe_gym.sandbox.embedded.inside.wire import Broken, Channel
 from leafe_gym.sandbox.embedded.inside.worker import Worker
@@ -73,14 +73,21 @@ class Session:
     """See the module.
 
     Args:
-        settings: limits, how to keep files.
-        owner: handle of the host program's process.
+        settings: limits.
+        owner: what can be read once the host program is gone.
+        layers: what keeps the files.
     """
 
-    def __init__(self, settings: dict[str, Any], owner: int) -> None:
+    root = "/jail"
+    """What the session has for its root."""
+
+    homes: tuple[str, ...] = ("/home",)
+    """Folders it may write, as far as Landlock can say so."""
+
+    def __init__(self, settings: dict[str, Any], owner: int, layers: Layers) -> None:
         self._settings = settings
         self._owner = owner
-        self.layers = make_layers(settings["disk_mb"], settings["files"])
+        self.layers = layers
         self._empty = self.layers.freeze()
         self.saved: dict[int, Saved] = {}
         self.at: int | None = None
@@ -200,11 +207,9 @@ class Session:
             raise Failed("sandbox", f"the session cannot be saved: {error}") from error
         try:
             chain = self.layers.freeze()
-        except Busy:
+        except Busy as error:
             new.end()
-            raise Failed(
-                "sandbox", "a file of the work folder is mapped for writing; close it first"
-            ) from None
+            raise Failed("sandbox", str(error)) from None
         self._live = new
         self._count += 1
         self.saved[self._count] = Saved(live, chain, live.mark)
@@ -301,19 +306,20 @@ class Session:
 
     def _become_worker(self, sock: socket.socket) -> None:
         try:
-            null = os.open("/jail/dev/null", os.O_RDWR)
+            null = os.open(f"{self.root}/dev/null", os.O_RDWR)
             files = (null, *(write for _, write in self._pipes), sock.fileno())
             # Far above first, so that no number is taken before it was copied.
             high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100) for fd in files]
             for number, fd in enumerate(high):
                 os.dup2(fd, number, inheritable=number < _CHANNEL)
             os.closerange(_CHANNEL + 1, 2**20)
-            os.chroot("/jail")
+            settings = self._settings
+            if self.root:
+                os.chroot(self.root)
             os.chdir(f"{HOME}/work")
             os.setsid()
-            settings = self._settings
             set_limits(settings["memory_mb"], settings["disk_mb"], settings["processes"] + 4)
-            drop_rights("/home")
+            drop_rights(self.homes)
             worker = Worker(Channel(socket.socket(fileno=_CHANNEL)), settings["output_bytes"])
             worker.serve()
         finally:

@@ -18,11 +18,10 @@ from typing import Any
 from leafe_gym.sandbox.embedded.inside import calls, processes
 from leafe_gym.sandbox.embedded.inside.jail import HOME
 from leafe_gym.sandbox.embedded.inside.layers import digest
-from leafe_gym.sandbox.embedded.inside.programs import run_program
+from leafe_gym.sandbox.embedded.inside.programs import Place, run_program
 from leafe_gym.sandbox.embedded.inside.session import Failed, Session
 from leafe_gym.sandbox.embedded.inside.wire import Broken, Channel
 
-_WORK = f"/jail{HOME}/work"
 Answer = tuple[dict[str, Any], tuple[bytes, ...]]
 
 
@@ -30,24 +29,23 @@ class Supervisor:
     """See the module.
 
     Args:
-        settings: limits, the search path for programs, how to keep files.
         host: channel to the host program.
-        owner: handle of the host program's process.
+        owner: what can be read once the host program is gone.
+        session: the session.
+        place: where programs run.
     """
 
-    def __init__(self, settings: dict[str, Any], host: Channel, owner: int) -> None:
-        self._settings = settings
+    def __init__(self, host: Channel, owner: int, session: Session, place: Place) -> None:
         self._host = host
         self._owner = owner
-        os.environ["PATH"] = settings["path"]
-        self._session = Session(settings, owner)
-        self._pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        self._session = session
+        self._place = place
 
     def serve(self) -> None:
         """Answer until the host program is gone."""
         self._host.send({"ready": True, "files": type(self._session.layers).__name__})
         waiting = select.poll()
-        waiting.register(self._host.sock, select.POLLIN)
+        waiting.register(self._host, select.POLLIN)
         waiting.register(self._owner, select.POLLIN)
         while True:
             ready = {fd for fd, _ in waiting.poll()}
@@ -89,8 +87,7 @@ class Supervisor:
         ended, out, err = run_program(
             order,
             stdin,
-            self._settings["path"],
-            self._pid_namespace,
+            self._place,
             self._session.held() + 1,
             watch,
         )
@@ -157,7 +154,7 @@ class Supervisor:
         return {"mark": session.mark(number), "files": digest(folder)}, ()
 
     def _open(self, path: str, flags: int, mode: int = 0) -> int:
-        folder = os.open(_WORK, os.O_PATH | os.O_CLOEXEC)
+        folder = os.open(f"{self._session.root}{HOME}/work", os.O_PATH | os.O_CLOEXEC)
         try:
             return calls.open_beneath(folder, path, flags, mode)
         except calls.Refused as error:

@@ -19,6 +19,12 @@ MOST = 64 * 2**20
 """Largest message, in bytes."""
 
 
+def packed(message: dict[str, Any], blob: bytes = b"") -> bytes:
+    """A message as it goes over the wire."""
+    text = json.dumps(message).encode()
+    return _HEAD.pack(len(text), len(blob)) + text + blob
+
+
 class Broken(Exception):
     """The other side is gone, too slow, or sends no messages."""
 
@@ -35,6 +41,10 @@ class Channel:
         self.pid = 0
         self._fds: list[int] = []
 
+    def fileno(self) -> int:
+        """What becomes readable when something comes."""
+        return self.sock.fileno()
+
     def close(self) -> None:
         """Close this end."""
         self.sock.close()
@@ -47,8 +57,7 @@ class Channel:
         Raises:
             Broken: if it cannot be sent in that time.
         """
-        text = json.dumps(message).encode()
-        data = memoryview(_HEAD.pack(len(text), len(blob)) + text + blob)
+        data = memoryview(packed(message, blob))
         try:
             self.sock.settimeout(seconds)
             if fd >= 0:
@@ -95,8 +104,7 @@ class Channel:
         while len(data) < size:
             try:
                 left = None if deadline is None else max(0.0, deadline - time.monotonic())
-                self.sock.settimeout(left)
-                part = self._part(size - len(data), extras)
+                part = self._part(size - len(data), extras, left)
             except OSError as error:
                 raise Broken(f"nothing came: {error}") from error
             if not part:
@@ -104,7 +112,9 @@ class Channel:
             data += part
         return data
 
-    def _part(self, size: int, extras: bool) -> bytes:
+    def _part(self, size: int, extras: bool, seconds: float | None) -> bytes:
+        """Some of what comes next, up to `size` bytes."""
+        self.sock.settimeout(seconds)
         if not extras:
             return self.sock.recv(min(size, 2**20))
         part, more, _, _ = self.sock.recvmsg(size, 256)

@@ -27,6 +27,8 @@ from leafe_gym.sandbox.embedded.inside.mark import marking
 from leafe_gym.sandbox.embedded.inside.wire import Broken, Channel
 
 _WORK = f"{HOME}/work"
+_SPARE = 4
+"""Descriptors that a cell cannot use up, as becoming two takes some."""
 
 
 class Trouble(Exception):
@@ -100,10 +102,16 @@ class Worker:
         """The traceback of a cell; "" if it ran through."""
         self._cells += 1
         error = ""
+        spare: list[int] = []
+        with suppress(OSError):
+            spare += [os.dup(self._channel.fileno()) for _ in range(_SPARE)]
         try:
             self._run(code)
         except BaseException as raised:  # noqa: BLE001 - a cell may raise anything
             error = _described(raised)
+        for fd in spare:
+            with suppress(OSError):
+                os.close(fd)
         for stream in (sys.stdout, sys.stderr, self._out, self._err):
             with suppress(Exception):
                 stream.flush()

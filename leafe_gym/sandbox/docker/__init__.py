@@ -1,0 +1,1 @@
+"""`docker` and `docker-commit`: sandboxes in containers of an engine."""
