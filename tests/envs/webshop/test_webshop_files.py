@@ -22,7 +22,7 @@ from shop_files import HUMAN, PRODUCTS, with_, without, write
 
 import leafe_gym as lg
 from leafe_gym.envs.webshop import build, shop
-from leafe_gym.envs.webshop.cache import cache_folder
+from leafe_gym.envs.webshop.cache import cache_folder, made_once
 from leafe_gym.envs.webshop.goals import NO_CAP, official_split, shuffled, splits_officially
 from leafe_gym.envs.webshop.shop import Shop, open_shop
 from leafe_gym.errors import BadRecord, EnvironmentFailure, UsageError
@@ -176,6 +176,33 @@ def test_which_files_belong_together(official: Path) -> None:
         open_shop(str(official), "human")
 
 
+def test_a_shop_without_a_word_to_search_for(tmp_path: Path) -> None:
+    bare = {"name": "The", "small_description": None, "customization_options": None}
+    told = {"instruction": "x", "instruction_attributes": ["linen"], "instruction_options": []}
+    folder = write(
+        tmp_path / "bare",
+        products=[{**PRODUCTS[1], **bare}],
+        human={"B000000002": [told]},
+    )
+    env: Any = gym.make(ENV, data=str(folder)).unwrapped
+    env.reset(seed=0)
+    for words in ("the", "shirt", "--"):
+        assert env.shop.search(words) == ()
+    with pytest.raises(UsageError, match="B000000002 is not found by its name, or has no option"):
+        env.walkthrough()
+    empty = [split for split in ("train", "val", "test") if not held(env.shop, split)]
+    assert len(empty) == 2
+    with pytest.raises(UsageError, match=f"none of the 1 goals is in split {empty[0]!r}"):
+        gym.make(ENV, data=str(folder), split=empty[0])
+
+
+def held(opened: Shop, split: str) -> tuple[int, ...]:
+    try:
+        return tuple(opened.split(split))
+    except UsageError:
+        return ()
+
+
 def test_the_official_split() -> None:
     """`random.seed(233); random.shuffle(goals)`, then 500, 1000 and the rest."""
     goals = list(range(12_087))
@@ -295,6 +322,30 @@ def test_a_damaged_folder_is_made_anew(
         spoil(folder / name)
         assert by_asin(open_shop(str(official), "human")) == expected, name
         assert [path.name for path in cache.iterdir()] == [folder.name]
+
+
+def test_two_makers_at_a_time(cache: Path) -> None:
+    """The second is faster; the first takes what is there."""
+
+    def fast(folder: Path) -> None:
+        (folder / "file").write_text("fast")
+
+    def slow(folder: Path) -> None:
+        made_once("key", fast)
+        (folder / "file").write_text("slow")
+
+    assert (made_once("key", slow) / "file").read_text() == "fast"
+    assert [path.name for path in cache.iterdir()] == ["key"]
+
+
+def test_a_maker_that_fails_leaves_nothing(cache: Path) -> None:
+    def stop(folder: Path) -> None:
+        (folder / "file").write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        made_once("key", stop)
+    assert list(cache.iterdir()) == []
 
 
 def test_a_file_that_changes_under_a_running_shop_is_noticed(official: Path, cache: Path) -> None:
