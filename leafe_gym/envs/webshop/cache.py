@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from leafe_gym.errors import UsageError
 
 _BLOCK, _BLOCKS = 64 * 1024, 64
 _LIST = "whole.json"
+_MAKING, _ABANDONED_S = ".making-", 24 * 3600
 
 
 def cache_folder() -> Path:
@@ -52,7 +56,8 @@ def made_once(key: str, make: Callable[[Path], None]) -> Path:
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as making:
+        _sweep(folder.parent)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=_MAKING) as making:
             new = Path(making) / key
             new.mkdir()
             make(new)
@@ -65,6 +70,14 @@ def made_once(key: str, make: Callable[[Path], None]) -> Path:
             "XDG_CACHE_HOME to another folder"
         ) from error
     return folder
+
+
+def _sweep(root: Path) -> None:
+    """Remove what makers left that were killed: gigabytes, with the full file."""
+    for path in root.glob(f"{_MAKING}*"):
+        with suppress(FileNotFoundError):  # its maker has just finished
+            if time.time() - path.stat().st_mtime > _ABANDONED_S:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _place(new: Path, folder: Path, old: Path) -> None:

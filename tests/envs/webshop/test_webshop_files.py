@@ -348,6 +348,16 @@ def test_a_maker_that_fails_leaves_nothing(cache: Path) -> None:
     assert list(cache.iterdir()) == []
 
 
+def test_what_a_killed_maker_left_is_swept(cache: Path) -> None:
+    old, young = cache / ".making-old", cache / ".making-young"
+    for folder in (old, young):
+        folder.mkdir(parents=True)
+        (folder / "file").touch()
+    os.utime(old, (0, 0))
+    made_once("key", lambda folder: (folder / "file").touch())
+    assert sorted(path.name for path in cache.iterdir()) == [".making-young", "key"]
+
+
 def test_a_file_that_changes_under_a_running_shop_is_noticed(official: Path, cache: Path) -> None:
     opened = open_shop(str(official), "human")
     (folder,) = cache.iterdir()
