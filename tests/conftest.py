@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,21 @@ def counts(pytestconfig: pytest.Config) -> Callable[[int, int], int]:
     """`counts(fast, full)`: how often to repeat a check in this run."""
     full = bool(pytestconfig.getoption("--full-counts"))
     return lambda fast, published: published if full else fast
+
+
+@pytest.fixture(scope="session")
+def engine() -> str:
+    """Where a container engine for tests answers; its absence fails them where CI starts one."""
+    host = os.environ.get("LEAFE_DOCKER_HOST", "")
+    with closing(socket.socket(socket.AF_UNIX)) as door:
+        try:
+            door.connect(host.removeprefix("unix://"))
+        except OSError:
+            why = f"no container engine: LEAFE_DOCKER_HOST={host!r} does not answer"
+            if os.environ.get("CI") == "true" and os.geteuid() == 0:
+                pytest.fail(why)
+            pytest.skip(why)
+    return host
 
 
 @pytest.fixture(scope="session")

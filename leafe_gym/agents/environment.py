@@ -11,7 +11,12 @@ from typing import Any
 from leafe_gym.agents.context import Context
 from leafe_gym.agents.frontier import Job
 from leafe_gym.agents.shelf import Shelf
-from leafe_gym.errors import BackendError, EnvironmentFailure, RestoreMismatch
+from leafe_gym.errors import (
+    BackendError,
+    EnvironmentFailure,
+    RestoreMismatch,
+    SandboxUnavailable,
+)
 from leafe_gym.types import INFO_KEYS, Json, Start, Step, Task
 from leafe_gym.wrappers.episode import Transition
 from leafe_gym.wrappers.rollback import RollbackWrapper
@@ -60,10 +65,14 @@ def _close(env: RollbackWrapper) -> None:
 
 @contextmanager
 def environment_calls(what: str) -> Iterator[None]:
-    """Whatever a stranger's environment raises becomes an `EnvironmentFailure`."""
+    """Whatever a stranger's environment raises becomes an `EnvironmentFailure`.
+
+    But a sandbox that this host cannot have (its engine is gone): that is no attempt's fault and
+    would end all others, too, so it ends the run, which the same command takes up again.
+    """
     try:
         yield
-    except (EnvironmentFailure, BackendError):
+    except (EnvironmentFailure, BackendError, SandboxUnavailable):
         raise
     except Exception as error:
         raise EnvironmentFailure(f"{what}: {type(error).__name__}: {error}") from error

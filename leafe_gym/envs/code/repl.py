@@ -23,6 +23,7 @@ from leafe_gym.errors import (
     ResetNeeded,
     RestoreMismatch,
     SandboxError,
+    SandboxUnavailable,
     SnapshotUnsupported,
     UsageError,
 )
@@ -222,8 +223,13 @@ class PythonReplEnv(gym.Env[str, str]):
             raise ResetNeeded("no episode was begun; call reset() first")
         try:
             snapshot = self._sandbox.snapshot()
-        except SandboxError as error:
-            raise BackendError(f"the session could not be saved: {error}") from error
+        except SandboxError:  # a session that was lost is made again
+            self._redo(self._seed, cells := self._cells)
+            self._cells = cells
+            try:
+                snapshot = self._sandbox.snapshot()
+            except SandboxError as error:
+                raise BackendError(f"the session could not be saved: {error}") from error
         return ReplState(self._seed, self._cells, self._over, self._score, self._sandbox, snapshot)
 
     def set_state(self, state: ReplState) -> None:
@@ -331,6 +337,8 @@ class PythonReplEnv(gym.Env[str, str]):
                         f"the session was lost, and cell {number} run again shows something else",
                         step=number,
                     )
+        except SandboxUnavailable:
+            raise
         except SandboxError as error:
             raise BackendError(f"the session was lost and cannot be made again: {error}") from error
 

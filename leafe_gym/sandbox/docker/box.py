@@ -26,8 +26,8 @@ PAUSE_FROM = 28
 _TRIES = 3
 _OWN_MB = 64
 _PYTHON = ["python3", "-s", "-S", "-P", "-c"]
-_OUTSIDE_PROCESSES = 6
-"""The first process, a cell's guard, a program's parent, and some that are ending."""
+_OUTSIDE_PROCESSES = 3
+"""The first process, the session or its guard, a program's parent or the session."""
 
 # As the engine's restore of a checkpoint leaves the root writable that it had made read-only.
 _CLOSE_ROOT = """

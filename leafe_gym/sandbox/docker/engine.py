@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import io
 import os
+import socket
 import tarfile
+import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,11 @@ from leafe_gym.errors import MissingExtra, SandboxError, SandboxUnavailable
 TIMEOUT_S = 60.0
 """Longest a request may take; a checkpoint of a large session takes some of it."""
 
+PATIENCE_S = 30.0
+"""How long an engine that answered before is waited for: it may be starting again."""
+
+_PAUSE_S = 0.5
+_ANSWERED: set[str] = set()
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 
 
@@ -57,15 +65,23 @@ class Engine:
         self.host = host or engine_host()
         self._api_error = APIError
         self._errors = (DockerException, RequestException, OSError, ValueError, KeyError)
-        try:
-            self.api = docker.APIClient(base_url=self.host, timeout=timeout or TIMEOUT_S)
-            told = self.api.version()
-            self.major = int(str(told["Version"]).split(".")[0])
-        except self._errors as error:
-            raise SandboxUnavailable(
-                f"no container engine answers at {self.host} ({error}); start one, or name its "
-                "socket in LEAFE_DOCKER_HOST"
-            ) from error
+        deadline = time.monotonic() + (PATIENCE_S if self.host in _ANSWERED else 0.0)
+        while True:
+            try:
+                _knock(self.host)
+                self.api = docker.APIClient(base_url=self.host, timeout=timeout or TIMEOUT_S)
+                self.major = int(str(self.api.version()["Version"]).split(".")[0])
+            except self._errors as error:
+                if time.monotonic() >= deadline:
+                    raise SandboxUnavailable(
+                        f"no container engine answers at {self.host} ({error}); start one, or "
+                        "name its socket in LEAFE_DOCKER_HOST"
+                    ) from error
+                time.sleep(_PAUSE_S)
+            else:
+                _ANSWERED.add(self.host)
+                weakref.finalize(self, self.api.close)
+                return
 
     @contextmanager
     def asking(self, what: str) -> Iterator[Any]:
@@ -125,11 +141,14 @@ class Engine:
             return int(api.inspect_container(container)["State"]["Pid"])
 
     def attach(self, container: str) -> Any:
-        """A socket to its standard input, and from its outputs in the engine's frames."""
+        """A stream to its standard input, and from its outputs in the engine's frames."""
         with self.asking(f"connection to container {container[:12]}") as api:
+            # As the SDK's own call, which waits for ever where the engine does not answer.
+            url = api._url("/containers/{0}/attach", container)
             given = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
-            stream = api.attach_socket(container, params=given)
-            return getattr(stream, "_sock", stream)
+            head = {"Connection": "Upgrade", "Upgrade": "tcp"}
+            answer = api._post(url, headers=head, params=given, stream=True)
+            return api._get_raw_response_socket(answer)
 
     def resize(self, container: str, memory: int, processes: int) -> None:
         """Change a container's limits: bytes of memory, and how many processes."""
@@ -206,6 +225,13 @@ class Engine:
                 call(api)
         except Absent:
             pass
+
+
+def _knock(host: str) -> None:
+    """Connect once; the SDK leaves a socket open where nobody answers."""
+    if host.startswith("unix://"):
+        with closing(socket.socket(socket.AF_UNIX)) as door:
+            door.connect(host.removeprefix("unix://"))
 
 
 def checkpoint_folder(root: str, container: str, name: str) -> Path:

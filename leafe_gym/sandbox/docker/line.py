@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -59,10 +60,18 @@ class Attached(Channel):
         errors: the end of what it wrote to standard error.
     """
 
-    def __init__(self, sock: Any) -> None:
-        super().__init__(sock)
+    def __init__(self, stream: Any) -> None:
+        super().__init__(getattr(stream, "_sock", stream))
+        self._stream = stream
         self.errors = b""
         self._left = 0
+
+    def close(self) -> None:
+        """See `Channel.close`; ends the request that it came from, too."""
+        with suppress(AttributeError, OSError, ValueError):  # it is in use, or closed already
+            self._stream._response.close()
+        self._stream.close()
+        super().close()
 
     def _part(self, size: int, extras: bool, seconds: float | None) -> bytes:
         deadline = time.monotonic() + (3600.0 if seconds is None else seconds)
@@ -93,11 +102,11 @@ class Line(Talk):
     """Questions to a container's first process.
 
     Args:
-        sock: attached to it.
+        stream: attached to it.
     """
 
-    def __init__(self, sock: Any) -> None:
-        super().__init__(Attached(sock))
+    def __init__(self, stream: Any) -> None:
+        super().__init__(Attached(stream))
 
     def boot(self, modules: dict[str, str], settings: dict[str, Any]) -> None:
         """Send what is to run there.

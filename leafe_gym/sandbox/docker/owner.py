@@ -32,12 +32,14 @@ class Belongings:
         id: of the sandbox.
         containers: their ids.
         images: their ids.
+        unwanted: those of them that are to be removed as soon as no container runs from them.
     """
 
     engine: Engine
     id: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
     containers: set[str] = field(default_factory=set)
     images: set[str] = field(default_factory=set)
+    unwanted: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         _OPEN.add(self.id)
@@ -52,20 +54,27 @@ class Belongings:
         _OPEN.discard(self.id)
         for container in list(self.containers):
             self.forget(container)
-        for image in list(self.images):
-            self.forget_image(image)
+        self.unwanted |= self.images
+        self._remove_unwanted()
 
     def forget(self, container: str) -> None:
         """Remove a container, now or with the next sweep."""
         self.containers.discard(container)
         with suppress(SandboxError):
             self.engine.remove(container)
+        self._remove_unwanted()
 
     def forget_image(self, image: str) -> None:
-        """Remove an image, now or with the next sweep."""
-        self.images.discard(image)
-        with suppress(SandboxError):
-            self.engine.remove_image(image)
+        """Remove an image as soon as that can be."""
+        self.unwanted.add(image)
+        self._remove_unwanted()
+
+    def _remove_unwanted(self) -> None:
+        for image in list(self.unwanted):
+            with suppress(SandboxError):
+                self.engine.remove_image(image)
+                self.unwanted.discard(image)
+                self.images.discard(image)
 
 
 def sweep(engine: Engine) -> int:

@@ -76,8 +76,8 @@ def _checkpoint_user(host: str, image: str) -> int:
 def _try(engine: Engine, kind: Kind) -> None:
     """Save a container with a variable and a file, and have another one go on from there."""
     belongings = Belongings(engine)
+    first, second = Box(kind, belongings), Box(kind, belongings)
     try:
-        first, second = Box(kind, belongings), Box(kind, belongings)
         first.begin()
         code = b"n = 1; open('f', 'w').write('1')"
         first.line.ask("exec", code, limit=20.0, output_bytes=4096)
@@ -87,7 +87,7 @@ def _try(engine: Engine, kind: Kind) -> None:
         _, (seen, _) = second.line.ask("exec", look, limit=20.0, output_bytes=4096)
         if seen != b"1 1\n":
             raise SandboxError(f"what was restored shows {seen!r}")
+    finally:
         first.hang_up()
         second.hang_up()
-    finally:
         belongings.remove()

@@ -285,8 +285,14 @@ class DockerCommitSandbox(ContainerSandbox):
         return ORDINARY
 
     def _return(self, mark: Mark) -> None:
-        old = self._box
-        self._inherit(mark)
+        old, last = self._box, self._last
+        try:
+            self._inherit(mark)
+        except BaseException:
+            if self._box is not None and self._box is not old:
+                self._box.end()
+            self._box, self._last = old, last
+            raise
         if old is not None:
             old.end()
 

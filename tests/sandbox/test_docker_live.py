@@ -1,0 +1,309 @@
+"""Container sandboxes with a real engine: exact snapshots, nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from besiege import wait_for
+
+from leafe_gym.errors import SandboxError, SnapshotLost, UsageError
+from leafe_gym.sandbox.base import Limits, Sandbox, make_sandbox
+from leafe_gym.sandbox.docker import box as box_module
+from leafe_gym.sandbox.docker.engine import Engine
+from leafe_gym.sandbox.docker.owner import OWNER, sweep
+from leafe_gym.sandbox.docker.sandbox import ContainerSandbox
+
+pytest.importorskip("docker", reason="pip install 'leafe-gym[docker]'")
+pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("engine")]
+KINDS = ("docker", "docker-commit")
+LOOK = "print(n, open('f').read(), sorted(os.listdir('.')), os.listdir('/tmp'), random.random())"
+
+CHILD = """
+import sys, time
+from leafe_gym.sandbox.base import make_sandbox
+box = make_sandbox(sys.argv[1])
+box.start()
+box.exec("n = 1; open('f', 'w').write('x' * 1000)")
+mark = box.snapshot()
+other = box.branch(mark)
+print("ready", flush=True)
+if sys.argv[2] == "busy": box.exec("while True: pass", timeout=60)
+time.sleep(60)
+"""
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    if request.param == "docker" and os.geteuid() != 0:
+        pytest.skip("checkpoints need root")
+    return str(request.param)
+
+
+@pytest.fixture
+def box(kind: str) -> Iterator[Sandbox]:
+    sandbox = make_sandbox(kind, limits=Limits(disk_mb=16))
+    sandbox.start()
+    sandbox.exec("import os, random, time; n = 0; open('f', 'w').write('0')")
+    yield sandbox
+    sandbox.close()
+
+
+def held() -> Counter[str]:
+    """What there is of containers, images, checkpoints, mounts and processes of containers."""
+    engine = Engine()
+    containers, images = engine.labelled(OWNER)
+    root = Path(str(engine.info()["DockerRootDir"]))
+    mounts = Path("/proc/self/mounts").read_text().splitlines()
+    names = []
+    for stat in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            names.append(stat.read_bytes())
+        except OSError:
+            continue
+    return Counter(
+        containers=len(containers),
+        images=len(images),
+        checkpoints=len(list(root.glob("containers/*/checkpoints/*"))),
+        mounts=sum("overlay2" in line or "docker" in line for line in mounts),
+        processes=sum(b"containerd-shim" in name or b"leafe_gym" in name for name in names),
+    )
+
+
+def state(box: Sandbox) -> str:
+    result = box.exec(LOOK)
+    assert not result.error, result.error
+    return result.stdout
+
+
+def change(box: Sandbox, number: int) -> None:
+    cell = (
+        f"n = {number}; open('f', 'w').write(str(n)); open(f'f{number % 3}', 'a').write('.')\n"
+        f"random.random(); os.path.exists('f{number % 5}') and os.unlink('f{number % 5}'); None"
+    )
+    assert not box.exec(cell).error
+
+
+def test_branches_and_restores_are_exact(
+    kind: str, box: Sandbox, counts: Callable[[int, int], int]
+) -> None:
+    """Each snapshot twice in a new container and once in place, in any order: 24 for `docker`."""
+    rng = random.Random(0)
+    before, right, wanted = [], 0, []
+    for number in range(counts(8 if kind == "docker" else 2, 20)):
+        change(box, number)
+        mark = box.snapshot()
+        before.append((mark, state(box)))
+        box.restore(mark)
+        wanted += [(mark, before[-1][1], way) for way in ("branch", "branch", "place")]
+    rng.shuffle(wanted)
+    for mark, seen, way in wanted:
+        if way == "place":
+            box.restore(mark)
+            right += state(box) == seen
+            change(box, 99)
+        else:
+            other = box.branch(mark)
+            right += state(other) == seen
+            other.close()
+    assert right == len(wanted) >= 6
+    for mark, _ in before:
+        box.drop(mark)
+        box.drop(mark)
+    with pytest.raises(SnapshotLost):
+        box.restore(before[0][0])
+    assert held()["checkpoints"] == 0
+    assert held()["images"] <= 1  # that which the session's container was made of
+
+
+def test_what_was_done_since_is_not_mixed_in(box: Sandbox) -> None:
+    box.exec("f = open('log', 'w'); f.write('one\\n'); f.flush(); os.mkdir('in'); os.chdir('in')")
+    mark = box.snapshot()
+    box.exec("f.write('lost\\n'); f.flush(); os.chdir('..'); open('/tmp/t', 'w').write('t')")
+    for _ in range(2):
+        box.restore(mark)
+        box.exec("f.write('two\\n'); f.flush()")
+        assert box.exec("open('../log').read(), os.getcwd(), os.listdir('/tmp')").stdout == (
+            "('one\\ntwo\\n', '/home/box/work/in', [])\n"
+        )
+
+
+def test_branches_go_on_independently(box: Sandbox) -> None:
+    change(box, 1)
+    mark = box.snapshot()
+    change(box, 2)
+    with closing(box.branch(mark)) as other:
+        change(other, 3)
+        assert box.exec("n, open('f').read()").stdout == "(2, '2')\n"
+        assert other.exec("n, open('f').read()").stdout == "(3, '3')\n"
+        with pytest.raises(SnapshotLost, match="branch"):
+            other.restore(mark)
+        box.close()
+        assert other.exec("n").stdout == "3\n"
+        with pytest.raises(SnapshotLost, match="closed"):
+            other.branch(mark)
+
+
+def test_a_lost_session_is_made_again(kind: str, box: Any) -> None:
+    """From the nearest snapshot, and what was done since then; outputs are compared."""
+    change(box, 1)
+    mark = box.snapshot()
+    change(box, 2)
+    box.run(["sh", "-c", "echo ran > ran"])
+    kill_session(box)
+    assert box.exec("n, open('ran').read()").stdout == "(2, 'ran\\n')\n"
+    box.exec("time.time_ns()")
+    kill_session(box)
+    with pytest.raises(SnapshotLost, match="differs"):
+        box.exec("1")
+    box.restore(mark)
+    assert box.exec("n").stdout == "1\n"
+
+
+def kill_session(box: Any) -> None:
+    """As something on the host may."""
+    first = Engine().running(box._box.id)
+    children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
+    for pid in map(int, children):
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: all(not Path(f"/proc/{p}/cmdline").read_bytes() for p in alive(children)))
+
+
+def alive(pids: list[str]) -> list[str]:
+    return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+@pytest.mark.parametrize(
+    "cell", ["t = time.time_ns()", "print(time.time_ns())", "import uuid; u = uuid.uuid4()"]
+)
+def test_memory_that_cannot_be_made_again_is_an_error(cell: str) -> None:
+    box = make_sandbox("docker-commit")
+    box.start()
+    try:
+        box.exec("import time")
+        box.exec(cell)
+        mark = box.snapshot()
+        with pytest.raises(SnapshotLost, match="differ"):
+            box.restore(mark)
+    finally:
+        box.close()
+
+
+def test_threads_are_refused(box: Sandbox) -> None:
+    box.exec("import threading; threading.Thread(target=time.sleep, args=(60,)).start()")
+    with pytest.raises(SandboxError, match="threads"):
+        box.snapshot()
+
+
+def test_a_snapshot_is_good_for_its_kind_alone(box: Sandbox) -> None:
+    other = make_sandbox("embedded")
+    other.start()
+    try:
+        with pytest.raises(UsageError, match="embedded"):
+            box.restore(other.snapshot())
+    finally:
+        other.close()
+
+
+def test_after_a_restore_it_is_confined_as_before(box: Sandbox) -> None:
+    look = (
+        "import re\n"
+        "print(re.findall('(?m)^(?:Cap|NoNewPrivs|Seccomp:).*', open('/proc/self/status').read()),\n"
+        "  os.statvfs('/').f_flag & 1,\n"
+        "  os.statvfs('.').f_blocks * os.statvfs('.').f_frsize >> 20, os.listdir('/sys/class/net'))"
+    )
+    first = box.exec(look).stdout
+    assert "CapEff:\\t0000000000000000" in first
+    assert "NoNewPrivs:\\t1" in first
+    assert first.endswith(" 1 16 ['lo']\n")
+    box.restore(box.snapshot())
+    assert box.exec(look).stdout == first
+    refused = box.exec("open('/usr/x', 'w')").error
+    assert "Read-only" in refused or "Permission" in refused
+
+
+def test_a_container_that_was_removed_or_ended(kind: str, box: Any) -> None:
+    change(box, 1)
+    mark = box.snapshot()
+    Engine().stop(box._box.id)
+    with pytest.raises(SandboxError, match="gone"):
+        box.exec("1")
+    box.restore(mark)
+    assert box.exec("n").stdout == "1\n"
+    if kind == "docker":
+        Engine().remove(box._box.id)
+        with pytest.raises(SnapshotLost):
+            box.restore(mark)
+
+
+def test_newer_engines_way_with_networks(kind: str, monkeypatch: Any) -> None:
+    """A container beside it holds the network; as for engines from 28 on, on whichever this is."""
+    monkeypatch.setattr(box_module, "PAUSE_FROM", 0)
+    box = make_sandbox(kind)
+    try:
+        box.start()
+        box.exec("n = 1; open('f', 'w').write('1')")
+        mark = box.snapshot()
+        box.exec("n = 2")
+        box.restore(mark)
+        assert box.exec("n, open('f').read()").stdout == "(1, '1')\n"
+        assert (
+            "unreachable"
+            in box.exec("import socket; socket.create_connection(('192.0.2.1', 53), 1)").error
+        )
+    finally:
+        box.close()
+
+
+def test_nothing_is_left_after_close(kind: str) -> None:
+    before = held()
+    box: Any = make_sandbox(kind)
+    box.start()
+    box.exec("import subprocess; subprocess.Popen(['sleep', '60'], start_new_session=True)")
+    other = box.branch(box.snapshot())
+    assert held() - before
+    other.close()
+    box.close()
+    box.close()
+    wait_for(lambda: held() == before)
+
+
+@pytest.mark.parametrize("what", ["idle", "busy"])
+def test_nothing_is_left_after_a_kill(kind: str, what: str) -> None:
+    """The owner dies without a word; the next sandbox's start sweeps."""
+    before = held()
+    with subprocess.Popen(
+        [sys.executable, "-c", CHILD, kind, what], stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        child.kill()
+        child.wait()
+    assert (held() - before)["containers"] == 2
+    if what == "idle":
+        assert sweep(Engine()) == (2 if kind == "docker" else 3)
+    else:
+        box = make_sandbox("docker-commit")
+        box.start()
+        box.close()
+    wait_for(lambda: held() == before)
+
+
+def test_a_sandbox_that_nobody_has_any_more_is_removed() -> None:
+    before = held()
+    box: ContainerSandbox | None = make_sandbox("docker-commit")  # type: ignore[assignment]
+    assert box is not None
+    box.start()
+    assert box._box is not None
+    box._box.hang_up()
+    del box
+    wait_for(lambda: held() == before)
