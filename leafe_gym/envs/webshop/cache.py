@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import tempfile
 import time
 from collections.abc import Callable
@@ -64,7 +65,7 @@ def made_once(key: str, make: Callable[[Path], None]) -> Path:
             files = {path.name: fingerprint(path) for path in sorted(new.iterdir())}
             (new / _LIST).write_text(json.dumps(files), "utf-8")
             _place(new, folder, Path(making) / "old")
-    except OSError as error:
+    except (OSError, sqlite3.OperationalError) as error:  # both say that a disk is full
         raise UsageError(
             f"the shop cannot be written to {folder.parent}: {error}; make room there, or set "
             "XDG_CACHE_HOME to another folder"

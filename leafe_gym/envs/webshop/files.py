@@ -1,7 +1,7 @@
 """Where WebShop's own files are, and their records, one by one.
 
-A file is read as a stream: of the products, of which the full file has 1.18 million in 5 GB, one
-is in memory at a time.
+A file is read as a stream: of the products, of which the full file has 1.18 million, one is in
+memory at a time.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tracemalloc
@@ -381,6 +382,14 @@ def test_no_room(official: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert cache_folder().parent.parent == tmp_path / "file"
     with pytest.raises(UsageError, match="set XDG_CACHE_HOME to another folder"):
+        open_shop(str(official), "human")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def full(*_: Any) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(build, "_keep", full)
+    with pytest.raises(UsageError, match="disk is full; make room there, or set XDG_CACHE_HOME"):
         open_shop(str(official), "human")
 
 
