@@ -37,7 +37,7 @@ $(VENV)/.demo: $(SETUP) | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.dev: $(SETUP) | $(VENV)/bin/python
-	$(PIP) -e '.[plot,dev,train,openai,textarena,gem,code,textworld,jericho,alfworld,scienceworld,webshop]'
+	$(PIP) -e '.[plot,dev,train,openai,textarena,gem,code,textworld,jericho,alfworld,scienceworld,docker,webshop]'
 	@touch $@ $(VENV)/.demo
 
 clean:  ## remove what the targets above made
