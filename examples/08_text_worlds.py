@@ -1,6 +1,6 @@
 """Text worlds: one episode by a walkthrough, and one tree by a player that strays from it.
 
-python examples/08_text_worlds.py [textworld | alfworld | scienceworld]
+python examples/08_text_worlds.py [textworld | alfworld | scienceworld | webshop]
 
 Needs the extra of that name: pip install 'leafe-gym[alfworld]'
 """
@@ -22,6 +22,7 @@ TASKS = {
         "leafe/ScienceWorld-v0",
         {"task": "find-plant", "max_steps": 10, "admissible": False},
     ),
+    "webshop": ("leafe/WebShop-v0", {"max_steps": 8}),
 }
 
 
@@ -38,7 +39,7 @@ def main(name: str = "alfworld") -> None:
         print(f"> {command}\n{observation}")
     print(f"reward {reward}\n")
 
-    player = Follower({info["instruction"].splitlines()[0]: way}, noise=0.3)
+    player = Follower({info["instruction"].splitlines()[0]: way}, noise=0.4)
     tree = lg.ReflectiveTreeAgent(player).run(env, budget=lg.Budget(calls=300), seed=task.seed)
     print(f"tree: {'solved' if tree.solved else 'open'}, {len(tree.branches)} attempts")
     print(f"way back: {env.backend_report.chosen}")
