@@ -175,11 +175,15 @@ def kill_session(box: Any) -> None:
     children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
     for pid in map(int, children):
         os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: all(not Path(f"/proc/{p}/cmdline").read_bytes() for p in alive(children)))
+    wait_for(lambda: all(dead(pid) for pid in children))
 
 
-def alive(pids: list[str]) -> list[str]:
-    return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+def dead(pid: str) -> bool:
+    """Whether it has let go of everything; it may still have a number."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
 
 
 @pytest.mark.parametrize(
@@ -245,8 +249,12 @@ def test_a_container_that_was_removed_or_ended(kind: str, box: Any) -> None:
             box.restore(mark)
 
 
-def test_newer_engines_way_with_networks(kind: str, monkeypatch: Any) -> None:
+def test_newer_engines_way_with_networks(
+    kind: str, monkeypatch: Any, counts: Callable[[int, int], int]
+) -> None:
     """A container beside it holds the network; as for engines from 28 on, on whichever this is."""
+    if kind != "docker" and not counts(0, 1):
+        pytest.skip("--full-counts runs it")
     monkeypatch.setattr(box_module, "PAUSE_FROM", 0)
     box = make_sandbox(kind)
     try:
@@ -278,8 +286,12 @@ def test_nothing_is_left_after_close(kind: str) -> None:
 
 
 @pytest.mark.parametrize("what", ["idle", "busy"])
-def test_nothing_is_left_after_a_kill(kind: str, what: str) -> None:
+def test_nothing_is_left_after_a_kill(
+    kind: str, what: str, counts: Callable[[int, int], int]
+) -> None:
     """The owner dies without a word; the next sandbox's start sweeps."""
+    if (kind, what) in (("docker", "busy"), ("docker-commit", "idle")) and not counts(0, 1):
+        pytest.skip("--full-counts runs it")
     before = held()
     with subprocess.Popen(
         [sys.executable, "-c", CHILD, kind, what], stdout=subprocess.PIPE, text=True

@@ -1,0 +1,58 @@
+"""The attacks against containers: a choice of them, or with --full-counts all, in both kinds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from attacks import ATTACKS
+from besiege import Load, attack, besieged
+
+pytest.importorskip("docker", reason="pip install 'leafe-gym[docker]'")
+pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("engine")]
+CHOICE = (
+    "connect to the host's loopback",
+    "the host's abstract socket",
+    "read a file of the host",
+    "write to the system",
+    "mount",
+    "new namespaces",
+    "trace other processes",
+    "signal everybody",
+    "signal the sandbox's first process",
+    "files that were left open",
+    "fork bomb that goes on",
+    "memory that belongs to no process",
+    "many middle-sized files",
+    "output flood",
+)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("kind", ["docker", "docker-commit"])
+def test_contained(kind: str, counts: Callable[[int, int], int]) -> None:
+    """As programs and as cells; the host's memory, disk and processes are then as before."""
+    full = bool(counts(0, 1))
+    if kind == "docker" and (os.geteuid() != 0 or not full):
+        pytest.skip("--full-counts runs it, as root")
+    start, processes = Load.now(), len(containers())
+    with besieged(kind) as (sandbox, host):
+        for mode in ("run", "exec"):
+            for name in ATTACKS if full else CHOICE:
+                finding = attack(sandbox, host, name, mode)
+                assert not finding.complaints, finding
+    assert not Load.now().worse_than(start)
+    assert len(containers()) <= processes
+
+
+def containers() -> list[str]:
+    """Processes that hold a container."""
+    found = []
+    for comm in Path("/proc").glob("[0-9]*/comm"):
+        try:
+            found += [comm.parent.name] if "containerd-shim" in comm.read_text() else []
+        except OSError:
+            continue
+    return found
