@@ -29,11 +29,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `-n`, tests of a file share a process, and one process alone uses the engine."""
+    """With `-n`, tests of a file share a process; one process has all that look at the host."""
     for item in items:
-        group = "engine" if item.get_closest_marker("engine") else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+        host = item.get_closest_marker("engine") or "sandbox" in item.path.parts
+        item.add_marker(pytest.mark.xdist_group("host" if host else item.path.stem))
 
 
 @pytest.fixture(scope="session")

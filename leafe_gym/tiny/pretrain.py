@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -28,8 +29,8 @@ from leafe_gym.types import Json
 
 TIPS = (1, 1, 1, 1, 2, 2, 3, 5, 8)
 """How many tips an example holds; drawn evenly."""
-AHEAD = 2
-"""How many sets of fresh levels are made ahead of their use, each by a process."""
+AHEAD = 4
+"""How many sets of fresh levels are made ahead of their use, by processes on half the cores."""
 AUXILIARY = 0.5
 """Weight of telling good actions from bad ones while reading a failed episode."""
 
@@ -136,7 +137,8 @@ def graphs(recipe: Recipe) -> Iterator[StateGraph]:
     if recipe.fresh is None:
         yield from repeat(make_levels("train", seeds(0), recipe.world))
         return
-    with ProcessPoolExecutor(AHEAD, mp_context=get_context("spawn")) as makers:
+    processes = max(1, min(AHEAD, (os.cpu_count() or 1) // 2))
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as makers:
         coming = deque(
             makers.submit(make_levels, "train", seeds(turn), recipe.world) for turn in range(AHEAD)
         )

@@ -30,7 +30,11 @@ class Forgetful(PlainSandbox):
 
 @pytest.fixture
 def report(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any) -> Any:
-    """(exit code, part -> name -> finding, printed) where `embedded` may be another class."""
+    """(exit code, part -> name -> finding, printed) where `embedded` may be another class.
+
+    There is no container engine unless the test names one afterwards.
+    """
+    monkeypatch.setenv("LEAFE_DOCKER_HOST", f"unix://{tmp_path}/none.sock")
 
     def run(embedded: str = "") -> tuple[int, dict[str, dict[str, Any]], str]:
         if embedded:
@@ -109,6 +113,7 @@ def test_an_engine_is_asked_over_its_socket(
 ) -> None:
     where = tmp_path / "engine.sock"
     monkeypatch.setenv("LEAFE_DOCKER_HOST", f"unix://{where}")
+    monkeypatch.setattr("leafe_gym.cli.doctor.SANDBOXES", ("embedded",))  # others ask it for more
     found = report()[1]["engine"]["docker"]
     assert found["state"] == "absent"
     assert "LEAFE_DOCKER_HOST" in found["detail"]
@@ -132,3 +137,16 @@ def test_an_engine_is_asked_over_its_socket(
         "ok",
         f"26.1.5 at unix://{where}, with checkpoints",
     )
+
+
+@pytest.mark.engine
+def test_sandboxes_in_containers_are_tried(
+    engine: str, report: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LEAFE_DOCKER_HOST", engine)
+    _, parts, _ = report()
+    assert parts["engine"]["docker"]["state"] == "ok"
+    for kind, memory in (("docker", "saved"), ("docker-commit", "made again")):
+        assert parts["sandbox"][kind]["state"] == "ok"
+        detail = parts["sandbox"][kind]["detail"]
+        assert detail.startswith(f"isolation: container; memory: {memory}")

@@ -387,8 +387,11 @@ class Session:
         return live + [one.process.pid for one in self.saved.values() if one.process is not None]
 
     def held(self) -> int:
-        """Processes of this user id that are not the session's: ours, and saved states."""
-        return 3 + len(self.known())
+        """Processes of this user id that are not the session's: ours, and saved states.
+
+        There can be one or two more, which come and go; the session then has as many fewer.
+        """
+        return 1 + len(self.known())
 
     def _drain(self) -> None:
         for read, _ in self._pipes:
