@@ -13,7 +13,7 @@ demo: $(VENV)/.demo  ## the main job: a model fails, goes back, learns; a page t
 	$(BIN)/leafe demo --out demo
 
 test: check  ## all checks and tests, coverage of the package
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term:skip-covered --durations=10 -q
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered --durations=10 -q
 
 soak: $(VENV)/.dev  ## the same tests with the published counts
 	$(BIN)/python -m pytest --full-counts --timeout=3600 -q

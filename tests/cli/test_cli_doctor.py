@@ -137,16 +137,3 @@ def test_an_engine_is_asked_over_its_socket(
         "ok",
         f"26.1.5 at unix://{where}, with checkpoints",
     )
-
-
-@pytest.mark.engine
-def test_sandboxes_in_containers_are_tried(
-    engine: str, report: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("LEAFE_DOCKER_HOST", engine)
-    _, parts, _ = report()
-    assert parts["engine"]["docker"]["state"] == "ok"
-    for kind, memory in (("docker", "saved"), ("docker-commit", "made again")):
-        assert parts["sandbox"][kind]["state"] == "ok"
-        detail = parts["sandbox"][kind]["detail"]
-        assert detail.startswith(f"isolation: container; memory: {memory}")

@@ -142,7 +142,7 @@ class Merged:
         for ours, theirs in pairs:
             for k in (1, 128):
                 found.setdefault(f"{ours}_gt_{theirs}_pass{k}", self.model(ours, theirs, k))
-        return found
+        return found | self._orderings_elsewhere()
 
     def sampler(self, ours: str, theirs: str, unit: str, *, at_least: bool = False) -> Json:
         """Whether one sampler solves more than, or at least as much as, another."""
@@ -154,6 +154,30 @@ class Merged:
         """Whether one model's Pass@k is above another's."""
         gap = self.difference(*(self.pass_at(name, k, where) for name in (ours, theirs)))
         return gap.as_dict() | {"verdict": verdict_of(gap)}
+
+    def _orderings_elsewhere(self) -> dict[str, dict[str, Json]]:
+        """Pass@128 on levels out of distribution (Table 5)."""
+        pairs = [("leafe", "base"), ("leafe", "grpo"), ("base", "grpo"), ("leafe", "reh")]
+        found = {}
+        for title in self.seeds[0]["trained"]["elsewhere"]:
+            passed = {
+                name: self.pass_elsewhere(title, name, 128) for pair in pairs for name in pair
+            }
+            for ours, theirs in pairs:
+                gap = self.difference(passed[ours], passed[theirs])
+                key = f"{ours}_gt_{theirs}_{title.replace(' ', '_')}_pass128"
+                found[key] = gap.as_dict() | {"verdict": verdict_of(gap)}
+        return found
+
+    def pass_elsewhere(self, title: str, model: str, k: int) -> Values:
+        """`pass_at` on levels out of distribution; [tasks]."""
+        runs = [
+            pass_from_chance(chances, k)
+            for seed in self.seeds
+            for name, chances in seed["trained"]["elsewhere"][title].items()
+            if _method(name) == model
+        ]
+        return np.asarray(np.mean(runs, axis=0), dtype=np.float64)
 
     def _by_blind(self) -> Json:
         needed = np.minimum(np.array(self.seeds[0]["trained"]["blind_pushes"]), 2)
@@ -169,23 +193,14 @@ class Merged:
         }
 
     def _elsewhere(self) -> Json:
-        titles = self.seeds[0]["trained"]["elsewhere"]
         return {
             title: {
-                _method(model): {
-                    str(k): float(
-                        np.mean(
-                            [
-                                pass_from_chance(seed["trained"]["elsewhere"][title][model], k)
-                                for seed in self.seeds
-                            ]
-                        )
-                    )
-                    for k in (1, 128)
+                _method(name): {
+                    str(k): _mean(self.pass_elsewhere(title, _method(name), k)) for k in (1, 128)
                 }
-                for model in models
+                for name in models
             }
-            for title, models in titles.items()
+            for title, models in self.seeds[0]["trained"]["elsewhere"].items()
         }
 
     def _cross_check(self) -> Json:
