@@ -64,18 +64,20 @@ def held() -> Counter[str]:
     containers, images = engine.labelled(OWNER)
     root = Path(str(engine.info()["DockerRootDir"]))
     mounts = Path("/proc/self/mounts").read_text().splitlines()
-    names = []
-    for stat in Path("/proc").glob("[0-9]*/cmdline"):
+    processes = 0
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            names.append(stat.read_bytes())
+            line, group = ((process / name).read_bytes() for name in ("cmdline", "cgroup"))
         except OSError:
             continue
+        # One that has ended, and that only its parent has not heard of, has no command line.
+        processes += b"containerd-shim" in line or (bool(line) and b"/docker/" in group)
     return Counter(
         containers=len(containers),
         images=len(images),
         checkpoints=len(list(root.glob("containers/*/checkpoints/*"))),
         mounts=sum("overlay2" in line or "docker" in line for line in mounts),
-        processes=sum(b"containerd-shim" in name or b"leafe_gym" in name for name in names),
+        processes=processes,
     )
 
 
