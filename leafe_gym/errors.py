@@ -3,6 +3,8 @@
     LeafeError
     |-- UsageError            the caller asked for something that cannot be (exit code 2)
     |   |-- MissingExtra      an optional dependency is not installed
+    |   |-- BrokenExtra       an optional dependency is installed and cannot be imported
+    |   |-- ForkedUse         an object that belongs to another process was used after a fork
     |   |-- WrapperOrder      a RollbackWrapper sits below another wrapper
     |   |-- BadLevel          a level file is malformed
     |   |-- BadRecord         a file of problems is malformed
@@ -16,7 +18,8 @@
     |-- SandboxError          the place where code runs failed, not the code
     |   |-- SandboxUnavailable  this host cannot have such a sandbox
     |   `-- SnapshotLost        a saved state of a session is gone
-    |-- PolicyError           the model or player failed, not its answer
+    |-- PolicyError           one call of the model or player failed, not its answer
+    |   `-- PolicyUnavailable   no call can succeed: the run ends and can be resumed
     |-- BadReply              the model answered something that cannot be used
     |-- RollbackCheckFailed   an environment does not keep what coming back needs
     |-- BudgetExceeded        a charge was tried that the budget does not hold
@@ -26,7 +29,8 @@
         `-- StoreCorrupt      it cannot be read
 
 Which side failed decides what happens next: an attempt that meets an `EnvironmentFailure`, a
-`BackendError` or a `PolicyError` ends without reflection; a `BadReply` is a recorded step.
+`BackendError` or a `PolicyError` ends without reflection; a `BadReply` is a recorded step; a
+`PolicyUnavailable` ends the run without recording anything.
 """
 
 from __future__ import annotations
@@ -48,6 +52,21 @@ class MissingExtra(UsageError):
             f"{feature} needs an optional dependency: pip install 'leafe-gym[{extra}]'"
         )
         self.extra = extra
+
+
+class BrokenExtra(UsageError):
+    """Raised when an optional dependency is installed but importing it fails; says why."""
+
+    def __init__(self, feature: str, extra: str, error: BaseException) -> None:
+        super().__init__(
+            f"{feature} is installed but cannot be imported ({type(error).__name__}: {error}); "
+            f"reinstall it: pip install --force-reinstall 'leafe-gym[{extra}]'"
+        )
+        self.extra = extra
+
+
+class ForkedUse(UsageError):
+    """Raised when an object that holds a process, socket or file is used after a fork."""
 
 
 class WrapperOrder(UsageError):
@@ -117,6 +136,13 @@ class RollbackCheckFailed(LeafeError):
 
 class PolicyError(LeafeError):
     """Raised when a policy could not answer at all (not when its answer is bad)."""
+
+
+class PolicyUnavailable(PolicyError):
+    """Raised when a policy cannot be reached or refuses every call; ends a run, uses up no task.
+
+    The message says what to mend; the same command then goes on.
+    """
 
 
 class BadReply(LeafeError):
