@@ -35,8 +35,7 @@ from leafe_gym.policies.base import Policy, PolicyFunction, as_policy
 from leafe_gym.prompts.base import prompt_set
 from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Json, Task
-from leafe_gym.wrappers.order import require_outermost
-from leafe_gym.wrappers.rollback import RollbackWrapper
+from leafe_gym.wrappers.rollback.wrapper import RollbackWrapper, require_outermost
 
 
 class Agent:

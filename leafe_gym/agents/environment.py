@@ -18,8 +18,8 @@ from leafe_gym.errors import (
     SandboxUnavailable,
 )
 from leafe_gym.types import INFO_KEYS, Json, Start, Step, Task
-from leafe_gym.wrappers.episode import Transition
-from leafe_gym.wrappers.rollback import RollbackWrapper
+from leafe_gym.wrappers.rollback.episode_log import EpisodeStart, Transition
+from leafe_gym.wrappers.rollback.wrapper import RollbackWrapper
 
 logger = logging.getLogger(__name__)
 MakeEnv = Callable[[], RollbackWrapper]
@@ -115,9 +115,9 @@ def place(ctx: Context, shelf: Shelf, env: RollbackWrapper, job: Job) -> None:
         env.restore(held[1])
         if held[1].step == tau:
             return
-        env.redo(moves[held[1].step :])
+        env.replay(moves[held[1].step :])
     else:
-        env.rebuild(seed=tree.task.seed, transitions=moves, start=tree.start.observation)
+        env.replay(moves, EpisodeStart(tree.task.seed, tree.start.observation))
     shelf.keep(tree.home(job.parent, tau), env)
 
 

@@ -29,7 +29,7 @@ from leafe_gym.types import (
     Sampling,
     Step,
 )
-from leafe_gym.wrappers.rollback import RollbackWrapper
+from leafe_gym.wrappers.rollback.wrapper import RollbackWrapper
 
 MAX_REASON = 500
 """Longest recorded error text, in characters."""

@@ -7,7 +7,7 @@ from heapq import heappop, heappush
 
 from leafe_gym.tree import Tree
 from leafe_gym.types import Snapshot
-from leafe_gym.wrappers.rollback import RollbackWrapper
+from leafe_gym.wrappers.rollback.wrapper import RollbackWrapper
 
 BOOKKEEPING = 512
 """Bytes that a snapshot takes besides its backend's data: records, links, dictionary entries."""

@@ -29,8 +29,8 @@ from leafe_gym.store.run import Run
 from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Json, Start, Task
 from leafe_gym.wrappers.backends.base import Backend
-from leafe_gym.wrappers.choose import export_choice, import_choice
-from leafe_gym.wrappers.rollback import RollbackWrapper
+from leafe_gym.wrappers.rollback.wrapper import RollbackWrapper
+from leafe_gym.wrappers.verification.selection import export_choice, import_choice
 
 Progress = Callable[[Task, Tree | None], None]
 """Called when a task is finished, with its tree, or None if it could not be explored."""
@@ -76,7 +76,7 @@ def explore(
         seed: from which all sampling seeds derive, together with each task's id.
         stop: "budget" goes on after a success, "solved" ends a task at its first.
         backend: of the `RollbackWrapper` around each environment; what "auto" chose is kept in
-            the run. `ForkBackend(limits=Limits(call=60))` ends a step that hangs.
+            the run. `ForkBackend(timeouts=ForkTimeouts(call=60))` ends a step that hangs.
         progress: called when a task is finished.
 
     Returns:

@@ -13,12 +13,12 @@ from toy_envs import make, register
 
 from leafe_gym.errors import BackendError, SnapshotUnsupported
 from leafe_gym.wrappers import RollbackWrapper
-from leafe_gym.wrappers.backends import Backend, backend_names, base, make_backend
+from leafe_gym.wrappers.backends import BACKENDS, Backend, make_backend
 from leafe_gym.wrappers.backends.native import NativeBackend
-from leafe_gym.wrappers.check import check_rollback
-from leafe_gym.wrappers.probe import Script, find_script
-from leafe_gym.wrappers.prove import prove
-from leafe_gym.wrappers.second import NoSecondInstance
+from leafe_gym.wrappers.verification.action_script import ActionScript, find_script
+from leafe_gym.wrappers.verification.check import check_rollback
+from leafe_gym.wrappers.verification.instance_factory import InstanceUnavailable
+from leafe_gym.wrappers.verification.verify import verify_backend
 
 
 class Counted(toys.Native):
@@ -51,15 +51,6 @@ class Elsewhere(NativeBackend):
     """A backend of another package."""
 
     name = "elsewhere"
-
-
-class Point:
-    """What importlib.metadata finds."""
-
-    name = "elsewhere"
-
-    def load(self) -> Any:
-        return Elsewhere
 
 
 def test_many_environments_prove_once() -> None:
@@ -112,13 +103,13 @@ def test_a_second_instance_that_does_not_start() -> None:
     env.reset(seed=0)
     env.snapshot()
     assert "came out as" in env.backend_report.note
-    with pytest.raises(NoSecondInstance, match="no server"):
+    with pytest.raises(InstanceUnavailable, match="no server"):
         find_script(lambda: make(Broken))
     env.close()
 
 
 def test_spec_that_cannot_be_made_again() -> None:
-    env_id = register(toys.Native, name="Gone")
+    env_id = register(toys.Native, name="ConnectionClosed")
     env = RollbackWrapper(gym.make(env_id, disable_env_checker=True))
     assert env.env.spec is not None
     env.env.spec.entry_point = "no.such.module:Env"
@@ -170,14 +161,15 @@ def test_report() -> None:
 
 
 def test_backends_of_other_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "entry_points", lambda group: [Point()])
-    assert backend_names() == [*base.BUILTIN, "elsewhere"]
-    assert list(base.BUILTIN)[:4] == ["native", "pickle", "deepcopy", "replay"]  # as `auto` tries
+    monkeypatch.setitem(BACKENDS._own, "elsewhere", Elsewhere)
+    assert BACKENDS.names() == [
+        *("deepcopy", "docker", "elsewhere", "fork", "native", "pickle", "replay")
+    ]
     env = RollbackWrapper(make(toys.Native), "elsewhere")
     env.reset(seed=0)
     assert env.snapshot().kind == "elsewhere"
     assert env.backend_report.proved
-    for name in backend_names():
+    for name in BACKENDS.names():
         backend = make_backend(name)
         assert isinstance(backend, Backend)
         backend.close()
@@ -193,8 +185,8 @@ def test_backends_that_raise() -> None:
             raise OSError("gone")
 
     script = find_script(lambda: make(toys.Native))
-    assert prove(Refuses(), lambda: make(toys.Native), script).outcome == "refused"
-    verdict = prove(Raises(), lambda: make(toys.Native), script)
+    assert verify_backend(Refuses(), lambda: make(toys.Native), script).outcome == "refused"
+    verdict = verify_backend(Raises(), lambda: make(toys.Native), script)
     assert verdict.outcome == "wrong"
     assert "gone" in verdict.reason
 
@@ -267,5 +259,5 @@ def test_a_close_that_raises_changes_nothing() -> None:
 
 
 def test_script_without_actions() -> None:
-    assert not Script(0).changed
+    assert not ActionScript(0).changed
     assert find_script(lambda: make(toys.Admissible), actions=[]).source == "no actions"

@@ -23,8 +23,14 @@ from toy_envs import make, register
 from leafe_gym.errors import BackendError
 from leafe_gym.wrappers.backends import fork_host, fork_inspect, fork_wire
 from leafe_gym.wrappers.backends.fork import ForkBackend
-from leafe_gym.wrappers.backends.fork_wire import Gone, receive, receive_socket, send, send_socket
-from leafe_gym.wrappers.episode import Log, View
+from leafe_gym.wrappers.backends.fork_wire import (
+    ConnectionClosed,
+    receive,
+    receive_socket,
+    send,
+    send_socket,
+)
+from leafe_gym.wrappers.rollback.episode_log import EpisodeLog, EpisodeView
 
 Ask = Callable[..., Any]
 
@@ -32,10 +38,10 @@ Ask = Callable[..., Any]
 @pytest.fixture
 def ask(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ask]:
     """Calls a server that runs in a thread and ends there instead of ending everything."""
-    monkeypatch.setattr(fork_host.Server, "leave", lambda self: None)
+    monkeypatch.setattr(fork_host.EnvServer, "leave", lambda self: None)
     path = list(sys.path)
     ours, theirs = socket.socketpair()
-    thread = threading.Thread(target=lambda: fork_host.Server(theirs, None).serve())
+    thread = threading.Thread(target=lambda: fork_host.EnvServer(theirs, None).serve())
     thread.start()
 
     def call(*message: Any) -> Any:
@@ -44,7 +50,7 @@ def ask(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ask]:
 
     call.sock = ours  # type: ignore[attr-defined]
     yield call
-    with suppress(Gone):
+    with suppress(ConnectionClosed):
         send(ours, ("exit",))
     thread.join(5.0)
     ours.close()
@@ -63,8 +69,8 @@ def test_all_calls(ask: Ask) -> None:
     _, (start, _) = ask("reset", 3, None)
     _, (text, *_) = ask("step", "add")
     assert text != start
-    assert ask("replay", View(Log(3, None, start, {}), 0)) == ("value", (0, None))
-    assert ask("replay", View(Log(3, None, "elsewhere", {}), 0))[1][1][1] is None
+    assert ask("replay", EpisodeView(EpisodeLog(3, None, start, {}), 0)) == ("value", (0, None))
+    assert ask("replay", EpisodeView(EpisodeLog(3, None, "elsewhere", {}), 0))[1][1][1] is None
     assert ask("look", "goal") == ("value", (False, 40))
     assert ask("look", "text") == ("value", (True, None))
     assert ask("call", "text", (), {}) == ("value", start)
@@ -146,14 +152,14 @@ def test_messages() -> None:
         with pytest.raises(BackendError, match="announced a message"):
             receive(theirs)
         ours.sendall(b"x")
-        with pytest.raises(Gone):
+        with pytest.raises(ConnectionClosed):
             receive_socket(theirs)
         ours.close()
-        with pytest.raises(Gone, match="end of stream"):
+        with pytest.raises(ConnectionClosed, match="end of stream"):
             receive(theirs)
-        with pytest.raises(Gone):
+        with pytest.raises(ConnectionClosed):
             send(theirs, 1)
-        with pytest.raises(Gone):
+        with pytest.raises(ConnectionClosed):
             send_socket(theirs, theirs)
 
 

@@ -14,9 +14,9 @@ from toy_envs import make
 
 from leafe_gym.errors import UsageError
 from leafe_gym.wrappers import RollbackWrapper
-from leafe_gym.wrappers import choose as choosing
-from leafe_gym.wrappers.choose import export_choice, forget_choices, import_choice
-from leafe_gym.wrappers.report import Cost, Verdict
+from leafe_gym.wrappers.verification import selection as choosing
+from leafe_gym.wrappers.verification.report import BackendCost, BackendVerdict
+from leafe_gym.wrappers.verification.selection import export_choice, forget_choices, import_choice
 
 
 @pytest.fixture(autouse=True)
@@ -89,17 +89,17 @@ def test_slow_environments_are_not_tried_for_ever(monkeypatch: pytest.MonkeyPatc
 
 
 def test_small_differences_do_not_matter() -> None:
-    def right(name: str, load_us: float) -> Verdict:
-        return Verdict(backend=name, outcome="right", cost=Cost(0.0, load_us))
+    def right(name: str, load_us: float) -> BackendVerdict:
+        return BackendVerdict(backend=name, outcome="right", cost=BackendCost(0.0, load_us))
 
-    def pick(*verdicts: Verdict) -> str | None:
+    def pick(*verdicts: BackendVerdict) -> str | None:
         return choosing._cheapest({one.backend: one for one in verdicts})
 
     assert pick(right("native", 12), right("pickle", 10), right("replay", 5)) == "native"
     assert pick(right("native", 40), right("pickle", 10), right("replay", 5)) == "pickle"
     assert pick(right("native", 40), right("replay", 5)) == "replay"
     assert pick(right("fork", 4000), right("replay", 9000)) == "fork"
-    assert pick(Verdict(backend="native", outcome="wrong")) is None
+    assert pick(BackendVerdict(backend="native", outcome="wrong")) is None
 
 
 def test_choices_travel() -> None:

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leafe_gym.wrappers.values import canonical, chain_digest, difference, private_copy, same, show
+from leafe_gym.wrappers.rollback.values import (
+    canonical,
+    chain_digest,
+    difference,
+    private_copy,
+    same,
+    show,
+)
 
 NAN = float("nan")
 plain = st.recursive(

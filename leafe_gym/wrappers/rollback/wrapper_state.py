@@ -4,7 +4,7 @@
 queue: restoring the bare environment alone leaves all of that behind. Here every wrapper's
 attributes are saved, plus every random generator Gymnasium knows of.
 
-Saved: each wrapper's `__dict__` except its link inwards and constants of its construction; the
+SavedState: each wrapper's `__dict__` except its link inwards and constants of its construction; the
 generators of the bare environment and of all action and observation spaces, nested ones included.
 Attributes that cannot change are kept by reference, the rest goes through one pickle (a deep copy
 where something in it cannot be pickled), so an object that two wrappers share stays shared.
@@ -27,9 +27,9 @@ import numpy as np
 
 from leafe_gym.envs.space import TextSpace
 from leafe_gym.errors import SnapshotUnsupported
-from leafe_gym.wrappers.global_rng import seed_globals
-from leafe_gym.wrappers.remote import RemoteEnv
-from leafe_gym.wrappers.values import ATOMS
+from leafe_gym.wrappers.rollback.random_state import seed_globals
+from leafe_gym.wrappers.rollback.remote import RemoteEnv
+from leafe_gym.wrappers.rollback.values import ATOMS
 
 AnyEnv = gym.Env[Any, Any]
 

@@ -20,16 +20,16 @@ from typing import Any, Protocol
 
 from leafe_gym.errors import SnapshotUnsupported, UsageError
 from leafe_gym.types import Json, Scope
-from leafe_gym.wrappers.backends.base import Backend, backend_names
-from leafe_gym.wrappers.episode import View
-from leafe_gym.wrappers.probe import Script, find_script
-from leafe_gym.wrappers.prove import prove
-from leafe_gym.wrappers.report import BackendReport, Verdict
-from leafe_gym.wrappers.second import NoSecondInstance, SecondInstance
+from leafe_gym.wrappers.backends.base import BACKENDS, Backend
+from leafe_gym.wrappers.rollback.episode_log import EpisodeView
+from leafe_gym.wrappers.verification.action_script import ActionScript, find_script
+from leafe_gym.wrappers.verification.instance_factory import InstanceFactory, InstanceUnavailable
+from leafe_gym.wrappers.verification.report import BackendReport, BackendVerdict
+from leafe_gym.wrappers.verification.verify import verify_backend
 
 
 @dataclass(slots=True)
-class Choice:
+class BackendChoice:
     """A backend in use.
 
     Attributes:
@@ -44,10 +44,10 @@ class Choice:
     scope: Scope
     provisional: bool = False
 
-    def twin(self, second: SecondInstance) -> Choice:
-        """The same for a forked wrapper."""
+    def for_fork(self, second: InstanceFactory) -> BackendChoice:
+        """The same for the wrapper that `fork()` makes."""
         backend = second.backend(self.backend.name) if self.report.by_name else self.backend
-        return Choice(backend, self.report, self.scope)
+        return BackendChoice(backend, self.report, self.scope)
 
 
 class _Kind:
@@ -55,20 +55,20 @@ class _Kind:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.script: Script | None = None
-        self.verdicts: dict[str, Verdict] = {}
+        self.script: ActionScript | None = None
+        self.verdicts: dict[str, BackendVerdict] = {}
 
 
 _KINDS: dict[Hashable, _Kind] = {}
 _KINDS_LOCK = threading.Lock()
 
 
-def choose(
+def select_backend(
     asked: str | Backend,
-    second: SecondInstance,
+    second: InstanceFactory,
     actions: Sequence[Any] | None,
-    episode: View | None,
-) -> Choice:
+    episode: EpisodeView | None,
+) -> BackendChoice:
     """Settle on a backend.
 
     Args:
@@ -94,18 +94,18 @@ _UNDECLARED = (
 )
 
 
-def _named(asked: str | Backend, trier: _Trier) -> Choice:
+def _named(asked: str | Backend, trier: _Trier) -> BackendChoice:
     second = trier.second
     backend = second.backend(asked) if isinstance(asked, str) else second.teach(asked)
     if backend.name == "replay":
-        return Choice(backend, BackendReport("replay", "replay"), backend.scope)
+        return BackendChoice(backend, BackendReport("replay", "replay"), backend.scope)
     note = ""
     try:
         verdict = trier.verdict(backend)
-    except NoSecondInstance as error:
+    except InstanceUnavailable as error:
         note = str(error)
         reason = second.refusal(backend)
-        verdict = Verdict(
+        verdict = BackendVerdict(
             backend=backend.name,
             outcome="refused" if reason else "unproved",
             reason=reason or "",
@@ -123,30 +123,30 @@ def _named(asked: str | Backend, trier: _Trier) -> Choice:
 _SAID = {"refused": "cannot be used", "wrong": "does not restore the state"}
 
 
-_IN_PROCESS = ("native", "pickle", "deepcopy", "replay")
+IN_PROCESS = ("native", "pickle", "deepcopy", "replay")
 _CLEARLY = 1.5
 _REPLAY_FACTOR = 3.0
 _FORK_US = 10_000.0
 _PROOFS_SECONDS = 5.0
 
 
-def _auto(trier: _Trier) -> Choice:
+def _auto(trier: _Trier) -> BackendChoice:
     note = ""
     if name := _REMEMBERED.get(trier.second.kind):
         if choice := _again(name, trier):
             return choice
         note = f"{name}, chosen in an earlier run, does not prove right here"
-    found: dict[str, Verdict] = {}
+    found: dict[str, BackendVerdict] = {}
     begin = time.monotonic()
-    for name in _IN_PROCESS:
+    for name in IN_PROCESS:
         late = time.monotonic() - begin > _PROOFS_SECONDS
         if late and any(one.outcome == "right" for one in found.values()):
             reason = "this environment is slow and another backend is right"
-            found[name] = Verdict(backend=name, outcome="not tried", reason=reason)
+            found[name] = BackendVerdict(backend=name, outcome="not tried", reason=reason)
             continue
         try:
             found[name] = trier.verdict(trier.second.backend(name))
-        except NoSecondInstance as error:
+        except InstanceUnavailable as error:
             return _chosen(
                 "auto", trier.second.backend("replay"), tuple(found.values()), str(error)
             )
@@ -167,12 +167,12 @@ def _auto(trier: _Trier) -> Choice:
     return choice
 
 
-def _again(name: str, trier: _Trier) -> Choice | None:
+def _again(name: str, trier: _Trier) -> BackendChoice | None:
     """The choice of an earlier run, if it is right here, too."""
     backend = trier.second.backend(name)
     try:
         verdict = trier.verdict(backend)
-    except NoSecondInstance as error:
+    except InstanceUnavailable as error:
         return _chosen("auto", backend, (), str(error)) if name == "replay" else None
     if verdict.outcome != "right" and name != "replay":
         backend.close()
@@ -180,24 +180,24 @@ def _again(name: str, trier: _Trier) -> Choice | None:
     return _chosen("auto", backend, (verdict,), "as in the earlier run")
 
 
-def _try_fork(trier: _Trier, replay: Verdict) -> tuple[Backend | None, Verdict]:
+def _try_fork(trier: _Trier, replay: BackendVerdict) -> tuple[Backend | None, BackendVerdict]:
     """Start processes only where they may pay."""
     load = replay.cost.load_us if replay.outcome == "right" and replay.cost else None
     if load is not None and load < _FORK_US:
         reason = f"a replay takes {load:.0f} us, less than starting processes"
-        return None, Verdict(backend="fork", outcome="not tried", reason=reason)
+        return None, BackendVerdict(backend="fork", outcome="not tried", reason=reason)
     backend = trier.second.backend("fork")
     return backend, trier.verdict(backend)
 
 
-def _cheapest(found: dict[str, Verdict]) -> str | None:
+def _cheapest(found: dict[str, BackendVerdict]) -> str | None:
     """The right one that costs least, in favour of the earlier ones; None if none is right.
 
     Small differences are noise, and the same environment is to get the same backend each time.
     """
     right = [one for one in found.values() if one.outcome == "right" and one.backend != "replay"]
     everywhere = [one for one in right if not one.instance_only]
-    best: Verdict | None = None
+    best: BackendVerdict | None = None
     for one in everywhere or right:
         if best is None or _cost(one) * _CLEARLY < _cost(best):
             best = one
@@ -209,7 +209,7 @@ def _cheapest(found: dict[str, Verdict]) -> str | None:
     return best.backend
 
 
-def _cost(verdict: Verdict) -> float:
+def _cost(verdict: BackendVerdict) -> float:
     """Microseconds of one save and one restore."""
     return math.inf if verdict.cost is None else verdict.cost.save_us + verdict.cost.load_us
 
@@ -253,9 +253,9 @@ def import_choice(record: Mapping[str, Json]) -> None:
     kind, backend = record.get("kind"), record.get("backend")
     if not isinstance(kind, str) or not isinstance(backend, str):
         raise UsageError(f"not a record made by export_choice: {record!r}"[:300])
-    if backend not in backend_names():
+    if backend not in BACKENDS:
         raise UsageError(
-            f"the record names the backend {backend!r}; here there are {', '.join(backend_names())}"
+            f"the record names the backend {backend!r}; here there are: {BACKENDS.list()}"
         )
     _REMEMBERED[kind] = backend
 
@@ -266,8 +266,8 @@ def forget_choices() -> None:
 
 
 def _chosen(
-    asked: str | Backend, backend: Backend, verdicts: tuple[Verdict, ...], note: str
-) -> Choice:
+    asked: str | Backend, backend: Backend, verdicts: tuple[BackendVerdict, ...], note: str
+) -> BackendChoice:
     verdict = next((one for one in verdicts if one.backend == backend.name), None)
     proved = verdict is not None and verdict.outcome == "right"
     by_name = isinstance(asked, str)
@@ -284,14 +284,14 @@ def _chosen(
         scope = "instance"
     elif verdict is not None and verdict.portable:
         scope = "portable"
-    return Choice(backend, report, scope)
+    return BackendChoice(backend, report, scope)
 
 
 class _Trier:
     """Proves backends for one kind of environment, or looks up what was proved before."""
 
     def __init__(
-        self, second: SecondInstance, actions: Sequence[Any] | None, episode: View | None
+        self, second: InstanceFactory, actions: Sequence[Any] | None, episode: EpisodeView | None
     ) -> None:
         self.second = second
         self._actions = actions
@@ -302,11 +302,11 @@ class _Trier:
             with _KINDS_LOCK:
                 self._kind = _KINDS.setdefault(key, self._kind)
 
-    def verdict(self, backend: Backend) -> Verdict:
+    def verdict(self, backend: Backend) -> BackendVerdict:
         """What is known of `backend` after trying it.
 
         Raises:
-            NoSecondInstance: if there is nothing to try it on.
+            InstanceUnavailable: if there is nothing to try it on.
         """
         kind, make = self._kind, self.second.make
         with kind.lock:
@@ -314,13 +314,13 @@ class _Trier:
                 return kind.verdicts[backend.name]
             if kind.script is None or not kind.script.changed:
                 kind.script = self._script()
-            verdict = prove(backend, make, kind.script)
+            verdict = verify_backend(backend, make, kind.script)
             if verdict.outcome != "unproved":
                 # What could not be proved now may be later, with actions of the episode.
                 kind.verdicts[backend.name] = verdict
             return verdict
 
-    def _script(self) -> Script:
+    def _script(self) -> ActionScript:
         if self._episode is None:
             return find_script(self.second.make, actions=self._actions)
         log = self._episode.log

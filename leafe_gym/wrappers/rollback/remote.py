@@ -14,7 +14,7 @@ from leafe_gym.types import Info
 AnyEnv = gym.Env[Any, Any]
 
 
-class Line(Protocol):
+class EnvConnection(Protocol):
     """The connection to the process that runs the environment."""
 
     def ask(self, name: str, *args: Any) -> Any:
@@ -24,7 +24,7 @@ class Line(Protocol):
         """End that process; safe to call twice."""
 
 
-class Face(NamedTuple):
+class EnvDescription(NamedTuple):
     """What is known of an environment on this side.
 
     Attributes:
@@ -62,7 +62,9 @@ class RemoteEnv(gym.Env[Any, Any]):
         face: what it looks like.
     """
 
-    def __init__(self, line: Line, face: Face, revive: Callable[[], Line]) -> None:
+    def __init__(
+        self, line: EnvConnection, face: EnvDescription, revive: Callable[[], EnvConnection]
+    ) -> None:
         self.line = line
         self.face = face
         self.action_space = copy.deepcopy(face.action_space)

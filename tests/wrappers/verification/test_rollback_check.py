@@ -13,8 +13,8 @@ from toy_envs import make, register
 import leafe_gym as lg
 from leafe_gym.errors import RollbackCheckFailed, UsageError, WrapperOrder
 from leafe_gym.wrappers import RollbackWrapper
-from leafe_gym.wrappers.check import check_rollback
-from leafe_gym.wrappers.probe import find_script, words
+from leafe_gym.wrappers.verification.action_script import find_script, words
+from leafe_gym.wrappers.verification.check import check_rollback
 
 FREE = ("FrozenLake-v1", "Taxi-v4", "CliffWalking-v1", "Blackjack-v1", "CartPole-v1")
 

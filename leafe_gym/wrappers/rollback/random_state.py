@@ -1,8 +1,8 @@
 """The global random generators, for environments that draw from them.
 
 An environment declares it with `metadata = {"global_rng": True}`; use that is not declared is
-noticed (see `OwnGlobals`) and treated as if it were. Each such environment has a state of `random`
-and `numpy.random` of its own, seeded at every reset, put in place before each of its calls and
+noticed (see `EnvGlobalRandom`) and treated as if it were. Each such environment has a state of
+`random` and `numpy.random` of its own, seeded at every reset, put in place before each of its calls and
 taken away after it. So environments in one process and thread do not disturb each other, nor the
 program's own numbers. A lock keeps calls in several threads apart; code of the program that draws
 from the global generators in another thread at the same moment is beyond it.
@@ -54,7 +54,7 @@ def undeclared(env: gym.Env[Any, Any]) -> bool:
 def seed_globals(env: gym.Env[Any, Any], seed: int) -> None:
     """Seed both global generators from `seed` if the environment uses them.
 
-    Also wherever no other environment can notice: between `OwnGlobals.around` and in processes
+    Also wherever no other environment can notice: between `EnvGlobalRandom.around` and in processes
     that run one environment only.
     """
     if getattr(_PLACE, "own", False) or uses_globals(env):
@@ -89,7 +89,7 @@ def globals_kept() -> Iterator[None]:
             load_globals(states)
 
 
-class OwnGlobals:
+class EnvGlobalRandom:
     """The state of the global generators that belongs to one environment.
 
     The first calls to a class are watched even where nothing is declared: seeded and kept apart

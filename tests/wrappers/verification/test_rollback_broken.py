@@ -12,7 +12,7 @@ from toy_envs import register
 
 from leafe_gym.errors import LeafeError, SnapshotUnsupported
 from leafe_gym.wrappers import RollbackWrapper
-from leafe_gym.wrappers.check import check_rollback
+from leafe_gym.wrappers.verification.check import check_rollback
 
 PROBE = ["draw", "add", "double"]
 

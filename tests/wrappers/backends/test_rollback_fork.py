@@ -19,7 +19,7 @@ import pytest
 import toy_envs as toys
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
-from test_rollback_machine import build_toy, machine
+from rollback_model import build_toy, machine
 from toy_envs import ACTIONS, make
 
 from leafe_gym.errors import (
@@ -31,8 +31,8 @@ from leafe_gym.errors import (
 from leafe_gym.wrappers import RollbackWrapper
 from leafe_gym.wrappers.backends import fork_wire
 from leafe_gym.wrappers.backends.fork import ForkBackend, private_bytes
-from leafe_gym.wrappers.backends.fork_client import Limits
-from leafe_gym.wrappers.remote import RemoteEnv
+from leafe_gym.wrappers.backends.fork_client import ForkTimeouts
+from leafe_gym.wrappers.rollback.remote import RemoteEnv
 
 PROBE = ["draw", "add", "double"]
 PATH = ("draw", "double", "draw", "add")
@@ -121,7 +121,7 @@ def test_no_process_is_left(fork: Any) -> None:
     holders = [mark.payload.data[0].holder.pid for mark in marks]
     assert len(alive(holders)) == 4
     env.release(marks[1])
-    env.evict(marks[2])
+    env.discard_data(marks[2])
     assert gone(lambda: alive(holders[1:3]))
     assert len(alive(holders)) == 2
     assert env.restore(marks[2])[0] == env.restore(marks[2])[0]
@@ -157,7 +157,7 @@ print(*pids, env.step("pid")[0], env.env.line._host._process.pid, flush=True)
 
 @pytest.mark.parametrize("then", ["time.sleep(60)", "env.step('sleep')"])
 def test_a_killed_program_leaves_nothing(then: str) -> None:
-    program = PROGRAM.format(path=[str(Path(__file__).parent)], then=then)
+    program = PROGRAM.format(path=[str(Path(__file__).parents[1])], then=then)
     command = [sys.executable, "-c", program]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -168,7 +168,7 @@ def test_a_killed_program_leaves_nothing(then: str) -> None:
 
 
 def test_programs_that_end_without_a_close() -> None:
-    program = PROGRAM.format(path=[str(Path(__file__).parent)], then="")
+    program = PROGRAM.format(path=[str(Path(__file__).parents[1])], then="")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert gone(lambda: alive([int(one) for one in done.stdout.split()]))
@@ -259,7 +259,7 @@ def test_a_process_that_ends_is_named_and_replaced(fork: Any) -> None:
 
 
 def test_late_answers_end_the_process(fork: Any) -> None:
-    env = fork(forks.Sick, ForkBackend(limits=Limits(call=0.5)))
+    env = fork(forks.Sick, ForkBackend(timeouts=ForkTimeouts(call=0.5)))
     mark = env.snapshot()
     pid = int(env.step("pid")[0])
     with pytest.raises(BackendError, match=r"did not finish step within 0.5 s"):

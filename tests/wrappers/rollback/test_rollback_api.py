@@ -19,7 +19,7 @@ from leafe_gym.errors import (
     SnapshotUnsupported,
     UsageError,
 )
-from leafe_gym.wrappers import RollbackWrapper, Transition
+from leafe_gym.wrappers import EpisodeStart, RollbackWrapper, Transition
 from leafe_gym.wrappers.backends import make_backend
 
 BACKENDS = ("native", "pickle", "deepcopy", "replay")
@@ -255,36 +255,36 @@ def test_fork_needs_a_second_instance() -> None:
     assert made.fork().steps == 0
 
 
-def test_rebuild() -> None:
+def test_replay() -> None:
     env = started()
     walk(env)
     moves = env.transitions
     other = RollbackWrapper(make(Native))
-    observation, info = other.rebuild(3, moves, "value 4 after 0")
+    observation, info = other.replay(moves, EpisodeStart(3, "value 4 after 0"))
     assert (observation, info) == (moves[-1].observation, moves[-1].info)
     assert walk(other) == walk(env)
     assert other.replayed_steps == 4
 
 
-def test_rebuild_names_the_first_difference() -> None:
+def test_replay_names_the_first_difference() -> None:
     env = started()
     walk(env)
     moves = list(env.transitions)
     moves[2] = moves[2]._replace(reward=5.0)
     with pytest.raises(RestoreMismatch, match=r"step 2.*'draw'.*reward expected 5.0") as caught:
-        env.rebuild(3, moves)
+        env.replay(moves, EpisodeStart(3))
     assert caught.value.step == 2
-    with pytest.raises(ResetNeeded, match="rebuild failed"):
+    with pytest.raises(ResetNeeded, match="replay failed"):
         env.step("add")
     with pytest.raises(RestoreMismatch, match="another start") as caught:
-        env.rebuild(3, moves, "elsewhere")
+        env.replay(moves, EpisodeStart(3, "elsewhere"))
     assert caught.value.step is None
 
 
-def test_rebuild_with_options() -> None:
+def test_replay_with_options() -> None:
     env = RollbackWrapper(make(Native))
     first = env.reset(seed=3, options={"plus": 100})
-    assert env.rebuild(3, [], first[0], options={"plus": 100})[0] == first[0]
+    assert env.replay([], EpisodeStart(3, first[0], {"plus": 100}))[0] == first[0]
     env.step("add")
     assert env.rollback(0)[0] == first[0]
 
@@ -388,7 +388,7 @@ def test_backend_objects_and_names() -> None:
     assert env.backend_report.asked == "pickle"
     assert env.snapshot().kind == "pickle"
     assert env.fork().steps == 0
-    with pytest.raises(UsageError, match="no rollback backend 'clone'"):
+    with pytest.raises(UsageError, match="no rollback backend is called 'clone'"):
         RollbackWrapper(make(Native), "clone")
     with pytest.raises(UsageError, match="no rollback backend"):
         make_backend("clone")

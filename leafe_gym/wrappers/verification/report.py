@@ -7,11 +7,11 @@ from typing import Literal
 
 from leafe_gym.types import Json
 
-Outcome = Literal["right", "wrong", "refused", "unproved", "not tried"]
+VerdictOutcome = Literal["right", "wrong", "refused", "unproved", "not tried"]
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class BackendCost:
     """Medians of several tries.
 
     Attributes:
@@ -30,7 +30,7 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class BackendVerdict:
     """What is known of one backend.
 
     Attributes:
@@ -45,10 +45,10 @@ class Verdict:
     """
 
     backend: str
-    outcome: Outcome
+    outcome: VerdictOutcome
     reason: str = ""
     step: int | None = None
-    cost: Cost | None = None
+    cost: BackendCost | None = None
     portable: bool = False
     instance_only: bool = False
 
@@ -77,7 +77,7 @@ class BackendReport:
     asked: str
     chosen: str = ""
     proved: bool = False
-    verdicts: tuple[Verdict, ...] = ()
+    verdicts: tuple[BackendVerdict, ...] = ()
     note: str = ""
     by_name: bool = True
 
@@ -87,8 +87,8 @@ class BackendReport:
         return {v.backend: v.reason for v in self.verdicts if v.outcome in ("refused", "wrong")}
 
     @property
-    def cost(self) -> Cost | None:
-        """Cost of the chosen backend, where it was measured."""
+    def cost(self) -> BackendCost | None:
+        """BackendCost of the chosen backend, where it was measured."""
         return next((v.cost for v in self.verdicts if v.backend == self.chosen), None)
 
     def as_dict(self) -> dict[str, Json]:

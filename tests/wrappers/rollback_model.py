@@ -1,4 +1,4 @@
-"""Any order of step, snapshot, restore, rollback, fork and release, against a fresh environment."""
+"""A state machine of all calls of a RollbackWrapper, compared with a fresh environment."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 import gymnasium as gym
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -17,9 +16,8 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
-from toy_envs import ACTIONS, Native, SharesTrail, register
+from toy_envs import Native, SharesTrail, register
 
 from leafe_gym.errors import SnapshotReleased
 from leafe_gym.types import Snapshot
@@ -144,28 +142,3 @@ def machine(
             assert (shown[0], strip(shown[1])) == (observation, info)
 
     return Machine
-
-
-CASES = [
-    (build_toy, "native", ACTIONS),
-    (build_toy, "pickle", ACTIONS),
-    (build_toy, "deepcopy", ACTIONS),
-    (build_toy, "replay", ACTIONS),
-    (build_shared, "auto", ACTIONS),
-    (build_sokoban, "native", SOKOBAN),
-    (build_sokoban, "pickle", SOKOBAN),
-]
-
-
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize(("build", "backend", "actions"), CASES)
-def test_any_order(
-    build: Callable[[], gym.Env[Any, Any]],
-    backend: str,
-    actions: tuple[str, ...],
-    counts: Callable[[int, int], int],
-) -> None:
-    run_state_machine_as_test(
-        machine(build, backend, actions),
-        settings=settings(max_examples=counts(40, 200), stateful_step_count=30),
-    )

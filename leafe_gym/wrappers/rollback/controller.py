@@ -1,7 +1,6 @@
 """One chain of wrappers, the log of its episode, and the way back: what RollbackWrapper steers.
 
-The engine trusts its backend; that the backend deserves it is found out in `prove`, which runs
-engines of its own on environments nobody else uses.
+The controller assumes a correct backend; `verify` checks that assumption on separate instances.
 """
 
 from __future__ import annotations
@@ -18,24 +17,30 @@ import numpy as np
 
 from leafe_gym.errors import BackendError, EnvironmentFailure, LeafeError, ResetNeeded
 from leafe_gym.types import Info
-from leafe_gym.wrappers.backends.base import Backend, Saved
+from leafe_gym.wrappers.backends.base import Backend, SavedState
 from leafe_gym.wrappers.backends.replay import ReplayBackend, compare, other_start
-from leafe_gym.wrappers.chain import reseed
-from leafe_gym.wrappers.episode import Held, Log, Transition, View
-from leafe_gym.wrappers.global_rng import OwnGlobals, Watch
-from leafe_gym.wrappers.remote import RemoteEnv
-from leafe_gym.wrappers.values import ATOMS, private_copy, same, show
+from leafe_gym.wrappers.rollback.episode_log import (
+    EpisodeLog,
+    EpisodeStart,
+    EpisodeView,
+    SnapshotRecord,
+    Transition,
+)
+from leafe_gym.wrappers.rollback.random_state import EnvGlobalRandom, Watch
+from leafe_gym.wrappers.rollback.remote import RemoteEnv
+from leafe_gym.wrappers.rollback.values import ATOMS, private_copy, same, show
+from leafe_gym.wrappers.rollback.wrapper_state import reseed
 
 AnyEnv = gym.Env[Any, Any]
 Won = Callable[[float, bool, Info], bool]
-Outcome = tuple[Any, float, bool, bool, Info]
+StepOutcome = tuple[Any, float, bool, bool, Info]
 
 _FAILED = "{} failed, so the state is unknown: call reset() or restore()"
 _NOTHING = nullcontext()
 _NEVER = "no episode is running: call reset() first"
 
 
-class Engine:
+class RollbackController:
     """Steps one chain, keeps the log, saves and restores.
 
     Attributes:
@@ -53,17 +58,17 @@ class Engine:
 
     def __init__(self, env: AnyEnv, won: Won | None = None, *, watch: Watch = "first") -> None:
         self.env = env
-        self.log: Log | None = None
+        self.log: EpisodeLog | None = None
         self.taken = 0
         self.fresh = True
         self.won_in_info = False
-        self._globals = OwnGlobals(env, watch=watch)
+        self._globals = EnvGlobalRandom(env, watch=watch)
         self._won = won
         self._writer = object()
         self._why = _NEVER
         self._pending: int | None = None
         self._replay = ReplayBackend()
-        self._marks: list[tuple[int, weakref.ref[Held]]] = []
+        self._snapshots: list[tuple[int, weakref.ref[SnapshotRecord]]] = []
         self._anchors = _Anchors()
         self._seeds: np.random.SeedSequence | None = None
 
@@ -81,12 +86,12 @@ class Engine:
         with self._own_globals(seed, watch=True):
             observation, info = self.env.reset(seed=seed, options=options)
         self.fresh = False
-        self.log = Log(
+        self.log = EpisodeLog(
             seed, kept, private_copy(observation), private_copy(info), writer=self._writer
         )
         return observation, info
 
-    def step(self, action: Any) -> Outcome:
+    def step(self, action: Any) -> StepOutcome:
         """Do one action and log it."""
         log = self.log
         if log is None:
@@ -135,10 +140,10 @@ class Engine:
         self.log = None
         self.taken = 0
         self._pending = None
-        self._marks.clear()
+        self._snapshots.clear()
         self._why = why
 
-    def view(self) -> View:
+    def view(self) -> EpisodeView:
         """The episode so far.
 
         Raises:
@@ -146,7 +151,7 @@ class Engine:
         """
         if self.log is None:
             raise ResetNeeded(self._why)
-        return View(self.log, self.taken, self._pending)
+        return EpisodeView(self.log, self.taken, self._pending)
 
     def now(self) -> tuple[Any, Info]:
         """The current observation and info, copied from the log."""
@@ -156,7 +161,7 @@ class Engine:
         last = log.transitions[taken - 1] if taken else log
         return private_copy(last.observation), private_copy(last.info)
 
-    def hold(self, backend: Backend, env_key: str, owner: int) -> tuple[Held, Saved]:
+    def hold(self, backend: Backend, env_key: str, owner: int) -> tuple[SnapshotRecord, SavedState]:
         """Save the current state."""
         view = self.view()
         with _Naming(backend, "save", view):
@@ -164,14 +169,14 @@ class Engine:
         data = (saved.data, self._globals.state if self._globals.active else None)
         if saved.env is not None:
             self._move_to(saved.env)
-        held = Held(backend.name, data, view, env_key, owner)
-        if self._marks and self._marks[-1][0] == self.taken:
-            self._marks.pop()
-        self._marks.append((self.taken, weakref.ref(held)))
+        held = SnapshotRecord(backend.name, data, view, env_key, owner)
+        if self._snapshots and self._snapshots[-1][0] == self.taken:
+            self._snapshots.pop()
+        self._snapshots.append((self.taken, weakref.ref(held)))
         self._anchors.offer(view.log.digest(view.length), held)
         return held, saved
 
-    def put_back(self, backend: Backend, held: Held) -> None:
+    def put_back(self, backend: Backend, held: SnapshotRecord) -> None:
         """Load a state that was held; on failure the episode is abandoned."""
         log = held.view.log
         try:
@@ -187,7 +192,7 @@ class Engine:
             self.abandon(_FAILED.format("a restore"))
             raise
         self._follow(held.view)
-        self._marks.append((held.view.length, weakref.ref(held)))
+        self._snapshots.append((held.view.length, weakref.ref(held)))
 
     def replay_seconds(self) -> tuple[float, float]:
         """(seconds for a reset, seconds per step) of doing the episode so far again."""
@@ -200,7 +205,7 @@ class Engine:
             end = time.perf_counter()
         return middle - begin, (end - middle) / max(1, view.length)
 
-    def replay(self, view: View) -> None:
+    def replay(self, view: EpisodeView) -> None:
         """Come to the end of `view` by doing it all again, verified."""
         try:
             with self._own_globals(view.log.seed):
@@ -212,14 +217,14 @@ class Engine:
 
     def rewind(self, to: int, backend: Backend) -> None:
         """Go back to `to` actions taken, from the nearest held state or from the reset."""
-        view = View(self.view().log, to)
+        view = EpisodeView(self.view().log, to)
         held = self._nearest(to)
         if held is None or isinstance(backend, ReplayBackend) or held.backend != backend.name:
             self.replay(view)
             return
         self._go_on(backend, held, view, "a rollback")
 
-    def return_to(self, view: View, backend: Backend) -> None:
+    def return_to(self, view: EpisodeView, backend: Backend) -> None:
         """Come to the end of `view`, whose own data is gone, from the nearest state held."""
         for length in range(view.length, -1, -1):
             held = self._anchors.get(view.log.digest(length))
@@ -231,7 +236,9 @@ class Engine:
                 return
         self.replay(view)
 
-    def _go_on(self, backend: Backend, held: Held, view: View, what: str = "a restore") -> None:
+    def _go_on(
+        self, backend: Backend, held: SnapshotRecord, view: EpisodeView, what: str = "a restore"
+    ) -> None:
         self.put_back(backend, held)
         try:
             with self._own_globals():
@@ -241,22 +248,15 @@ class Engine:
             raise
         self._follow(view)
 
-    def rebuild(
-        self,
-        seed: int,
-        options: dict[str, Any] | None,
-        moves: Sequence[Transition],
-        start: Any,
-    ) -> None:
-        """Reset and do `moves` again, verified; `start` None: any first observation will do."""
-        observation, _ = self.reset(seed, options)
-        if start is not None and not same(start, observation):
-            self.abandon(_FAILED.format("a rebuild"))
-            raise other_start(seed, start, observation)
-        self.redo(moves)
-
-    def redo(self, moves: Sequence[Transition]) -> None:
-        """Do `moves` again from the current state, verified."""
+    def repeat(self, moves: Sequence[Transition], start: EpisodeStart | None) -> None:
+        """Repeat `moves` from the reset `start`, or from the current state; verified."""
+        if start is None:
+            self.view()
+        else:
+            observation, _ = self.reset(start.seed, start.options)
+            if start.observation is not None and not same(start.observation, observation):
+                self.abandon(_FAILED.format("a replay"))
+                raise other_start(start.seed, start.observation, observation)
         for move in moves:
             if move.entropy is not None:
                 self.reseed(move.entropy)
@@ -291,31 +291,31 @@ class Engine:
         if isinstance(old, RemoteEnv) and old is not env:
             old.close()
         if isinstance(env, RemoteEnv):
-            self._globals = OwnGlobals(env, watch="never")
+            self._globals = EnvGlobalRandom(env, watch="never")
 
-    def _verify(self, step: int, move: Transition, outcome: Outcome) -> None:
+    def _verify(self, step: int, move: Transition, outcome: StepOutcome) -> None:
         """Compare what action number `step` gave with what it gave before."""
         try:
             compare(step, move, outcome)
         except BaseException:
-            self.abandon(_FAILED.format("a rebuild"))
+            self.abandon(_FAILED.format("a replay"))
             raise
 
-    def _follow(self, view: View) -> None:
+    def _follow(self, view: EpisodeView) -> None:
         """The chain is now at the end of `view`; keep only marks that lie on its path."""
         if self.log is not view.log:
-            self._marks.clear()
+            self._snapshots.clear()
         else:
-            while self._marks and self._marks[-1][0] >= view.length:
-                self._marks.pop()
+            while self._snapshots and self._snapshots[-1][0] >= view.length:
+                self._snapshots.pop()
         self.log = view.log
         self.taken = view.length
         self._pending = view.entropy
         self.fresh = False
 
-    def _nearest(self, to: int) -> Held | None:
+    def _nearest(self, to: int) -> SnapshotRecord | None:
         """The last state held at or before `to` on the current path."""
-        for step, reference in reversed(self._marks):
+        for step, reference in reversed(self._snapshots):
             held = reference()
             if step <= to and held is not None and held.usable:
                 return held
@@ -344,16 +344,16 @@ class _Anchors:
     """
 
     def __init__(self) -> None:
-        self._known: dict[str, weakref.ref[Held]] = {}
+        self._known: dict[str, weakref.ref[SnapshotRecord]] = {}
         self._most = 256
 
-    def get(self, digest: str) -> Held | None:
+    def get(self, digest: str) -> SnapshotRecord | None:
         """A state that can be loaded, or None."""
         reference = self._known.get(digest)
         held = None if reference is None else reference()
         return held if held is not None and held.usable else None
 
-    def offer(self, digest: str, held: Held) -> None:
+    def offer(self, digest: str, held: SnapshotRecord) -> None:
         """Take a state in, where none is known that can be loaded."""
         if self.get(digest) is None:
             self._known[digest] = weakref.ref(held)
@@ -370,7 +370,7 @@ class _Naming:
 
     __slots__ = ("_backend", "_verb", "_view")
 
-    def __init__(self, backend: Backend, verb: str, view: View) -> None:
+    def __init__(self, backend: Backend, verb: str, view: EpisodeView) -> None:
         self._backend, self._verb, self._view = backend, verb, view
 
     def __enter__(self) -> None:

@@ -21,8 +21,8 @@ from gymnasium.wrappers import (
 from toy_envs import make, register
 
 from leafe_gym.errors import RestoreMismatch, SnapshotUnsupported, UsageError, WrapperOrder
-from leafe_gym.wrappers import RollbackWrapper, find_rollback, require_outermost
-from leafe_gym.wrappers.chain import load_chain, save_chain
+from leafe_gym.wrappers import RollbackWrapper, require_outermost
+from leafe_gym.wrappers.rollback.wrapper_state import load_chain, save_chain
 
 STATEFUL = ("native", "pickle", "deepcopy")
 ALL = (*STATEFUL, "replay")
@@ -278,7 +278,7 @@ def test_rollback_wrapper_must_be_outermost() -> None:
     assert require_outermost(env) is env
     outer = RecordEpisodeStatistics(gym.wrappers.TimeLimit(env, 5))
     with pytest.raises(WrapperOrder, match="RecordEpisodeStatistics and TimeLimit outside") as e:
-        find_rollback(outer)
+        require_outermost(outer)
     assert "RollbackWrapper(RecordEpisodeStatistics(TimeLimit(env)))" in str(e.value)
     with pytest.raises(UsageError, match="wrap it"):
         require_outermost(make(toys.Native))

@@ -17,10 +17,13 @@ from typing import Any, NamedTuple
 
 import gymnasium as gym
 
-from leafe_gym.wrappers.global_rng import globals_kept, seed_globals
-from leafe_gym.wrappers.quiet import close_quietly, quietly
-from leafe_gym.wrappers.second import NoSecondInstance
-from leafe_gym.wrappers.values import private_copy, same
+from leafe_gym.wrappers.rollback.random_state import globals_kept, seed_globals
+from leafe_gym.wrappers.rollback.values import private_copy, same
+from leafe_gym.wrappers.verification.instance_factory import (
+    InstanceUnavailable,
+    close_quietly,
+    quietly,
+)
 
 AnyEnv = gym.Env[Any, Any]
 Make = Callable[[], AnyEnv]
@@ -33,7 +36,7 @@ _PREFIX, _FIRST, _SECOND = 4, 10, 6
 
 
 @dataclass(frozen=True, slots=True)
-class Script:
+class ActionScript:
     """What a proof does.
 
     Attributes:
@@ -77,7 +80,7 @@ def find_script(
     options: dict[str, Any] | None = None,
     actions: Sequence[Any] | None = None,
     seen: Sequence[Any] = (),
-) -> Script:
+) -> ActionScript:
     """Play an instance of its own to find what a proof should do; at most some seconds.
 
     Args:
@@ -88,7 +91,7 @@ def find_script(
         seen: actions of the caller's episode, the last resort.
 
     Raises:
-        NoSecondInstance: if none can be made, or its reset fails.
+        InstanceUnavailable: if none can be made, or its reset fails.
     """
     with quietly(), globals_kept():
         player = _Player(make, seed, options)
@@ -127,7 +130,7 @@ class _Player:
         try:
             observation, info = self.env.reset(seed=self.seed, options=self.options)
         except Exception as error:
-            raise NoSecondInstance(
+            raise InstanceUnavailable(
                 f"a second instance failed at reset(seed={self.seed}): {error!r}; pass factory="
             ) from error
         self.observation, self.info = private_copy(observation), info
@@ -179,7 +182,7 @@ def _without(action: Any, observation: Any) -> Any:
     return re.sub(re.escape(action), "", observation, flags=re.IGNORECASE)
 
 
-def _script(player: _Player, actions: Sequence[Any] | None, seen: Sequence[Any]) -> Script:
+def _script(player: _Player, actions: Sequence[Any] | None, seen: Sequence[Any]) -> ActionScript:
     if actions is None and _admissible(player.info):
         return _play_out(player, [], [], "admissible_commands")
     for source, tried in _sources(player, actions, seen):
@@ -188,7 +191,7 @@ def _script(player: _Player, actions: Sequence[Any] | None, seen: Sequence[Any])
             script = _play_out(player, useful, enders, source, changed=telling)
             if script.changed:
                 return script
-    return Script(player.seed, player.options)
+    return ActionScript(player.seed, player.options)
 
 
 def _sources(
@@ -259,7 +262,7 @@ def _play_out(
     source: str,
     *,
     changed: bool = False,
-) -> Script:
+) -> ActionScript:
     """Choose the actions by taking them, so that the prefix does not end the episode."""
     dice = random.Random(player.seed)
     length = min(max(_FIRST, len(useful)), player.affordable)
@@ -274,7 +277,7 @@ def _play_out(
     if enders and not over:
         first.append(enders[0])
     second, _, _ = _walk(player, useful, _SECOND, dice, prefix)
-    return Script(
+    return ActionScript(
         seed=player.seed,
         options=player.options,
         prefix=tuple(prefix),

@@ -12,16 +12,20 @@ from typing import Any, Literal
 import gymnasium as gym
 import numpy as np
 
-from leafe_gym.errors import SnapshotReleased, SnapshotUnsupported, UsageError
+from leafe_gym.errors import SnapshotReleased, SnapshotUnsupported, UsageError, WrapperOrder
 from leafe_gym.types import Info, Snapshot
-from leafe_gym.wrappers.backends.base import AnyEnv, Backend, backend_names
-from leafe_gym.wrappers.choose import Choice, choose
-from leafe_gym.wrappers.engine import Engine, Won
-from leafe_gym.wrappers.episode import Held, Transition
-from leafe_gym.wrappers.remote import RemoteEnv
-from leafe_gym.wrappers.report import BackendReport
-from leafe_gym.wrappers.second import NoSecondInstance, SecondInstance, kind_name
-from leafe_gym.wrappers.sizes import Sizer
+from leafe_gym.wrappers.backends.base import BACKENDS, AnyEnv, Backend
+from leafe_gym.wrappers.rollback.controller import RollbackController, Won
+from leafe_gym.wrappers.rollback.episode_log import EpisodeStart, SnapshotRecord, Transition
+from leafe_gym.wrappers.rollback.remote import RemoteEnv
+from leafe_gym.wrappers.rollback.snapshot_size import SnapshotSizer
+from leafe_gym.wrappers.verification.instance_factory import (
+    InstanceFactory,
+    InstanceUnavailable,
+    kind_name,
+)
+from leafe_gym.wrappers.verification.report import BackendReport
+from leafe_gym.wrappers.verification.selection import BackendChoice, select_backend
 
 _TOKENS = itertools.count(1)  # not id(self), which a later wrapper may get again
 WonRule = Literal["info", "function", "default"]
@@ -42,15 +46,15 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         >>> import gymnasium as gym
         >>> env = RollbackWrapper(gym.make("FrozenLake-v1"))
         >>> _ = env.reset(seed=1)
-        >>> mark = env.snapshot()
+        >>> snapshot = env.snapshot()
         >>> first = env.step(2)
-        >>> _ = env.restore(mark)
+        >>> _ = env.restore(snapshot)
         >>> env.step(2) == first, env.steps
         (True, 1)
 
     Args:
         env: the environment, in all its other wrappers.
-        backend: "auto", a name (see `backend_names`), or a backend object; with an object the
+        backend: "auto", a name of the registry `BACKENDS`, or a backend object; with an object the
             environment's spec cannot be written as JSON.
         won: rule for environments whose info has no `won`: (reward, terminated, info) -> bool.
         factory: makes another instance of `env`; needed where `gym.make(env.spec)` cannot.
@@ -80,21 +84,18 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         )
         gym.Wrapper.__init__(self, env)
         _refuse_nesting(env)
-        if isinstance(backend, str) and backend != "auto" and backend not in backend_names():
-            raise UsageError(
-                f"there is no rollback backend {backend!r}; use 'auto' or one of "
-                f"{', '.join(backend_names())}"
-            )
-        self._engine = Engine(env, won)
+        if isinstance(backend, str) and backend != "auto" and backend not in BACKENDS:
+            raise UsageError(f"{BACKENDS.unknown(backend)} (or 'auto')")
+        self._controller = RollbackController(env, won)
         self._asked = backend
         self._won = won
         self._factory = factory
         self._probe_actions = probe_actions
-        self._choice: Choice | None = None
+        self._choice: BackendChoice | None = None
         self._env_key = ""
         self._fresh_count = 0
         self._left_behind: list[AnyEnv] = []
-        self._sizer = Sizer()
+        self._sizer = SnapshotSizer()
         self._retry_at = 8
         self._replayed_before = 0
         self._token = next(_TOKENS)
@@ -105,7 +106,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, Info]:
         """Begin an episode. An error of the environment passes through."""
-        return self._engine.reset(seed, options)
+        return self._controller.reset(seed, options)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, Info]:
         """Do one action.
@@ -115,33 +116,33 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
             EnvironmentFailure: if the reward is not a finite number or the info not a dict; other
                 errors of the environment pass through. Either way a reset or restore must follow.
         """
-        return self._engine.step(action)
+        return self._controller.step(action)
 
     @property
     def steps(self) -> int:
         """Actions taken so far in this episode, 0 to t."""
-        return self._engine.taken
+        return self._controller.taken
 
     @property
     def seed(self) -> int | None:
         """Seed of the current episode; None where none is running."""
-        return None if self._engine.log is None else self._engine.log.seed
+        return None if self._controller.log is None else self._controller.log.seed
 
     @property
     def transitions(self) -> tuple[Transition, ...]:
         """What was done and what came of it on the current path, oldest first."""
-        return tuple(self._engine.view().moves())
+        return tuple(self._controller.view().moves())
 
     @property
     def replayed_steps(self) -> int:
         """Environment steps done again so far for the sake of restores, in total."""
         again = 0 if self._choice is None else self._choice.backend.replayed
-        return self._engine.replayed + self._replayed_before + again
+        return self._controller.replayed + self._replayed_before + again
 
     @property
     def won_rule(self) -> WonRule:
         """Where `info["won"]` comes from: the environment, the given function, or the default."""
-        if self._engine.won_in_info:
+        if self._controller.won_in_info:
             return "info"
         return "default" if self._won is None else "function"
 
@@ -161,11 +162,11 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
             SnapshotUnsupported: if the asked-for backend cannot save this environment rightly.
             BackendError: if the backend fails in another way.
         """
-        engine = self._engine
-        if engine.log is None:
-            engine.view()  # raises, before a backend is looked for
+        controller = self._controller
+        if controller.log is None:
+            controller.view()  # raises, before a backend is looked for
         choice = self._settled()
-        held, saved = engine.hold(choice.backend, self._env_key, self._token)
+        held, saved = controller.hold(choice.backend, self._env_key, self._token)
         view = held.view
         self._take_over()
         nbytes = saved.nbytes
@@ -208,21 +209,21 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         choice = self._settled()
         if held.backend != choice.backend.name:
             # Made by another backend: its data means nothing here, but the way there does.
-            self._engine.replay(held.view)
+            self._controller.replay(held.view)
         elif snapshot.scope == "instance" and held.owner != self._token:
-            self._engine.replay(held.view)
+            self._controller.replay(held.view)
         elif not held.usable:
-            self._engine.return_to(held.view, choice.backend)
+            self._controller.return_to(held.view, choice.backend)
         else:
-            self._engine.put_back(choice.backend, held)
+            self._controller.put_back(choice.backend, held)
         self._take_over()
         if rng == "fresh":
             self._fresh_count += 1
             source = held.view.log.seed if seed is None else seed
             key = (self._fresh_count,) if seed is None else ()
             entropy = np.random.SeedSequence(source, spawn_key=key).generate_state(2, np.uint32)
-            self._engine.reseed(int(entropy[0]) << 32 | int(entropy[1]))
-        return self._engine.now()
+            self._controller.reseed(int(entropy[0]) << 32 | int(entropy[1]))
+        return self._controller.now()
 
     def rollback(self, to: int) -> tuple[Any, Info]:
         """Go back until `to` actions are taken, 0 to t; shaped like `reset`.
@@ -235,7 +236,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
             UsageError: if `to` is not in 0..t.
             RestoreMismatch: if the state could not be reached again.
         """
-        taken = self._engine.view().length
+        taken = self._controller.view().length
         if isinstance(to, bool) or not isinstance(to, int | np.integer) or not 0 <= to <= taken:
             raise UsageError(
                 f"rollback(to={to!r}): {taken} actions were taken, so `to` must be an integer "
@@ -243,9 +244,9 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
             )
         if to < taken:
             choice = self._settled()
-            self._engine.rewind(int(to), choice.backend)
+            self._controller.rewind(int(to), choice.backend)
             self._take_over()
-        return self._engine.now()
+        return self._controller.now()
 
     def fork(self) -> RollbackWrapper:
         """A new environment in the same state; the two go on independently.
@@ -254,90 +255,67 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
             ResetNeeded: if no episode is running.
             SnapshotUnsupported: if no second instance can be made; says what to pass.
         """
-        mark = self.snapshot()
+        snapshot = self.snapshot()
         choice = self._settled()
         if choice.backend.rebuilds:
-            inner = choice.backend.load(self.env, mark.payload.data[0])
+            inner = choice.backend.load(self.env, snapshot.payload.data[0])
         else:
             try:
-                inner = self.second_instance().make()
-            except NoSecondInstance as error:
+                inner = self.instance_factory().make()
+            except InstanceUnavailable as error:
                 raise SnapshotUnsupported(f"fork() needs a second instance: {error}") from error
-        twin = RollbackWrapper(
+        copy = RollbackWrapper(
             inner,
             self._asked,
             won=self._won,
             factory=self._factory,
             probe_actions=self._probe_actions,
         )
-        twin._choice = choice.twin(self.second_instance())
-        twin._env_key = self._env_key
-        twin.restore(mark)
-        self.release(mark)
-        return twin
+        copy._choice = choice.for_fork(self.instance_factory())
+        copy._env_key = self._env_key
+        copy.restore(snapshot)
+        self.release(snapshot)
+        return copy
 
     def release(self, snapshot: Snapshot) -> None:
         """Give a snapshot up; releasing it again does nothing."""
-        self.evict(snapshot)
-        if isinstance(snapshot.payload, Held):
+        self.discard_data(snapshot)
+        if isinstance(snapshot.payload, SnapshotRecord):
             snapshot.payload.released = True
 
-    def evict(self, snapshot: Snapshot) -> None:
+    def discard_data(self, snapshot: Snapshot) -> None:
         """Free the memory of a snapshot, which stays restorable; again does nothing.
 
-        A later restore starts from the nearest snapshot that is held on the way there, or from a
-        reset, and does the rest again, compared; `replayed_steps` counts it.
+        A later restore starts from the nearest earlier snapshot that still has its data, or from a
+        reset, and replays the actions in between, compared; `replayed_steps` counts them.
         """
         held = snapshot.payload
-        if not isinstance(held, Held) or held.data is None:
+        if not isinstance(held, SnapshotRecord) or held.data is None:
             return
         data, held.data = held.data[0], None
         if self._choice is not None and held.backend == self._choice.backend.name:
             self._choice.backend.release(data)
 
-    def rebuild(
-        self,
-        seed: int,
-        transitions: Sequence[Transition],
-        start: Any = None,
-        *,
-        options: dict[str, Any] | None = None,
+    def replay(
+        self, transitions: Sequence[Transition], from_reset: EpisodeStart | None = None
     ) -> tuple[Any, Info]:
-        """Reset and do recorded actions again, comparing every outcome; shaped like `reset`.
-
-        Needs no snapshot, so it brings back a state of an earlier process.
+        """Repeat recorded actions and compare every outcome; shaped like `reset`.
 
         Args:
-            seed: of the episode.
-            transitions: what was done, oldest first; their infos are not compared.
-            start: the first observation; None to accept any.
-            options: of the episode's reset.
+            transitions: the recorded actions and outcomes, oldest first; infos are not compared.
+            from_reset: begin with this reset, which needs no snapshot and so reaches a state of
+                an earlier process; None to go on from the current state.
 
         Raises:
-            RestoreMismatch: naming the first step that differs; None where the start does.
+            ResetNeeded: if no episode is running and `from_reset` is None.
+            RestoreMismatch: naming the first step that differs; None where the reset does.
         """
-        self._engine.rebuild(seed, options, transitions, start)
-        return self._engine.now()
+        self._controller.repeat(transitions, from_reset)
+        return self._controller.now()
 
-    def second_instance(self, factory: Callable[[], AnyEnv] | None = None) -> SecondInstance:
+    def instance_factory(self, factory: Callable[[], AnyEnv] | None = None) -> InstanceFactory:
         """Maker of further instances of the wrapped environment, by `factory` if given."""
-        return SecondInstance(self.env, factory or self._factory)
-
-    def redo(self, transitions: Sequence[Transition]) -> tuple[Any, Info]:
-        """Do recorded actions again from here, comparing every outcome; shaped like `reset`.
-
-        With a restore before it, this brings back a state between two snapshots.
-
-        Args:
-            transitions: what was done from here on, oldest first; their infos are not compared.
-
-        Raises:
-            ResetNeeded: if no episode is running.
-            RestoreMismatch: naming the first step that differs.
-        """
-        self._engine.view()
-        self._engine.redo(transitions)
-        return self._engine.now()
+        return InstanceFactory(self.env, factory or self._factory)
 
     def close(self) -> None:
         """Close the environment and whatever the backend holds."""
@@ -355,14 +333,14 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
     # Details
 
     def _take_over(self) -> None:
-        """Go on with the engine's chain; one that now lives elsewhere is closed with this one."""
-        old, self.env = self.env, self._engine.env
+        """Use the controller's chain; one replaced by another process is closed with this one."""
+        old, self.env = self.env, self._controller.env
         if isinstance(self.env, RemoteEnv) and not isinstance(old, RemoteEnv):
             self._left_behind.append(old)
 
-    def _held(self, snapshot: Snapshot) -> Held:
+    def _held(self, snapshot: Snapshot) -> SnapshotRecord:
         held = snapshot.payload if isinstance(snapshot, Snapshot) else None
-        if not isinstance(held, Held):
+        if not isinstance(held, SnapshotRecord):
             raise UsageError("restore() takes a snapshot made by a RollbackWrapper")
         if held.released:
             raise SnapshotReleased(
@@ -379,7 +357,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
             self._env_key = kind_name(self.env)
         return self._env_key
 
-    def _settled(self) -> Choice:
+    def _settled(self) -> BackendChoice:
         """The backend in use; chosen when first needed.
 
         Where nothing could be proved for want of actions, those of the episode may help: tried
@@ -387,17 +365,19 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         """
         if self._choice is None:
             return self._choose()
-        if self._choice.provisional and self._engine.taken >= self._retry_at:
+        if self._choice.provisional and self._controller.taken >= self._retry_at:
             self._retry_at *= 2
             self._replayed_before += self._choice.backend.replayed
             return self._choose()
         return self._choice
 
-    def _choose(self) -> Choice:
+    def _choose(self) -> BackendChoice:
         self._key()
-        episode = None if self._engine.log is None else self._engine.view()
-        self._choice = choose(self._asked, self.second_instance(), self._probe_actions, episode)
-        self._engine.learn_globals()
+        episode = None if self._controller.log is None else self._controller.view()
+        self._choice = select_backend(
+            self._asked, self.instance_factory(), self._probe_actions, episode
+        )
+        self._controller.learn_globals()
         return self._choice
 
 
@@ -409,3 +389,31 @@ def _refuse_nesting(env: AnyEnv) -> None:
                 "this environment has a RollbackWrapper already; use that one, or pass its `.env`"
             )
         link = link.env
+
+
+def require_outermost(env: gym.Env[Any, Any]) -> RollbackWrapper:
+    """`env` itself, if it is a RollbackWrapper.
+
+    A wrapper outside keeps its own state (`TimeLimit` its count) through a restore, so episodes
+    would change without an error.
+
+    Raises:
+        WrapperOrder: if a RollbackWrapper sits below other wrappers; names the outermost of them.
+        UsageError: if there is none at all.
+    """
+    if isinstance(env, RollbackWrapper):
+        return env
+    outer: list[str] = []
+    link = env
+    while isinstance(link, gym.Wrapper):
+        if isinstance(link, RollbackWrapper):
+            raise WrapperOrder(
+                f"{' and '.join(outer)} outside RollbackWrapper would not be restored "
+                "with it; make RollbackWrapper the outermost: "
+                f"RollbackWrapper({'('.join(outer)}(env{')' * len(outer)})"
+            )
+        outer.append(type(link).__name__)
+        link = link.env
+    raise UsageError(
+        f"{env} cannot go back to earlier states; wrap it: RollbackWrapper(env), outermost"
+    )

@@ -14,20 +14,19 @@ from gymnasium.envs.registration import EnvSpec
 
 from leafe_gym.errors import BackendError, RollbackCheckFailed, UsageError
 from leafe_gym.types import Json
-from leafe_gym.wrappers.backends.base import BUILTIN
-from leafe_gym.wrappers.order import require_outermost
-from leafe_gym.wrappers.probe import Script, find_script
-from leafe_gym.wrappers.prove import prove
-from leafe_gym.wrappers.quiet import close_quietly
-from leafe_gym.wrappers.report import Verdict
-from leafe_gym.wrappers.rollback import RollbackWrapper, WonRule
-from leafe_gym.wrappers.second import NoSecondInstance, SecondInstance
-from leafe_gym.wrappers.seeds import SeedFinding, check_elsewhere, check_seed
+from leafe_gym.wrappers.rollback.wrapper import RollbackWrapper, WonRule, require_outermost
+from leafe_gym.wrappers.verification.action_script import ActionScript, find_script
+from leafe_gym.wrappers.verification.instance_factory import (
+    InstanceFactory,
+    InstanceUnavailable,
+    close_quietly,
+)
+from leafe_gym.wrappers.verification.report import BackendVerdict
+from leafe_gym.wrappers.verification.seed_check import SeedFinding, check_elsewhere, check_seed
+from leafe_gym.wrappers.verification.selection import IN_PROCESS
+from leafe_gym.wrappers.verification.verify import verify_backend
 
 AnyEnv = gym.Env[Any, Any]
-_BY_NAME = ("fork", "docker")
-"""Backends that are tried after the others, or when asked for alone."""
-
 _BADNESS = ("right", "not tried", "unproved", "refused", "wrong")
 
 
@@ -48,7 +47,7 @@ class CheckReport:
     """
 
     env: str
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[BackendVerdict, ...]
     seed: SeedFinding
     elsewhere: str
     won_rule: WonRule
@@ -61,7 +60,7 @@ class CheckReport:
         """Whether no promise is broken."""
         return not self.failures
 
-    def verdict(self, backend: str) -> Verdict:
+    def verdict(self, backend: str) -> BackendVerdict:
         """What was found out about one backend.
 
         Raises:
@@ -145,7 +144,7 @@ def check_rollback(
         ]
         verdicts = _verdicts(backends, second, scripts)
         findings = [check_seed(second.make, script) for script in scripts]
-    except NoSecondInstance as error:
+    except InstanceUnavailable as error:
         raise UsageError(
             f"check_rollback works on instances of its own: {error} (here: pass a function that "
             "makes the environment in place of the environment)"
@@ -169,7 +168,7 @@ def check_rollback(
 
 
 def _elsewhere(
-    second: SecondInstance, script: Script, seed: SeedFinding
+    second: InstanceFactory, script: ActionScript, seed: SeedFinding
 ) -> tuple[SeedFinding, str]:
     """(the finding on the seed, how it came out in another process)."""
     try:
@@ -181,7 +180,7 @@ def _elsewhere(
 
 def _subject(
     env: str | EnvSpec | AnyEnv | Callable[[], AnyEnv], kwargs: dict[str, Any]
-) -> tuple[AnyEnv, SecondInstance, WonRule]:
+) -> tuple[AnyEnv, InstanceFactory, WonRule]:
     """The chain without its RollbackWrapper, a maker of more, and the rule for `won`."""
     factory: Callable[[], AnyEnv] | None = None
     if kwargs and not isinstance(env, str | EnvSpec):
@@ -197,9 +196,9 @@ def _subject(
     else:
         raise UsageError(f"check_rollback takes an id, a spec, an environment or a function: {env}")
     if not _has_rollback(made):
-        return made, SecondInstance(made, factory), "default"
+        return made, InstanceFactory(made, factory), "default"
     wrapper = require_outermost(made)
-    return wrapper.env, wrapper.second_instance(factory), wrapper.won_rule
+    return wrapper.env, wrapper.instance_factory(factory), wrapper.won_rule
 
 
 def _has_rollback(env: AnyEnv) -> bool:
@@ -209,27 +208,27 @@ def _has_rollback(env: AnyEnv) -> bool:
 
 
 def _verdicts(
-    names: Sequence[str] | None, second: SecondInstance, scripts: Sequence[Script]
-) -> tuple[Verdict, ...]:
+    names: Sequence[str] | None, second: InstanceFactory, scripts: Sequence[ActionScript]
+) -> tuple[BackendVerdict, ...]:
     if names is not None:
         return tuple(_worst(name, second, scripts) for name in names)
-    verdicts = [_worst(name, second, scripts) for name in BUILTIN if name not in _BY_NAME]
+    verdicts = [_worst(name, second, scripts) for name in IN_PROCESS]
     if any(one.outcome == "right" and one.backend != "replay" for one in verdicts):
         reason = "others are right and need no processes; backends=['fork'] tries it"
-        return (*verdicts, Verdict(backend="fork", outcome="not tried", reason=reason))
+        return (*verdicts, BackendVerdict(backend="fork", outcome="not tried", reason=reason))
     return (*verdicts, _worst("fork", second, scripts))
 
 
-def _worst(name: str, second: SecondInstance, scripts: Sequence[Script]) -> Verdict:
+def _worst(name: str, second: InstanceFactory, scripts: Sequence[ActionScript]) -> BackendVerdict:
     verdicts = []
     for script in scripts:
         backend = second.backend(name)
-        verdicts.append(prove(backend, second.make, script))
+        verdicts.append(verify_backend(backend, second.make, script))
         backend.close()
     return max(verdicts, key=lambda one: _BADNESS.index(one.outcome))
 
 
-def _failures(verdicts: Sequence[Verdict], seed: SeedFinding, *, named: bool) -> list[str]:
+def _failures(verdicts: Sequence[BackendVerdict], seed: SeedFinding, *, named: bool) -> list[str]:
     failures = []
     for one in verdicts:
         if one.outcome == "wrong" and one.backend == "native":

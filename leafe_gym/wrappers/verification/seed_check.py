@@ -12,15 +12,14 @@ import gymnasium as gym
 import numpy as np
 
 from leafe_gym.wrappers.backends.fork import face_of
-from leafe_gym.wrappers.backends.fork_client import Host, Limits
-from leafe_gym.wrappers.engine import Engine
-from leafe_gym.wrappers.global_rng import globals_kept, uses_globals
-from leafe_gym.wrappers.probe import Script
-from leafe_gym.wrappers.prove import FIELDS, Outcome, run_actions
-from leafe_gym.wrappers.quiet import close_quietly, quietly
-from leafe_gym.wrappers.remote import RemoteEnv
-from leafe_gym.wrappers.second import SecondInstance
-from leafe_gym.wrappers.values import difference, private_copy, same, show
+from leafe_gym.wrappers.backends.fork_client import ForkServer, ForkTimeouts
+from leafe_gym.wrappers.rollback.controller import RollbackController
+from leafe_gym.wrappers.rollback.random_state import globals_kept, uses_globals
+from leafe_gym.wrappers.rollback.remote import RemoteEnv
+from leafe_gym.wrappers.rollback.values import difference, private_copy, same, show
+from leafe_gym.wrappers.verification.action_script import ActionScript
+from leafe_gym.wrappers.verification.instance_factory import InstanceFactory, close_quietly, quietly
+from leafe_gym.wrappers.verification.verify import FIELDS, TrialOutcome, run_actions
 
 Make = Callable[[], gym.Env[Any, Any]]
 
@@ -47,7 +46,7 @@ class SeedFinding:
     won_in_info: bool = False
 
 
-def check_seed(make: Make, script: Script) -> SeedFinding:
+def check_seed(make: Make, script: ActionScript) -> SeedFinding:
     """Play `script` twice in one instance and once in another, and compare."""
     with quietly():
         finding = _compare(make, script, reseed=False)
@@ -58,7 +57,7 @@ def check_seed(make: Make, script: Script) -> SeedFinding:
         return finding
 
 
-def check_elsewhere(second: SecondInstance, script: Script) -> SeedFinding:
+def check_elsewhere(second: InstanceFactory, script: ActionScript) -> SeedFinding:
     """Play `script` here and in a fresh interpreter with other hashes of text, and compare.
 
     Raises:
@@ -67,13 +66,13 @@ def check_elsewhere(second: SecondInstance, script: Script) -> SeedFinding:
     with quietly(), globals_kept():
         here = second.make()
         try:
-            first = _play(Engine(here, watch="never"), script, reseed=True)
+            first = _play(RollbackController(here, watch="never"), script, reseed=True)
             # The order of a set of strings depends on this number, in every process another.
             salt = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
-            host = Host(second.recipe(), uses_globals(here), Limits(), salt)
+            host = ForkServer(second.recipe(), uses_globals(here), ForkTimeouts(), salt)
             try:
                 there = RemoteEnv(host.keeper, face_of(here), lambda: host.keeper)
-                again = _play(Engine(there, watch="never"), script, reseed=False)
+                again = _play(RollbackController(there, watch="never"), script, reseed=False)
             finally:
                 host.stop()
         finally:
@@ -84,39 +83,44 @@ def check_elsewhere(second: SecondInstance, script: Script) -> SeedFinding:
     return SeedFinding(False, f"reset(seed={script.seed}) in another process: {found[0]}", found[1])
 
 
-def _compare(make: Make, script: Script, *, reseed: bool) -> SeedFinding:
-    engines = [Engine(make(), watch="never"), Engine(make(), watch="never")]
+def _compare(make: Make, script: ActionScript, *, reseed: bool) -> SeedFinding:
+    controllers = [
+        RollbackController(make(), watch="never"),
+        RollbackController(make(), watch="never"),
+    ]
     with globals_kept():
         try:
-            first = _play(engines[0], script, reseed=reseed)
-            for what, engine in (
-                ("the same instance", engines[0]),
-                ("a new instance", engines[1]),
+            first = _play(controllers[0], script, reseed=reseed)
+            for what, controller in (
+                ("the same instance", controllers[0]),
+                ("a new instance", controllers[1]),
             ):
-                again = _play(engine, script, reseed=reseed)
+                again = _play(controller, script, reseed=reseed)
                 found = _first_difference(first, again, script)
                 if found is not None:
                     where, step = found
                     reason = f"reset(seed={script.seed}) in {what}: {where}"
-                    return SeedFinding(False, reason, step, engines[0].won_in_info)
-            return SeedFinding(True, won_in_info=engines[0].won_in_info)
+                    return SeedFinding(False, reason, step, controllers[0].won_in_info)
+            return SeedFinding(True, won_in_info=controllers[0].won_in_info)
         finally:
-            for engine in engines:
-                close_quietly(engine.env)
+            for controller in controllers:
+                close_quietly(controller.env)
 
 
-def _play(engine: Engine, script: Script, *, reseed: bool) -> list[Outcome]:
+def _play(
+    controller: RollbackController, script: ActionScript, *, reseed: bool
+) -> list[TrialOutcome]:
     if reseed:
         random.seed(script.seed)
         np.random.seed(script.seed % 2**32)
-    observation, info = engine.reset(script.seed, script.options)
+    observation, info = controller.reset(script.seed, script.options)
     subset = {"instruction": info.get("instruction")}
     start = (private_copy(observation), 0.0, False, False, subset, None)
-    return [start, *run_actions(engine, (*script.prefix, *script.first))]
+    return [start, *run_actions(controller, (*script.prefix, *script.first))]
 
 
 def _first_difference(
-    first: list[Outcome], again: list[Outcome], script: Script
+    first: list[TrialOutcome], again: list[TrialOutcome], script: ActionScript
 ) -> tuple[str, int | None] | None:
     actions = (*script.prefix, *script.first)
     for index, (left, right) in enumerate(zip(first, again, strict=False)):

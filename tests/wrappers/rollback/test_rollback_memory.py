@@ -13,7 +13,7 @@ from toy_envs import ACTIONS, Counter, Native, make, register
 
 from leafe_gym.errors import SnapshotReleased
 from leafe_gym.wrappers import RollbackWrapper
-from leafe_gym.wrappers.sizes import Sizer, measure
+from leafe_gym.wrappers.rollback.snapshot_size import SnapshotSizer, measure
 
 BACKENDS = ("native", "pickle", "deepcopy", "replay")
 
@@ -55,8 +55,8 @@ def test_evicted_snapshots_come_back_from_the_nearest_one(backend: str) -> None:
         texts.append(env.transitions[-1].observation)
     following = [env.step(action)[:4] for action in ACTIONS]
     for mark in marks[:3] + marks[4:]:
-        env.evict(mark)
-        env.evict(mark)
+        env.discard_data(mark)
+        env.discard_data(mark)
     before = env.replayed_steps
     for number in (11, 7, 4, 3, 2, 0, 11):
         assert env.restore(marks[number])[0] == texts[number]
@@ -83,8 +83,8 @@ def test_other_paths_are_no_way_there() -> None:
     env.step("double")
     env.step("double")
     other = env.snapshot()
-    env.evict(mine)
-    env.evict(fork)
+    env.discard_data(mine)
+    env.discard_data(fork)
     env.restore(mine)
     assert env.replayed_steps == 3
     assert env.step("draw") == expected
@@ -102,10 +102,10 @@ def test_fresh_luck_is_met_again() -> None:
     second = env.step("draw")
     env.restore(mark, rng="fresh", seed=2)
     two = env.snapshot()
-    env.evict(later)
+    env.discard_data(later)
     env.restore(later)
     assert env.step("draw") == second
-    env.evict(one)
+    env.discard_data(one)
     env.restore(one)
     assert env.step("draw") == first
     assert env.restore(two)[0] == env.restore(mark)[0]
@@ -117,7 +117,7 @@ def test_evicted_snapshots_travel() -> None:
         env.step(action)
     mark = env.snapshot()
     expected = env.step("draw")
-    env.evict(mark)
+    env.discard_data(mark)
     other = started("native")
     other.restore(pickle.loads(pickle.dumps(mark)))
     assert other.replayed_steps == 4
@@ -135,7 +135,7 @@ def test_evicting_frees_memory(backend: str) -> None:
     full = tracemalloc.get_traced_memory()[0]
     claimed = sum(mark.nbytes for mark in marks)
     for mark in marks:
-        env.evict(mark)
+        env.discard_data(mark)
     freed = full - tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert freed > claimed / 2
@@ -155,7 +155,7 @@ def test_sizes_of_growing_states(backend: str) -> None:
 
 
 def test_measuring() -> None:
-    sizer = Sizer()
+    sizer = SnapshotSizer()
     assert sizer.size(b"x" * 1000, 0) > 1000
     assert sizer.size(b"", 0) > 1000
     assert sizer.size(b"", 50) < 100

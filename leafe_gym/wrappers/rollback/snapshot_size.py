@@ -15,7 +15,7 @@ _USES = 16
 _NOT_OWNED = (type, ModuleType, FunctionType, BuiltinFunctionType)
 
 
-class Sizer:
+class SnapshotSizer:
     """Sizes of one environment's snapshots.
 
     A state may grow with its episode, so a measured size stands for episodes up to 1.3 times as

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Hashable
+import threading
+import warnings
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager, suppress
 from types import FunctionType
 from typing import Any
 
@@ -11,18 +14,18 @@ import gymnasium as gym
 
 from leafe_gym.wrappers.backends.base import Backend, Builder, make_backend
 from leafe_gym.wrappers.backends.fork import recipe_of
-from leafe_gym.wrappers.chain import describe_chain
-from leafe_gym.wrappers.global_rng import undeclared
-from leafe_gym.wrappers.quiet import quietly
+from leafe_gym.wrappers.rollback.random_state import undeclared
+from leafe_gym.wrappers.rollback.wrapper_state import describe_chain
 
 AnyEnv = gym.Env[Any, Any]
+_LOCK = threading.RLock()
 
 
-class NoSecondInstance(Exception):
+class InstanceUnavailable(Exception):
     """Says why no second instance can be made and what to pass."""
 
 
-class SecondInstance:
+class InstanceFactory:
     """Makes instances built like `env`, from a factory or from its spec.
 
     Attributes:
@@ -77,14 +80,14 @@ class SecondInstance:
         """A new instance, never reset.
 
         Raises:
-            NoSecondInstance: if there is no way to make one, or it is built otherwise.
+            InstanceUnavailable: if there is no way to make one, or it is built otherwise.
         """
         with quietly():
             made = self._factory() if self._factory is not None else self._from_spec()
         # A factory written for users gives what they use: the RollbackWrapper included.
         inner = made.env if isinstance(made, gym.Wrapper) and _is_rollback(made) else made
         if describe_chain(inner) != describe_chain(self._env):
-            raise NoSecondInstance(
+            raise InstanceUnavailable(
                 f"a second instance came out as {inner} where the first is {self._env}; "
                 "pass factory=, a function that builds the environment with all its wrappers"
             )
@@ -93,14 +96,14 @@ class SecondInstance:
     def _from_spec(self) -> AnyEnv:
         spec = self._env.spec
         if spec is None:
-            raise NoSecondInstance(
+            raise InstanceUnavailable(
                 f"{self._env} was not made by gymnasium.make, so no second instance can be made "
                 "to prove backends on; pass factory="
             )
         try:
             return gym.make(spec)
         except Exception as error:
-            raise NoSecondInstance(
+            raise InstanceUnavailable(
                 f"gymnasium.make(env.spec) failed ({type(error).__name__}: {error}); pass factory="
             ) from error
 
@@ -142,3 +145,21 @@ def kind_name(env: AnyEnv) -> str:
     # The class's name for what JSON does not know: an address would differ between processes.
     kwargs = json.dumps(spec.kwargs, sort_keys=True, default=lambda value: type(value).__qualname__)
     return f"{spec.id} {kwargs}, at most {spec.max_episode_steps} steps ({name})"
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Ignore warnings; the user sees them where the environment is really used.
+
+    Python's warning filters belong to the process, so only one thread at a time may change and
+    put them back.
+    """
+    with _LOCK, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def close_quietly(env: gym.Env[Any, Any]) -> None:
+    """Close an instance made for a trial; what its close raises changes no result."""
+    with suppress(Exception):
+        env.close()

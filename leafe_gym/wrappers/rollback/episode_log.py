@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from leafe_gym.types import Info
-from leafe_gym.wrappers.values import chain_digest
+from leafe_gym.wrappers.rollback.values import chain_digest
 
 _FILLING = threading.Lock()
 
@@ -40,8 +40,22 @@ class Transition(NamedTuple):
     entropy: int | None = None
 
 
+class EpisodeStart(NamedTuple):
+    """A reset to begin a replay with.
+
+    Attributes:
+        seed: of the reset.
+        observation: what the reset must give; None to accept any.
+        options: of the reset.
+    """
+
+    seed: int
+    observation: Any = None
+    options: dict[str, Any] | None = None
+
+
 @dataclass(eq=False, slots=True)
-class Log:
+class EpisodeLog:
     """The transitions of one path from its reset on; append-only.
 
     Attributes:
@@ -75,9 +89,9 @@ class Log:
                     done.append(chain_digest(done[-1], (*move[:5], move.entropy)))
         return done[length].hex()
 
-    def prefix(self, length: int, writer: object = None) -> Log:
+    def prefix(self, length: int, writer: object = None) -> EpisodeLog:
         """A log of its own with the first `length` transitions."""
-        return Log(
+        return EpisodeLog(
             self.seed,
             self.options,
             self.observation,
@@ -89,7 +103,7 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class View:
+class EpisodeView:
     """The first `length` transitions of a log, shared with whoever appends to it.
 
     Attributes:
@@ -98,7 +112,7 @@ class View:
         entropy: where not None, the generators were seeded with it after the last of them.
     """
 
-    log: Log
+    log: EpisodeLog
     length: int
     entropy: int | None = None
 
@@ -125,10 +139,10 @@ class View:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # What came after the view is no business of whoever receives a pickled snapshot.
-        return View, (self.log.prefix(self.length), self.length, self.entropy)
+        return EpisodeView, (self.log.prefix(self.length), self.length, self.entropy)
 
 
-class Held:
+class SnapshotRecord:
     """What a snapshot holds: the backend's data and the way that led there.
 
     Attributes:
@@ -142,7 +156,9 @@ class Held:
 
     __slots__ = ("__weakref__", "backend", "data", "env_key", "owner", "released", "view")
 
-    def __init__(self, backend: str, data: Any, view: View, env_key: str, owner: int) -> None:
+    def __init__(
+        self, backend: str, data: Any, view: EpisodeView, env_key: str, owner: int
+    ) -> None:
         self.backend = backend
         self.data = data
         self.view = view
@@ -159,7 +175,9 @@ class Held:
         return _revive, (self.backend, self.data, self.view, self.env_key, self.released)
 
 
-def _revive(backend: str, data: Any, view: View, env_key: str, released: bool) -> Held:
-    held = Held(backend, data, view, env_key, 0)
+def _revive(
+    backend: str, data: Any, view: EpisodeView, env_key: str, released: bool
+) -> SnapshotRecord:
+    held = SnapshotRecord(backend, data, view, env_key, 0)
     held.released = released
     return held

@@ -18,19 +18,19 @@ import gymnasium as gym
 from leafe_gym.errors import BackendError, SnapshotUnsupported
 from leafe_gym.wrappers.backends.base import Backend
 from leafe_gym.wrappers.backends.pickled import brief
-from leafe_gym.wrappers.engine import Engine
-from leafe_gym.wrappers.episode import Held
-from leafe_gym.wrappers.global_rng import globals_kept
-from leafe_gym.wrappers.probe import Script
-from leafe_gym.wrappers.quiet import close_quietly, quietly
-from leafe_gym.wrappers.remote import RemoteEnv
-from leafe_gym.wrappers.report import Cost, Verdict
-from leafe_gym.wrappers.sizes import measure
-from leafe_gym.wrappers.values import difference, private_copy, same, show
+from leafe_gym.wrappers.rollback.controller import RollbackController
+from leafe_gym.wrappers.rollback.episode_log import SnapshotRecord
+from leafe_gym.wrappers.rollback.random_state import globals_kept
+from leafe_gym.wrappers.rollback.remote import RemoteEnv
+from leafe_gym.wrappers.rollback.snapshot_size import measure
+from leafe_gym.wrappers.rollback.values import difference, private_copy, same, show
+from leafe_gym.wrappers.verification.action_script import ActionScript
+from leafe_gym.wrappers.verification.instance_factory import close_quietly, quietly
+from leafe_gym.wrappers.verification.report import BackendCost, BackendVerdict
 
 AnyEnv = gym.Env[Any, Any]
 Make = Callable[[], AnyEnv]
-Outcome = tuple[Any, ...]
+TrialOutcome = tuple[Any, ...]
 
 FIELDS = ("observation", "reward", "terminated", "truncated", "info", "state of np_random")
 _INFO = ("won", "score", "admissible_commands", "instruction")
@@ -53,33 +53,33 @@ class _Differs(Exception):
         self.step = step
 
 
-def prove(backend: Backend, make: Make, script: Script) -> Verdict:
+def verify_backend(backend: Backend, make: Make, script: ActionScript) -> BackendVerdict:
     """Try `backend` on new instances from `make`; every failure becomes a verdict."""
     name = backend.name
     with quietly(), globals_kept():
         trial = _Trial(backend, make, script)
         try:
             if reason := trial.begin():
-                return Verdict(backend=name, outcome="refused", reason=reason)
+                return BackendVerdict(backend=name, outcome="refused", reason=reason)
             trial.same_instance()
             instance_only = trial.other_instance()
             portable = not instance_only and trial.portable()
             cost = trial.cost()
         except _Differs as error:
-            return Verdict(backend=name, outcome="wrong", reason=str(error), step=error.step)
+            return BackendVerdict(backend=name, outcome="wrong", reason=str(error), step=error.step)
         except SnapshotUnsupported as error:
-            return Verdict(backend=name, outcome="refused", reason=str(error))
+            return BackendVerdict(backend=name, outcome="refused", reason=str(error))
         except BackendError as error:
             step = getattr(error, "step", None)
-            return Verdict(backend=name, outcome="wrong", reason=str(error), step=step)
+            return BackendVerdict(backend=name, outcome="wrong", reason=str(error), step=step)
         except Exception as error:  # noqa: BLE001 - half-restored environments raise anything
-            return Verdict(backend=name, outcome="wrong", reason=brief(error))
+            return BackendVerdict(backend=name, outcome="wrong", reason=brief(error))
         finally:
             trial.close()
     if not script.changed:
         reason = "no action was found that changes the observation; pass probe_actions="
-        return Verdict(backend=name, outcome="unproved", reason=reason, cost=cost)
-    return Verdict(
+        return BackendVerdict(backend=name, outcome="unproved", reason=reason, cost=cost)
+    return BackendVerdict(
         backend=name,
         outcome="right",
         reason="only in the instance that made it" if instance_only else "",
@@ -92,32 +92,32 @@ def prove(backend: Backend, make: Make, script: Script) -> Verdict:
 class _Trial:
     """The steps of one proof, in order."""
 
-    def __init__(self, backend: Backend, make: Make, script: Script) -> None:
+    def __init__(self, backend: Backend, make: Make, script: ActionScript) -> None:
         self._backend = backend
         self._make = make
         self._script = script
-        self._engines: list[Engine] = []
+        self._controllers: list[RollbackController] = []
         self._made: list[AnyEnv] = []
-        self._marks: list[Held] = []
+        self._snapshots: list[SnapshotRecord] = []
 
     def begin(self) -> str | None:
         """Play up to the snapshot; says why the backend refuses, if it does."""
-        self._engine = self._new()
-        self._engine.reset(self._script.seed, self._script.options)
-        run_actions(self._engine, self._script.prefix)
-        return self._backend.refusal(self._engine.env)
+        self._controller = self._new()
+        self._controller.reset(self._script.seed, self._script.options)
+        run_actions(self._controller, self._script.prefix)
+        return self._backend.refusal(self._controller.env)
 
     def same_instance(self) -> None:
         """Come back in place: twice, to two states in turn, and after another episode."""
-        engine, script = self._engine, self._script
-        a = self._hold(engine)
-        head = run_actions(engine, script.first[:1])
-        b = self._hold(engine)
-        tail = run_actions(engine, script.first[1:])
+        controller, script = self._controller, self._script
+        a = self._hold(controller)
+        head = run_actions(controller, script.first[:1])
+        b = self._hold(controller)
+        tail = run_actions(controller, script.first[1:])
         whole = (*head[:-1], *tail)
         self._check("coming back once", a, script.first, whole)
-        self._load(engine, a)
-        other = run_actions(engine, script.second)
+        self._load(controller, a)
+        other = run_actions(controller, script.second)
         self._check("coming back to a later state", b, script.first[1:], tail)
         self._check("coming back a second time", a, script.second, other)
         self._other_episode()
@@ -125,20 +125,20 @@ class _Trial:
         self._a, self._whole = a, whole
 
     def _other_episode(self) -> None:
-        engine, script = self._engine, self._script
+        controller, script = self._controller, self._script
         try:
-            engine.reset(script.seed + 1, script.options)
+            controller.reset(script.seed + 1, script.options)
         except Exception:  # noqa: BLE001 - an environment need not know every seed
-            engine.reset(script.seed, script.options)
-        run_actions(engine, script.second[:2])
+            controller.reset(script.seed, script.options)
+        run_actions(controller, script.second[:2])
 
     def other_instance(self) -> bool:
         """Whether the data is wrong in an instance that did not make it."""
         if self._backend.rebuilds:
             return False
-        engine = self._new()
+        controller = self._new()
         try:
-            self._check("another instance", self._a, self._script.first, self._whole, engine)
+            self._check("another instance", self._a, self._script.first, self._whole, controller)
         except Exception:  # noqa: BLE001 - half-restored environments raise anything
             return True
         return False
@@ -148,16 +148,16 @@ class _Trial:
         if self._backend.scope == "instance":
             return False
         try:
-            copied: Held = pickle.loads(pickle.dumps(self._a))
+            copied: SnapshotRecord = pickle.loads(pickle.dumps(self._a))
             self._check("a pickled snapshot", copied, self._script.first, self._whole, self._new())
         except Exception:  # noqa: BLE001 - states hold anything; then it stays in the process
             return False
         return True
 
-    def cost(self) -> Cost:
+    def cost(self) -> BackendCost:
         """Median of some saves and loads of the first state."""
-        engine = self._engine
-        engine.stop_watching()  # which takes time that nobody else will spend
+        controller = self._controller
+        controller.stop_watching()  # which takes time that nobody else will spend
         if self._backend.name == "replay":
             return self._replay_cost()
         saves: list[float] = []
@@ -165,11 +165,11 @@ class _Trial:
         nbytes = 0
         for _ in range(_TIMED):
             begin = time.perf_counter()
-            self._load(engine, self._a)
+            self._load(controller, self._a)
             middle = time.perf_counter()
-            held, saved = engine.hold(self._backend, "", 0)
+            held, saved = controller.hold(self._backend, "", 0)
             end = time.perf_counter()
-            self._marks.append(held)
+            self._snapshots.append(held)
             loads.append(middle - begin)
             saves.append(end - middle)
             nbytes = saved.nbytes
@@ -177,54 +177,54 @@ class _Trial:
                 break
         if not nbytes:
             nbytes = measure(self._a.data[0])
-        return Cost(statistics.median(saves) * 1e6, statistics.median(loads) * 1e6, nbytes)
+        return BackendCost(statistics.median(saves) * 1e6, statistics.median(loads) * 1e6, nbytes)
 
-    def _replay_cost(self) -> Cost:
+    def _replay_cost(self) -> BackendCost:
         """What a restore costs half-way through an episode of a typical length."""
         tries = []
         for _ in range(_TIMED):
-            reset, step = self._engine.replay_seconds()
+            reset, step = self._controller.replay_seconds()
             tries.append(reset + step * TYPICAL_STEPS / 2)
             if tries[-1] > _SLOW_SECONDS:
                 break
-        return Cost(0.0, statistics.median(tries) * 1e6)
+        return BackendCost(0.0, statistics.median(tries) * 1e6)
 
     def close(self) -> None:
         """Give up everything that was made for the proof."""
-        for held in self._marks:
+        for held in self._snapshots:
             self._backend.release(held.data[0])
-        made = {id(env): env for env in (*(one.env for one in self._engines), *self._made)}
+        made = {id(env): env for env in (*(one.env for one in self._controllers), *self._made)}
         for env in made.values():
             close_quietly(env)
 
-    def _new(self) -> Engine:
+    def _new(self) -> RollbackController:
         env = self._make()
         self._made.append(env)
-        engine = Engine(env, watch="always")
-        self._engines.append(engine)
-        return engine
+        controller = RollbackController(env, watch="always")
+        self._controllers.append(controller)
+        return controller
 
-    def _hold(self, engine: Engine) -> Held:
-        held, _ = engine.hold(self._backend, "", 0)
-        self._marks.append(held)
+    def _hold(self, controller: RollbackController) -> SnapshotRecord:
+        held, _ = controller.hold(self._backend, "", 0)
+        self._snapshots.append(held)
         return held
 
-    def _load(self, engine: Engine, held: Held) -> None:
-        engine.put_back(self._backend, held)
+    def _load(self, controller: RollbackController, held: SnapshotRecord) -> None:
+        controller.put_back(self._backend, held)
 
     def _check(
         self,
         what: str,
-        held: Held,
+        held: SnapshotRecord,
         actions: Sequence[Any],
-        expected: Sequence[Outcome],
-        engine: Engine | None = None,
+        expected: Sequence[TrialOutcome],
+        controller: RollbackController | None = None,
     ) -> None:
-        engine = engine or self._engine
-        self._load(engine, held)
+        controller = controller or self._controller
+        self._load(controller, held)
         first = held.view.length
         for index, (before, now) in enumerate(
-            zip(expected, run_actions(engine, actions), strict=False)
+            zip(expected, run_actions(controller, actions), strict=False)
         ):
             for name, left, right in zip(FIELDS, before, now, strict=True):
                 if not same(left, right):
@@ -236,21 +236,21 @@ class _Trial:
                     )
 
 
-def run_actions(engine: Engine, actions: Sequence[Any]) -> list[Outcome]:
+def run_actions(controller: RollbackController, actions: Sequence[Any]) -> list[TrialOutcome]:
     """Outcomes of some actions, up to the end of the episode, and the generator's state last."""
-    outcomes: list[Outcome] = []
+    outcomes: list[TrialOutcome] = []
     over = False
-    if engine.taken:
-        last = engine.view().log.transitions[engine.taken - 1]
+    if controller.taken:
+        last = controller.view().log.transitions[controller.taken - 1]
         over = last.terminated or last.truncated
     for action in actions:
         if over:
             break
-        observation, reward, terminated, truncated, info = engine.step(action)
+        observation, reward, terminated, truncated, info = controller.step(action)
         subset = {key: private_copy(info[key]) for key in _INFO if key in info}
         outcomes.append((private_copy(observation), reward, terminated, truncated, subset, None))
         over = terminated or truncated
-    state = _generator_state(engine.env.unwrapped)
+    state = _generator_state(controller.env.unwrapped)
     return [*outcomes, (None, None, None, None, None, state)]
 
 

@@ -12,7 +12,12 @@ import toy_envs as toys
 from toy_envs import make
 
 from leafe_gym.wrappers import RollbackWrapper
-from leafe_gym.wrappers.global_rng import OwnGlobals, equal_globals, save_globals, undeclared
+from leafe_gym.wrappers.rollback.random_state import (
+    EnvGlobalRandom,
+    equal_globals,
+    save_globals,
+    undeclared,
+)
 
 PATH = ("draw", "double", "draw", "draw")
 PROBE = ["draw", "add", "double"]
@@ -117,7 +122,7 @@ def test_use_that_is_found_late() -> None:
 
 def test_environments_that_do_not_draw_are_left_alone() -> None:
     env = toys.Native()
-    own = OwnGlobals(env)
+    own = EnvGlobalRandom(env)
     for _ in range(40):
         if own.active:
             with own.around(env, watch=True):
@@ -128,6 +133,6 @@ def test_environments_that_do_not_draw_are_left_alone() -> None:
     with pytest.raises(ValueError, match="invalid"), own.around(env):
         random.seed(int("x" if random.random() else "y"))
     assert equal_globals(before, save_globals())
-    assert not OwnGlobals(toys.Native()).active
-    assert OwnGlobals(env, watch="always").active
+    assert not EnvGlobalRandom(toys.Native()).active
+    assert EnvGlobalRandom(env, watch="always").active
     assert not undeclared(env)
