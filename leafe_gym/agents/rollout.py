@@ -17,7 +17,7 @@ from leafe_gym.agents.settings import UNPARSABLE_IN_A_ROW
 from leafe_gym.agents.shelf import Shelf
 from leafe_gym.budget import Budget, estimate_tokens
 from leafe_gym.errors import BackendError, BadReply, EnvironmentFailure, PolicyError, UsageError
-from leafe_gym.prompts.base import Verdict
+from leafe_gym.prompts.base import ReflectionVerdict
 from leafe_gym.seeds import derive_rng, derive_seed
 from leafe_gym.tree import Branch, actions_in
 from leafe_gym.types import (
@@ -129,6 +129,7 @@ class Rollout:
                 temperature=settings.act_temperature,
                 max_tokens=settings.max_tokens,
                 seed=derive_seed(self.ctx.seed, self.job.id, len(self.own), "act"),
+                purpose="act",
             ),
         )
         shown = tuple(branch for branch, _ in active)
@@ -138,7 +139,7 @@ class Rollout:
             step = Step(
                 action=None,
                 reply=completion.text,
-                observation=prompts.unusable(str(error)),
+                observation=prompts.unusable_reply_message(str(error)),
                 experiences=shown,
                 usage=completion.usage,
             )
@@ -189,6 +190,7 @@ class Rollout:
                     max_tokens=settings.max_reflect_tokens,
                     seed=derive_seed(self.ctx.seed, self.job.id, len(self.own), "look back", index),
                     json_schema=self.ctx.prompts.reflection_schema if not refine else None,
+                    purpose="refine" if refine else "reflect",
                 ),
             )
             self.spent += 1
@@ -227,7 +229,9 @@ class Rollout:
         tried = self.ctx.tried(self.job, self.reflections)
         return (self.ctx.home(self.job, experience), experience) in tried
 
-    def _experience(self, verdict: Verdict, actions: int, index: int) -> Experience | None:
+    def _experience(
+        self, verdict: ReflectionVerdict, actions: int, index: int
+    ) -> Experience | None:
         """The experience to branch on: the model's own, or what a control puts in its place."""
         if verdict.step is None:
             return None
