@@ -16,7 +16,7 @@ from typing import Any
 import gymnasium as gym
 
 import leafe_gym as lg
-from leafe_gym.policies.external_sampler import Generated, ExternalSamplerPolicy
+from leafe_gym.policies.external_sampler import ExternalSamplerPolicy, Generated
 
 NO_LIMIT = lg.Budget(calls=10**9)  # the episode's own end is the limit
 

@@ -31,7 +31,7 @@ from leafe_gym.agents.settings import Settings, whole_number
 from leafe_gym.agents.sync import run_blocking
 from leafe_gym.budget import Budget, Meter
 from leafe_gym.errors import UsageError
-from leafe_gym.policies.base import Policy, PolicyFunction, as_policy
+from leafe_gym.policies.base import Policy, PolicyFunction, as_policy, policy_identity
 from leafe_gym.prompts.base import prompt_set
 from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Json, Task
@@ -66,7 +66,7 @@ class Agent:
         """All that decides what this agent does, as JSON; part of a run's configuration."""
         return {
             "method": self.method,
-            "policy": self.policy.name,
+            "policy": policy_identity(self.policy),
             "prompts": {"name": self.prompts.name, "hash": self.prompts.hash},
             "settings": json.loads(json.dumps(asdict(self.settings))),
         }

@@ -16,7 +16,8 @@ from leafe_gym.agents.frontier import Job
 from leafe_gym.agents.settings import UNPARSABLE_IN_A_ROW
 from leafe_gym.agents.shelf import Shelf
 from leafe_gym.budget import Budget, estimate_tokens
-from leafe_gym.errors import BackendError, BadReply, EnvironmentFailure, PolicyError, UsageError
+from leafe_gym.errors import BackendError, BadReply, EnvironmentFailure, PolicyError
+from leafe_gym.policies.base import ask
 from leafe_gym.prompts.base import ReflectionVerdict
 from leafe_gym.seeds import derive_rng, derive_seed
 from leafe_gym.tree import Branch, actions_in
@@ -246,13 +247,7 @@ class Rollout:
         return Experience(step=tau, text=text)
 
     async def _complete(self, messages: list[Message], sampling: Sampling) -> Completion:
-        try:
-            completion = await self.ctx.policy.complete(messages, sampling)
-        except (PolicyError, UsageError):
-            raise
-        except Exception as error:
-            name = self.ctx.policy.name
-            raise PolicyError(f"policy {name}: {type(error).__name__}: {error}") from error
+        completion = await ask(self.ctx.policy, messages, sampling)
         self.calls += 1
         self.retries += completion.retries
         counted = completion.usage.completion_tokens

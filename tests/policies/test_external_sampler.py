@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import leafe_gym as lg
 from leafe_gym.errors import PolicyError, UsageError
-from leafe_gym.policies.external_sampler import Generated, ExternalSamplerPolicy
+from leafe_gym.policies.external_sampler import ExternalSamplerPolicy, Generated
 from leafe_gym.tiny.policy import SHIPPED
 from leafe_gym.tiny.servable import save_servable
 from leafe_gym.tiny.words import SMALL
@@ -64,7 +64,9 @@ def test_an_episode_is_one_sequence_of_sampled_ids(trainer: Trainer, example: Mo
     wins = set()
     for task in lg.tasks("leafe/Sokoban-v0", split="train", **SMALL.levels)[:12]:
         trainer.asked.clear()
-        policy = ExternalSamplerPolicy(trainer.generate, trainer.tokenizer, prompts="tiny-multiturn")
+        policy = ExternalSamplerPolicy(
+            trainer.generate, trainer.tokenizer, prompts="tiny-multiturn"
+        )
         wins.add(asyncio.run(example.play(policy, task, max_tokens=8)))
         whole = policy.prompt_ids + policy.response_ids
         mask = [0] * len(policy.prompt_ids) + policy.mask

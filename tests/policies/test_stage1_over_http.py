@@ -11,8 +11,8 @@ import pytest
 import leafe_gym as lg
 from leafe_gym.evals.reproduce.levels import Levels
 from leafe_gym.policies.base import Policy
-from leafe_gym.policies.transformers import TransformersPolicy
 from leafe_gym.policies.openai import OpenAIPolicy
+from leafe_gym.policies.transformers import TransformersPolicy
 from leafe_gym.tree import Tree
 
 GREEDY: dict[str, Any] = {
