@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from leafe_gym.policies.base import policy as policy
     from leafe_gym.prompts.base import PromptSet as PromptSet
     from leafe_gym.prompts.base import prompt_set as prompt_set
+    from leafe_gym.registry import register as register
     from leafe_gym.store.run import Run as Run
     from leafe_gym.tree import Branch as Branch
     from leafe_gym.tree import Tree as Tree
@@ -91,6 +92,7 @@ _HOME = {
     "policy": "leafe_gym.policies.base",
     "prompt_set": "leafe_gym.prompts.base",
     "recovery_pool": "leafe_gym.evals.recovery",
+    "register": "leafe_gym.registry",
     "tasks": "leafe_gym.envs.tasks",
 }
 """Public name -> the module it lives in."""

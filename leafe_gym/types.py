@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, get_args
+
+from leafe_gym.errors import UsageError
 
 Json = Any
 """A value that `json.dumps` writes without help: None, bool, int, float, str, list, dict."""
@@ -68,10 +70,23 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens of one model call. None if the policy reports no counts; the ledger then estimates."""
+    """Tokens of one model call, >= 0. None: not reported by the policy; the ledger estimates.
+
+    Raises:
+        UsageError: for anything but a whole number >= 0 or None.
+    """
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("prompt_tokens", "completion_tokens"):
+            count = getattr(self, name)
+            if count is not None and not _is_count(count):
+                raise UsageError(
+                    f"Usage {name}={count!r}: expected a whole number >= 0, or None where it is "
+                    "not known"
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,16 +95,34 @@ class Completion:
 
     Attributes:
         text: the reply, exactly as sampled.
-        finish_reason: "stop" when the model ended by itself; "length" when it was cut. A reply
-            that was cut is never taken as a decision.
+        finish_reason: "stop" if the model ended the reply; "length" if it was cut. A reply that
+            was cut is never taken as a decision.
         usage: token counts, where known.
-        retries: failed tries before this reply; outside the budget.
+        retries: failed tries before this reply, >= 0; outside the budget.
+
+    Raises:
+        UsageError: for a value of another type or range.
     """
 
     text: str
     finish_reason: Literal["stop", "length"] = "stop"
     usage: Usage = field(default_factory=Usage)
     retries: int = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.text, str):
+            raise UsageError(f"Completion text={self.text!r}: expected a str")
+        if self.finish_reason not in ("stop", "length"):
+            raise UsageError(
+                f"Completion finish_reason={self.finish_reason!r}: expected 'stop' or 'length'"
+            )
+        if not isinstance(self.usage, Usage):
+            raise UsageError(f"Completion usage={self.usage!r}: expected a Usage")
+        if not _is_count(self.retries):
+            raise UsageError(f"Completion retries={self.retries!r}: expected a whole number >= 0")
+
+
+Purpose = Literal["act", "reflect", "refine"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,13 +137,39 @@ class Sampling:
         seed: 0 to 2**63 - 1; the same messages with the same seed give the same reply wherever
             the policy can promise it.
         json_schema: a JSON schema that the reply should satisfy, for servers that can enforce it.
+
+    Raises:
+        UsageError: for a value of another type or range.
     """
 
-    purpose: Literal["act", "reflect", "refine"] = "act"
+    purpose: Purpose = "act"
     temperature: float = 1.0
     max_tokens: int = 512
     seed: int = 0
     json_schema: Mapping[str, Json] | None = None
+
+    def __post_init__(self) -> None:
+        heat = self.temperature
+        number = isinstance(heat, int | float) and not isinstance(heat, bool)
+        if not number or not 0 <= heat < float("inf"):
+            raise UsageError(f"Sampling temperature={heat!r}: expected a finite number >= 0")
+        if not _is_count(self.max_tokens) or self.max_tokens < 1:
+            raise UsageError(
+                f"Sampling max_tokens={self.max_tokens!r}: expected a whole number >= 1"
+            )
+        if not _is_count(self.seed) or self.seed >= 2**63:
+            raise UsageError(f"Sampling seed={self.seed!r}: expected 0 to 2**63 - 1")
+        if self.json_schema is not None and not isinstance(self.json_schema, Mapping):
+            raise UsageError(f"Sampling json_schema={self.json_schema!r}: expected a dict or None")
+        if self.purpose not in get_args(Purpose):
+            raise UsageError(
+                f"Sampling purpose={self.purpose!r}: expected one of {', '.join(get_args(Purpose))}"
+            )
+
+
+def _is_count(value: object) -> bool:
+    """Whether `value` is a whole number >= 0; True and False are none."""
+    return type(value) is int and value >= 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from typing import Any, ClassVar, get_args
 
 import gymnasium as gym
 
+from leafe_gym._fingerprint import code_fingerprint
 from leafe_gym.agents.accounting import Accounting
 from leafe_gym.agents.config import AgentConfig
 from leafe_gym.agents.env_pool import EnvPool, open_task
@@ -34,9 +35,8 @@ from leafe_gym.agents.sync import run_blocking
 from leafe_gym.agents.task_runner import NullObserver, Observer, SlotCounter, Stop, TaskRunner
 from leafe_gym.budget import Budget, TokenMeter
 from leafe_gym.errors import UsageError
-from leafe_gym.policies.base import Policy, PolicyFunction, as_policy
+from leafe_gym.policies.base import Policy, PolicyFunction, as_policy, policy_identity
 from leafe_gym.prompts.base import as_prompt_set
-from leafe_gym.source import source_hash
 from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Json, Task
 from leafe_gym.wrappers.rollback.wrapper import RollbackWrapper, require_outermost
@@ -81,13 +81,13 @@ class Agent:
         kind = type(self)
         identity: dict[str, Json] = {
             "method": self.method,
-            "policy": self.policy.name,
+            "policy": policy_identity(self.policy),
             "prompts": {"name": self.prompts.name, "hash": self.prompts.hash},
             **{k: v for k, v in self.config.as_dict().items() if k != "prompts"},
         }
         if not kind.__module__.startswith("leafe_gym."):
             identity["class"] = f"{kind.__module__}.{kind.__qualname__}"
-            identity["source"] = source_hash(kind)
+            identity["source"] = code_fingerprint(kind)
         return identity
 
     def run(

@@ -22,6 +22,7 @@ from leafe_gym.agents.task_runner import SlotCounter
 from leafe_gym.budget import Budget
 from leafe_gym.errors import EnvironmentFailure, RunIncomplete, UsageError
 from leafe_gym.explore.config import ExploreConfig
+from leafe_gym.prompts.base import prompt_set_source
 from leafe_gym.seeds import derive_seed
 from leafe_gym.store.reader import RunReader
 from leafe_gym.store.writer import RunWriter
@@ -111,6 +112,7 @@ async def aexplore(
     _check(agent, tasks, config, out)
     check_run(budget, concurrency)
     with RunWriter(out, run_identity(agent, budget=budget, config=config), tasks) as run:
+        run.record_prompts_source(prompt_set_source(agent.prompts))
         engine = _Engine(agent, run, budget, config, progress)
         await engine.go(concurrency)
         engine.raise_if_open(len(tasks))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
 from leafe_gym.budget import UNITS
 from leafe_gym.errors import StoreCorrupt, StoreError, UsageError
+from leafe_gym.prompts.base import PromptSet, find_prompt_set
 from leafe_gym.store import records
 from leafe_gym.store.schema import RunFile, open_to_read, sound
 from leafe_gym.tree import Branch, Tree
@@ -45,6 +47,17 @@ class RunReader(RunFile):
     def config(self) -> Json:
         """The configuration the run was made with."""
         return self.meta("config")
+
+    def prompts(self) -> PromptSet:
+        """The prompt set that the run was made with.
+
+        Raises:
+            UsageError: if it is not known here; says what to import.
+            ConfigMismatch: if it is known here with another hash.
+        """
+        made = self.config["agent"]["prompts"]
+        source = self.rows("SELECT value FROM meta WHERE key = 'prompts_source'")
+        return find_prompt_set(made["name"], made["hash"], json.loads(source[0][0]) if source else "")
 
     def backends(self) -> list[dict[str, Json]]:
         """The rollback backends in use, one record per kind of environment."""

@@ -161,6 +161,11 @@ class RunWriter(RunReader):
             ("DELETE FROM under_way WHERE task = ?", (task,)),
         )  # fmt: skip
 
+    def record_prompts_source(self, source: str) -> None:
+        """Keep from where the run's prompt set can be imported, "module:attribute"."""
+        with self.guarded(), self._db:
+            self._put_meta("prompts_source", source)
+
     def record_backend(self, choice: dict[str, Json]) -> None:
         """Keep which rollback backend a kind of environment uses."""
         text = records.dump(choice)

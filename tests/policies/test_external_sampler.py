@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import leafe_gym as lg
 from leafe_gym.errors import PolicyError, UsageError
-from leafe_gym.policies.transcript import Generated, TranscriptPolicy
+from leafe_gym.policies.external_sampler import ExternalSamplerPolicy, Generated
 from leafe_gym.tiny.policy import SHIPPED
 from leafe_gym.tiny.servable import save_servable
 from leafe_gym.tiny.words import SMALL
@@ -64,7 +64,9 @@ def test_an_episode_is_one_sequence_of_sampled_ids(trainer: Trainer, example: Mo
     wins = set()
     for task in lg.tasks("leafe/Sokoban-v0", split="train", **SMALL.levels)[:12]:
         trainer.asked.clear()
-        policy = TranscriptPolicy(trainer.generate, trainer.tokenizer, prompts="tiny-multiturn")
+        policy = ExternalSamplerPolicy(
+            trainer.generate, trainer.tokenizer, prompts="tiny-multiturn"
+        )
         wins.add(asyncio.run(example.play(policy, task, max_tokens=8)))
         whole = policy.prompt_ids + policy.response_ids
         mask = [0] * len(policy.prompt_ids) + policy.mask
@@ -89,7 +91,7 @@ def test_an_episode_is_one_sequence_of_sampled_ids(trainer: Trainer, example: Mo
 
 
 def test_chats_that_do_not_grow_are_refused(trainer: Trainer) -> None:
-    policy = TranscriptPolicy(trainer.generate, trainer.tokenizer)
+    policy = ExternalSamplerPolicy(trainer.generate, trainer.tokenizer)
     row: list[lg.Message] = [{"role": "user", "content": "s0 -@$. ----"}]
     other: list[lg.Message] = [{"role": "user", "content": "s1 -@$. ----"}]
     asyncio.run(policy.complete(row, lg.Sampling()))
@@ -105,15 +107,15 @@ def test_no_logprobs_no_template_and_a_sampler_that_fails(trainer: Trainer) -> N
         raise ConnectionError("engine gone")
 
     row: list[lg.Message] = [{"role": "user", "content": "s0 -@$. ----"}]
-    policy = TranscriptPolicy(without, trainer.tokenizer)
+    policy = ExternalSamplerPolicy(without, trainer.tokenizer)
     reply = asyncio.run(policy.complete(row, lg.Sampling(seed=3)))
     assert policy.logprobs is None
     assert reply.usage.completion_tokens == len(policy.response_ids)
     with pytest.raises(PolicyError, match="engine gone"):
-        asyncio.run(TranscriptPolicy(broken, trainer.tokenizer).complete(row, lg.Sampling()))
+        asyncio.run(ExternalSamplerPolicy(broken, trainer.tokenizer).complete(row, lg.Sampling()))
     bare: Any = type("Bare", (), {"chat_template": None})()
     with pytest.raises(UsageError, match="chat template"):
-        TranscriptPolicy(without, bare)
+        ExternalSamplerPolicy(without, bare)
 
 
 def test_rows_name_their_tasks(tmp_path: Path, example: ModuleType) -> None:

@@ -48,7 +48,7 @@ class _Line:
     keeper: asyncio.Task[None]
 
 
-class ServerPolicy:
+class OpenAIPolicy:
     """See the module.
 
     Attributes:
@@ -241,6 +241,6 @@ async def _keep(client: Any) -> None:
         await client.close()
 
 
-def server_policy(model: str, base_url: str, **options: Any) -> ServerPolicy:
-    """The policy called "openai"; see `ServerPolicy`."""
-    return ServerPolicy(model, base_url, **options)
+def openai_policy(model: str, base_url: str, **options: Any) -> OpenAIPolicy:
+    """The policy called "openai"; see `OpenAIPolicy`."""
+    return OpenAIPolicy(model, base_url, **options)

@@ -34,7 +34,7 @@ Generate = Callable[[list[int], Sampling], Awaitable[Generated]]
 """`await f(prompt ids, sampling)`: one reply."""
 
 
-class TranscriptPolicy:
+class ExternalSamplerPolicy:
     """One episode; make another for the next.
 
     Attributes:

@@ -16,7 +16,7 @@ import pytest
 
 import leafe_gym as lg
 from leafe_gym.errors import PolicyError, UsageError
-from leafe_gym.policies.server import ServerPolicy
+from leafe_gym.policies.openai import OpenAIPolicy
 
 Fault = Callable[[BaseHTTPRequestHandler], None]
 HELLO: list[lg.Message] = [{"role": "user", "content": "hello"}]
@@ -130,7 +130,7 @@ def script() -> Iterator[Script]:
 
 
 def ask(script: Script, sampling: lg.Sampling = SAMPLING, **options: Any) -> lg.Completion:
-    policy = ServerPolicy("m", script.url, **{"deadline": 20.0, **options})
+    policy = OpenAIPolicy("m", script.url, **{"deadline": 20.0, **options})
     return asyncio.run(policy.complete(HELLO, sampling))
 
 
@@ -199,7 +199,7 @@ def test_no_server() -> None:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
-    policy = ServerPolicy("m", f"http://127.0.0.1:{port}/v1", tries=2)
+    policy = OpenAIPolicy("m", f"http://127.0.0.1:{port}/v1", tries=2)
     with pytest.raises(PolicyError, match=r"no reply in 2 tries; the last: API\w+Error"):
         asyncio.run(policy.complete(HELLO, SAMPLING))
 
@@ -220,7 +220,7 @@ def test_cut_and_filtered_replies_are_told_apart(script: Script) -> None:
 def test_schema_is_asked_for_until_the_server_refuses(script: Script) -> None:
     schema = {"type": "object", "properties": {"step": {"type": "integer"}}}
     sampling = lg.Sampling(json_schema=schema)
-    policy = ServerPolicy("m", script.url)
+    policy = OpenAIPolicy("m", script.url)
 
     async def thrice() -> list[lg.Completion]:
         first = await policy.complete(HELLO, sampling)
@@ -235,7 +235,7 @@ def test_schema_is_asked_for_until_the_server_refuses(script: Script) -> None:
 
 def test_never_more_at_once_than_allowed(script: Script) -> None:
     script.faults = [slow] * 24
-    policy = ServerPolicy("m", script.url, concurrency=3)
+    policy = OpenAIPolicy("m", script.url, concurrency=3)
 
     async def many() -> list[lg.Completion]:
         return await asyncio.gather(*[policy.complete(HELLO, SAMPLING) for _ in range(24)])
@@ -247,7 +247,7 @@ def test_never_more_at_once_than_allowed(script: Script) -> None:
 
 def test_a_third_of_the_requests_failing_changes_no_result(script: Script) -> None:
     script.faults = [status(429, Retry_After="0.01"), good, good, cut, good, good] * 8
-    policy = ServerPolicy("m", script.url, concurrency=4)
+    policy = OpenAIPolicy("m", script.url, concurrency=4)
 
     async def many() -> list[lg.Completion]:
         return await asyncio.gather(*[policy.complete(HELLO, SAMPLING) for _ in range(30)])
@@ -257,14 +257,14 @@ def test_a_third_of_the_requests_failing_changes_no_result(script: Script) -> No
 
 def test_the_key_is_in_no_name_and_no_error(script: Script) -> None:
     script.faults = [status(401)]
-    policy = ServerPolicy("m", script.url, api_key="sk-secret")
+    policy = OpenAIPolicy("m", script.url, api_key="sk-secret")
     assert "secret" not in policy.name
     with pytest.raises(PolicyError) as caught:
         asyncio.run(policy.complete(HELLO, SAMPLING))
     assert "secret" not in str(caught.value)
-    assert ServerPolicy("m", script.url, extra={"top_k": 1}).name != policy.name
+    assert OpenAIPolicy("m", script.url, extra={"top_k": 1}).name != policy.name
 
 
 def test_arguments_are_checked() -> None:
     with pytest.raises(UsageError, match="concurrency=0"):
-        ServerPolicy("m", "http://127.0.0.1:9/v1", concurrency=0)
+        OpenAIPolicy("m", "http://127.0.0.1:9/v1", concurrency=0)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import leafe_gym as lg
 from leafe_gym.errors import PolicyError, UsageError
-from leafe_gym.policies.hf import TransformersPolicy
+from leafe_gym.policies.transformers import TransformersPolicy
 
 ROWS = ("----", "-@$.", "--.-", "-$--", "#-@-", "-#-.", "*--@", "@---")
 prompts = st.lists(st.sampled_from(ROWS), min_size=1, max_size=14)
