@@ -96,12 +96,15 @@ class Sampling:
         seed: 0 to 2**63 - 1; the same messages with the same seed give the same reply wherever
             the policy can promise it.
         json_schema: a JSON schema that the reply should satisfy, for servers that can enforce it.
+        purpose: what the reply is for: an action, a reflection on the attempt so far (paper: tau
+            and e), or a refinement (an experience for a new attempt from the start).
     """
 
     temperature: float = 1.0
     max_tokens: int = 512
     seed: int = 0
     json_schema: Mapping[str, Json] | None = None
+    purpose: Literal["act", "reflect", "refine"] = "act"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -129,6 +129,7 @@ class Rollout:
                 temperature=settings.act_temperature,
                 max_tokens=settings.max_tokens,
                 seed=derive_seed(self.ctx.seed, self.job.id, len(self.own), "act"),
+                purpose="act",
             ),
         )
         shown = tuple(branch for branch, _ in active)
@@ -189,6 +190,7 @@ class Rollout:
                     max_tokens=settings.max_reflect_tokens,
                     seed=derive_seed(self.ctx.seed, self.job.id, len(self.own), "look back", index),
                     json_schema=self.ctx.prompts.reflection_schema if not refine else None,
+                    purpose="refine" if refine else "reflect",
                 ),
             )
             self.spent += 1
