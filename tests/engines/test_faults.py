@@ -15,8 +15,8 @@ import pytest
 
 import leafe_gym as lg
 from leafe_gym.errors import StoreError
-from leafe_gym.policies.scripted import SokobanPlayer
 from leafe_gym.store.run import Run
+from leafe_gym.testing.players.sokoban import SokobanPlayer
 from leafe_gym.wrappers.backends.fork import ForkBackend
 from leafe_gym.wrappers.backends.fork_client import ForkTimeouts
 

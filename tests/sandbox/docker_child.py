@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 
 import leafe_gym as lg
-from leafe_gym.policies.coder import coder
 from leafe_gym.sandbox.docker import engine
+from leafe_gym.testing.players.coder import coder
 
 
 def explore(folder: str) -> lg.Run:

@@ -219,7 +219,7 @@ def test_a_failed_sandbox_is_no_failed_attempt(make: Any, monkeypatch: pytest.Mo
     env = lg.RollbackWrapper(make(IDS[0], problem="carousel"))
     env.reset(seed=0)
     env.release(env.snapshot())
-    from leafe_gym.policies.coder import coder
+    from leafe_gym.testing.players.coder import coder
 
     agent = lg.ReflectiveTreeAgent(coder(fails=1.0), reflect_every=None, prompts="code")
     real = Desk.make

@@ -20,8 +20,8 @@ from code_kinds import holder, write_lines
 import leafe_gym as lg
 from leafe_gym.envs.code import contest_set
 from leafe_gym.envs.code.problem import Case
-from leafe_gym.policies.coder import coder
 from leafe_gym.sandbox.base import make_sandbox
+from leafe_gym.testing.players.coder import coder
 
 CHILD = Path(__file__).with_name("code_child.py")
 NAMES = ("carousel", "steep-climb", "widest-gap")

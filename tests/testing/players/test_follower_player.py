@@ -1,32 +1,32 @@
-"""The follower strays, finds where, and does what a tip says; what it says depends on the chat."""
+"""The follower errs by chance, finds its mistake and follows experiences."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 
 from leafe_gym.errors import PolicyError
-from leafe_gym.policies.follower import Follower
 from leafe_gym.prompts.chat import ChatPrompts
-from leafe_gym.types import Experience, Sampling, Start, Step, Task
+from leafe_gym.testing.players.follower import Follower
+from leafe_gym.types import Experience, Message, Sampling, Start, Step, Task
 
 WAY = ["open door", "go in", "take gold"]
 TASK, START = Task(id="t", env_id="e"), Start(observation="A door.", instruction="Find the gold.")
 PROMPTS = ChatPrompts()
 
 
-def say(player: Follower, chat: object, seed: int = 0, temperature: float = 1.0) -> str:
-    sampling = Sampling(seed=seed, temperature=temperature)
-    return asyncio.run(player.complete(chat, sampling)).text  # type: ignore[arg-type]
+def say(player: Follower, chat: list[Message], seed: int = 0, **sampling: Any) -> str:
+    return asyncio.run(player.complete(chat, Sampling(seed=seed, **sampling))).text
 
 
 def steps(*actions: str) -> list[Step]:
     return [Step(action=one, reply=f"Action: {one}", observation="ok") for one in actions]
 
 
-def test_it_follows_and_strays() -> None:
+def test_it_follows_and_errs() -> None:
     player = Follower({"Find the gold": WAY}, noise=0.3)
     chat = PROMPTS.render(TASK, START, steps(*WAY[:1]))
     said = [say(player, chat, seed) for seed in range(400)]
@@ -38,19 +38,23 @@ def test_it_follows_and_strays() -> None:
     )
 
 
-def test_it_looks_back_and_follows_tips() -> None:
+def test_it_reflects_and_follows_experiences() -> None:
     player = Follower({"Find the gold": WAY}, noise=0.0)
     done = steps("open door", "look", "take gold")
-    verdict = json.loads(say(player, PROMPTS.render_reflection(TASK, START, done)))
+    verdict = json.loads(
+        say(player, PROMPTS.render_reflection(TASK, START, done), purpose="reflect")
+    )
     assert verdict["step"] == 1
-    tip = Experience(step=1, text=verdict["experience"])
-    assert say(player, PROMPTS.render(TASK, START, done[:1], [tip])) == "Action: go in"
+    experience = Experience(step=1, text=verdict["experience"])
+    assert say(player, PROMPTS.render(TASK, START, done[:1], [experience])) == "Action: go in"
     right = PROMPTS.render_reflection(TASK, START, steps(*WAY[:2]))
-    assert json.loads(say(player, right))["step"] is None
-    refined = json.loads(say(player, PROMPTS.render_refinement(TASK, START, done)))
+    assert json.loads(say(player, right, purpose="reflect"))["step"] is None
+    refined = json.loads(
+        say(player, PROMPTS.render_refinement(TASK, START, done), purpose="refine")
+    )
     assert set(refined) == {"experience"}
 
 
-def test_it_plays_what_it_knows() -> None:
+def test_it_refuses_unknown_tasks() -> None:
     with pytest.raises(PolicyError, match="knows no walkthrough"):
         say(Follower({"Bake a cake": WAY}), PROMPTS.render(TASK, START, []))

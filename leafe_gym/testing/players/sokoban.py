@@ -1,14 +1,13 @@
-"""An honest, fallible Sokoban player: for the demo, the tests and the examples.
+"""A Sokoban player that makes mistakes: for the demo, the tests and the examples.
 
-It reads what any chat model would read and nothing else: the board in the last turn, a tip if
-there is one, the environment's comments when it looks back. It walks to a box and pushes it
-towards a target by what looks nearest; now and then it pushes a box only because that stands next
-to it. It does not see dead ends coming and never searches for a solution.
+It reads what any chat model would read: the board in the last turn, an experience if there is one,
+and the environment's comments when it reflects. It walks to a box and pushes it towards the target
+that looks nearest; with probability `noise` it pushes any box next to it. It neither detects dead
+ends in advance nor searches for a solution.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections import deque
 from collections.abc import Sequence
@@ -17,73 +16,70 @@ from functools import cached_property
 import numpy as np
 
 from leafe_gym.errors import PolicyError
-from leafe_gym.types import Completion, Message, Sampling
+from leafe_gym.testing.players.base import Mistake, ScriptedPlayer, has_failed, probability
+from leafe_gym.types import Message, Sampling
 
 MOVES = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}
 Cell = tuple[int, int]
 
 _ROW = re.compile(r"[#\-.$*@+]{3,}")
-_TIP = re.compile(r"not (up|down|left|right)\b")
+_AVOID = re.compile(r"not (up|down|left|right)\b")
 _COMMENT = re.compile(r"^- action (\d+) \((\w+)\): (.+)$", re.MULTILINE)
 _LOST = "the level is lost"
 """Part of the environment's comments that tells a lasting mistake from a wasted step."""
-_FAILED = "The attempt failed."
 
 
-class SokobanPlayer:
-    """Greedy with noise; see the module's docstring.
+class SokobanPlayer(ScriptedPlayer):
+    """Plays greedily with noise; see the module's docstring.
 
     Args:
-        noise: chance of pushing a box just because it stands next to the player, 0 to 1, at
+        noise: probability of pushing a box just because it is next to the player, 0 to 1, at
             temperature 1; it scales with the temperature, so temperature 0 plays greedily.
+
+    Raises:
+        UsageError: if `noise` is not a probability.
     """
 
     def __init__(self, noise: float = 0.4) -> None:
-        self.noise = noise
-        self.name = f"scripted-sokoban(noise={noise})"
+        self.noise = probability("noise", noise)
+        super().__init__(self._reply, _reflect, name=f"scripted-sokoban(noise={noise})")
 
-    async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
-        """A reply in the form the prompt set `chat` asks for.
-
-        Raises:
-            PolicyError: if there is no board in the chat.
-        """
+    def _reply(self, messages: Sequence[Message], sampling: Sampling) -> str:
         rng = np.random.default_rng(sampling.seed)
-        last = messages[-1]["content"]
-        if "JSON object" in last:
-            return Completion(text=self._look_back(messages, rng))
-        return Completion(text=f"Action: {self._act(last, rng, sampling.temperature)}")
-
-    def _act(self, turn: str, rng: np.random.Generator, temperature: float) -> str:
-        board = _Board.read(turn)
-        avoid = set(_TIP.findall(turn))
-        options = [move for move in MOVES if move not in avoid and board.can(move)]
-        if not options:
-            return str(rng.choice(list(MOVES)))
-        pushes = [move for move in options if board.pushes(move)]
-        if pushes and rng.random() < self.noise * temperature:
-            return str(rng.choice(pushes))
-        return board.greedy(options, rng)
-
-    def _look_back(self, messages: Sequence[Message], rng: np.random.Generator) -> str:
         turn = messages[-1]["content"]
-        wants_step = '"step"' in turn
-        for number, action, text in _COMMENT.findall(turn):
-            if _LOST in text:
-                tip = f"{text.rstrip('.')}: here, not {action}."
-                return _answer(int(number), tip, wants_step)
-        if _FAILED not in turn:
-            return _answer(None, "", wants_step)
-        # Time ran out and nothing says why: doubt one of the pushes, which alone decide a level.
-        pushes = _pushes(messages)
-        if not pushes:
-            return _answer(0, "Push a box.", wants_step)
-        number, action = pushes[int(rng.integers(0, len(pushes), 2).min())]
-        return _answer(number, f"This push led nowhere: here, not {action}.", wants_step)
+        return f"Action: {_move(turn, rng, self.noise * sampling.temperature)}"
+
+
+def _move(turn: str, rng: np.random.Generator, noise: float) -> str:
+    board = _Board.read(turn)
+    avoid = set(_AVOID.findall(turn))
+    options = [move for move in MOVES if move not in avoid and board.can(move)]
+    if not options:
+        return str(rng.choice(list(MOVES)))
+    pushes = [move for move in options if board.pushes(move)]
+    if pushes and rng.random() < noise:
+        return str(rng.choice(pushes))
+    return board.greedy(options, rng)
+
+
+def _reflect(messages: Sequence[Message], sampling: Sampling) -> Mistake | None:
+    for number, action, text in _COMMENT.findall(messages[-1]["content"]):
+        if _LOST in text:
+            return Mistake(int(number), f"{text.rstrip('.')}: here, not {action}.")
+    if not has_failed(messages):
+        return None
+    # The step limit was reached and no comment names a cause: pick one of the pushes, because only
+    # pushes can lose a level.
+    pushes = _pushes(messages)
+    if not pushes:
+        return Mistake(0, "Push a box.")
+    rng = np.random.default_rng(sampling.seed)
+    number, action = pushes[int(rng.integers(0, len(pushes), 2).min())]
+    return Mistake(number, f"This push did not help: here, not {action}.")
 
 
 def _pushes(messages: Sequence[Message]) -> list[tuple[int, str]]:
-    """(number, action) of every action in the chat that moved a box."""
+    """(action index, action) of every action in the chat that moved a box."""
     found: list[tuple[int, str]] = []
     number, action = -1, ""
     boxes: set[Cell] | None = None
@@ -98,12 +94,8 @@ def _pushes(messages: Sequence[Message]) -> list[tuple[int, str]]:
     return found
 
 
-def _answer(step: int | None, tip: str, wants_step: bool) -> str:
-    return json.dumps({"step": step, "experience": tip} if wants_step else {"experience": tip})
-
-
 class _Board:
-    """What a player sees of one board."""
+    """One board as the player reads it."""
 
     def __init__(self, rows: list[str]) -> None:
         cells = {(r, c): s for r, row in enumerate(rows) for c, s in enumerate(row)}
@@ -200,8 +192,3 @@ class _Board:
 def _go(cell: Cell, move: str, times: int = 1) -> Cell:
     step = MOVES[move]
     return cell[0] + times * step[0], cell[1] + times * step[1]
-
-
-def sokoban_player(noise: float = 0.4) -> SokobanPlayer:
-    """What `lg.policy("scripted")` gives."""
-    return SokobanPlayer(noise)

@@ -1,17 +1,18 @@
-"""The scripted coder: fails by chance, names its mistake, follows tips, knows what it is told."""
+"""The scripted coder: fails by chance, names its mistake, follows experiences."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from leafe_gym.envs.code import contest_set
 from leafe_gym.errors import PolicyError
-from leafe_gym.policies.base import policy
-from leafe_gym.policies.coder import Coder, coder, function_solutions
+from leafe_gym.policies.base import Policy, policy
 from leafe_gym.prompts.base import prompt_set
+from leafe_gym.testing.players.coder import coder, function_solutions
 from leafe_gym.types import Experience, Message, Sampling, Start, Step, Task
 
 TASK = Task(id="t", env_id="leafe/CodeContests-v0")
@@ -20,8 +21,15 @@ START = Start(observation="Submit.", instruction=f"Solve:\n{SHEET.statement}\n")
 PROMPTS = prompt_set("code")
 
 
-async def reply(player: Coder, messages: list[Message], seed: int = 0, heat: float = 1.0) -> str:
-    return (await player.complete(messages, Sampling(seed=seed, temperature=heat))).text
+async def reply(
+    player: Policy,
+    messages: list[Message],
+    seed: int = 0,
+    heat: float = 1.0,
+    purpose: Literal["act", "reflect", "refine"] = "act",
+) -> str:
+    sampling = Sampling(seed=seed, temperature=heat, purpose=purpose)
+    return (await player.complete(messages, sampling)).text
 
 
 def kind_of(text: str) -> str:
@@ -38,9 +46,9 @@ async def test_it_fails_as_often_as_it_is_told_and_less_when_cold() -> None:
     assert await reply(coder(), messages, 7) == await reply(coder(), messages, 7)
 
 
-async def test_it_follows_a_tip_and_falls_for_its_own_kinds_only() -> None:
-    tip = [Experience(step=0, text="Wrong answer on test 2: not the wrong one.")]
-    messages = PROMPTS.render(TASK, START, [], tip)
+async def test_it_follows_an_experience_and_submits_its_own_kinds_only() -> None:
+    experience = [Experience(step=0, text="Wrong answer on test 2: not the wrong one.")]
+    messages = PROMPTS.render(TASK, START, [], experience)
     player = coder(1.0)
     kinds = {kind_of(await reply(player, messages, seed)) for seed in range(40)}
     assert kinds == {"slow", "crash"}
@@ -49,20 +57,26 @@ async def test_it_follows_a_tip_and_falls_for_its_own_kinds_only() -> None:
     assert {kind_of(await reply(only, plain, seed)) for seed in range(20)} == {"slow"}
 
 
-async def test_it_looks_back_at_the_first_comment() -> None:
+async def test_it_reflects_on_the_first_comment() -> None:
     step = Step(
         action="x",
         reply="```python\n# crash\nx\n```",
         observation="Runtime error.",
         info={"feedback": "runtime error on test 3 of 9"},
     )
-    found = json.loads(await reply(coder(), PROMPTS.render_reflection(TASK, START, [step, step])))
+    found = json.loads(
+        await reply(
+            coder(), PROMPTS.render_reflection(TASK, START, [step, step]), purpose="reflect"
+        )
+    )
     assert found == {
         "step": 0,
         "experience": "Runtime error on test 3 of 9: not the crash one.",
     }
     silent = Step(action="x", reply=step.reply, observation="", info={"feedback": ""})
-    none = json.loads(await reply(coder(), PROMPTS.render_reflection(TASK, START, [silent])))
+    none = json.loads(
+        await reply(coder(), PROMPTS.render_reflection(TASK, START, [silent]), purpose="reflect")
+    )
     assert none == {"step": None, "experience": ""}
 
 
@@ -84,7 +98,7 @@ async def test_it_learns_the_problems_of_a_file(tmp_path: Path) -> None:
     player = policy("scripted-coder", problems=str(path), fails=0.0)
     text = function_solutions_text(path)
     start = Start(observation="o", instruction=text)
-    assert "def half(n)" in await reply(player, PROMPTS.render(TASK, start, []))  # type: ignore[arg-type]
+    assert "def half(n)" in await reply(player, PROMPTS.render(TASK, start, []))
 
 
 def function_solutions_text(path: Path) -> str:

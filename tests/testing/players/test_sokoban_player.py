@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from leafe_gym.errors import PolicyError
-from leafe_gym.policies.scripted import MOVES, SokobanPlayer
 from leafe_gym.prompts.chat import ChatPrompts
+from leafe_gym.testing.players.sokoban import MOVES, SokobanPlayer
 from leafe_gym.types import Experience, Message, Sampling, Start, Step, Task
 
+Purpose = Literal["act", "reflect", "refine"]
 PROMPTS = ChatPrompts()
 TASK = Task(id="t", env_id="leafe/Sokoban-v0")
 ROOM = "#####\n#@--#\n#-$.#\n#---#\n#####"
@@ -23,8 +24,11 @@ BETWEEN = "#######\n#-----#\n#--$--#\n#-.@$-#\n#-----#\n#######"
 START = Start(observation=ROOM, instruction="Push every box onto a target.")
 
 
-async def reply(chat: list[Message], seed: int = 0, noise: float = 0.0) -> str:
-    return (await SokobanPlayer(noise).complete(chat, Sampling(seed=seed))).text
+async def reply(
+    chat: list[Message], seed: int = 0, noise: float = 0.0, purpose: Purpose = "act"
+) -> str:
+    sampling = Sampling(seed=seed, purpose=purpose)
+    return (await SokobanPlayer(noise).complete(chat, sampling)).text
 
 
 async def test_it_plays_the_same_for_the_same_seed() -> None:
@@ -52,37 +56,43 @@ async def test_temperature_zero_is_without_noise() -> None:
 
 
 @pytest.mark.parametrize("avoid", ["down", "right"])
-async def test_it_follows_a_tip(avoid: str) -> None:
-    tip = Experience(step=0, text=f"That was wrong: here, not {avoid}.")
-    chat = PROMPTS.render(TASK, START, [], [tip])
+async def test_it_follows_an_experience(avoid: str) -> None:
+    experience = Experience(step=0, text=f"That was wrong: here, not {avoid}.")
+    chat = PROMPTS.render(TASK, START, [], [experience])
     for seed in range(10):
         assert await reply(chat, seed, noise=0.5) != f"Action: {avoid}"
 
 
-async def test_a_tip_of_an_earlier_turn_no_longer_counts() -> None:
+async def test_an_experience_of_an_earlier_turn_is_not_followed() -> None:
     up = Step(action="up", reply="Action: up", observation=ROOM)
     chat = PROMPTS.render(TASK, START, [up], [Experience(step=0, text="not down")])
     assert await reply(chat) == "Action: down"
 
 
-def looked_back(comment: str) -> list[Step]:
+def commented(comment: str) -> list[Step]:
     first = Step(action="down", reply="Action: down", observation=ROOM, info={"feedback": "Fine."})
     last = replace(first, action="right", reply="Action: right", info={"feedback": comment})
     return [first, replace(last, truncated=True)]
 
 
 async def test_it_reads_the_comments_of_the_environment() -> None:
-    steps = looked_back("The box is stuck: the level is lost.")
-    answer = json.loads(await reply(PROMPTS.render_reflection(TASK, START, steps)))
+    steps = commented("The box is stuck: the level is lost.")
+    answer = json.loads(
+        await reply(PROMPTS.render_reflection(TASK, START, steps), purpose="reflect")
+    )
     assert answer["step"] == 1
     assert answer["experience"].endswith("here, not right.")
-    refined = json.loads(await reply(PROMPTS.render_refinement(TASK, START, steps)))
+    refined = json.loads(
+        await reply(PROMPTS.render_refinement(TASK, START, steps), purpose="refine")
+    )
     assert refined == {"experience": answer["experience"]}
 
 
 async def test_it_sees_no_mistake_while_time_is_left() -> None:
     steps = [Step(action="down", reply="Action: down", observation=ROOM)]
-    answer = json.loads(await reply(PROMPTS.render_reflection(TASK, START, steps)))
+    answer = json.loads(
+        await reply(PROMPTS.render_reflection(TASK, START, steps), purpose="reflect")
+    )
     assert answer == {"step": None, "experience": ""}
 
 
@@ -96,7 +106,7 @@ async def test_when_time_runs_out_it_doubts_a_push_it_made() -> None:
     for seed in range(5):
         chat = PROMPTS.render_reflection(TASK, START, steps)
         verdict = PROMPTS.parse_reflection(
-            await SokobanPlayer().complete(chat, Sampling(seed=seed)), 3
+            await SokobanPlayer().complete(chat, Sampling(seed=seed, purpose="reflect")), 3
         )
         assert verdict.step == 1
         assert "not right" in verdict.text

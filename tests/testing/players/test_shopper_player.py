@@ -1,9 +1,9 @@
-"""The scripted shopper: reads pages, strays by chance, finds its mistake, follows tips."""
+"""The scripted shopper: reads pages, errs by chance, finds its mistake, follows experiences."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium as gym
 import pytest
@@ -11,8 +11,8 @@ import pytest
 import leafe_gym as lg
 from leafe_gym.errors import PolicyError
 from leafe_gym.policies.base import policy
-from leafe_gym.policies.shopper import Shopper, shopper
 from leafe_gym.prompts.base import prompt_set
+from leafe_gym.testing.players.shopper import Shopper
 from leafe_gym.types import Experience, Message, Sampling, Start, Step, Task
 
 TASK = Task(id="t", env_id="leafe/WebShop-v0")
@@ -47,13 +47,20 @@ BOUGHT = step(
 )
 
 
-async def reply(player: Shopper, messages: list[Message], seed: int = 0, heat: float = 1.0) -> str:
-    said = (await player.complete(messages, Sampling(seed=seed, temperature=heat))).text
+async def reply(
+    player: Shopper,
+    messages: list[Message],
+    seed: int = 0,
+    heat: float = 1.0,
+    purpose: Literal["act", "reflect", "refine"] = "act",
+) -> str:
+    sampling = Sampling(seed=seed, temperature=heat, purpose=purpose)
+    said = (await player.complete(messages, sampling)).text
     return said.removeprefix("Action: ")
 
 
-async def act(*steps: Step, tips: list[Experience] | None = None) -> str:
-    return await reply(shopper(0.0), PROMPTS.render(TASK, START, steps, tips or []))
+async def act(*steps: Step, experiences: list[Experience] | None = None) -> str:
+    return await reply(Shopper(0.0), PROMPTS.render(TASK, START, steps, experiences or []))
 
 
 async def test_it_goes_the_way_of_a_careful_customer() -> None:
@@ -68,59 +75,69 @@ async def test_it_goes_the_way_of_a_careful_customer() -> None:
     assert await act(SEARCHED, LOOKED, page) == "click[< prev]"
 
 
-async def test_it_follows_tips() -> None:
-    tip = [Experience(step=1, text="Worth 0.5. Take another: not click[b002], not click[b001].")]
-    assert await act(SEARCHED, tips=tip) == "click[next >]"
+async def test_it_follows_experiences() -> None:
+    experience = [
+        Experience(step=1, text="Worth 0.5. Take another: not click[b002], not click[b001].")
+    ]
+    assert await act(SEARCHED, experiences=experience) == "click[next >]"
     last = step("click[next >]", RESULTS.replace("[Next >]\n", ""))
-    tip = [Experience(step=2, text="Take another: not click[b002], not click[b001].")]
-    assert await act(SEARCHED, last, tips=tip) == "click[back to search]"
+    experience = [Experience(step=2, text="Take another: not click[b002], not click[b001].")]
+    assert await act(SEARCHED, last, experiences=experience) == "click[back to search]"
     wait = [Experience(step=2, text="Too early: not click[buy now] yet, first click[red].")]
     messages = PROMPTS.render(TASK, START, [SEARCHED, LOOKED], wait)
-    assert {await reply(shopper(1.0), messages, seed) for seed in range(20)} == {"click[red]"}
+    assert {await reply(Shopper(1.0), messages, seed) for seed in range(20)} == {"click[red]"}
 
 
 async def test_it_is_careless_as_often_as_it_is_told_and_less_when_cold() -> None:
     messages = PROMPTS.render(TASK, START, [SEARCHED, LOOKED])
     for noise, heat, low, high in ((0.0, 1.0, 0, 0), (0.6, 1.0, 90, 150), (0.6, 0.5, 40, 80)):
-        player = shopper(noise)
+        player = Shopper(noise)
         said = [await reply(player, messages, seed, heat) for seed in range(200)]
         assert set(said) <= {"click[red]", "click[buy now]"}
         assert low <= said.count("click[buy now]") <= high
-    searches = {await reply(shopper(1.0), PROMPTS.render(TASK, START, []), n) for n in range(9)}
+    searches = {await reply(Shopper(1.0), PROMPTS.render(TASK, START, []), n) for n in range(9)}
     assert len(searches) > 5
     chosen = PROMPTS.render(TASK, START, [SEARCHED])
-    assert {await reply(shopper(1.0), chosen, n) for n in range(20)} == {
+    assert {await reply(Shopper(1.0), chosen, n) for n in range(20)} == {
         "click[b001]",
         "click[b002]",
     }
-    assert await reply(shopper(), messages, 7) == await reply(shopper(), messages, 7)
+    assert await reply(Shopper(), messages, 7) == await reply(Shopper(), messages, 7)
 
 
-async def look_back(*steps: Step, tips: list[Experience] | None = None) -> Any:
+async def reflect(*steps: Step, experiences: list[Experience] | None = None) -> Any:
     return json.loads(
-        await reply(shopper(), PROMPTS.render_reflection(TASK, START, steps, tips or []))
+        await reply(
+            Shopper(),
+            PROMPTS.render_reflection(TASK, START, steps, experiences or []),
+            purpose="reflect",
+        )
     )
 
 
 async def test_it_finds_what_it_did_wrong() -> None:
-    found = await look_back(SEARCHED, LOOKED, BOUGHT)
+    found = await reflect(SEARCHED, LOOKED, BOUGHT)
     assert found["step"] == 2
     assert "not click[buy now] yet, first click[red]" in found["experience"]
     both = step("click[2]", f"You have clicked red.\nYou have clicked 2.\n{ITEM}")
-    found = await look_back(SEARCHED, LOOKED, both, BOUGHT)
+    found = await reflect(SEARCHED, LOOKED, both, BOUGHT)
     assert found == {
         "step": 1,
         "experience": "That product is worth 0.5. Take another: not click[b002].",
     }
     # What was tried before from the same page is left alone, too.
-    tip = [Experience(step=1, text="Take another: not click[b001].")]
-    found = await look_back(SEARCHED, LOOKED, both, BOUGHT, tips=tip)
+    experience = [Experience(step=1, text="Take another: not click[b001].")]
+    found = await reflect(SEARCHED, LOOKED, both, BOUGHT, experiences=experience)
     assert found["experience"].endswith("not click[b001], not click[b002].")
     lost = step("click[< prev]", START.observation, truncated=True)
-    assert (await look_back(step("look", START.observation), lost))["step"] == 0
-    assert (await look_back(SEARCHED, LOOKED))["step"] is None
+    assert (await reflect(step("look", START.observation), lost))["step"] == 0
+    assert (await reflect(SEARCHED, LOOKED))["step"] is None
     refined = json.loads(
-        await reply(shopper(), PROMPTS.render_refinement(TASK, START, [SEARCHED, LOOKED, BOUGHT]))
+        await reply(
+            Shopper(),
+            PROMPTS.render_refinement(TASK, START, [SEARCHED, LOOKED, BOUGHT]),
+            purpose="refine",
+        )
     )
     assert list(refined) == ["experience"]
 

@@ -1,14 +1,12 @@
-"""A fallible programmer that writes what it knows: for the tests and the examples.
+"""A programmer that makes mistakes: for the tests and the examples of code environments.
 
-It knows the reference and some failing solutions of each problem and reads what any chat model
-would read: the statement, its own submissions, verdicts, a tip, the environment's comments when
-it looks back. How often it hands in a failing solution is chance; the tip it writes names the kind
-of solution to leave alone, and it follows such tips.
+It knows the reference and some failing solutions of each problem. It submits a failing solution
+with probability `fails`, names the kind of that solution when it reflects on the environment's
+comments, and avoids the kinds that an experience names.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,24 +19,28 @@ from leafe_gym.envs.code.function_files import SOURCE, FunctionFile, read_functi
 from leafe_gym.envs.code.functions import FunctionProblem
 from leafe_gym.envs.code.mbpp import builtin
 from leafe_gym.errors import PolicyError
-from leafe_gym.types import Completion, Message, Sampling
+from leafe_gym.testing.players.base import Mistake, ScriptedPlayer, probability
+from leafe_gym.types import Message, Sampling
 
 Solutions = Mapping[str, str]
 """Kind -> code; the kind "reference" solves the problem."""
 
-_TIP = re.compile(r"not the (\w+) one")
+_AVOID = re.compile(r"not the (\w+) one")
 _COMMENT = re.compile(r"^- action (\d+): (.+)$", re.MULTILINE)
 _KIND = re.compile(r"^# (\w+)$", re.MULTILINE)
 
 
-class Coder:
-    """See the module.
+class Coder(ScriptedPlayer):
+    """Submits known solutions, some of them failing; see the module's docstring.
 
     Args:
         solutions: text of each problem, as its instruction shows it -> its solutions.
-        fails: chance of handing in a failing solution at temperature 1, 0 to 1; it scales with
-            the temperature.
-        kinds: the failing kinds it falls for; None for all it knows.
+        fails: probability of submitting a failing solution at temperature 1, 0 to 1; it scales
+            with the temperature.
+        kinds: the failing kinds that it submits; None for all it knows.
+
+    Raises:
+        UsageError: if `fails` is not a probability.
     """
 
     def __init__(
@@ -47,30 +49,23 @@ class Coder:
         fails: float = 0.6,
         kinds: Sequence[str] | None = None,
     ) -> None:
-        self.fails = fails
+        self.fails = probability("fails", fails)
         self.kinds = None if kinds is None else tuple(kinds)
-        self.name = f"scripted-coder(fails={fails}, kinds={self.kinds}, knows={len(solutions)})"
         self._solutions = solutions
+        name = f"scripted-coder(fails={fails}, kinds={self.kinds}, knows={len(solutions)})"
+        super().__init__(self._submit, _reflect, name=name, default="Check every limit.")
 
-    async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
-        """A reply in the form the prompt set `code` asks for.
-
-        Raises:
-            PolicyError: if it does not know the problem.
-        """
+    def _submit(self, messages: Sequence[Message], sampling: Sampling) -> str:
         rng = np.random.default_rng(sampling.seed)
-        last = messages[-1]["content"]
-        if "JSON object" in last:
-            return Completion(text=_look_back(messages))
         known = self._known(messages[1]["content"])
-        avoid = set(_TIP.findall(last))
+        avoid = set(_AVOID.findall(messages[-1]["content"]))
         failing = [kind for kind in known if kind != "reference" and kind not in avoid]
         if self.kinds is not None:
             failing = [kind for kind in failing if kind in self.kinds]
         kind = "reference"
         if failing and rng.random() < self.fails * min(1.0, sampling.temperature):
             kind = str(rng.choice(failing))
-        return Completion(text=f"My solution:\n```python\n# {kind}\n{known[kind].rstrip()}\n```")
+        return f"My solution:\n```python\n# {kind}\n{known[kind].rstrip()}\n```"
 
     def _known(self, text: str) -> Solutions:
         for problem, solutions in self._solutions.items():
@@ -79,30 +74,23 @@ class Coder:
         raise PolicyError("the scripted coder does not know this problem")
 
 
-def _look_back(messages: Sequence[Message]) -> str:
-    turn = messages[-1]["content"]
+def _reflect(messages: Sequence[Message], _: Sampling) -> Mistake | None:
     replies = [one["content"] for one in messages if one["role"] == "assistant"]
-    for number, text in _COMMENT.findall(turn):
+    for number, text in _COMMENT.findall(messages[-1]["content"]):
         kind = _KIND.search(replies[int(number)])
         if kind is not None:
-            tip = f"{text.rstrip('.').capitalize()}: not the {kind.group(1)} one."
-            return _answer(int(number), tip, turn)
-    return _answer(None, "Check every limit.", turn)
-
-
-def _answer(step: int | None, tip: str, turn: str) -> str:
-    if '"step"' not in turn:
-        return json.dumps({"experience": tip})
-    return json.dumps({"step": step, "experience": tip if step is not None else ""})
+            experience = f"{text.rstrip('.').capitalize()}: not the {kind.group(1)} one."
+            return Mistake(int(number), experience)
+    return None
 
 
 def contest_solutions() -> dict[str, Solutions]:
-    """Of the built-in contest problems."""
+    """Solutions of the built-in contest problems."""
     return {sheet.statement: sheet.solutions for sheet in contest_set.sheets().values()}
 
 
 def function_solutions(file: FunctionFile) -> dict[str, Solutions]:
-    """Of a file of functions: its references, and what goes wrong around them."""
+    """Solutions of a file of functions: the references, and failing variants of them."""
     return {one.text: dict(_failing(one)) for one in file.problems.values()}
 
 
@@ -121,12 +109,12 @@ def coder(
     kinds: Sequence[str] | None = None,
     problems: str | os.PathLike[str] | None = None,
 ) -> Coder:
-    """What `lg.policy("scripted-coder")` gives.
+    """The policy `scripted-coder`.
 
     Args:
         fails: see `Coder`.
         kinds: see `Coder`.
-        problems: a file in MBPP's or HumanEval's format whose problems it is to know, too.
+        problems: a file in MBPP's or HumanEval's format whose problems it knows as well.
     """
     known = {**contest_solutions(), **function_solutions(read_functions(builtin()))}
     if problems is not None:

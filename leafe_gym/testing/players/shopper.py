@@ -1,15 +1,14 @@
-"""A fallible customer of WebShop: for the tests and the examples.
+"""A WebShop customer that makes mistakes: for the tests and the examples.
 
-It reads what any chat model would read: the task in the first turn, the page in the last, a tip if
-there is one, its own purchase and the score when it looks back. It searches for the words of the
-task, takes what shares most words with it within the price, clicks the options that it names and
-buys. Now and then it searches carelessly, takes another product or buys before it has chosen all
-options; and it never opens a product's description, so it cannot know what the score tells it.
+It reads the task in the first turn, the page in the last one, an experience if there is one, and
+its purchase and score when it reflects. It searches for the words of the task, takes the product
+that shares most words with the task within the price limit, clicks the options that the task names
+and buys. With probability `noise` it searches for half of the words, takes another product or buys
+before all options are chosen. It never opens a product's description.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -17,16 +16,16 @@ from typing import NamedTuple
 import numpy as np
 
 from leafe_gym.errors import PolicyError
-from leafe_gym.types import Completion, Message, Sampling
+from leafe_gym.testing.players.base import Mistake, ScriptedPlayer, has_failed, probability
+from leafe_gym.types import Message, Sampling
 
-_TIP = re.compile(r"\bnot click\[([^\]]*)\]")
+_AVOID = re.compile(r"\bnot click\[([^\]]*)\]")
 _OFFER = re.compile(r"^\[(\w+)\]\n(.+)\n\$([\d.]+)", re.MULTILINE)
 _OPTIONS = re.compile(r"^([^\[\n]+): (\[.+\])$", re.MULTILINE)
 _CLICKED = re.compile(r"^You have clicked (.+)\.$", re.MULTILINE)
 _CAP = re.compile(r",? and price lower than ([\d.]+) dollars")
 _SCORE = re.compile(r"Your score \(min 0\.0, max 1\.0\): ([\d.]+)")
 _BUY, _NEXT, _PREV, _BACK = "buy now", "next >", "< prev", "back to search"
-_FAILED = "The attempt failed."
 
 
 class _Offer(NamedTuple):
@@ -37,34 +36,34 @@ class _Offer(NamedTuple):
     price: float
 
 
-class Shopper:
-    """See the module.
+class Shopper(ScriptedPlayer):
+    """Shops greedily with noise; see the module's docstring.
 
     Args:
-        noise: chance of each careless act at temperature 1, 0 to 1; it scales with the temperature.
+        noise: probability of each mistake at temperature 1, 0 to 1; it scales with the
+            temperature.
+
+    Raises:
+        UsageError: if `noise` is not a probability.
     """
 
     def __init__(self, noise: float = 0.3) -> None:
-        self.noise = noise
-        self.name = f"scripted-shopper(noise={noise})"
+        self.noise = probability("noise", noise)
+        super().__init__(self._reply, _reflect, name=f"scripted-shopper(noise={noise})")
 
-    async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
-        """A reply in the form the prompt set `chat` asks for.
-
-        Raises:
-            PolicyError: if there is no page of WebShop in the chat.
-        """
-        task = messages[1]["content"].partition("\n")[0].lower()
-        turn = messages[-1]["content"]
-        if "JSON object" in turn:
-            return Completion(text=_look_back(task, messages))
+    def _reply(self, messages: Sequence[Message], sampling: Sampling) -> str:
         rng = np.random.default_rng(sampling.seed)
         careless = rng.random() < self.noise * sampling.temperature
-        return Completion(text=f"Action: {_act(task, turn, rng, careless)}")
+        action = _act(_task(messages), messages[-1]["content"], rng, careless)
+        return f"Action: {action}"
+
+
+def _task(messages: Sequence[Message]) -> str:
+    return messages[1]["content"].partition("\n")[0].lower()
 
 
 def _act(task: str, turn: str, rng: np.random.Generator, careless: bool) -> str:
-    avoid = set(_TIP.findall(turn))
+    avoid = set(_AVOID.findall(turn))
     if "[Search]" in turn:
         words = _CAP.sub("", task).split()
         some = sorted(rng.choice(len(words), size=(len(words) + 1) // 2, replace=False))
@@ -81,7 +80,7 @@ def _act(task: str, turn: str, rng: np.random.Generator, careless: bool) -> str:
 
 
 def _choose(task: str, turn: str, avoid: set[str], rng: np.random.Generator, careless: bool) -> str:
-    """The offer to look at, or the button to press where none is left."""
+    """The product to open, or the button to press when no product is left."""
     cap = _CAP.search(task)
     most = float(cap[1]) if cap else float("inf")
     offers = [one for one in _offers(turn) if one.asin not in avoid and one.price <= most]
@@ -98,7 +97,7 @@ def _offers(turn: str) -> Iterator[_Offer]:
 
 
 def _missing(task: str, turn: str) -> Iterator[str]:
-    """One value that the task names of each option of which no such value was clicked yet."""
+    """For each option without a clicked value that the task names: one such value."""
     clicked = set(_CLICKED.findall(turn))
     for name, listed in _OPTIONS.findall(turn):
         values = re.findall(r"\[([^\]]+)\]", listed)
@@ -108,39 +107,27 @@ def _missing(task: str, turn: str) -> Iterator[str]:
             yield max(wanted, key=len)
 
 
-def _look_back(task: str, messages: Sequence[Message]) -> str:
-    turn = messages[-1]["content"]
-    if _FAILED not in turn:
-        return _answer(None, "", turn)
-    done = [
+def _reflect(messages: Sequence[Message], _: Sampling) -> Mistake | None:
+    if not has_failed(messages):
+        return None
+    taken = [
         (page["content"], reply["content"].removeprefix("Action: click[").removesuffix("]"))
         for page, reply in zip(messages[1::2], messages[2::2], strict=False)
     ]
-    page, last = done[-1]
-    if last == _BUY and (left_out := list(_missing(task, page))):
-        tip = f"That was bought too early: not click[{_BUY}] yet, first click[{left_out[0]}]."
-        return _answer(len(done) - 1, tip, turn)
-    looked_at = [
+    page, last = taken[-1]
+    if last == _BUY and (missing := list(_missing(_task(messages), page))):
+        experience = f"Bought too early: not click[{_BUY}] yet, first click[{missing[0]}]."
+        return Mistake(len(taken) - 1, experience)
+    opened = [
         number
-        for number, (shown, label) in enumerate(done)
-        if label in {one.asin for one in _offers(shown)}
+        for number, (shown, label) in enumerate(taken)
+        if label in {offer.asin for offer in _offers(shown)}
     ]
-    if not looked_at:
-        return _answer(0, "This search led to nothing: search for all that is asked for.", turn)
-    step = looked_at[-1]
-    tried = dict.fromkeys([*_TIP.findall(done[step][0]), done[step][1]])
-    score = _SCORE.search(turn)
+    if not opened:
+        return Mistake(0, "This search found nothing: search for everything the task asks for.")
+    step = opened[-1]
+    tried = dict.fromkeys([*_AVOID.findall(taken[step][0]), taken[step][1]])
+    score = _SCORE.search(messages[-1]["content"])
     worth = f"is worth {score[1]}" if score else "took too long"
-    tip = f"That product {worth}. Take another: {', '.join(f'not click[{one}]' for one in tried)}."
-    return _answer(step, tip, turn)
-
-
-def _answer(step: int | None, tip: str, turn: str) -> str:
-    if '"step"' not in turn:
-        return json.dumps({"experience": tip or "Go on as before."})
-    return json.dumps({"step": step, "experience": tip})
-
-
-def shopper(noise: float = 0.3) -> Shopper:
-    """What `lg.policy("scripted-shopper")` gives."""
-    return Shopper(noise)
+    avoid = ", ".join(f"not click[{label}]" for label in tried)
+    return Mistake(step, f"That product {worth}. Take another: {avoid}.")
