@@ -16,15 +16,15 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from leafe_gym.envs.code import contest_set
-from leafe_gym.envs.code.files import find_file
 from leafe_gym.envs.code.function_files import SOURCE, FunctionFile, read_functions
 from leafe_gym.envs.code.functions import FunctionProblem
 from leafe_gym.envs.code.mbpp import builtin
+from leafe_gym.envs.code.problem_files import find_file
 from leafe_gym.errors import PolicyError
 from leafe_gym.types import Completion, Message, Sampling
 
 Solutions = Mapping[str, str]
-"""Kind -> code; the kind "reference" solves the problem."""
+"""ResultKind -> code; the kind "reference" solves the problem."""
 
 _TIP = re.compile(r"not the (\w+) one")
 _COMMENT = re.compile(r"^- action (\d+): (.+)$", re.MULTILINE)
@@ -98,7 +98,7 @@ def _answer(step: int | None, tip: str, turn: str) -> str:
 
 def contest_solutions() -> dict[str, Solutions]:
     """Of the built-in contest problems."""
-    return {sheet.statement: sheet.solutions for sheet in contest_set.sheets().values()}
+    return {sheet.statement: sheet.solutions for sheet in contest_set.builtin_problems().values()}
 
 
 def function_solutions(file: FunctionFile) -> dict[str, Solutions]:

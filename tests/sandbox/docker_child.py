@@ -9,7 +9,7 @@ import sys
 
 import leafe_gym as lg
 from leafe_gym.policies.coder import coder
-from leafe_gym.sandbox.docker import engine
+from leafe_gym.sandbox.docker import docker_client
 
 
 def explore(folder: str) -> lg.Run:
@@ -22,5 +22,5 @@ def explore(folder: str) -> lg.Run:
 
 
 if __name__ == "__main__":
-    engine.PATIENCE_S = float(sys.argv[2])
+    docker_client.PATIENCE_S = float(sys.argv[2])
     explore(sys.argv[1]).close()
