@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from leafe_gym.sandbox.embedded.inside import seccomp
-from leafe_gym.sandbox.embedded.inside.calls import Refused, capset_none, prctl, syscall
+from leafe_gym.sandbox.embedded.inside.syscalls import SyscallError, capset_none, prctl, syscall
 
 MOST_PROCESSES = 32768
 """Hard limit; the soft one counts. Code in the sandbox cannot change either."""
@@ -20,25 +20,25 @@ _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1, 2, 4, 8
 _DEVICES = 1 << 6 | 1 << 11  # character and block
 
 
-def drop_rights(homes: Sequence[str], spared: Sequence[int] = ()) -> None:
+def drop_privileges(homes: Sequence[str], protected: Sequence[int] = ()) -> None:
     """No capabilities, no way to new ones, Landlock where the kernel has it, seccomp.
 
     Args:
         homes: the only folders that may be written, beside devices such as /dev/null; without
             any there is no Landlock.
-        spared: processes that may not be sent signals.
+        protected: processes that may not be sent signals.
     """
     for number in range(_LAST_CAPABILITY + 1):
-        with suppress(Refused):  # there is no such capability
+        with suppress(SyscallError):  # there is no such capability
             prctl(24, number)
-    with suppress(Refused):
+    with suppress(SyscallError):
         prctl(47, 4)
     capset_none()
     prctl(38, 1)
     if homes:
         landlock(homes)
     prctl(4, 1)
-    seccomp.install(spared)
+    seccomp.install(protected)
 
 
 def landlock(homes: Sequence[str]) -> int:
@@ -49,7 +49,7 @@ def landlock(homes: Sequence[str]) -> int:
     """
     try:
         version = syscall("landlock", _CREATE_RULESET, None, 0, 1)
-    except Refused:
+    except SyscallError:
         return 0
     if version < 2:
         return 0
@@ -72,7 +72,7 @@ def landlock(homes: Sequence[str]) -> int:
 
 
 def set_limits(memory_mb: int, disk_mb: int, processes: int, cpu_s: int | None = None) -> None:
-    """Limits of this process and its children; they can be lowered only."""
+    """SandboxLimits of this process and its children; they can be lowered only."""
     memory, disk = memory_mb * 2**20, disk_mb * 2**20
     for kind, most in (
         (resource.RLIMIT_AS, memory),

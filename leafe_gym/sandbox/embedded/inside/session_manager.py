@@ -17,27 +17,27 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from leafe_gym.sandbox.embedded.inside import calls, processes
-from leafe_gym.sandbox.embedded.inside.drop import drop_rights, set_limits
+from leafe_gym.sandbox.embedded.inside import processes, syscalls
 from leafe_gym.sandbox.embedded.inside.jail import HOME
-from leafe_gym.sandbox.embedded.inside.layers import TOP, Busy, Chain, Layers, difference
-from leafe_gym.sandbox.embedded.inside.programs import Output
-from leafe_gym.sandbox.embedded.inside.wire import Broken, Channel
-from leafe_gym.sandbox.embedded.inside.worker import Worker
+from leafe_gym.sandbox.embedded.inside.layers import TOP, Chain, FilesBusy, Layers, difference
+from leafe_gym.sandbox.embedded.inside.privileges import drop_privileges, set_limits
+from leafe_gym.sandbox.embedded.inside.programs import CappedOutput
+from leafe_gym.sandbox.embedded.inside.wire import Channel, ChannelBroken
+from leafe_gym.sandbox.embedded.inside.worker import SessionWorker
 
-_SPLIT_S = 20.0
+_FORK_S = 20.0
 """Longest a session may take to become two."""
 
-_MARK_S = 5.0
-_SETTLE_S = 2.0
-_MOST_WORDS = 8
+_DIGEST_S = 5.0
+_KILL_S = 2.0
+_MAX_UNSOLICITED = 8
 """Messages that a waiting process may send on its own; it has one to send."""
 
 _SEND_S = 5.0
 _CHANNEL = 3
 
 
-class Failed(Exception):
+class RequestFailed(Exception):
     """A request that cannot be met; `kind` says how the host program is to see it."""
 
     def __init__(self, kind: str, text: str) -> None:
@@ -46,12 +46,12 @@ class Failed(Exception):
 
 
 @dataclass(slots=True)
-class Process:
+class SessionProcess:
     """The session, or a saved state of it."""
 
     pid: int
     channel: Channel
-    mark: str = ""
+    digest: str = ""
 
     def end(self) -> None:
         """Kill it."""
@@ -61,15 +61,15 @@ class Process:
 
 
 @dataclass(slots=True)
-class Saved:
+class SavedState:
     """A saved state: a waiting process, None once that was found gone, and the files."""
 
-    process: Process | None
+    process: SessionProcess | None
     chain: Chain
-    mark: str = ""
+    digest: str = ""
 
 
-class Session:
+class SessionManager:
     """See the module.
 
     Args:
@@ -89,16 +89,18 @@ class Session:
         self._owner = owner
         self.layers = layers
         self._empty = self.layers.freeze()
-        self.saved: dict[int, Saved] = {}
-        self.at: int | None = None
+        self.saved: dict[int, SavedState] = {}
+        self.current_id: int | None = None
         self._count = 0
         self._pipes = [os.pipe(), os.pipe()]
         for read, _ in self._pipes:
             os.set_blocking(read, False)
-        self._live: Process | None = None
-        self._begin()
+        self._live: SessionProcess | None = None
+        self._start_worker()
 
-    def exec(self, code: str, seconds: float, most: int) -> tuple[dict[str, Any], list[Output]]:
+    def run_cell(
+        self, code: str, seconds: float, most: int
+    ) -> tuple[dict[str, Any], list[CappedOutput]]:
         """Run a cell; one that is stopped leaves the session as it was.
 
         Args:
@@ -109,189 +111,193 @@ class Session:
         Returns:
             Its traceback, why it was stopped and whether the session is back; what it wrote.
         """
-        self.revive()
-        guard, temporary = self.guard()
+        self.ensure_alive()
+        guard, temporary = self.find_or_make_guard()
         if guard is not None and not temporary:
-            self.mark(guard)  # as the cell could kill the process before it was told
-        live = self.current()
-        live.mark = ""
+            self.digest(guard)  # as the cell could kill the process before it was told
+        live = self.live_process()
+        live.digest = ""
         self._drain()
-        processes.allow(live.pid, self._settings["processes"] + self.held())
-        outputs = [Output(read, most) for read, _ in self._pipes]
+        processes.set_process_limit(
+            live.pid, self._settings["processes"] + self.reserved_processes()
+        )
+        outputs = [CappedOutput(read, most) for read, _ in self._pipes]
         deadline = time.monotonic() + seconds
         why, error = "", ""
         try:
-            live.channel.send({"do": "exec", "code": code}, seconds=_SEND_S)
+            live.channel.send({"do": "run_cell", "code": code}, seconds=_SEND_S)
             why, error = self._cell(live, outputs, deadline)
-        except Broken:
+        except ChannelBroken:
             why = "ended"
         back = why == ""
         if why:
             self.kill()
             if guard is not None:
-                with suppress(Failed):  # the cell may have killed it
-                    self.come_back(guard)
+                with suppress(RequestFailed):  # the cell may have killed it
+                    self.restore(guard)
                     back = True
         else:
-            self.at = None
-            self.settle()
+            self.current_id = None
+            self.kill_leftovers()
         if temporary and guard is not None:
-            self.forget(guard)
+            self.drop(guard)
         return {"error": error, "why": why, "back": back}, outputs
 
-    def fresh(self) -> None:
+    def reset(self) -> None:
         """A session without variables in an empty work folder."""
         self.kill()
-        self.layers.go_back(self._empty)
-        self.at = None
-        self._begin()
+        self.layers.restore(self._empty)
+        self.current_id = None
+        self._start_worker()
 
     def replace(self, number: int) -> None:
         """Take the current session for a saved one that lost its process, if it is the same."""
         other = self.save()
         lost, made = self.saved[number], self.saved.pop(other)
         assert made.process is not None
-        made.mark = made.mark or self._await_mark(made.process)
-        where = difference(self.layers.look(lost.chain), TOP)
-        if where or not lost.mark or lost.mark != made.mark:
+        made.digest = made.digest or self._await_digest(made.process)
+        where = difference(self.layers.view(lost.chain), TOP)
+        if where or not lost.digest or lost.digest != made.digest:
             made.process.end()
-            self.at = None
+            self.current_id = None
             what = f"the file {where!r}" if where else "its variables"
-            raise Failed("lost", f"made again it differs in {what}")
-        self.saved[number] = Saved(made.process, lost.chain, made.mark)
-        self.at = number
+            raise RequestFailed("lost", f"made again it differs in {what}")
+        self.saved[number] = SavedState(made.process, lost.chain, made.digest)
+        self.current_id = number
 
-    def mark(self, number: int) -> str:
+    def digest(self, number: int) -> str:
         """The fingerprint of a saved state; "" if its process was lost before it was made."""
         saved = self.saved[number]
-        if self.waiting(number) and not saved.mark and saved.process is not None:
-            saved.mark = self._await_mark(saved.process)
-        return saved.mark
+        if self.is_held(number) and not saved.digest and saved.process is not None:
+            saved.digest = self._await_digest(saved.process)
+        return saved.digest
 
-    def tidy(self) -> None:
+    def release_unused(self) -> None:
         """What need not be done before an answer."""
-        self.layers.keep([self._empty, *(one.chain for one in self.saved.values())])
+        self.layers.retain([self._empty, *(one.chain for one in self.saved.values())])
         processes.reap()
 
-    def revive(self) -> None:
+    def ensure_alive(self) -> None:
         """Come back to the current state where the session was ended from outside."""
         live = self._live
-        if live is not None and _hear(live):
+        if live is not None and _poll_digest(live):
             return
-        if self.at is None or not self.waiting(self.at):
+        if self.current_id is None or not self.is_held(self.current_id):
             self.kill()
-            raise Failed("dead", "the session's interpreter was ended from outside")
-        self.come_back(self.at)
+            raise RequestFailed("dead", "the session's interpreter was ended from outside")
+        self.restore(self.current_id)
 
-    def guard(self) -> tuple[int | None, bool]:
+    def find_or_make_guard(self) -> tuple[int | None, bool]:
         """(a saved state equal to the current one, whether it was made just now)."""
-        if self.at is not None and self.waiting(self.at):
-            return self.at, False
+        if self.current_id is not None and self.is_held(self.current_id):
+            return self.current_id, False
         try:
-            return self.save(mark=False), True
-        except Failed:
+            return self.save(digest=False), True
+        except RequestFailed:
             return None, False
 
-    def save(self, *, mark: bool = True) -> int:
+    def save(self, *, digest: bool = True) -> int:
         """Save the session and its files; the number of the saved state.
 
         Args:
-            mark: have its fingerprint made, so that it can be made again.
+            digest: have its fingerprint made, so that it can be made again.
         """
-        live = self.current()
+        live = self.live_process()
         if processes.threads(live.pid) > 1:
-            raise Failed("sandbox", "the session runs threads, which no snapshot can hold")
+            raise RequestFailed("sandbox", "the session runs threads, which no snapshot can hold")
         try:
-            new = self._split(live, mark)
-        except Broken as error:
-            raise Failed("sandbox", f"the session cannot be saved: {error}") from error
+            new = self._fork(live, digest)
+        except ChannelBroken as error:
+            raise RequestFailed("sandbox", f"the session cannot be saved: {error}") from error
         try:
             chain = self.layers.freeze()
-        except Busy as error:
+        except FilesBusy as error:
             new.end()
-            raise Failed("sandbox", str(error)) from None
+            raise RequestFailed("sandbox", str(error)) from None
         self._live = new
         self._count += 1
-        self.saved[self._count] = Saved(live, chain, live.mark)
-        self.at = self._count
+        self.saved[self._count] = SavedState(live, chain, live.digest)
+        self.current_id = self._count
         return self._count
 
-    def come_back(self, number: int) -> None:
+    def restore(self, number: int) -> None:
         """Go on from a saved state."""
         if number not in self.saved:
-            raise Failed("lost", "the snapshot was dropped")
+            raise RequestFailed("lost", "the snapshot was dropped")
         saved = self.saved[number]
-        if not self.waiting(number) or saved.process is None:
-            raise Failed("gone", "the process that held the snapshot is gone")
+        if not self.is_held(number) or saved.process is None:
+            raise RequestFailed("gone", "the process that held the snapshot is gone")
         self.kill()
-        self.layers.go_back(saved.chain)
+        self.layers.restore(saved.chain)
         try:
-            self._live = self._split(saved.process)
-        except Broken as error:
-            self._lose(saved)
-            raise Failed("gone", f"the process that held the snapshot: {error}") from error
-        self.at = number
+            self._live = self._fork(saved.process)
+        except ChannelBroken as error:
+            self._discard_process(saved)
+            raise RequestFailed("gone", f"the process that held the snapshot: {error}") from error
+        self.current_id = number
 
-    def waiting(self, number: int) -> bool:
+    def is_held(self, number: int) -> bool:
         """Whether a saved state still has its process; takes its fingerprint on the way."""
         saved = self.saved[number]
         if saved.process is None:
             return False
-        if not _hear(saved.process):
-            self._lose(saved)
+        if not _poll_digest(saved.process):
+            self._discard_process(saved)
             return False
-        saved.mark = saved.mark or saved.process.mark
+        saved.digest = saved.digest or saved.process.digest
         return True
 
-    def _await_mark(self, process: Process) -> str:
+    def _await_digest(self, process: SessionProcess) -> str:
         try:
-            message, _ = process.channel.receive(_MARK_S, 4096)
-        except Broken:
+            message, _ = process.channel.receive(_DIGEST_S, 4096)
+        except ChannelBroken:
             return ""
-        return str(message.get("mark", ""))
+        return str(message.get("digest", ""))
 
-    def _lose(self, saved: Saved) -> None:
+    def _discard_process(self, saved: SavedState) -> None:
         if saved.process is not None:
             saved.process.end()
             saved.process = None
 
-    def forget(self, number: int) -> None:
+    def drop(self, number: int) -> None:
         """Give a saved state up."""
         saved = self.saved.pop(number, None)
         if saved is not None:
-            self._lose(saved)
-        if self.at == number:
-            self.at = None
+            self._discard_process(saved)
+        if self.current_id == number:
+            self.current_id = None
 
-    def _split(self, process: Process, mark: bool = False) -> Process:
+    def _fork(self, process: SessionProcess, digest: bool = False) -> SessionProcess:
         """Have a process become two; the new one."""
         ours, theirs = socket.socketpair()
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         channel = Channel(ours)
         try:
-            processes.allow(process.pid, self._settings["processes"] + self.held() + 1)
+            processes.set_process_limit(
+                process.pid, self._settings["processes"] + self.reserved_processes() + 1
+            )
             process.channel.send(
-                {"do": "split", "mark": mark}, fd=theirs.fileno(), seconds=_SPLIT_S
+                {"do": "fork", "digest": digest}, fd=theirs.fileno(), seconds=_FORK_S
             )
         finally:
             theirs.close()
         waiting = select.poll()
         waiting.register(ours, select.POLLIN)
         waiting.register(process.channel.sock, select.POLLIN)
-        deadline = time.monotonic() + _SPLIT_S
+        deadline = time.monotonic() + _FORK_S
         while time.monotonic() < deadline:
             ready = {fd for fd, _ in waiting.poll(1000)}
             if ours.fileno() in ready:
-                channel.receive(_SPLIT_S, 4096, extras=True)
-                return Process(channel.pid, channel)
+                channel.receive(_FORK_S, 4096, extras=True)
+                return SessionProcess(channel.pid, channel)
             if ready:
-                message, _ = process.channel.receive(_SPLIT_S, 4096)
-                if "trouble" in message:
-                    raise Broken(str(message["trouble"]))
-                process.mark = process.mark or str(message.get("mark", ""))
-        raise Broken("it does not answer")
+                message, _ = process.channel.receive(_FORK_S, 4096)
+                if "refused" in message:
+                    raise ChannelBroken(str(message["refused"]))
+                process.digest = process.digest or str(message.get("digest", ""))
+        raise ChannelBroken("it does not answer")
 
-    def _begin(self) -> None:
+    def _start_worker(self) -> None:
         ours, theirs = socket.socketpair()
         pid = os.fork()
         if not pid:
@@ -299,10 +305,10 @@ class Session:
         theirs.close()
         channel = Channel(ours)
         try:
-            channel.receive(_SPLIT_S, 4096)
-        except Broken as error:
-            raise calls.Refused(f"the session's start: {error}", errno.EIO) from error
-        self._live = Process(pid, channel)
+            channel.receive(_FORK_S, 4096)
+        except ChannelBroken as error:
+            raise syscalls.SyscallError(f"the session's start: {error}", errno.EIO) from error
+        self._live = SessionProcess(pid, channel)
 
     def _become_worker(self, sock: socket.socket) -> None:
         try:
@@ -319,21 +325,27 @@ class Session:
             os.chdir(f"{HOME}/work")
             os.setsid()
             set_limits(settings["memory_mb"], settings["disk_mb"], settings["processes"] + 4)
-            drop_rights(self.homes)
-            worker = Worker(Channel(socket.socket(fileno=_CHANNEL)), settings["output_bytes"])
+            drop_privileges(self.homes)
+            worker = SessionWorker(
+                Channel(socket.socket(fileno=_CHANNEL)), settings["output_bytes"]
+            )
             worker.serve()
         finally:
             os._exit(1)
 
-    def current(self) -> Process:
+    def live_process(self) -> SessionProcess:
         """The session; fails if it is gone."""
         if self._live is None:
-            raise Failed("dead", "the session's interpreter is gone")
+            raise RequestFailed("dead", "the session's interpreter is gone")
         return self._live
 
-    def _cell(self, live: Process, outputs: list[Output], deadline: float) -> tuple[str, str]:
+    def _cell(
+        self, live: SessionProcess, outputs: list[CappedOutput], deadline: float
+    ) -> tuple[str, str]:
         """(why the cell was stopped, "" if it was not; its traceback)."""
-        watch = processes.watcher(self._settings["memory_mb"], {1, *self.known()} - {live.pid})
+        watch = processes.memory_watcher(
+            self._settings["memory_mb"], {1, *self.own_pids()} - {live.pid}
+        )
         waiting = select.poll()
         waiting.register(live.channel.sock, select.POLLIN)
         waiting.register(self._owner, select.POLLIN)
@@ -360,9 +372,9 @@ class Session:
             if not ready and (why := watch()):
                 return why, ""
 
-    def settle(self) -> None:
+    def kill_leftovers(self) -> None:
         """End what the cell started and left behind."""
-        if not processes.end_others({1, *self.known()}, _SETTLE_S):
+        if not processes.kill_others({1, *self.own_pids()}, _KILL_S):
             self._end_all()
 
     def kill(self) -> None:
@@ -370,7 +382,7 @@ class Session:
         live, self._live = self._live, None
         if live is not None:
             live.end()
-        if not processes.end_others({1, *self.known()}, _SETTLE_S):
+        if not processes.kill_others({1, *self.own_pids()}, _KILL_S):
             self._end_all()
 
     def _end_all(self) -> None:
@@ -378,36 +390,36 @@ class Session:
         with suppress(ProcessLookupError):
             os.kill(-1, signal.SIGKILL)
         for saved in self.saved.values():
-            self._lose(saved)
+            self._discard_process(saved)
         self._live = None
 
-    def known(self) -> list[int]:
+    def own_pids(self) -> list[int]:
         """The session's process and those that wait."""
         live = [] if self._live is None else [self._live.pid]
         return live + [one.process.pid for one in self.saved.values() if one.process is not None]
 
-    def held(self) -> int:
+    def reserved_processes(self) -> int:
         """Processes of this user id that are not the session's: ours, and saved states.
 
         There can be one or two more, which come and go; the session then has as many fewer.
         """
-        return 1 + len(self.known())
+        return 1 + len(self.own_pids())
 
     def _drain(self) -> None:
         for read, _ in self._pipes:
-            one = Output(read, 0)
+            one = CappedOutput(read, 0)
             while one.take():
                 pass
 
 
-def _hear(process: Process) -> bool:
+def _poll_digest(process: SessionProcess) -> bool:
     """Take what a process said on its own, which can be its fingerprint; whether it is there."""
     try:
-        for _ in range(_MOST_WORDS):
+        for _ in range(_MAX_UNSOLICITED):
             if not select.select([process.channel.sock], [], [], 0)[0]:
                 return True
             message, _ = process.channel.receive(1.0, 4096)
-            process.mark = process.mark or str(message.get("mark", ""))
-    except Broken:
+            process.digest = process.digest or str(message.get("digest", ""))
+    except ChannelBroken:
         pass
     return False

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal[
+ResultKind = Literal[
     "accepted",
     "wrong answer",
     "runtime error",
@@ -22,7 +22,7 @@ MAX_SHOWN = 400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class JudgeResult:
     """The outcome of judging one submission.
 
     Attributes:
@@ -33,7 +33,7 @@ class Verdict:
         detail: what the agent may read about it; "" for hidden tests.
     """
 
-    kind: Kind
+    kind: ResultKind
     test: int = 0
     tests: int = 0
     public: bool = False

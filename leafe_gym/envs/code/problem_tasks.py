@@ -16,7 +16,7 @@ _PLACE = frozenset({"problems", "sandbox", "allow_unsandboxed", "sandbox_options
 """Arguments that change where something is or runs, not what a task is."""
 
 
-def chosen(
+def select_problems(
     names: Sequence[str], problem: str | None, split: str | None, split_of: Callable[[str], str]
 ) -> Sequence[str]:
     """The names to pose.

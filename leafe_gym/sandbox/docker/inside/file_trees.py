@@ -15,8 +15,8 @@ import struct
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from leafe_gym.sandbox.embedded.inside import calls
-from leafe_gym.sandbox.embedded.inside.layers import Busy, Chain
+from leafe_gym.sandbox.embedded.inside import syscalls
+from leafe_gym.sandbox.embedded.inside.layers import Chain, FilesBusy
 
 _SIZE = struct.Struct("!I")
 _OWN = 0o700
@@ -27,7 +27,7 @@ Tree = dict[str, Entry]
 """Path -> entry, each folder before what is in it."""
 
 
-class Held:
+class MemoryFiles:
     """`Layers` of the embedded sandbox, in memory.
 
     Args:
@@ -44,24 +44,24 @@ class Held:
         try:
             tree = read_trees(self._folders)
         except OSError as error:
-            raise Busy(f"the files cannot be read: {error.strerror}") from error
+            raise FilesBusy(f"the files cannot be read: {error.strerror}") from error
         self._count += 1
         self._saved[self._count] = tree
         return (self._count,)
 
-    def go_back(self, chain: Chain) -> None:
-        """See `Layers.go_back`."""
+    def restore(self, chain: Chain) -> None:
+        """See `Layers.restore`."""
         put_trees(self._folders, self._saved[chain[0]])
 
-    def keep(self, chains: Collection[Chain]) -> None:
-        """See `Layers.keep`."""
+    def retain(self, chains: Collection[Chain]) -> None:
+        """See `Layers.retain`."""
         needed = {one for chain in chains for one in chain}
         for one in [one for one in self._saved if one not in needed]:
             del self._saved[one]
 
-    def look(self, chain: Chain) -> str:
-        """See `Layers.look`; there is no such folder."""
-        raise calls.Refused(f"a folder that shows saved files {chain}", errno.ENOTSUP)
+    def view(self, chain: Chain) -> str:
+        """See `Layers.view`; there is no such folder."""
+        raise syscalls.SyscallError(f"a folder that shows saved files {chain}", errno.ENOTSUP)
 
     def nbytes(self, chain: Chain) -> int:
         """See `Layers.nbytes`."""
@@ -78,7 +78,7 @@ def read_trees(folders: Sequence[str]) -> Tree:
     waiting = list(folders)
     while waiting:
         folder = waiting.pop()
-        with _allowed(folder):
+        with _readable(folder):
             for one in sorted(os.scandir(folder), key=lambda one: one.name):
                 told = one.stat(follow_symlinks=False)
                 data = b""
@@ -106,15 +106,15 @@ def put_trees(folders: Sequence[str], tree: Mapping[str, Entry]) -> None:
         os.utime(path, ns=(changed, changed), follow_symlinks=False)
 
 
-def packed(tree: Mapping[str, Entry]) -> bytes:
+def pack_tree(tree: Mapping[str, Entry]) -> bytes:
     """A tree as bytes."""
     heads = [(path, mode, time, len(data)) for path, (mode, time, data) in tree.items()]
     text = json.dumps(heads).encode()
     return b"".join([_SIZE.pack(len(text)), text, *(data for _, _, data in tree.values())])
 
 
-def unpacked(data: bytes) -> Tree:
-    """The tree that `packed` made bytes of."""
+def unpack_tree(data: bytes) -> Tree:
+    """The tree that `pack_tree` made bytes of."""
     (size,) = _SIZE.unpack_from(data)
     at = _SIZE.size + size
     tree: Tree = {}
@@ -169,12 +169,12 @@ def _make(path: str, mode: int, data: bytes) -> None:
 
 
 def _content(path: str) -> bytes:
-    with _allowed(path), open(path, "rb") as file:
+    with _readable(path), open(path, "rb") as file:
         return file.read()
 
 
 @contextmanager
-def _allowed(path: str) -> Iterator[None]:
+def _readable(path: str) -> Iterator[None]:
     """Reading a path of our own that says nobody may."""
     mode = stat.S_IMODE(os.lstat(path).st_mode)
     if mode & _OWN == _OWN or (mode & 0o400 and not os.path.isdir(path)):

@@ -1,4 +1,4 @@
-"""Finding and reading files of problems: JSON lines, plain or gzip."""
+"""GoalProgress and reading files of problems: JSON lines, plain or gzip."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _SCOPES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class CallPlan:
     """Tests ready to be run.
 
     Attributes:
@@ -51,7 +51,7 @@ class _Calls(ast.NodeTransformer):
         return ast.copy_location(answer, node)
 
 
-def plan_of(tests: Iterable[str], entry: str) -> Plan:
+def plan_calls(tests: Iterable[str], entry: str) -> CallPlan:
     """How to run `tests` of the function called `entry`.
 
     Raises:
@@ -71,10 +71,10 @@ def plan_of(tests: Iterable[str], entry: str) -> Plan:
         kinds.append(("static", ast.unparse(ast.fix_missing_locations(split.visit(tree)))))
         calls += split.found
         owner += [number] * len(split.found)
-    return Plan(tuple(kinds), tuple(calls), tuple(owner), "\n".join(imports))
+    return CallPlan(tuple(kinds), tuple(calls), tuple(owner), "\n".join(imports))
 
 
-def entry_of(tests: Sequence[str], code: str) -> str:
+def find_entry_point(tests: Sequence[str], code: str) -> str:
     """The function under test: of the reference's own functions the one that the tests call.
 
     Raises:

@@ -8,11 +8,11 @@ import signal
 import time
 from typing import Any
 
-from leafe_gym.sandbox.docker.inside.guest import become_first
+from leafe_gym.sandbox.docker.inside.container_supervisor import make_supervisor
 from leafe_gym.sandbox.embedded.inside.wire import Channel, packed
 
 
-class Stdio(Channel):
+class StdioChannel(Channel):
     """A channel over two pipes."""
 
     def __init__(self) -> None:
@@ -39,8 +39,8 @@ class Stdio(Channel):
 def main(settings: dict[str, Any]) -> None:
     """Serve until there is no more input."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    host = Stdio()
-    guest = become_first(settings, host)
-    guest.serve()
+    host = StdioChannel()
+    supervisor = make_supervisor(settings, host)
+    supervisor.serve()
     while True:  # without a host program there is nothing to do; the container is to be removed
         time.sleep(3600)

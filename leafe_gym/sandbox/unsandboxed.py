@@ -17,16 +17,22 @@ from pathlib import Path
 from typing import Any
 
 from leafe_gym.errors import SandboxError, SnapshotLost, UsageError
-from leafe_gym.sandbox.base import Capabilities, ExecResult, Limits, RunResult, SandboxSnapshot
-from leafe_gym.sandbox.process import run_limited
-from leafe_gym.sandbox.session import Session
+from leafe_gym.sandbox.base import (
+    Capabilities,
+    CellResult,
+    ProgramResult,
+    SandboxLimits,
+    SandboxSnapshot,
+)
+from leafe_gym.sandbox.interpreter import InterpreterProcess
+from leafe_gym.sandbox.limited_process import run_limited
 
 _PATH = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
-Op = tuple[str, Any, Any]
-"""What was done: ("exec", code, timeout) or ("write", path, data)."""
+HistoryEntry = tuple[str, Any, Any]
+"""What was history: ("exec", code, timeout) or ("write", path, data)."""
 
 
-class PlainSandbox:
+class UnsandboxedSandbox:
     """See the module.
 
     Args:
@@ -35,11 +41,11 @@ class PlainSandbox:
 
     kind = "unsandboxed"
 
-    def __init__(self, limits: Limits | None = None) -> None:
-        self.limits = limits or Limits()
+    def __init__(self, limits: SandboxLimits | None = None) -> None:
+        self.limits = limits or SandboxLimits()
         self._folder: Path | None = None
-        self._session: Session | None = None
-        self._done: list[Op] = []
+        self._interpreter: InterpreterProcess | None = None
+        self._history: list[HistoryEntry] = []
         self._saved: dict[int, Path] = {}
         self._count = 0
 
@@ -48,37 +54,37 @@ class PlainSandbox:
         self.close()
         self._folder = Path(tempfile.mkdtemp(prefix="leafe-plain-"))
         self._work.mkdir()
-        self._done = []
-        self._session = Session(self._work, self.limits, self._environ())
+        self._history = []
+        self._interpreter = InterpreterProcess(self._work, self.limits, self._environ())
 
-    def exec(self, code: str, *, timeout: float | None = None) -> ExecResult:
-        """See `Sandbox.exec`."""
+    def run_cell(self, code: str, *, timeout: float | None = None) -> CellResult:
+        """See `Sandbox.run_cell`."""
         work = self._work
-        assert self._session is not None
-        result = self._session.exec(code, timeout or self.limits.call_s)
+        assert self._interpreter is not None
+        result = self._interpreter.run_cell(code, timeout or self.limits.call_s)
         if not result.timed_out:
-            self._done.append(("exec", code, timeout))
+            self._history.append(("exec", code, timeout))
             return result
         files = self._copy(work)
-        self._again(self._done, files)
+        self._replay(self._history, files)
         shutil.rmtree(files)
         return result
 
-    def run(
-        self, argv: Sequence[str], *, stdin: str = "", limits: Limits | None = None
-    ) -> RunResult:
-        """See `Sandbox.run`."""
+    def run_program(
+        self, argv: Sequence[str], *, stdin: str = "", limits: SandboxLimits | None = None
+    ) -> ProgramResult:
+        """See `Sandbox.run_program`."""
         limits = limits or self.limits
         return run_limited(argv, stdin, limits, self._work, self._environ())
 
     def write_file(self, path: str, data: bytes) -> None:
         """See `Sandbox.write_file`."""
-        self._inside(path).write_bytes(data)
-        self._done.append(("write", path, data))
+        self._resolve(path).write_bytes(data)
+        self._history.append(("write", path, data))
 
     def read_file(self, path: str, limit: int = 2**20) -> bytes:
         """See `Sandbox.read_file`."""
-        file = self._inside(path)
+        file = self._resolve(path)
         if not file.is_file():
             raise FileNotFoundError(path)
         with file.open("rb") as opened:
@@ -90,19 +96,19 @@ class PlainSandbox:
         self._count += 1
         self._saved[self._count] = files
         size = sum(one.stat().st_size for one in files.rglob("*") if one.is_file())
-        token = (self, self._count, tuple(self._done))
+        token = (self, self._count, tuple(self._history))
         return SandboxSnapshot(kind=self.kind, token=token, nbytes=size + 4096)
 
     def restore(self, snapshot: SandboxSnapshot) -> None:
         """See `Sandbox.restore`."""
-        self._again(snapshot.token[2], _files(snapshot))
+        self._replay(snapshot.token[2], _files(snapshot))
 
-    def branch(self, snapshot: SandboxSnapshot) -> PlainSandbox:
+    def branch(self, snapshot: SandboxSnapshot) -> UnsandboxedSandbox:
         """See `Sandbox.branch`."""
         files = _files(snapshot)
-        other = PlainSandbox(self.limits)
+        other = UnsandboxedSandbox(self.limits)
         other.start()
-        other._again(snapshot.token[2], files)
+        other._replay(snapshot.token[2], files)
         return other
 
     def drop(self, snapshot: SandboxSnapshot) -> None:
@@ -114,9 +120,9 @@ class PlainSandbox:
 
     def close(self) -> None:
         """See `Sandbox.close`."""
-        if self._session is not None:
-            self._session.close()
-        folder, self._folder, self._session = self._folder, None, None
+        if self._interpreter is not None:
+            self._interpreter.close()
+        folder, self._folder, self._interpreter = self._folder, None, None
         self._saved.clear()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -134,7 +140,7 @@ class PlainSandbox:
     def _environ(self) -> dict[str, str]:
         return {"PATH": _PATH, "PYTHONHASHSEED": "0", "HOME": str(self._work), "LANG": "C.UTF-8"}
 
-    def _inside(self, path: str) -> Path:
+    def _resolve(self, path: str) -> Path:
         work = self._work.resolve()
         file = (work / path).resolve()
         if work not in file.parents:
@@ -147,21 +153,21 @@ class PlainSandbox:
         shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
         return target
 
-    def _again(self, done: Sequence[Op], files: Path) -> None:
-        """A new session that does `done` in an empty folder; then the folder is as in `files`."""
+    def _replay(self, history: Sequence[HistoryEntry], files: Path) -> None:
+        """A new session that does `history` in an empty folder; then the folder is as in `files`."""
         work = self._work
-        assert self._session is not None
-        self._session.close()
+        assert self._interpreter is not None
+        self._interpreter.close()
         _empty(work)
-        self._session = Session(work, self.limits, self._environ())
-        for what, first, second in done:
+        self._interpreter = InterpreterProcess(work, self.limits, self._environ())
+        for what, first, second in history:
             if what == "exec":
-                self._session.exec(first, second or self.limits.call_s)
+                self._interpreter.run_cell(first, second or self.limits.call_s)
             else:
-                self._inside(first).write_bytes(second)
+                self._resolve(first).write_bytes(second)
         _empty(work)
         shutil.copytree(files, work, symlinks=True, dirs_exist_ok=True)
-        self._done = list(done)
+        self._history = list(history)
 
 
 def _files(snapshot: SandboxSnapshot) -> Path:

@@ -12,13 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from leafe_gym.sandbox.embedded.inside.wire import Broken, Channel, packed
+from leafe_gym.sandbox.embedded.inside.wire import Channel, ChannelBroken, packed
 
 Answer = Callable[[], "tuple[int, Any]"]
 ID = "c" * 64
 
 
-class FakeEngine:
+class FakeDocker:
     """Answers what tests tell it to.
 
     Attributes:
@@ -26,14 +26,14 @@ class FakeEngine:
         bodies: their bodies.
         answers: pattern -> answers to such requests; the last of them is repeated. An answer is
             (status, JSON), or "die", "hang", "garbage".
-        word: what the first process of its container has in memory.
+        token: what the first process of its container has in memory.
     """
 
     def __init__(self, folder: Path) -> None:
         self.host = f"unix://{folder}/engine.sock"
         self.asked: list[str] = []
         self.bodies: list[Any] = []
-        self.word: str | None = ""
+        self.token: str | None = ""
         self.answers: dict[str, list[Any]] = {
             r"GET /version": [(200, {"ApiVersion": "1.41", "Version": "20.10.24"})],
             r"GET /info": [(200, {"DockerRootDir": str(folder), "ExperimentalBuild": True})],
@@ -117,9 +117,9 @@ class FakeEngine:
                 message, _ = channel.receive(10.0)
                 if "sources" in message:
                     told: dict[str, Any] = {"ready": True}
-                elif message["do"] == "token" and self.word is not None:
-                    told = {"token": self.word, "read_only": True, "sizes": []}
-                    self.word = message.get("new", self.word)
+                elif message["do"] == "exchange_token" and self.token is not None:
+                    told = {"token": self.token, "read_only": True, "sizes": []}
+                    self.token = message.get("new", self.token)
                 elif message["do"] == "hostile":
                     line.sendall(struct.pack(">BxxxI", 1, 8) + b"\xff" * 8)
                     continue
@@ -129,5 +129,5 @@ class FakeEngine:
                 for at in range(0, len(data), 7):  # in pieces, as an engine may
                     part = data[at : at + 7]
                     line.sendall(struct.pack(">BxxxI", 1, len(part)) + part)
-        except Broken:
+        except ChannelBroken:
             return

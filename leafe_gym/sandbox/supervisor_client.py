@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from leafe_gym.errors import SandboxError, SnapshotLost, UsageError
-from leafe_gym.sandbox.embedded.inside.wire import MOST, Broken, Channel
+from leafe_gym.sandbox.embedded.inside.wire import MAX_MESSAGE, Channel, ChannelBroken
 
 
-class Talk:
+class SupervisorClient:
     """Questions to a supervisor, one at a time.
 
     Args:
@@ -22,7 +22,13 @@ class Talk:
         self._lock = threading.Lock()
 
     def ask(
-        self, what: str, blob: bytes = b"", *, seconds: float = 60.0, most: int = MOST, **order: Any
+        self,
+        what: str,
+        blob: bytes = b"",
+        *,
+        seconds: float = 60.0,
+        most: int = MAX_MESSAGE,
+        **order: Any,
     ) -> tuple[dict[str, Any], list[bytes]]:
         """Have something done.
 
@@ -43,7 +49,7 @@ class Talk:
             try:
                 self._channel.send({"do": what, **order}, blob)
                 answer, data = self._channel.receive(seconds, most)
-            except Broken as error:
+            except ChannelBroken as error:
                 self.close()
                 raise SandboxError(f"the sandbox is gone: {error}") from error
         if "failed" in answer:
@@ -67,11 +73,11 @@ def _parts(data: bytes, sizes: Sequence[int]) -> list[bytes]:
     return parts
 
 
-class Gone(SandboxError):
+class SnapshotProcessLost(SandboxError):
     """A saved state lost its process; it can be made again."""
 
 
-class Dead(SandboxError):
+class SessionDied(SandboxError):
     """The session's interpreter was ended from outside; it can be made again."""
 
 
@@ -80,7 +86,7 @@ def _error(kind: str, text: str) -> Exception:
         "usage": UsageError,
         "absent": FileNotFoundError,
         "lost": SnapshotLost,
-        "gone": Gone,
-        "dead": Dead,
+        "gone": SnapshotProcessLost,
+        "dead": SessionDied,
     }
     return kinds.get(kind, SandboxError)(text)

@@ -1,6 +1,6 @@
 """What sandboxes with a supervisor share: its questions, and the list of all that was done.
 
-A session that was lost is made again by doing the same things again; what they show must be the
+A session that was lost is made again by doing the same things again; kind they show must be the
 same, or it is `SnapshotLost`.
 """
 
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from leafe_gym.errors import SandboxError, SnapshotLost, UsageError
-from leafe_gym.sandbox.base import ExecResult, Limits, RunResult
-from leafe_gym.sandbox.talk import Dead, Talk
+from leafe_gym.sandbox.base import CellResult, ProgramResult, SandboxLimits
+from leafe_gym.sandbox.supervisor_client import SessionDied, SupervisorClient
 
 _GRACE_S = 30.0
 _STOPPED = {
@@ -25,104 +25,104 @@ _STOPPED = {
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Step:
+class Operation:
     """Something that was done, after another; None before the first."""
 
-    before: Step | None
-    what: Literal["exec", "run", "write"]
-    order: Any
+    previous: Operation | None
+    kind: Literal["run_cell", "run_program", "write_file"]
+    arguments: Any
     outcome: Any
 
 
-class Stepwise(ABC):
+class ReplayableSandbox(ABC):
     """A session behind a supervisor; see the module.
 
     Args:
         limits: of each call where it names none of its own.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: SandboxLimits) -> None:
         self.limits = limits
-        self._last: Step | None = None
+        self._last: Operation | None = None
 
-    def exec(self, code: str, *, timeout: float | None = None) -> ExecResult:
-        """See `Sandbox.exec`.
+    def run_cell(self, code: str, *, timeout: float | None = None) -> CellResult:
+        """See `Sandbox.run_cell`.
 
         Raises:
             SandboxError: if the session is gone and cannot be made again.
         """
         seconds = self.limits.call_s if timeout is None else timeout
         try:
-            result, stopped, lost = self._exec(code, seconds)
-        except Dead:
-            self._make_again(self._last)
-            result, stopped, lost = self._exec(code, seconds)
+            result, stopped, lost = self._run_cell(code, seconds)
+        except SessionDied:
+            self._rebuild(self._last)
+            result, stopped, lost = self._run_cell(code, seconds)
         if stopped:
             if lost:
-                self._make_again(self._last)
+                self._rebuild(self._last)
         else:
-            self._last = Step(self._last, "exec", (code, seconds), _seen(result))
+            self._last = Operation(self._last, "run_cell", (code, seconds), _observable(result))
         return result
 
-    def run(
-        self, argv: Sequence[str], *, stdin: str = "", limits: Limits | None = None
-    ) -> RunResult:
-        """See `Sandbox.run`."""
-        order = (tuple(argv), stdin, limits or self.limits)
-        result = self._run(*order)
-        self._last = Step(self._last, "run", order, _seen(result))
+    def run_program(
+        self, argv: Sequence[str], *, stdin: str = "", limits: SandboxLimits | None = None
+    ) -> ProgramResult:
+        """See `Sandbox.run_program`."""
+        arguments = (tuple(argv), stdin, limits or self.limits)
+        result = self._run_program(*arguments)
+        self._last = Operation(self._last, "run_program", arguments, _observable(result))
         return result
 
     def write_file(self, path: str, data: bytes) -> None:
         """See `Sandbox.write_file`."""
-        self._link.ask("write", data, path=path)
-        self._last = Step(self._last, "write", (path, data), None)
+        self._client.ask("write_file", data, path=path)
+        self._last = Operation(self._last, "write_file", (path, data), None)
 
     def read_file(self, path: str, limit: int = 2**20) -> bytes:
         """See `Sandbox.read_file`."""
-        return self._link.ask("read", path=path, limit=limit)[1][0]
+        return self._client.ask("read_file", path=path, limit=limit)[1][0]
 
     @property
     @abstractmethod
-    def _link(self) -> Talk:
+    def _client(self) -> SupervisorClient:
         """The running sandbox; raises `SandboxError` where there is none."""
 
     @abstractmethod
-    def _make_again(self, step: Step | None) -> None:
-        """A session in which everything up to a step was done; raises `SnapshotLost`."""
+    def _rebuild(self, operation: Operation | None) -> None:
+        """A session in which everything up to a operation was done; raises `SnapshotLost`."""
 
-    def _do_again(self, steps: Sequence[Step]) -> None:
+    def _replay(self, operations: Sequence[Operation]) -> None:
         """Do these things once more.
 
         Raises:
             SnapshotLost: if one shows something else, or the session dies of it.
         """
-        for number, step in enumerate(steps):
+        for number, operation in enumerate(operations):
             try:
-                outcome = self._once(step)
-            except Dead as error:
+                outcome = self._execute(operation)
+            except SessionDied as error:
                 raise SnapshotLost(
-                    f"made again, the session ends with call {number} of {len(steps)}"
+                    f"made again, the session ends with call {number} of {len(operations)}"
                 ) from error
-            if outcome != step.outcome:
+            if outcome != operation.outcome:
                 raise SnapshotLost(
                     f"the session was lost, and made again it differs: call {number} of "
-                    f"{len(steps)} showed something else"
+                    f"{len(operations)} showed something else"
                 )
-            self._last = Step(self._last, step.what, step.order, outcome)
+            self._last = Operation(self._last, operation.kind, operation.arguments, outcome)
 
-    def _once(self, step: Step) -> Any:
-        if step.what == "exec":
-            return _seen(self._exec(*step.order)[0])
-        if step.what == "run":
-            return _seen(self._run(*step.order))
-        path, data = step.order
-        return self._link.ask("write", data, path=path) and None
+    def _execute(self, operation: Operation) -> Any:
+        if operation.kind == "run_cell":
+            return _observable(self._run_cell(*operation.arguments)[0])
+        if operation.kind == "run_program":
+            return _observable(self._run_program(*operation.arguments))
+        path, data = operation.arguments
+        return self._client.ask("write_file", data, path=path) and None
 
-    def _exec(self, code: str, seconds: float) -> tuple[ExecResult, bool, bool]:
-        """(what came of a cell, whether it was stopped, whether the session is gone with it)."""
-        answer, (out, err) = self._link.ask(
-            "exec",
+    def _run_cell(self, code: str, seconds: float) -> tuple[CellResult, bool, bool]:
+        """(kind came of a cell, whether it was stopped, whether the session is gone with it)."""
+        answer, (out, err) = self._client.ask(
+            "run_cell",
             code.encode("utf-8", "replace"),
             seconds=seconds + _GRACE_S,
             limit=seconds,
@@ -132,7 +132,7 @@ class Stepwise(ABC):
         error = str(answer["error"])
         if why:
             error = _STOPPED[why].format(memory_mb=self.limits.memory_mb)
-        result = ExecResult(
+        result = CellResult(
             stdout=out.decode("utf-8", "replace"),
             stderr=err.decode("utf-8", "replace"),
             error=error,
@@ -142,12 +142,12 @@ class Stepwise(ABC):
         )
         return result, bool(why), not answer["back"]
 
-    def _run(self, argv: Sequence[str], stdin: str, limits: Limits) -> RunResult:
+    def _run_program(self, argv: Sequence[str], stdin: str, limits: SandboxLimits) -> ProgramResult:
         if not argv:
             raise UsageError("argv is empty: give a program")
         cpu = None if limits.cpu_s is None else max(1, -int(-limits.cpu_s // 1))
-        ended, (out, err) = self._link.ask(
-            "run",
+        ended, (out, err) = self._client.ask(
+            "run_program",
             stdin.encode("utf-8", "surrogateescape"),
             seconds=limits.call_s + _GRACE_S,
             argv=list(argv),
@@ -161,7 +161,7 @@ class Stepwise(ABC):
         spent = limits.cpu_s is not None and (
             ended["signal"] == signal.SIGXCPU or ended["cpu"] >= limits.cpu_s
         )
-        return RunResult(
+        return ProgramResult(
             stdout=out.decode("utf-8", "replace"),
             stderr=err.decode("utf-8", "replace"),
             exit_code=int(ended["code"]),
@@ -178,22 +178,22 @@ def not_running() -> SandboxError:
     return SandboxError("the sandbox is not running: call start()")
 
 
-def steps_after(last: Step | None, first: Step | None = None) -> list[Step]:
-    """Everything that was done after one step up to another, in order.
+def operations_between(last: Operation | None, first: Operation | None = None) -> list[Operation]:
+    """Everything that was done after one operation up to another, in arguments.
 
     Args:
         last: the last of them.
-        first: the step before them; None for all.
+        first: the operation before them; None for all.
     """
-    found: list[Step] = []
+    found: list[Operation] = []
     while last is not None and last is not first:
         found.append(last)
-        last = last.before
+        last = last.previous
     return found[::-1]
 
 
-def _seen(result: ExecResult | RunResult) -> tuple[Any, ...]:
+def _observable(result: CellResult | ProgramResult) -> tuple[Any, ...]:
     """What of an outcome must be the same again: all but the time it took."""
-    if isinstance(result, ExecResult):
+    if isinstance(result, CellResult):
         return result.stdout, result.stderr, result.error, result.truncated, result.timed_out
     return result.stdout, result.stderr, result.exit_code, result.signal, result.timed_out

@@ -6,7 +6,7 @@ from leafe_gym.envs.code.harness.codec import Opaque, decode
 from leafe_gym.types import Json
 
 
-def show_encoded(data: Json) -> str:
+def encoded_value_text(data: Json) -> str:
     """What `repr` would say of the value, with sets in order."""
     try:
         return _show(decode(data))

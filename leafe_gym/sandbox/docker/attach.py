@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from leafe_gym.errors import SandboxError
-from leafe_gym.sandbox.embedded.inside.wire import Broken, Channel
-from leafe_gym.sandbox.talk import Talk
+from leafe_gym.sandbox.embedded.inside.wire import Channel, ChannelBroken
+from leafe_gym.sandbox.supervisor_client import SupervisorClient
 
 _START_S = 60.0
 _FRAME = struct.Struct(">BxxxI")
@@ -36,7 +36,7 @@ def exactly(size):
         data += part
     return data
 given = json.loads(exactly(sum(struct.unpack("!II", exactly(8)))))
-class Sent:
+class _SentModules:
     def find_spec(self, name, path=None, target=None):
         if name in given["sources"]:
             return ModuleSpec(name, self, is_package=name in given["packages"])
@@ -45,15 +45,15 @@ class Sent:
         module.__file__ = f"<{module.__name__}>"
         text = given["sources"][module.__name__]
         exec(compile(text, module.__file__, "exec"), module.__dict__)
-sys.meta_path.insert(0, Sent())
-from leafe_gym.sandbox.docker.inside.main import main
+sys.meta_path.insert(0, _SentModules())
+from leafe_gym.sandbox.docker.inside.entrypoint import main
 del sys.meta_path[0]
 main(dict(given["settings"], path=os.environ["PATH"]))
 """
 """What the container's interpreter is started with; all else is sent to it."""
 
 
-class Attached(Channel):
+class AttachedChannel(Channel):
     """A channel over an attached container, whose outputs come in the engine's frames.
 
     Attributes:
@@ -98,7 +98,7 @@ class Attached(Channel):
         return data
 
 
-class Line(Talk):
+class ContainerClient(SupervisorClient):
     """Questions to a container's first process.
 
     Args:
@@ -106,7 +106,7 @@ class Line(Talk):
     """
 
     def __init__(self, stream: Any) -> None:
-        super().__init__(Attached(stream))
+        super().__init__(AttachedChannel(stream))
 
     def boot(self, modules: dict[str, str], settings: dict[str, Any]) -> None:
         """Send what is to run there.
@@ -119,7 +119,7 @@ class Line(Talk):
         try:
             self._channel.send(given)
             told, _ = self._channel.receive(_START_S, 4096)
-        except Broken as error:
+        except ChannelBroken as error:
             self.close()
             raise SandboxError(
                 f"the container's session does not begin: {error}; its image needs Python 3.11 "

@@ -27,7 +27,7 @@ _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 MACHINES = tuple(_PIVOT_ROOT)
 
 
-class Refused(OSError):
+class SyscallError(OSError):
     """A call failed; says which."""
 
     def __init__(self, what: str, number: int) -> None:
@@ -37,7 +37,7 @@ class Refused(OSError):
 
 def _done(what: str, result: int) -> int:
     if result < 0:
-        raise Refused(what, ctypes.get_errno())
+        raise SyscallError(what, ctypes.get_errno())
     return result
 
 
@@ -81,7 +81,7 @@ def mount(source: str, target: str, kind: str, flags: int = 0, data: str = "") -
     _done(f"mount of {kind or 'propagation'} on {target}", result)
 
 
-def detach(target: str) -> None:
+def unmount(target: str) -> None:
     """Take a mount away at once; it ends when nothing uses it any more."""
     _done(f"umount of {target}", _LIBC.umount2(target.encode(), MNT_DETACH))
 
@@ -92,7 +92,7 @@ def open_tree(path: str) -> int:
     return syscall(f"open_tree of {path}", _OPEN_TREE, _AT_FDCWD, path.encode(), flags)
 
 
-def place(tree: int, target: str, attributes: int) -> None:
+def move_mount(tree: int, target: str, attributes: int) -> None:
     """Put a copy made by `open_tree` at a path, with more attributes than it has."""
     given = struct.pack("=QQQQ", attributes, 0, 0, 0)
     flags = _AT_EMPTY_PATH | _AT_RECURSIVE

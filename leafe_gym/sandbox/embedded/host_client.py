@@ -14,22 +14,22 @@ from pathlib import Path
 from typing import Any
 
 from leafe_gym.errors import SandboxUnavailable, UsageError
-from leafe_gym.sandbox.embedded.inside.wire import Broken, Channel
-from leafe_gym.sandbox.embedded.refusal import explain
-from leafe_gym.sandbox.talk import Talk
+from leafe_gym.sandbox.embedded.diagnose import explain
+from leafe_gym.sandbox.embedded.inside.wire import Channel, ChannelBroken
+from leafe_gym.sandbox.supervisor_client import SupervisorClient
 
 _START_S = 30.0
 _PACKAGES = ("leafe_gym", "leafe_gym.sandbox", "leafe_gym.sandbox.embedded")
-_OWN = ("proc", "dev", "tmp")
+_RESERVED = ("proc", "dev", "tmp")
 _ROOT = Path(__file__).resolve().parents[3]
 
-# The packages as empty shells, so that nothing but what runs inside is imported.
-_SHELLS = f"""
+# Empty packages, so that nothing but what runs inside is imported.
+_BOOT = f"""
 import sys, types
 for name in {_PACKAGES!r}:
     shell = sys.modules[name] = types.ModuleType(name)
     shell.__path__ = [sys.argv[1] + "/" + name.replace(".", "/")]
-from leafe_gym.sandbox.embedded.inside.main import main
+from leafe_gym.sandbox.embedded.inside.bootstrap import main
 main(sys.argv[2:])
 """
 
@@ -42,11 +42,11 @@ def interpreter() -> Path:
     return own if own.is_file() else Path(sys.executable).resolve()
 
 
-class Link(Talk):
+class HostClient(SupervisorClient):
     """A running sandbox.
 
     Args:
-        settings: see `Supervisor`; `folders` is what of the host is shown beside the system.
+        settings: see `Supervisor`; `folders` is what of the host is readable_folders beside the system.
 
     Raises:
         SandboxUnavailable: if this host refuses something it needs.
@@ -59,7 +59,7 @@ class Link(Talk):
         python = interpreter()
         given = dict(settings, path=f"{python.parent}:/usr/local/bin:/usr/bin:/bin")
         given["folders"] = [sys.base_prefix, sys.base_exec_prefix, *settings["folders"]]
-        command = [str(python), "-s", "-S", "-P", "-c", _SHELLS, str(_ROOT), json.dumps(given)]
+        command = [str(python), "-s", "-S", "-P", "-c", _BOOT, str(_ROOT), json.dumps(given)]
         try:
             self._child = subprocess.Popen(
                 [*command, str(theirs.fileno()), str(owner)],
@@ -76,7 +76,7 @@ class Link(Talk):
             os.close(owner)
         try:
             told, _ = self._channel.receive(_START_S)
-        except Broken as error:
+        except ChannelBroken as error:
             self.close()
             raise SandboxUnavailable(explain(f"start ({error})", 0)) from error
         if "failed" in told:
@@ -98,7 +98,7 @@ class Link(Talk):
             self._child.wait()
 
 
-def shown(folders: Sequence[str | Path]) -> list[str]:
+def readable_folders(folders: Sequence[str | Path]) -> list[str]:
     """Folders of the host that code may read, checked.
 
     Raises:
@@ -108,6 +108,6 @@ def shown(folders: Sequence[str | Path]) -> list[str]:
     for one in real:
         if not one.is_dir():
             raise UsageError(f"readable: {one} is no folder")
-        if one == Path("/") or one.parts[1] in _OWN:
+        if one == Path("/") or one.parts[1] in _RESERVED:
             raise UsageError(f"readable: /{'/'.join(one.parts[1:2])} in the sandbox is its own")
     return [str(one) for one in real]

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from leafe_gym.errors import SandboxError
-from leafe_gym.sandbox.base import ExecResult, Limits
-from leafe_gym.sandbox.process import end_group, set_limits
+from leafe_gym.sandbox.base import CellResult, SandboxLimits
+from leafe_gym.sandbox.limited_process import end_group, set_limits
 
 WORKER = r"""
 import ast, io, json, os, sys, traceback
@@ -55,7 +55,7 @@ for line in asked:
 """
 
 
-class Session:
+class InterpreterProcess:
     """One interpreter process.
 
     Args:
@@ -64,7 +64,7 @@ class Session:
         environ: its environment variables.
     """
 
-    def __init__(self, folder: Path, limits: Limits, environ: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, limits: SandboxLimits, environ: Mapping[str, str]) -> None:
         self._most = limits.output_bytes
         asked, self._ask = os.pipe()
         self._told, told = os.pipe()
@@ -85,7 +85,7 @@ class Session:
             os.close(asked)
             os.close(told)
 
-    def exec(self, code: str, timeout: float) -> ExecResult:
+    def run_cell(self, code: str, timeout: float) -> CellResult:
         """Run a cell; after one that timed out the session is over.
 
         Raises:
@@ -98,11 +98,11 @@ class Session:
                 data = data[os.write(self._ask, data) :]
             answer = self._answer(began + timeout)
         except TimeoutError:
-            return ExecResult(timed_out=True, seconds=time.monotonic() - began)
+            return CellResult(timed_out=True, seconds=time.monotonic() - began)
         except OSError as error:
             raise SandboxError(f"the session's interpreter is gone: {error}") from error
         stdout, stderr, failed, truncated = answer
-        return ExecResult(
+        return CellResult(
             stdout=str(stdout),
             stderr=str(stderr),
             error=str(failed),

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from leafe_gym.errors import SandboxError, SandboxUnavailable, UsageError
-from leafe_gym.sandbox.base import Limits, RunResult, Sandbox, make_sandbox
+from leafe_gym.sandbox.base import ProgramResult, Sandbox, SandboxLimits, make_sandbox
 
 TRIES = 3
 """Sandboxes that are tried for one program before the failure counts as the environment's."""
@@ -36,7 +36,7 @@ for _one in list(_os.scandir(".")):
 """
 
 
-class Desk:
+class ProgramRunner:
     """Runs programs, each in an empty work folder but for the files it is given.
 
     Args:
@@ -63,9 +63,9 @@ class Desk:
         self,
         argv: Sequence[str],
         stdin: str,
-        limits: Limits,
+        limits: SandboxLimits,
         files: Mapping[str, bytes] | None = None,
-    ) -> RunResult:
+    ) -> ProgramResult:
         """Run a program; see `make`."""
         return self.make(argv, stdin, limits, files)[0]
 
@@ -73,10 +73,10 @@ class Desk:
         self,
         argv: Sequence[str],
         stdin: str,
-        limits: Limits,
+        limits: SandboxLimits,
         files: Mapping[str, bytes] | None = None,
         artifact: str = "",
-    ) -> tuple[RunResult, bytes]:
+    ) -> tuple[ProgramResult, bytes]:
         """Run a program in a clean folder; a sandbox that fails is replaced and tried again.
 
         Args:
@@ -98,7 +98,7 @@ class Desk:
                 sandbox = self._started()
                 for path, data in (files or {}).items():
                     sandbox.write_file(path, data)
-                result = _timed(sandbox.run(argv, stdin=stdin, limits=limits), limits)
+                result = _timed(sandbox.run_program(argv, stdin=stdin, limits=limits), limits)
                 made = _content(sandbox, artifact) if artifact and not result.exit_code else b""
                 self._sweep(sandbox)
             except SandboxUnavailable:
@@ -138,12 +138,12 @@ class Desk:
 
     def _sweep(self, sandbox: Sandbox) -> None:
         """Leave nothing for the next program to find."""
-        swept = sandbox.exec(_SWEEP)
+        swept = sandbox.run_cell(_SWEEP)
         if swept.error:
             raise SandboxError(f"the work folder could not be emptied: {swept.error}")
 
 
-def _timed(result: RunResult, limits: Limits) -> RunResult:
+def _timed(result: ProgramResult, limits: SandboxLimits) -> ProgramResult:
     """The kernel's own end of what used up its processor time counts as that.
 
     It is a signal like any other, and comes when the kernel's coarse clock says so, which can be

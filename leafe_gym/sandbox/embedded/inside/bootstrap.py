@@ -14,10 +14,10 @@ import socket
 import sys
 from typing import Any
 
-from leafe_gym.sandbox.embedded.inside import calls, jail
+from leafe_gym.sandbox.embedded.inside import jail, syscalls
 from leafe_gym.sandbox.embedded.inside.layers import make_layers
-from leafe_gym.sandbox.embedded.inside.programs import Apart
-from leafe_gym.sandbox.embedded.inside.session import Session
+from leafe_gym.sandbox.embedded.inside.programs import NamespacedContext
+from leafe_gym.sandbox.embedded.inside.session_manager import SessionManager
 from leafe_gym.sandbox.embedded.inside.supervisor import Supervisor
 from leafe_gym.sandbox.embedded.inside.wire import Channel
 
@@ -33,22 +33,24 @@ def main(arguments: list[str]) -> None:
     try:
         parts = None
         if os.geteuid() == 0:
-            parts = jail.Parts(settings["folders"])
+            parts = jail.HostPaths(settings["folders"])
             _become_nobody()
         user, group = os.geteuid(), os.getegid()
-        calls.unshare(calls.NEWUSER, "new user namespace")
-        calls.prctl(4, 1)
+        syscalls.unshare(syscalls.NEWUSER, "new user namespace")
+        syscalls.prctl(4, 1)
         _map("setgroups", "deny")
         _map("uid_map", f"{_INSIDE} {user} 1")
         _map("gid_map", f"{_INSIDE} {group} 1")
-        flags = calls.NEWNS | calls.NEWPID | calls.NEWNET | calls.NEWIPC | calls.NEWUTS
-        calls.unshare(flags | calls.NEWCGROUP, "new namespaces")
-        parts = parts or jail.Parts(settings["folders"])
+        flags = (
+            syscalls.NEWNS | syscalls.NEWPID | syscalls.NEWNET | syscalls.NEWIPC | syscalls.NEWUTS
+        )
+        syscalls.unshare(flags | syscalls.NEWCGROUP, "new namespaces")
+        parts = parts or jail.HostPaths(settings["folders"])
         first = os.fork()
         if not first:
             _first(settings, host, owner, parts)
     except OSError as error:
-        _report(host, error)
+        _report_failure(host, error)
         os._exit(1)
     host.close()
     _watch(first, owner)
@@ -61,8 +63,8 @@ def _become_nobody() -> None:
         os.setresgid(user, user, user)
         os.setresuid(user, user, user)
     except OSError as error:
-        raise calls.Refused(f"becoming user {user}", error.errno or 0) from error
-    calls.prctl(4, 1)
+        raise syscalls.SyscallError(f"becoming user {user}", error.errno or 0) from error
+    syscalls.prctl(4, 1)
 
 
 def _unused_id() -> int:
@@ -82,29 +84,31 @@ def _map(name: str, text: str) -> None:
         with open(f"/proc/self/{name}", "w") as file:
             file.write(text)
     except OSError as error:
-        raise calls.Refused(f"writing {name}", error.errno or 0) from error
+        raise syscalls.SyscallError(f"writing {name}", error.errno or 0) from error
 
 
-def _first(settings: dict[str, Any], host: Channel, owner: int, parts: jail.Parts) -> None:
+def _first(settings: dict[str, Any], host: Channel, owner: int, parts: jail.HostPaths) -> None:
     """The life of the first process; everything in the namespaces ends with it."""
     try:
-        calls.prctl(1, signal.SIGKILL)
+        syscalls.prctl(1, signal.SIGKILL)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.umask(0o022)
-        calls.sethostname(b"box")
+        syscalls.sethostname(b"box")
         jail.enter(parts)
         os.environ["PATH"] = settings["path"]
-        session = Session(settings, owner, make_layers(settings["disk_mb"], settings["files"]))
+        session = SessionManager(
+            settings, owner, make_layers(settings["disk_mb"], settings["files"])
+        )
         own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-        supervisor = Supervisor(host, owner, session, Apart(settings["path"], own))
+        supervisor = Supervisor(host, owner, session, NamespacedContext(settings["path"], own))
     except OSError as error:
-        _report(host, error)
+        _report_failure(host, error)
         os._exit(1)
     supervisor.serve()
     os._exit(0)
 
 
-def _report(host: Channel, error: OSError) -> None:
+def _report_failure(host: Channel, error: OSError) -> None:
     what = getattr(error, "what", error.filename or "start")
     host.send({"failed": str(what), "errno": error.errno or 0})
 

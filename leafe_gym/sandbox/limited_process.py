@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from leafe_gym.sandbox.base import Limits, RunResult
+from leafe_gym.sandbox.base import ProgramResult, SandboxLimits
 
 
 def run_limited(
-    argv: Sequence[str], stdin: str, limits: Limits, folder: Path, environ: dict[str, str]
-) -> RunResult:
+    argv: Sequence[str], stdin: str, limits: SandboxLimits, folder: Path, environ: dict[str, str]
+) -> ProgramResult:
     """Run a program as a process group of its own, all of which is ended afterwards."""
     began = time.monotonic()
     with tempfile.TemporaryFile() as given:
@@ -41,7 +41,7 @@ def run_limited(
     code = child.returncode = os.waitstatus_to_exitcode(status)
     used = usage.ru_utime + usage.ru_stime
     slow = limits.cpu_s is not None and (used >= limits.cpu_s or code == -signal.SIGXCPU)
-    return RunResult(
+    return ProgramResult(
         stdout=output[0].decode("utf-8", "replace"),
         stderr=output[1].decode("utf-8", "replace"),
         exit_code=max(code, -1),
@@ -52,8 +52,8 @@ def run_limited(
     )
 
 
-def set_limits(limits: Limits) -> None:
-    """Limits of the calling process, between fork and exec."""
+def set_limits(limits: SandboxLimits) -> None:
+    """SandboxLimits of the calling process, between fork and exec."""
     memory = limits.memory_mb * 2**20
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
