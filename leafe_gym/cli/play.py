@@ -10,7 +10,7 @@ import typer
 
 from leafe_gym.cli.options import EnvId, Levels, Set, Split, env_kwargs, pick_tasks
 from leafe_gym.cli.screen import out, plain
-from leafe_gym.engines.explore import make_env
+from leafe_gym.agents.env_pool import make_env
 from leafe_gym.types import Info
 from leafe_gym.wrappers.rollback.wrapper import RollbackWrapper
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from leafe_gym.cli.options import JsonOut
 from leafe_gym.cli.screen import out, plain, write_json
 from leafe_gym.store.records import tree_json
-from leafe_gym.store.run import Run
+from leafe_gym.store.reader import RunReader
 from leafe_gym.view.page import write_page
 from leafe_gym.view.terminal import render_tree
 
@@ -28,7 +28,7 @@ def command(
     json_path: JsonOut = None,
 ) -> None:
     """Show the tree of one task, list the tasks of a run, or write all trees as a page."""
-    with Run.read(folder) as run:
+    with RunReader(folder) as run:
         if html is not None:
             written = write_page(html, f"Run {folder.resolve().name}", run.trees())
             out.print(plain(f"{written.shown} trees, {written.nbytes:,} bytes: {html}"))
@@ -45,7 +45,7 @@ def command(
         out.print(render_tree(tree, plain))
 
 
-def listing(run: Run) -> Table:
+def listing(run: RunReader) -> Table:
     """All tasks of a run, a line each."""
     table = Table("-n", "task", "outcome", "calls", "calls until solved", box=SIMPLE_HEAD)
     done = {idx: (error, result) for idx, error, result in run.outcomes()}

@@ -181,7 +181,7 @@ class _Shelf:
             [f"{self.solved} of {self.count}", "tasks solved"],
             [f"{self.recovered}", "of them after a way back"],
             [f"{self.attempts:,}", "attempts"],
-            [f"{spent.calls:,}", "calls spent: steps + model calls"],
+            [f"{spent.interactions:,}", "calls spent: steps + model calls"],
             [f"{spent.tokens_uncached:,}", f"uncached tokens, of {spent.tokens_total:,}"],
         ]
 

@@ -43,7 +43,7 @@ def summary(tree: Tree) -> Json:
         "solved": tree.solved,
         "recovered": recovered(tree),
         "attempts": len(tree.branches),
-        "calls": tree.spent.calls,
+        "calls": tree.spent.interactions,
     }
 
 

@@ -37,7 +37,7 @@ def _title(tree: Tree) -> Text:
     text = Text(tree.task.id, style="bold")
     text.append("  solved" if tree.solved else "  not solved", "green" if tree.solved else "red")
     text.append(
-        f"  {len(tree.branches)} attempts, {spent.calls} calls "
+        f"  {len(tree.branches)} attempts, {spent.interactions} calls "
         f"({spent.steps} steps, {spent.act_calls} acting, {spent.reflect_calls} reflecting), "
         f"{spent.tokens_uncached:,} of {spent.tokens_total:,} tokens uncached",
         "dim",
