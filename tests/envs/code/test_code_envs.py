@@ -224,7 +224,7 @@ def test_a_failed_sandbox_is_no_failed_attempt(make: Any, monkeypatch: pytest.Mo
     agent = lg.ReflectiveTreeAgent(
         coder(fails=1.0), lg.AgentConfig(reflect_every=None, prompts="code")
     )
-    real = ProgramRunner.make
+    real = ProgramRunner.run_with_artifact
     broken = [True] * 2
 
     def flaky(runner: ProgramRunner, *arguments: Any, **keywords: Any) -> Any:
@@ -233,7 +233,7 @@ def test_a_failed_sandbox_is_no_failed_attempt(make: Any, monkeypatch: pytest.Mo
             raise SandboxError("the daemon went away")
         return real(runner, *arguments, **keywords)
 
-    monkeypatch.setattr(ProgramRunner, "make", flaky)
+    monkeypatch.setattr(ProgramRunner, "run_with_artifact", flaky)
     tree = agent.run(env, budget=lg.Budget(interactions=30), seed=0, stop="budget")
     endings = [branch.ending for branch in tree.branches]
     assert endings[:2] == ["env_error", "env_error"]
