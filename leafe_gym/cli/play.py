@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import gymnasium as gym
 import typer
 
-from leafe_gym.cli.options import EnvId, Levels, Set, Split, env_kwargs, pick_tasks
+from leafe_gym.cli.options import Data, EnvId, Set, Split, env_kwargs, pick_tasks
 from leafe_gym.cli.screen import out, plain
 from leafe_gym.engines.explore import make_env
 from leafe_gym.types import Info
@@ -100,10 +100,10 @@ def command(
     number: Annotated[int, typer.Option("-n", min=0, help="Which task of the split.")] = 0,
     split: Split = "train",
     set_: Set = None,
-    levels: Levels = None,
+    data: Data = None,
 ) -> None:
     """Play an environment; every state you have been in is one `undo` away."""
-    task = pick_tasks(env_id, split, number + 1, env_kwargs(set_, levels))[number]
+    task = pick_tasks(env_id, split, number + 1, env_kwargs(set_, data))[number]
     game = Game(make_env(task))
     game.start(task.seed)
     admissible = commands(game.env)

@@ -28,8 +28,8 @@ from leafe_gym.budget import Spend
 from leafe_gym.errors import StoreError, UsageError
 from leafe_gym.tree import Tree
 from leafe_gym.types import Json
-from leafe_gym.view.clean import safe
-from leafe_gym.view.records import recovered, summary, tree_record
+from leafe_gym.view.page_data import recovered, summary, tree_record
+from leafe_gym.view.sanitize import safe
 from leafe_gym.view.sections import Section
 
 LIMIT = 900_000

@@ -14,8 +14,8 @@ from typing import Protocol
 
 from leafe_gym.tree import Tree
 from leafe_gym.types import Ending, Json, Start, Step
-from leafe_gym.view.clean import safe
-from leafe_gym.view.records import step_records
+from leafe_gym.view.page_data import step_records
+from leafe_gym.view.sanitize import safe
 from leafe_gym.view.texts import Texts, shorten
 
 Point = tuple[float, float] | tuple[float, float, float, float]
@@ -124,7 +124,7 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Episode:
+class ReplayEpisode:
     """One rollout from the start of a task to its end."""
 
     start: Start
@@ -132,9 +132,9 @@ class Episode:
     ending: Ending
 
 
-def episode(tree: Tree, branch: int) -> Episode:
+def episode(tree: Tree, branch: int) -> ReplayEpisode:
     """The whole path of a branch, from the start of the task."""
-    return Episode(
+    return ReplayEpisode(
         start=tree.start, steps=tree.history(branch), ending=tree.branches[branch].ending
     )
 
@@ -144,8 +144,8 @@ class Pair:
     """One task twice, played side by side. Either side may be missing."""
 
     label: str
-    before: Episode | None
-    after: Episode | None
+    before: ReplayEpisode | None
+    after: ReplayEpisode | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +183,7 @@ class Replays:
         }
 
 
-def _episode(one: Episode | None, texts: Texts) -> Json:
+def _episode(one: ReplayEpisode | None, texts: Texts) -> Json:
     if one is None:
         return None
     return {

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 from leafe_gym.types import Json
-from leafe_gym.view.clean import safe
+from leafe_gym.view.sanitize import safe
 
 LONGEST = 4_000
 """Longest text on a page, in characters; the rest is counted and left out."""

@@ -17,7 +17,7 @@ from leafe_gym.envs.code.extract import MAX_CODE, solution
 from leafe_gym.envs.code.repl_goals import KINDS, Finding, Goal
 from leafe_gym.envs.code.verdict import stable
 from leafe_gym.envs.space import TextSpace
-from leafe_gym.envs.tasks import SPLITS, TaskList, hash_of, plain, split_by_hash
+from leafe_gym.envs.tasks import SPLITS, TaskList, hash_of, json_kwargs, split_by_hash
 from leafe_gym.errors import (
     BackendError,
     ResetNeeded,
@@ -152,7 +152,7 @@ class PythonReplEnv(gym.Env[str, str]):
             raise UsageError(f"split={split!r}: use one of {', '.join(SPLITS)}")
         if taken := kwargs.keys() & {"goal", "split"}:
             raise UsageError(f"the tasks name {', '.join(sorted(taken))} themselves; drop it")
-        given = plain(kwargs)
+        given = json_kwargs(kwargs)
         cls(**given)
         kind = given.get("kind")
         changed = {k: v for k, v in given.items() if not k.startswith(("sandbox", "allow"))}

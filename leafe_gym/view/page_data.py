@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Json, Reflection, Step
-from leafe_gym.view.clean import safe
+from leafe_gym.view.sanitize import safe
 from leafe_gym.view.texts import Texts, shorten
 
 TERMINATED, TRUNCATED, WON = 1, 2, 4
