@@ -16,7 +16,7 @@ from typing import Any
 import gymnasium as gym
 
 import leafe_gym as lg
-from leafe_gym.policies.transcript import Generated, TranscriptPolicy
+from leafe_gym.policies.external_sampler import ExternalSamplerPolicy, Generated
 
 NO_LIMIT = lg.Budget(calls=10**9)  # the episode's own end is the limit
 
@@ -37,7 +37,7 @@ def write_tasks(env_id: str, path: Path, split: str = "train", most: int = 1000)
     Dataset.from_list(rows).to_parquet(str(path))
 
 
-async def play(policy: TranscriptPolicy, task: lg.Task, max_tokens: int = 256) -> float:
+async def play(policy: ExternalSamplerPolicy, task: lg.Task, max_tokens: int = 256) -> float:
     """One episode of a task; 1.0 if it was won. The policy holds its tokens afterwards."""
     env = lg.RollbackWrapper(gym.make(task.env_id, **task.kwargs))
     agent = lg.IndependentSamplingAgent(policy, attempts=1, max_tokens=max_tokens)
@@ -72,7 +72,7 @@ def agent_loop() -> Any:
                 )
                 return Generated(ids=out.token_ids, logprobs=out.log_probs)
 
-            policy = TranscriptPolicy(generate, self.tokenizer)
+            policy = ExternalSamplerPolicy(generate, self.tokenizer)
             task = lg.Task(**json.loads(row["extra_info"]["task"]))
             won = await play(policy, task)
             most = self.rollout_config.response_length

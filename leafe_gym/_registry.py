@@ -16,6 +16,8 @@ Example:
 from __future__ import annotations
 
 import difflib
+import importlib
+from collections import defaultdict
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -29,6 +31,10 @@ def _installed(group: str) -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=group)}
 
 
+_registered: defaultdict[str, dict[str, Any]] = defaultdict(dict)
+"""Group -> what this process registered itself; shared by all registries of a group."""
+
+
 class Registry:
     """Objects of one kind by name.
 
@@ -40,7 +46,7 @@ class Registry:
     def __init__(self, group: str, what: str) -> None:
         self.group = group
         self.what = what
-        self._own: dict[str, Any] = {}
+        self._own = _registered[group]
 
     def register(self, name: str, value: Any) -> None:
         """Add an object in this process; it takes precedence over an installed one."""
@@ -83,3 +89,25 @@ class Registry:
     def list(self) -> str:
         """All names in one line."""
         return ", ".join(self.names()) or "none"
+
+
+def import_object(place: str) -> Any:
+    """The object at "module:attribute"; the attribute may have dots.
+
+    Raises:
+        UsageError: if the module cannot be imported or has no such attribute; says why.
+    """
+    module, _, attribute = place.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+    except Exception as error:
+        raise UsageError(
+            f"{place}: cannot import {module!r}: {type(error).__name__}: {error}"
+        ) from error
+    for name in attribute.split("."):
+        if not hasattr(found, name):
+            near = difflib.get_close_matches(name, dir(found), n=3)
+            rest = f"; did you mean: {', '.join(near)}?" if near else ""
+            raise UsageError(f"{place}: {module!r} has no {name!r}{rest}")
+        found = getattr(found, name)
+    return found

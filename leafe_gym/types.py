@@ -1,15 +1,18 @@
 """The records that travel between the layers: frozen values without logic.
 
-Counting: a step's *action number* counts from 0 and only steps that reached the environment have
-one; `tau` is the number of the action to replace (the paper's tau minus 1). `Snapshot.step` counts
-actions taken, 0 to t.
+A *turn* is one model reply and what came of it; a `Step` records it. An *action index* counts from
+0 the steps that reached the environment, absolute from the start of the episode; `tau` is the
+index of the action to replace (the paper's tau minus 1). `Snapshot.step` counts actions taken,
+0 to t.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, get_args
+
+from leafe_gym.errors import UsageError
 
 Json = Any
 """A value that `json.dumps` writes without help: None, bool, int, float, str, list, dict."""
@@ -20,20 +23,25 @@ Ending = Literal[
     "won",
     "failed",
     "unparsable",
+    "context",
     "budget",
     "env_error",
     "backend_error",
     "policy_error",
 ]
-"""How an attempt ended. "failed" and "unparsable" are failures and are reflected on; "budget" and
-the errors are not."""
+"""How an attempt ended. "failed", "unparsable" and "context" (the prompt no longer fits the model's
+window) are failures and are reflected on; "budget" and the errors are not."""
+
+FAILURES: frozenset[Ending] = frozenset({"failed", "unparsable", "context"})
+ERRORS: frozenset[Ending] = frozenset({"env_error", "backend_error", "policy_error"})
+"""Endings of attempts that do not count: the environment, a restore or a model call failed."""
 
 INFO_KEYS = ("won", "score", "feedback", "admissible_commands")
 """What of a step's `info` is kept in trees; all of it plain JSON."""
 
 
 class Message(TypedDict):
-    """One turn of a chat."""
+    """One message of a chat."""
 
     role: Literal["system", "user", "assistant"]
     content: str
@@ -62,10 +70,23 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens of one model call. None: the policy did not say, and the meter estimates."""
+    """Tokens of one model call, >= 0. None: not reported by the policy; the ledger estimates.
+
+    Raises:
+        UsageError: for anything but a whole number >= 0 or None.
+    """
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("prompt_tokens", "completion_tokens"):
+            count = getattr(self, name)
+            if count is not None and not _is_count(count):
+                raise UsageError(
+                    f"Usage {name}={count!r}: expected a whole number >= 0, or None where it is "
+                    "not known"
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +95,13 @@ class Completion:
 
     Attributes:
         text: the reply, exactly as sampled.
-        finish_reason: "stop" when the model ended by itself; "length" when it was cut. A reply
-            that was cut is never taken as a decision.
+        finish_reason: "stop" if the model ended the reply; "length" if it was cut. A reply that
+            was cut is never taken as a decision.
         usage: token counts, where known.
-        retries: failed tries before this reply; outside the budget.
+        retries: failed tries before this reply, >= 0; outside the budget.
+
+    Raises:
+        UsageError: for a value of another type or range.
     """
 
     text: str
@@ -85,26 +109,67 @@ class Completion:
     usage: Usage = field(default_factory=Usage)
     retries: int = 0
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.text, str):
+            raise UsageError(f"Completion text={self.text!r}: expected a str")
+        if self.finish_reason not in ("stop", "length"):
+            raise UsageError(
+                f"Completion finish_reason={self.finish_reason!r}: expected 'stop' or 'length'"
+            )
+        if not isinstance(self.usage, Usage):
+            raise UsageError(f"Completion usage={self.usage!r}: expected a Usage")
+        if not _is_count(self.retries):
+            raise UsageError(f"Completion retries={self.retries!r}: expected a whole number >= 0")
+
+
+Purpose = Literal["act", "reflect", "refine"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
     """How a policy is to sample one reply.
 
     Attributes:
+        purpose: what is asked for: the next action ("act"), a reflection on the attempt so far
+            ("reflect"), or advice for a new attempt from step 0 ("refine").
         temperature: >= 0; 0 is greedy.
         max_tokens: longest reply, in tokens.
         seed: 0 to 2**63 - 1; the same messages with the same seed give the same reply wherever
             the policy can promise it.
         json_schema: a JSON schema that the reply should satisfy, for servers that can enforce it.
-        purpose: what the reply is for: an action, a reflection on the attempt so far (paper: tau
-            and e), or a refinement (an experience for a new attempt from the start).
+
+    Raises:
+        UsageError: for a value of another type or range.
     """
 
+    purpose: Purpose = "act"
     temperature: float = 1.0
     max_tokens: int = 512
     seed: int = 0
     json_schema: Mapping[str, Json] | None = None
-    purpose: Literal["act", "reflect", "refine"] = "act"
+
+    def __post_init__(self) -> None:
+        heat = self.temperature
+        number = isinstance(heat, int | float) and not isinstance(heat, bool)
+        if not number or not 0 <= heat < float("inf"):
+            raise UsageError(f"Sampling temperature={heat!r}: expected a finite number >= 0")
+        if not _is_count(self.max_tokens) or self.max_tokens < 1:
+            raise UsageError(
+                f"Sampling max_tokens={self.max_tokens!r}: expected a whole number >= 1"
+            )
+        if not _is_count(self.seed) or self.seed >= 2**63:
+            raise UsageError(f"Sampling seed={self.seed!r}: expected 0 to 2**63 - 1")
+        if self.json_schema is not None and not isinstance(self.json_schema, Mapping):
+            raise UsageError(f"Sampling json_schema={self.json_schema!r}: expected a dict or None")
+        if self.purpose not in get_args(Purpose):
+            raise UsageError(
+                f"Sampling purpose={self.purpose!r}: expected one of {', '.join(get_args(Purpose))}"
+            )
+
+
+def _is_count(value: object) -> bool:
+    """Whether `value` is a whole number >= 0; True and False are none."""
+    return type(value) is int and value >= 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +183,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One round: a reply and what came of it.
+    """One turn: a reply and what came of it.
 
     Attributes:
         action: what was given to `env.step`, or None for a reply that held no action.
@@ -153,8 +218,8 @@ class Experience:
     """Where an attempt went wrong and what to do there (paper: tau and e).
 
     Attributes:
-        step: tau, the number of the action to replace, absolute from the episode's start.
-        text: e, the diagnosis and fix. Enters prompts only, never a loss.
+        step: tau, the index of the action to replace, absolute from the episode's start.
+        text: e, the diagnosis and the fix. Enters prompts only, never a loss.
     """
 
     step: int
@@ -168,17 +233,18 @@ class Reflection:
     Attributes:
         after: own steps of the branch that had been taken when it was asked for; >= 1.
         reply: the model's exact text.
-        verdict: "branch" opens a branch with `experience`; "no_mistake", "repeat" (this tau and e
-            were tried from the same history before) and "bad" open none.
+        verdict: "branch" opens a branch with `experience`; "no_mistake", "repeat" (this tau and
+            this experience were tried from the same history before), "bad" (the reply could not be
+            used) and "error" (the call failed; not charged) open none.
         experience: set for "branch" only.
-        reason: why the reply was bad; "" otherwise.
+        reason: for "bad" and "error" what was wrong; "" otherwise.
         repaired: the JSON had to be repaired before it could be read.
         usage: tokens of the call.
     """
 
     after: int
     reply: str
-    verdict: Literal["branch", "no_mistake", "repeat", "bad"]
+    verdict: Literal["branch", "no_mistake", "repeat", "bad", "error"]
     experience: Experience | None = None
     reason: str = ""
     repaired: bool = False

@@ -1,27 +1,29 @@
-"""The policy protocol, and how names and plain functions become policies.
+"""The policy protocol, and how names, functions, classes and objects become policies.
 
-A policy is asked with chat messages and answers with a `Completion`; it knows nothing of trees,
-budgets or environments. Names resolve through the entry-point group `leafe_gym.policies`, so
-another package can add one.
+A policy gets chat messages and returns a `Completion`; it knows nothing of trees, budgets or
+environments. `docs/policies.md` describes what it receives. Names are found through the
+entry-point group `leafe_gym.policies`, see `leafe_gym.registry`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import difflib
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
-from importlib.metadata import entry_points
 from typing import Any, Protocol, cast, runtime_checkable
 
-from leafe_gym.errors import PolicyError, UsageError
+from leafe_gym._fingerprint import code_fingerprint
+from leafe_gym._registry import import_object
+from leafe_gym.errors import LeafeError, PolicyError, UsageError
+from leafe_gym.policies.daemon_threads import THREADS
+from leafe_gym.registry import REGISTRIES
 from leafe_gym.types import Completion, Message, Sampling
 
-GROUP = "leafe_gym.policies"
+POLICIES = REGISTRIES["policy"]
 
 Reply = str | Completion
 PolicyFunction = Callable[..., Reply | Awaitable[Reply]]
-"""`f(messages)` or `f(messages, sampling)`, plain or async, giving text or a `Completion`."""
+"""`f(messages)` or `f(messages, sampling)`, plain or async, returning text or a `Completion`."""
 
 
 @runtime_checkable
@@ -31,9 +33,10 @@ class Policy(Protocol):
     Attributes:
         name: identifies the policy and its settings in run folders.
 
-    A policy made for one prompt set names it as `prompts`; agents use it where they are told no
-    other. A policy that can turn a chat into token ids also has `tokenize(messages, completion)`,
-    see `budget.Tokenizer`; ledgers then count its own tokens.
+    A policy made for one prompt set names it as `prompts`; agents use it if no other is given. A
+    policy with a tokenizer also has `tokenize(messages, completion)`, see `budget.Tokenizer`;
+    ledgers then count its own tokens. `fingerprint`, where there is one, tells versions of a
+    policy's code apart.
     """
 
     name: str
@@ -42,80 +45,280 @@ class Policy(Protocol):
         """One reply to `messages`.
 
         Raises:
-            PolicyError: if no reply could be had (server down, out of memory, bad request).
+            PolicyError: if this call failed (out of memory, bad request).
+            PolicyUnavailable: if no call can succeed (server down, wrong key); ends the run.
         """
         ...
 
 
+PolicySource = str | Policy | PolicyFunction | type[Any]
+"""A name, "module:attribute", a policy, its class, a factory, or a function of chat messages."""
+
+
 class FunctionPolicy:
-    """A plain or async function as a policy; a plain one runs in a thread, so it may block."""
+    """A function as a policy.
 
-    def __init__(self, function: PolicyFunction, name: str | None = None) -> None:
-        self.name = name or str(getattr(function, "__qualname__", type(function).__name__))
-        self._function = function
-        self._takes_sampling = _accepts_two(function)
-        self._is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-            getattr(function, "__call__", None)  # noqa: B004 - an object with an async __call__
-        )
+    A plain function runs in a thread of its own, so it may block; as many calls run at a time as
+    the caller makes.
 
-    async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
-        """See `Policy.complete`; whatever the function raises becomes a `PolicyError`."""
-        arguments = (messages, sampling) if self._takes_sampling else (messages,)
-        try:
-            if self._is_async:
-                reply = await cast(Awaitable[Reply], self._function(*arguments))
-            else:
-                given = await asyncio.to_thread(self._function, *arguments)
-                reply = await given if inspect.isawaitable(given) else given
-        except PolicyError:
-            raise
-        except Exception as error:
-            raise PolicyError(f"policy {self.name}: {type(error).__name__}: {error}") from error
-        if isinstance(reply, str):
-            return Completion(text=reply)
-        if isinstance(reply, Completion):
-            return reply
-        raise PolicyError(
-            f"policy {self.name} returned {type(reply).__name__}; expected str or Completion"
-        )
-
-
-def _accepts_two(function: PolicyFunction) -> bool:
-    try:
-        inspect.signature(function).bind(None, None)
-    except (TypeError, ValueError):  # ValueError: some built-in functions have no signature
-        return False
-    return True
-
-
-def as_policy(policy: Policy | PolicyFunction) -> Policy:
-    """A policy from a policy or a function.
-
-    Raises:
-        UsageError: if it is neither.
-    """
-    if isinstance(policy, Policy):
-        return policy
-    if callable(policy):
-        return FunctionPolicy(policy)
-    raise UsageError(f"{policy!r} is no policy: expected one with `complete`, or a function")
-
-
-def policy(source: str | Policy | PolicyFunction, **options: Any) -> Policy:
-    """The policy called `source`, or `source` itself as a policy.
+    Attributes:
+        name: the function's qualified name, unless given.
+        fingerprint: hash of the function's code, see `leafe_gym._fingerprint`.
 
     Args:
-        source: a name of the entry-point group `leafe_gym.policies` (such as "scripted"), a
-            policy, or a function.
-        **options: given to the named policy's factory.
+        function: see `PolicyFunction`.
+        name: what the policy is called in run folders.
 
     Raises:
-        UsageError: if nothing goes by that name.
+        UsageError: if `function` cannot be called with messages, or `name` is no text.
+    """
+
+    def __init__(self, function: PolicyFunction, name: str | None = None) -> None:
+        if not callable(function):
+            raise UsageError(f"function={function!r}: expected a function of chat messages")
+        self.name = _name(
+            name if name is not None else getattr(function, "__qualname__", type(function).__name__)
+        )
+        self.fingerprint = code_fingerprint(function)
+        self._function = function
+        self._arguments = _argument_count(function, self.name)
+
+    async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
+        """See `Policy.complete`.
+
+        Raises:
+            PolicyError: for whatever the function raises, and for a reply of another type.
+        """
+        arguments = (messages, sampling)[: self._arguments]
+        return await _call(self._function, arguments, self.name)
+
+
+class ObjectPolicy:
+    """An object whose `complete` returns text or is no coroutine function, as a policy.
+
+    All other attributes are those of the object.
+
+    Raises:
+        UsageError: if `complete` cannot be called with messages, or `name` is no text.
+    """
+
+    def __init__(self, inner: Any) -> None:
+        self.name = _name(getattr(inner, "name", type(inner).__qualname__))
+        self._inner = inner
+        self._arguments = _argument_count(inner.complete, self.name)
+
+    async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
+        """See `Policy.complete`.
+
+        Raises:
+            PolicyError: for whatever the object raises, and for a reply of another type.
+        """
+        arguments = (messages, sampling)[: self._arguments]
+        return await _call(self._inner.complete, arguments, self.name)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._inner, name)
+
+
+async def ask(policy: Policy, messages: Sequence[Message], sampling: Sampling) -> Completion:
+    """One reply of a policy, with every fault of the policy as a `PolicyError`.
+
+    Raises:
+        PolicyError: for whatever the policy raises, a foreign `CancelledError` or `SystemExit`
+            included, and for a reply that is neither text nor a `Completion`.
+        UsageError: if the policy raises one.
+        CancelledError: if the caller was cancelled.
+    """
+    if isinstance(policy, FunctionPolicy | ObjectPolicy):
+        return await policy.complete(messages, sampling)
+    return await _call(policy.complete, (messages, sampling), policy.name, passes=UsageError)
+
+
+async def _call(
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    name: str,
+    passes: type[LeafeError] = PolicyError,
+) -> Completion:
+    """Call a policy's function; errors of the class `passes` are raised as they are."""
+    try:
+        if _is_async(function):
+            reply = await function(*arguments)
+        else:
+            outcome = await THREADS.run(function, *arguments)
+            if outcome.error is not None:
+                raise _failure(name, outcome.error, passes) from outcome.error
+            reply = outcome.value
+            if inspect.isawaitable(reply):
+                reply = await reply
+    except (PolicyError, passes, GeneratorExit, KeyboardInterrupt):
+        raise
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise _failure(name, error) from error
+    except BaseException as error:
+        raise _failure(name, error) from error
+    if isinstance(reply, str):
+        return Completion(text=reply)
+    if isinstance(reply, Completion):
+        return reply
+    raise PolicyError(f"policy {name} returned {type(reply).__name__}; expected str or Completion")
+
+
+def _failure(name: str, error: BaseException, passes: type[LeafeError] = PolicyError) -> LeafeError:
+    """What a policy raised, as an error of ours."""
+    if isinstance(error, PolicyError | passes):
+        return error
+    return PolicyError(f"policy {name}: {type(error).__name__}: {error}")
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    """Whether a call returns at once with a coroutine; also for objects with async `__call__`."""
+    call = getattr(function, "__call__", None)  # noqa: B004
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
+
+
+def _name(name: object) -> str:
+    if not isinstance(name, str) or not name:
+        raise UsageError(f"a policy's name={name!r}: expected a text")
+    return name
+
+
+def _argument_count(function: Callable[..., Any], name: str) -> int:
+    """2 for `f(messages, sampling)`, 1 for `f(messages)`.
+
+    Raises:
+        UsageError: if it can be called with neither.
+    """
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some built-in functions have no signature
+        return 1
+    for count in (2, 1):
+        try:
+            signature.bind(*[None] * count)
+        except TypeError:
+            continue
+        return count
+    raise UsageError(
+        f"policy {name}: it takes {signature}; expected (messages) or (messages, sampling)"
+    )
+
+
+def as_policy(value: Policy | PolicyFunction | type[Any]) -> Policy:
+    """A policy from a policy, a class, a factory without arguments, or a function.
+
+    Raises:
+        UsageError: if it is none of these.
+    """
+    if isinstance(value, str):
+        raise UsageError(f"{value!r} is no policy: use leafe_gym.policy(...) for a name")
+    return _made(value, getattr(value, "__qualname__", repr(value)), {})
+
+
+def policy(source: PolicySource, **options: Any) -> Policy:
+    """The policy that `source` names or makes.
+
+    Args:
+        source: a registered name such as "scripted", "module:attribute", a policy, its class, a
+            factory, or a function of chat messages. A function whose first parameter is called
+            `messages`, and every async function, is a policy itself; any other function that can
+            be called with `options` is a factory.
+        **options: given to the class or factory.
+
+    Raises:
+        UsageError: if nothing goes by that name, or it cannot be made with these options.
     """
     if not isinstance(source, str):
-        return as_policy(source)
-    known = {entry.name: entry for entry in entry_points(group=GROUP)}
-    if source not in known:
-        near = difflib.get_close_matches(source, known, n=3) or sorted(known)
-        raise UsageError(f"no policy is called {source!r}; did you mean: {', '.join(near)}?")
-    return as_policy(known[source].load()(**options))
+        return _made(source, getattr(source, "__qualname__", repr(source)), options)
+    if source in POLICIES:
+        return _made(POLICIES.get(source), source, options)
+    if ":" in source:
+        return _made(import_object(source), source, options)
+    raise UsageError(POLICIES.unknown(source))
+
+
+def policy_identity(policy: Policy) -> str:
+    """What tells a policy from others in a run's configuration: its name and a hash of its code.
+
+    Classes of this package have no hash: a run stores the version of the package.
+    """
+    fingerprint = getattr(policy, "fingerprint", None)
+    if not isinstance(fingerprint, str):
+        inner = policy._inner if isinstance(policy, ObjectPolicy) else policy
+        own = not type(inner).__module__.startswith("leafe_gym.")
+        fingerprint = code_fingerprint(type(inner)) if own else ""
+    return f"{policy.name}#{fingerprint}".removesuffix("#")
+
+
+def _made(value: Any, called: str, options: dict[str, Any]) -> Policy:
+    if isinstance(value, type):
+        return _adapted(_instance(value, called, options), called)
+    if hasattr(value, "complete") or not callable(value) or _is_policy_function(value, options):
+        if options:
+            raise UsageError(f"policy {called}: it takes no options, but got {', '.join(options)}")
+        return _adapted(value, called)
+    return _adapted(_instance(value, called, options), called)
+
+
+def _adapted(value: Any, called: str) -> Policy:
+    """A policy from a made object or a function."""
+    complete = getattr(value, "complete", None)
+    if callable(complete):
+        returns = inspect.signature(complete).return_annotation
+        exact = returns is Completion or str(returns).rpartition(".")[2] == "Completion"
+        whole = exact and inspect.iscoroutinefunction(complete) and isinstance(value, Policy)
+        return cast(Policy, value) if whole else ObjectPolicy(value)
+    if callable(value) and not isinstance(value, type):
+        return FunctionPolicy(value)
+    shown = f"{called} gave {value!r}, which" if called != repr(value) else repr(value)
+    raise UsageError(f"{shown} is no policy: expected one with `complete`, or a function")
+
+
+def _is_policy_function(function: Any, options: dict[str, Any]) -> bool:
+    """Whether a callable answers chats itself; else it is a factory. See `policy`."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return not options
+    if _is_async(function):
+        return True
+    first = next(iter(signature.parameters.values()), None)
+    if first is not None and first.name == "messages":
+        return True
+    try:
+        signature.bind(**options)
+    except TypeError:
+        # A required parameter: messages under another name, or an option that was not given.
+        kinds = (inspect.Parameter.empty, "Any", Any)
+        untyped = first is not None and first.annotation in kinds
+        return not options and (untyped or "Message" in str(first and first.annotation))
+    return False
+
+
+def _instance(make: Callable[..., Any], called: str, options: dict[str, Any]) -> Any:
+    """What a class or factory makes of the options.
+
+    Raises:
+        UsageError: if it does not take them, or fails.
+    """
+    try:
+        signature = inspect.signature(make)
+        signature.bind(**options)
+    except ValueError:
+        pass
+    except TypeError as error:
+        takes = ", ".join(signature.parameters) or "nothing"
+        raise UsageError(f"policy {called}: {error}; it takes: {takes}") from None
+    try:
+        return make(**options)
+    except LeafeError:
+        raise
+    except Exception as error:
+        raise UsageError(
+            f"policy {called} cannot be made: {type(error).__name__}: {error}"
+        ) from error

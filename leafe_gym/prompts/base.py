@@ -1,21 +1,27 @@
-"""What a prompt set is: everything between records and the words a model sees.
+"""What a prompt set is, and how one is found: by name, as a class or as an instance.
 
-A set owns rendering and parsing. Acting, evaluation, distillation and the viewer call the same
-one, so what was trained on is what was seen; a run stores the set's name and hash.
+A prompt set owns rendering and parsing. Acting, evaluation, distillation and the viewer use the
+same one, so training rows show what the model was shown; a run stores the set's name and hash.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, cast
 
-from leafe_gym.errors import UsageError
+from leafe_gym._registry import import_object
+from leafe_gym.errors import ConfigMismatch, UsageError
+from leafe_gym.registry import REGISTRIES
 from leafe_gym.types import Completion, Experience, Json, Message, Start, Step, Task
+
+PROMPTS = REGISTRIES["prompts"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class ReflectionVerdict:
     """A reflection that could be read.
 
     Attributes:
@@ -32,8 +38,13 @@ class Verdict:
 class PromptSet(Protocol):
     """Rendering and parsing of one kind of conversation.
 
-    `steps` is always the whole history from step 0; how much of it is shown belongs to the set.
+    `steps` is always the whole history from step 0; how much of it is shown is up to the set.
     A row's prompt is `render` of the same steps with `experiences=()`.
+
+    Attributes:
+        name: what the set is called.
+        hash: differs when the set renders or parses differently; stored with every run.
+        reflection_schema: JSON schema of a reflection, or None where it is not JSON.
     """
 
     name: str
@@ -78,48 +89,175 @@ class PromptSet(Protocol):
         """
         ...
 
-    def parse_reflection(self, completion: Completion, actions: int) -> Verdict:
+    def parse_reflection(self, completion: Completion, actions: int) -> ReflectionVerdict:
         """(tau, e) or "no mistake" after `actions` actions.
 
         Raises:
-            BadReply: if the reply was cut, is no such answer, or names a step outside
+            BadReply: if the reply was cut, has another form, or names a step outside
                 0..actions-1.
         """
         ...
 
-    def parse_refinement(self, completion: Completion) -> Verdict:
+    def parse_refinement(self, completion: Completion) -> ReflectionVerdict:
         """The e for a new attempt, with step 0.
 
         Raises:
-            BadReply: if the reply was cut or is no such answer.
+            BadReply: if the reply was cut or has another form.
         """
         ...
 
-    def unusable(self, reason: str) -> str:
-        """The observation that stands for a step whose reply held no action."""
+    def unusable_reply_message(self, reason: str) -> str:
+        """The observation of a step whose reply held no action."""
         ...
 
 
-def prompt_set(name: str) -> PromptSet:
-    """The prompt set called `name`.
+METHODS = (
+    "render",
+    "render_reflection",
+    "render_refinement",
+    "parse_action",
+    "parse_reflection",
+    "parse_refinement",
+    "unusable_reply_message",
+)
+
+PromptSource = str | PromptSet | Callable[[], PromptSet]
+"""A name, "module:attribute", an instance, a class, or a factory without arguments."""
+
+
+def as_prompt_set(value: PromptSource) -> PromptSet:
+    """The prompt set that `value` names or makes, checked.
+
+    Args:
+        value: a registered name such as "chat", "module:attribute", an instance, a class, or a
+            factory without arguments.
+
+    Raises:
+        UsageError: if there is none of that name, it cannot be made, or something is missing from
+            it; names what.
+    """
+    if not isinstance(value, str):
+        return _checked(_made(value, getattr(value, "__qualname__", repr(value))))
+    if value in PROMPTS:
+        return _checked(_made(PROMPTS.get(value), value))
+    if ":" in value:
+        return _checked(_made(import_object(value), value))
+    raise UsageError(PROMPTS.unknown(value))
+
+
+def prompt_set(name: PromptSource) -> PromptSet:
+    """The prompt set called `name`; see `as_prompt_set`, which it is.
 
     Raises:
         UsageError: if there is none.
     """
-    if name == "chat":
-        from leafe_gym.prompts.chat import ChatPrompts
+    return as_prompt_set(name)
 
-        return ChatPrompts()
-    if name == "code":
-        from leafe_gym.prompts.code import CodePrompts
 
-        return CodePrompts()
-    if name == "tiny":
-        from leafe_gym.prompts.tiny import TinyPrompts
+def prompt_set_source(prompts: PromptSet) -> str:
+    """The "module:attribute" from which `find_prompt_set` gets an equal set; "" if there is none.
 
-        return TinyPrompts()
-    if name == "tiny-multiturn":
-        from leafe_gym.prompts.tiny_multiturn import TinyMultiTurnPrompts
+    Found are instances and classes at the top level of an importable module; what a program
+    defines in its main file (`__main__`) cannot be imported by another process.
+    """
+    cls = type(prompts)
+    module = sys.modules.get(cls.__module__)
+    if module is None or cls.__module__ == "__main__":
+        return ""
+    for name, value in vars(module).items():
+        if value is prompts:
+            return f"{cls.__module__}:{name}"
+    if getattr(module, cls.__qualname__, None) is not cls:
+        return ""
+    try:
+        same = as_prompt_set(cls).hash == prompts.hash
+    except UsageError:  # it needs arguments
+        return ""
+    return f"{cls.__module__}:{cls.__qualname__}" if same else ""
 
-        return TinyMultiTurnPrompts()
-    raise UsageError(f"no prompts are called {name!r}; there are: chat, code, tiny, tiny-multiturn")
+
+def find_prompt_set(name: str, hash: str, source: str = "") -> PromptSet:
+    """The prompt set that a run was made with, for readers of the run.
+
+    Args:
+        name: its name, as the run stores it.
+        hash: its hash, as the run stores it.
+        source: "module:attribute" where the run stores one, see `prompt_set_source`.
+
+    Raises:
+        UsageError: if it is not known here; says what to import or register.
+        ConfigMismatch: if it is known here with another hash.
+    """
+    for argument, value in (("name", name), ("hash", hash), ("source", source)):
+        if not isinstance(value, str):
+            raise UsageError(f"{argument}={value!r}: expected a str")
+    others: list[str] = []
+    reason = PROMPTS.unknown(name)
+    for place in dict.fromkeys(place for place in (name, source) if place):
+        try:
+            found = as_prompt_set(place if place == name else _declared(place))
+        except UsageError as error:
+            reason = str(error)
+            continue
+        if (found.name, found.hash) == (name, hash):
+            return found
+        others.append(f"{place} has {found.name!r} ({found.hash})")
+    if others:
+        raise ConfigMismatch(
+            f"the run was made with the prompt set {name!r} ({hash}), but here "
+            f"{'; '.join(others)}: "
+            "use the version of the code that made the run, or pass that prompt set as `prompts`"
+        )
+    home = source.partition(":")[0]
+    advice = f"make the module {home!r} importable" if home else "import the module that defines it"
+    raise UsageError(
+        f"the run was made with the prompt set {name!r} ({hash}), which is not known here "
+        f"({reason}): {advice}, add it with `leafe_gym.register('prompts', {name!r}, ...)`, or "
+        "pass it as `prompts`"
+    )
+
+
+def _declared(source: str) -> PromptSource:
+    """The class or instance at "module:attribute"; a run folder must not make functions run."""
+    found: PromptSource = import_object(source)
+    if any(not callable(getattr(found, method, None)) for method in METHODS):
+        raise UsageError(f"{source} is no prompt set")
+    return found
+
+
+def _made(value: Any, called: str) -> Any:
+    """An instance from a class or factory; an instance as it is."""
+    instance = not isinstance(value, type) and (hasattr(value, "render") or not callable(value))
+    if instance:
+        return value
+    try:
+        inspect.signature(value).bind()
+    except TypeError as error:
+        raise UsageError(
+            f"the prompt set {called} cannot be made without arguments ({error}): pass an instance"
+        ) from None
+    except ValueError:  # some built-in types have no signature
+        pass
+    try:
+        return value()
+    except UsageError:
+        raise
+    except Exception as error:
+        raise UsageError(
+            f"the prompt set {called} cannot be made: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _checked(found: Any) -> PromptSet:
+    """Raise a `UsageError` that names what a prompt set lacks."""
+    what = f"{type(found).__qualname__} {found!r}"[:200] + " is no prompt set: "
+    for method in METHODS:
+        if not callable(getattr(found, method, None)):
+            raise UsageError(f"{what}it has no method {method!r}")
+    for attribute in ("name", "hash"):
+        text = getattr(found, attribute, None)
+        if not isinstance(text, str) or not text:
+            raise UsageError(f"{what}its {attribute!r} is {text!r}, expected a text")
+    if not hasattr(found, "reflection_schema"):
+        raise UsageError(f"{what}it has no attribute 'reflection_schema' (None for no schema)")
+    return cast(PromptSet, found)

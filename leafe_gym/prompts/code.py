@@ -1,20 +1,20 @@
 """The prompt set `code`: the conversation of `chat`, where an action is a piece of code.
 
-A reply's action is what stands in its last code fence; a reply without any fence is one if it is
-a program as a whole. Comments of the environment name actions by their number alone.
+The action of a reply is the content of its last code fence; a reply without a fence is an action if
+all of it is a program. Comments of the environment name actions by their number alone.
 """
 
 from __future__ import annotations
 
 import ast
-import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import ClassVar
 
 from leafe_gym.errors import BadReply
 from leafe_gym.prompts import parse
 from leafe_gym.prompts.chat import ChatPrompts
-from leafe_gym.types import Completion, Experience, Message, Start, Step, Task
+from leafe_gym.types import Completion, Step
 
 SYSTEM = """You solve a task by writing Python code, one piece at a time.
 Think as briefly as you can, then end your reply with the code in a fence:
@@ -43,25 +43,11 @@ class CodePrompts(ChatPrompts):
     """Chats about code; see the module."""
 
     name = "code"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.hash = hashlib.blake2b(f"{self.hash}\0{SYSTEM}".encode(), digest_size=8).hexdigest()
-
-    def render(
-        self,
-        task: Task,
-        start: Start,
-        steps: Sequence[Step],
-        experiences: Sequence[Experience] = (),
-    ) -> list[Message]:
-        """See `PromptSet.render`; shows the full history."""
-        _, *turns = super().render(task, start, steps, experiences)
-        return [{"role": "system", "content": SYSTEM}, *turns]
+    templates: ClassVar[Mapping[str, str]] = {"system": SYSTEM}
 
     def parse_action(self, completion: Completion) -> str:
         """See `PromptSet.parse_action`; the last code fence, or a reply that is a program."""
-        text = parse.visible_text(completion)
+        text = parse.answer_text(completion)
         found = fences(text)
         if found:
             code = found[-1][1]

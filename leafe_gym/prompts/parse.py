@@ -1,7 +1,7 @@
-"""Strict reading of model replies: refuse first, repair second, guess never.
+"""Strict parsing of model replies: malformed JSON is repaired only where one reading is possible.
 
-A reply that was cut at the token limit is never a decision, however complete it looks: JSON repair
-turns `{"step": 1` (cut from 12) into 1.
+A reply that was cut at the token limit is refused even if it looks complete: JSON repair turns
+`{"step": 1` (cut from 12) into 1.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from leafe_gym.errors import BadReply
 from leafe_gym.types import Completion, Json
 
 MAX_REPLY = 64 * 1024
-"""Longest reply that is looked at, in characters."""
+"""Longest reply that is parsed, in characters."""
 MAX_ACTION = 2000
 MAX_EXPERIENCE = 4000
 MAX_NESTING = 8
-"""Deepest JSON that is repaired; the answers asked for are flat."""
+"""Deepest JSON that is repaired; valid answers are flat."""
 _ACTION = "Action:"
-_MARKS = re.compile(r"""\\.|["{}\[\]]""", re.DOTALL)
+_TOKENS = re.compile(r"""\\.|["{}\[\]]""", re.DOTALL)
 _Reply = TypeVar("_Reply", bound=BaseModel)
 
 
@@ -42,7 +42,7 @@ class RefinementReply(BaseModel):
     experience: Annotated[str, Field(min_length=1, max_length=MAX_EXPERIENCE)]
 
 
-def visible_text(completion: Completion) -> str:
+def answer_text(completion: Completion) -> str:
     """The reply without its leading thinking block.
 
     Raises:
@@ -68,7 +68,7 @@ def read_action(completion: Completion) -> str:
     Raises:
         BadReply: if the last line is none, or other action lines say something else.
     """
-    lines = [kept for line in visible_text(completion).splitlines() if (kept := line.strip())]
+    lines = [kept for line in answer_text(completion).splitlines() if (kept := line.strip())]
     found = [line[len(_ACTION) :].strip() for line in lines if line.startswith(_ACTION)]
     if not lines or not lines[-1].startswith(_ACTION):
         raise BadReply("its last line is not of the form 'Action: <the action>'")
@@ -87,13 +87,13 @@ def read_json(completion: Completion, model: type[_Reply]) -> tuple[_Reply, bool
     Raises:
         BadReply: if it cannot be read, or says something `model` forbids.
     """
-    text = _unfenced(visible_text(completion).strip())
+    text = _unfenced(answer_text(completion).strip())
     try:
         read = model.model_validate_json(text)
     except ValidationError as error:
         first = error
     else:
-        json.loads(text, object_pairs_hook=_refuse_twins)
+        json.loads(text, object_pairs_hook=_refuse_duplicates)
         return read, False
     if "{" not in text:
         raise BadReply("it holds no JSON object")
@@ -114,7 +114,7 @@ def read_json(completion: Completion, model: type[_Reply]) -> tuple[_Reply, bool
 
 
 def _unfenced(text: str) -> str:
-    """What stands in a Markdown code block, if `text` is one."""
+    """The content of `text` if it is one Markdown code block, else `text`."""
     if text.startswith("```") and text.endswith("```"):
         language, _, body = text[3:-3].partition("\n")
         if language.strip() in ("", "json"):
@@ -122,7 +122,7 @@ def _unfenced(text: str) -> str:
     return text
 
 
-def _refuse_twins(pairs: list[tuple[str, Json]]) -> Json:
+def _refuse_duplicates(pairs: list[tuple[str, Json]]) -> Json:
     names = [name for name, _ in pairs]
     for name in names:
         if names.count(name) > 1:
@@ -138,13 +138,13 @@ def _only_object(text: str) -> str:
     """
     depth, begin, quoted = 0, 0, False
     found: list[str] = []
-    for match in _MARKS.finditer(text):
-        mark = match.group()
-        if mark == '"':
+    for match in _TOKENS.finditer(text):
+        token = match.group()
+        if token == '"':
             quoted = depth > 0 and not quoted
-        elif quoted or len(mark) > 1 or (not depth and mark != "{"):
+        elif quoted or len(token) > 1 or (not depth and token != "{"):
             continue
-        elif mark in "{[":
+        elif token in "{[":
             begin = begin if depth else match.start()
             depth += 1
             if depth > MAX_NESTING:

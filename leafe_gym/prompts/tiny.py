@@ -1,10 +1,9 @@
 """The prompt set `tiny`: words for the small model that comes with the package.
 
-Memoryless: an acting prompt is one turn with the step number, the board and the tips that are
-active, so a reply is one word. A request to look back shows every step, board and action; its
-answer quotes the board of the step it names before it gives the advice, because a model of this
-size gives better advice right after the board it is about. The environment's comments are not
-shown.
+Memoryless: an acting prompt is one turn with the step number, the board and the active experiences;
+the reply is one word. A reflection request shows every step, board and action; its answer repeats
+the board of the step it names before it gives the advice, because a model of this size gives better
+advice right after the board in question. The environment's comments are not shown.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ import re
 from collections.abc import Sequence
 
 from leafe_gym.errors import BadReply
-from leafe_gym.prompts.base import Verdict
+from leafe_gym.prompts.base import ReflectionVerdict
 from leafe_gym.types import Completion, Experience, Json, Message, Start, Step, Task
 
 ACTIONS = ("up", "down", "left", "right")
 GRAMMAR = "tip* step board | (step board action)* step board failed -> step board not A but B"
-"""What the turns look like; part of the hash, so that runs of another grammar are not mixed."""
+"""Form of the turns; the set's hash is computed from it."""
 
 _ANSWER = re.compile(
     r"s(\d{1,4})\s(?:[#\-.$*@+]+\s)+(not (up|down|left|right) but (up|down|left|right))"
@@ -46,7 +45,7 @@ class TinyPrompts:
         """See `PromptSet.render`; shows no history."""
         number = sum(step.action is not None for step in steps)
         board = next((s.observation for s in reversed(steps) if s.action), start.observation)
-        lines = [tip_line(tip) for tip in experiences if tip.step <= number]
+        lines = [experience_line(one) for one in experiences if one.step <= number]
         return _turn([*lines, f"s{number}", *inside(board)])
 
     def render_reflection(
@@ -56,7 +55,7 @@ class TinyPrompts:
         steps: Sequence[Step],
         experiences: Sequence[Experience] = (),
     ) -> list[Message]:
-        """See `PromptSet.render_reflection`; shows the full history and no tips."""
+        """See `PromptSet.render_reflection`; shows the full history and no experiences."""
         lines: list[str] = []
         board, number = start.observation, 0
         for step in steps:
@@ -77,13 +76,13 @@ class TinyPrompts:
             raise BadReply(f"{word[:40]!r} is none of {', '.join(ACTIONS)}")
         return word
 
-    def parse_reflection(self, completion: Completion, actions: int) -> Verdict:
+    def parse_reflection(self, completion: Completion, actions: int) -> ReflectionVerdict:
         """See `PromptSet.parse_reflection`; `s3 <board> not left but up`, or `none`."""
         if completion.finish_reason == "length":
             raise BadReply("the reply was cut off")
         text = " ".join(completion.text.split())
         if text == _NONE:
-            return Verdict(step=None)
+            return ReflectionVerdict(step=None)
         answer = _ANSWER.fullmatch(text)
         if answer is None:
             raise BadReply("it is not of the form: s3 <board> not left but up")
@@ -92,23 +91,24 @@ class TinyPrompts:
             raise BadReply(f"step {step} was not taken; the last one is {actions - 1}")
         if answer[3] == answer[4]:
             raise BadReply("it advises the action that it advises against")
-        return Verdict(step=step, text=answer[2])
+        return ReflectionVerdict(step=step, text=answer[2])
 
-    def parse_refinement(self, completion: Completion) -> Verdict:
+    def parse_refinement(self, completion: Completion) -> ReflectionVerdict:
         """See `PromptSet.parse_refinement`; the text says which step it is about."""
         verdict = self.parse_reflection(completion, actions=10_000)
         if verdict.step is None:
             raise BadReply("it names no mistake")
-        return Verdict(step=0, text=f"s{verdict.step} {verdict.text}")
+        return ReflectionVerdict(step=0, text=f"s{verdict.step} {verdict.text}")
 
-    def unusable(self, reason: str) -> str:
-        """See `PromptSet.unusable`."""
+    def unusable_reply_message(self, reason: str) -> str:
+        """See `PromptSet.unusable_reply_message`."""
         return f"unusable: {reason}"
 
 
-def tip_line(tip: Experience) -> str:
-    """The line of a tip; one for a whole new attempt names its step in the text."""
-    return f"tip {tip.text}" if tip.text.startswith("s") else f"tip s{tip.step} {tip.text}"
+def experience_line(experience: Experience) -> str:
+    """The line of an experience; one for a whole new attempt names its step in the text."""
+    step = "" if experience.text.startswith("s") else f"s{experience.step} "
+    return f"tip {step}{experience.text}"
 
 
 def inside(board: str) -> list[str]:

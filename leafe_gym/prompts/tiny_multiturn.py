@@ -1,9 +1,9 @@
 """The prompt set `tiny-multiturn`: the small model's words as one append-only conversation.
 
-Every board is a user turn and every action the turn that answers it, so a server with a prefix
-cache reads a board once, and the model sees how it came to where it is. A tip ends the user turn
-of its own tau; a request to look back ends the last one. A reply without an action leaves no
-trace: the same prompt is asked again.
+Every board is a user turn and every action an assistant turn, so a server with a prefix cache reads
+each board once and the prompt holds the whole history. An experience is the end of the user turn of
+its own tau, a reflection request the end of the last one. A reply without an action is left out of
+later prompts: the same prompt is sent again.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from leafe_gym.prompts.tiny import TinyPrompts, inside, tip_line
+from leafe_gym.prompts.tiny import TinyPrompts, experience_line, inside
 from leafe_gym.types import Experience, Message, Start, Step, Task
 
 GRAMMAR = "(step board tip*, action)* step board tip* | ... step board failed -> as in tiny"
-"""What the turns look like; part of the hash, so that runs of another grammar are not mixed."""
+"""Form of the turns; the set's hash is computed from it."""
 
 
 class TinyMultiTurnPrompts(TinyPrompts):
@@ -57,6 +57,6 @@ class TinyMultiTurnPrompts(TinyPrompts):
     render_refinement = render_reflection
 
 
-def _turn(number: int, board: str, tips: Sequence[Experience]) -> str:
-    own = [tip_line(tip) for tip in tips if tip.step == number]
+def _turn(number: int, board: str, experiences: Sequence[Experience]) -> str:
+    own = [experience_line(one) for one in experiences if one.step == number]
     return "\n".join([f"s{number}", *inside(board), *own])

@@ -11,8 +11,8 @@ import pytest
 import leafe_gym as lg
 from leafe_gym.evals.reproduce.levels import Levels
 from leafe_gym.policies.base import Policy
-from leafe_gym.policies.hf import TransformersPolicy
-from leafe_gym.policies.server import ServerPolicy
+from leafe_gym.policies.openai import OpenAIPolicy
+from leafe_gym.policies.transformers import TransformersPolicy
 from leafe_gym.tree import Tree
 
 GREEDY: dict[str, Any] = {
@@ -42,7 +42,7 @@ def test_same_trees_over_http_and_in_process(
     count = counts(12, 100)
     here = grown(lg.policy("tiny"), count, tmp_path / "tiny")
     local = TransformersPolicy.load(servable, device="cpu", prompts="tiny")
-    there = ServerPolicy(str(servable), server, prompts="tiny", deadline=60, concurrency=16)
+    there = OpenAIPolicy(str(servable), server, prompts="tiny", deadline=60, concurrency=16)
     for name, policy in (("transformers", local), ("http", there)):
         trees = grown(policy, count, tmp_path / name)
         assert [tree.solved for tree in trees] == [tree.solved for tree in here]

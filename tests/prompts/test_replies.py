@@ -8,7 +8,7 @@ import time
 import pytest
 
 from leafe_gym.errors import BadReply
-from leafe_gym.prompts.base import Verdict
+from leafe_gym.prompts.base import ReflectionVerdict
 from leafe_gym.prompts.chat import ChatPrompts
 from leafe_gym.types import Completion
 
@@ -76,22 +76,34 @@ def test_a_reply_that_was_cut_is_never_a_decision() -> None:
 @pytest.mark.parametrize(
     ("text", "verdict"),
     [
-        (GOOD, Verdict(step=2, text="not b")),
-        (f"```json\n{GOOD}\n```", Verdict(step=2, text="not b")),
-        (f"```\n{GOOD}\n```\n", Verdict(step=2, text="not b")),
-        (f"<think>{{}}</think>\n{GOOD}", Verdict(step=2, text="not b")),
-        ('{"step": null, "experience": ""}', Verdict(step=None)),
-        ('{"step": null, "experience": "fine so far"}', Verdict(step=None)),
-        ('{"step": null}', Verdict(step=None)),
-        ('{"step": 0, "experience": "{\\"step\\": 1}"}', Verdict(step=0, text='{"step": 1}')),
-        ('{"step": 2, "experience": "not b",}', Verdict(step=2, text="not b", repaired=True)),
-        ("{'step': 2, 'experience': 'not b'}", Verdict(step=2, text="not b", repaired=True)),
-        (f'The 5" gap: {GOOD}', Verdict(step=2, text="not b", repaired=True)),
-        (f"Here it is:\n{GOOD}", Verdict(step=2, text="not b", repaired=True)),
-        (f"Here:\n```json\n{GOOD}\n```\nDone.", Verdict(step=2, text="not b", repaired=True)),
+        (GOOD, ReflectionVerdict(step=2, text="not b")),
+        (f"```json\n{GOOD}\n```", ReflectionVerdict(step=2, text="not b")),
+        (f"```\n{GOOD}\n```\n", ReflectionVerdict(step=2, text="not b")),
+        (f"<think>{{}}</think>\n{GOOD}", ReflectionVerdict(step=2, text="not b")),
+        ('{"step": null, "experience": ""}', ReflectionVerdict(step=None)),
+        ('{"step": null, "experience": "fine so far"}', ReflectionVerdict(step=None)),
+        ('{"step": null}', ReflectionVerdict(step=None)),
+        (
+            '{"step": 0, "experience": "{\\"step\\": 1}"}',
+            ReflectionVerdict(step=0, text='{"step": 1}'),
+        ),
+        (
+            '{"step": 2, "experience": "not b",}',
+            ReflectionVerdict(step=2, text="not b", repaired=True),
+        ),
+        (
+            "{'step': 2, 'experience': 'not b'}",
+            ReflectionVerdict(step=2, text="not b", repaired=True),
+        ),
+        (f'The 5" gap: {GOOD}', ReflectionVerdict(step=2, text="not b", repaired=True)),
+        (f"Here it is:\n{GOOD}", ReflectionVerdict(step=2, text="not b", repaired=True)),
+        (
+            f"Here:\n```json\n{GOOD}\n```\nDone.",
+            ReflectionVerdict(step=2, text="not b", repaired=True),
+        ),
     ],
 )
-def test_reflections_that_can_be_read(text: str, verdict: Verdict) -> None:
+def test_reflections_that_can_be_read(text: str, verdict: ReflectionVerdict) -> None:
     assert PROMPTS.parse_reflection(said(text), 3) == verdict
 
 
@@ -151,7 +163,9 @@ def test_json_that_stops_short_is_refused_wherever_it_stops(order: tuple[str, st
 
 
 def test_refinements() -> None:
-    assert PROMPTS.parse_refinement(said('{"experience": "x"}')) == Verdict(step=0, text="x")
+    assert PROMPTS.parse_refinement(said('{"experience": "x"}')) == ReflectionVerdict(
+        step=0, text="x"
+    )
     assert PROMPTS.parse_refinement(said('{"experience": "x",}')).repaired
     for text in (GOOD, '{"experience": ""}', '{"experience": "  "}', '{"experience": 1}', "x"):
         with pytest.raises(BadReply):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 import leafe_gym as lg
-from leafe_gym.sandbox.docker import engine
+from leafe_gym.sandbox.docker import docker_client
 from leafe_gym.testing.players.coder import coder
 
 
@@ -22,5 +22,5 @@ def explore(folder: str) -> lg.Run:
 
 
 if __name__ == "__main__":
-    engine.PATIENCE_S = float(sys.argv[2])
+    docker_client.PATIENCE_S = float(sys.argv[2])
     explore(sys.argv[1]).close()

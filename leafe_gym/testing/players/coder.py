@@ -14,10 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from leafe_gym.envs.code import contest_set
-from leafe_gym.envs.code.files import find_file
 from leafe_gym.envs.code.function_files import SOURCE, FunctionFile, read_functions
 from leafe_gym.envs.code.functions import FunctionProblem
 from leafe_gym.envs.code.mbpp import builtin
+from leafe_gym.envs.code.problem_files import find_file
 from leafe_gym.errors import PolicyError
 from leafe_gym.testing.players.base import Mistake, ScriptedPlayer, probability
 from leafe_gym.types import Message, Sampling
@@ -86,7 +86,7 @@ def _reflect(messages: Sequence[Message], _: Sampling) -> Mistake | None:
 
 def contest_solutions() -> dict[str, Solutions]:
     """Solutions of the built-in contest problems."""
-    return {sheet.statement: sheet.solutions for sheet in contest_set.sheets().values()}
+    return {sheet.statement: sheet.solutions for sheet in contest_set.builtin_problems().values()}
 
 
 def function_solutions(file: FunctionFile) -> dict[str, Solutions]:

@@ -41,7 +41,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
         records.append(
             {
                 "name": name,
-                "description": contest_set.sheets()[name].statement,
+                "description": contest_set.builtin_problems()[name].statement,
                 "public_tests": columns(tests.public[:1]),
                 "private_tests": columns(hidden),
                 "time_limit": 2.0,
@@ -101,7 +101,7 @@ class Killer:
         self._made: list[Any] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
-        monkeypatch.setattr("leafe_gym.envs.code.desk.make_sandbox", self._make)
+        monkeypatch.setattr("leafe_gym.envs.code.program_runner.make_sandbox", self._make)
 
     def __enter__(self) -> Killer:
         self._thread.start()

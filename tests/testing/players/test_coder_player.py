@@ -16,7 +16,7 @@ from leafe_gym.testing.players.coder import coder, function_solutions
 from leafe_gym.types import Experience, Message, Sampling, Start, Step, Task
 
 TASK = Task(id="t", env_id="leafe/CodeContests-v0")
-SHEET = contest_set.sheets()["carousel"]
+SHEET = contest_set.builtin_problems()["carousel"]
 START = Start(observation="Submit.", instruction=f"Solve:\n{SHEET.statement}\n")
 PROMPTS = prompt_set("code")
 
