@@ -22,7 +22,7 @@ from leafe_gym.agents.rollout import (
     reflection_prompt,
     reflections_due,
 )
-from leafe_gym.budget import Budget, CallSize, Limits, Spend, TokenMeter, measure
+from leafe_gym.budget import Budget, CallSize, Limits, TokenMeter, measure
 from leafe_gym.prompts.base import PromptSet
 from leafe_gym.tree import Branch, Tree, actions_in
 from leafe_gym.types import ERRORS, Ending, Message, Reflection, Step, Usage
@@ -187,9 +187,7 @@ class _Charge:
             return
         size = self._next_size()
         if size is None:
-            messages = reflection_prompt(
-                self.plan, self.path, self.book.prompts, self.book.config
-            )
+            messages = reflection_prompt(self.plan, self.path, self.book.prompts, self.book.config)
             size = self._measure(messages, reflection.reply, reflection.usage)
         self.book.spent.reflect_calls += 1
         self._charge_tokens(size)

@@ -98,7 +98,9 @@ class AttemptPlan:
         Attempts beside this one are left out: which of them are known depends on timing.
         """
         key = (self.owner_of(experience.step), experience)
-        own = {(self.owner_of(r.experience.step), r.experience) for r in reflections if r.experience}
+        own = {
+            (self.owner_of(r.experience.step), r.experience) for r in reflections if r.experience
+        }
         return key in self.tried or key in own
 
 

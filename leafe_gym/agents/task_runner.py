@@ -248,9 +248,7 @@ class TaskRunner:
                 reason=str(error),
             )
             return branch, AttemptCost()
-        rollout = Rollout(
-            plan, slot, self.policy, self.book.prompts, self.config, self._snapshots
-        )
+        rollout = Rollout(plan, slot, self.policy, self.book.prompts, self.config, self._snapshots)
         running.rollout = rollout
         try:
             branch, cost = await rollout.run()

@@ -159,23 +159,6 @@ def test_check_reports_backends(
     assert "native" in capsys.readouterr().out
 
 
-def test_a_person_can_play_with_undo_and_redo(tmp_path: Path) -> None:
-    level = "######\n#@$ .#\n#    #\n######\n"
-    lines = "right up undo u redo r r ? to_0 d to_9 dance undo undo undo right right up q"
-    script = lines.replace(" ", "\n").replace("_", " ") + "\n"
-    levels = tmp_path / "level.txt"
-    levels.write_text("; 0\n" + level)
-    done = leafe("play", SOKOBAN, "--split", "all", "--data", levels, stdin=script)
-    assert done.returncode == 0, done.stderr
-    assert "a wall is in the way" in done.stdout
-    assert "There is nothing to redo." in done.stdout
-    assert "There is no earlier state" in done.stdout
-    assert "unknown action 'dance'" in done.stdout
-    assert "Won." in done.stdout
-    assert "The episode is over" in done.stdout
-    assert "Traceback" not in done.stderr
-
-
 def test_an_interrupted_run_exits_130_and_goes_on(tmp_path: Path) -> None:
     cases = [
         (signal.SIGINT, 130, signal.default_int_handler),

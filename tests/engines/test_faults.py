@@ -12,10 +12,10 @@ from typing import Any
 
 import gymnasium as gym
 import pytest
+from leafe_gym.store.run import Run
 
 import leafe_gym as lg
 from leafe_gym.errors import StoreError
-from leafe_gym.store.run import Run
 from leafe_gym.testing.players.sokoban import SokobanPlayer
 from leafe_gym.wrappers.backends.fork import ForkBackend
 from leafe_gym.wrappers.backends.fork_client import ForkTimeouts
