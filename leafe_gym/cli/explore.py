@@ -16,9 +16,9 @@ from leafe_gym.cli.options import (
     Calls,
     Concurrency,
     Count,
+    Data,
     EnvId,
     JsonOut,
-    Levels,
     MaxDepth,
     Model,
     ReflectEvery,
@@ -55,7 +55,7 @@ def command(
     max_depth: MaxDepth = 4,
     attempts: Attempts = 16,
     set_: Set = None,
-    levels: Levels = None,
+    data: Data = None,
     export: Annotated[
         Path | None, typer.Option("--export", metavar="FILE", help="Trees as JSON lines, too.")
     ] = None,
@@ -63,7 +63,7 @@ def command(
 ) -> None:
     """Explore the first N tasks of a split. Killed at any moment, the same command goes on."""
     check_methods([method])
-    tasks = pick_tasks(env_id, split, count, env_kwargs(set_, levels))
+    tasks = pick_tasks(env_id, split, count, env_kwargs(set_, data))
     agent = METHODS[method](
         named_policy(model), {}, tree_options(reflect_every, max_depth, attempts), ()
     )

@@ -34,8 +34,14 @@ Set = Annotated[
         help="Keyword argument of the environment; VALUE is JSON or plain text. Repeatable.",
     ),
 ]
-Levels = Annotated[
-    str | None, typer.Option("--levels", metavar="FILE", help="Sokoban levels in Boxoban's format.")
+Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="PATH",
+        help="Data file or folder of the environment; relative paths are also looked up in "
+        "LEAFE_DATA.",
+    ),
 ]
 Count = Annotated[int, typer.Option("-n", min=1, max=MOST, help="Number of tasks.")]
 Split = Annotated[str, typer.Option("--split", help="train, val or test.")]
@@ -67,13 +73,13 @@ MaxDepth = Annotated[
 Attempts = Annotated[int, typer.Option("--attempts", min=1, max=MOST, help="Attempts per root.")]
 
 
-def env_kwargs(given: Sequence[str] | None, levels: str | None = None) -> dict[str, Json]:
-    """Keyword arguments from `KEY=VALUE` options.
+def env_kwargs(given: Sequence[str] | None, data: str | None = None) -> dict[str, Json]:
+    """Keyword arguments of the environment from `--data` and `KEY=VALUE` options.
 
     Raises:
         UsageError: if one is not of that form.
     """
-    kwargs: dict[str, Json] = {"levels": levels} if levels else {}
+    kwargs: dict[str, Json] = {"data": data} if data else {}
     for text in given or ():
         key, equals, value = text.partition("=")
         if not equals or not key.isidentifier():

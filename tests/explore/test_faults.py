@@ -12,6 +12,7 @@ from typing import Any
 
 import gymnasium as gym
 import pytest
+from leafe_gym.store.run import Run
 
 import leafe_gym as lg
 from leafe_gym.errors import LeafeError, RunIncomplete, StoreError, UsageError

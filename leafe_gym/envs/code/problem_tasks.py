@@ -8,7 +8,7 @@ from inspect import signature
 from math import isfinite
 from typing import Any
 
-from leafe_gym.envs.tasks import SPLITS, TaskList, hash_of, plain
+from leafe_gym.envs.tasks import SPLITS, TaskList, hash_of, json_kwargs
 from leafe_gym.errors import UsageError
 from leafe_gym.types import Json, Task
 
@@ -73,7 +73,7 @@ def list_problems(
         raise UsageError(
             f"unknown arguments {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}"
         )
-    given = plain({**kwargs, **({} if path is None else {"problems": path})})
+    given = json_kwargs({**kwargs, **({} if path is None else {"problems": path})})
     numbers = [n for n, name in enumerate(names) if split in ("all", split_of(name))]
     return TaskList(partial(_task, env, env_id, names, given, split_of), numbers)
 

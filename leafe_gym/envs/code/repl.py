@@ -21,7 +21,7 @@ from leafe_gym.envs.code.problem_tasks import check_reset, check_split
 from leafe_gym.envs.code.program_runner import close_sandbox
 from leafe_gym.envs.code.repl_goals import KINDS, GoalProgress, ReplGoal
 from leafe_gym.envs.space import TextSpace
-from leafe_gym.envs.tasks import SPLITS, TaskList, hash_of, plain, split_by_hash
+from leafe_gym.envs.tasks import SPLITS, TaskList, hash_of, json_kwargs, split_by_hash
 from leafe_gym.errors import (
     BackendError,
     ResetNeeded,
@@ -173,7 +173,7 @@ class PythonReplEnv(gym.Env[str, str]):
             raise UsageError(f"the tasks set {', '.join(sorted(taken))} themselves; omit it")
         if unknown := kwargs.keys() - signature(cls.__init__).parameters.keys():
             raise UsageError(f"unknown arguments: {', '.join(sorted(unknown))}")
-        given = plain(kwargs)
+        given = json_kwargs(kwargs)
         cls(**given)
         kind = given.get("kind")
         changed = {k: v for k, v in given.items() if not k.startswith(("sandbox", "allow"))}

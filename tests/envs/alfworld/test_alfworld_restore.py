@@ -14,9 +14,9 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import leafe_gym as lg
-from leafe_gym.envs.alfworld.game import FILE, Game
+from leafe_gym.envs.alfworld.game_file import FILE, ALFWorldGame
 from leafe_gym.envs.alfworld.generate import generate
-from leafe_gym.envs.alfworld.house import TASK_TYPES
+from leafe_gym.envs.alfworld.room_tables import TASK_TYPES
 from leafe_gym.testing.players.follower import Follower
 from leafe_gym.testing.triples import triples
 
@@ -122,7 +122,7 @@ def test_the_library_says_the_same(tmp_path: Path, seed: int, monkeypatch: Any) 
 
     path = tmp_path / FILE
     layout = generate(seed)
-    path.write_text(json.dumps(Game.generated(layout).as_json()))
+    path.write_text(json.dumps(ALFWorldGame.generated(layout).as_json()))
     infos = textworld.EnvInfos(admissible_commands=True, won=True)
     library = AlfredDemangler(PddlEnv(infos), shuffle=False)
     library.load(json.loads(path.read_text()))  # given a path, it leaves the file open

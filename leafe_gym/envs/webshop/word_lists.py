@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from leafe_gym.envs.webshop.library import load
+from leafe_gym._optional import require
+
+EXTRA = ("webshop", "WebShop")
+"""The optional dependencies of this environment, as arguments of `require`."""
 
 _WORD = re.compile(r"[^\W_]+(?:[.'’][^\W_]+)*")  # noqa: RUF001 - the apostrophe of typesetters
 _LETTERS = re.compile(r"[^\W\d_]{2,}")
@@ -47,7 +50,7 @@ def search_term(word: str) -> str:
     if word in _stop_words("STOPWORDS_EN"):
         return ""
     # A stemmer must not be used by two threads at a time, and making one costs microseconds.
-    return str(load("Stemmer").Stemmer("porter").stemWord(word))
+    return str(require("Stemmer", *EXTRA).Stemmer("porter").stemWord(word))
 
 
 def nouns(name: str) -> list[str]:
@@ -67,4 +70,4 @@ def plain_color(option: str) -> str:
 
 @cache
 def _stop_words(name: str) -> frozenset[str]:
-    return frozenset(getattr(load("bm25s.stopwords"), name))
+    return frozenset(getattr(require("bm25s.stopwords", *EXTRA), name))

@@ -1,4 +1,4 @@
-"""The simulator's answers: which of them say that an action was of no use."""
+"""Which answers of the simulator refuse an action."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ _REFUSES = re.compile(
 
 
 def refusal(said: str) -> str:
-    """The answer where it refuses an action, "" otherwise."""
+    """The answer if it refuses an action, "" otherwise."""
     return said if _REFUSES.match(said) else ""

@@ -11,9 +11,9 @@ import random
 from collections.abc import Iterator
 from functools import cache
 
-from leafe_gym.envs.webshop.build import Streams
+from leafe_gym.envs.webshop.catalogue_words import BRANDS, OPTIONS, WARES, ProductKind
 from leafe_gym.envs.webshop.products import BETWEEN
-from leafe_gym.envs.webshop.wares import BRANDS, OPTIONS, WARES, Ware
+from leafe_gym.envs.webshop.shop_builder import Streams
 from leafe_gym.types import Json
 
 _SILENT = 0.5
@@ -39,7 +39,7 @@ def _records() -> tuple[dict[str, Json], ...]:
     return tuple(made)
 
 
-def _shelf(number: int, ware: Ware) -> Iterator[dict[str, Json]]:
+def _shelf(number: int, ware: ProductKind) -> Iterator[dict[str, Json]]:
     for place, brand in enumerate(BRANDS):
         luck = random.Random(f"{ware.noun}, {brand}")
         asin = f"B{number:02d}{place:02d}{luck.randrange(10**5):05d}"
@@ -70,7 +70,7 @@ def _some(luck: random.Random, values: list[str]) -> list[str]:
     return [values[number] for number in sorted(chosen)]
 
 
-def _pricing(luck: random.Random, ware: Ware) -> str:
+def _pricing(luck: random.Random, ware: ProductKind) -> str:
     """One price, or in one case of five two."""
     low = luck.randint(*ware.prices) - 0.01
     high = low + luck.randint(3, 12)
@@ -78,7 +78,11 @@ def _pricing(luck: random.Random, ware: Ware) -> str:
 
 
 def _goal(
-    luck: random.Random, ware: Ware, use: str, traits: list[str], options: dict[str, list[str]]
+    luck: random.Random,
+    ware: ProductKind,
+    use: str,
+    traits: list[str],
+    options: dict[str, list[str]],
 ) -> dict[str, Json]:
     wanted = luck.sample(traits, 2)
     chosen = {name: luck.choice(values) for name, values in options.items()}

@@ -1,7 +1,7 @@
-"""The Java process itself: how it starts, and that nothing of it stays behind.
+"""The Java process: start, end, and cleanup.
 
-It ends when its standard input does, which the kernel closes however this process ends. It is in
-a session of its own, so Ctrl-C is not meant for it.
+The process ends when its standard input is closed, which the kernel does however this process
+ends. It has its own session, so Ctrl-C does not reach it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import tempfile
 import weakref
 from contextlib import suppress
 
-from leafe_gym.envs.scienceworld.library import java, py4j, simulator
+from leafe_gym.envs.scienceworld.java_runtime import java_command, py4j_jar, simulator_jar
 from leafe_gym.errors import UsageError
 
 FLAGS = (
@@ -21,25 +21,25 @@ FLAGS = (
     "-XX:+UnlockExperimentalVMOptions",
     "-XX:hashCode=2",  # every identity hash is 1; see `jvm`
     "-Xms256m",
-    "-Xmn160m",  # loading a game makes much that is garbage at once
+    "-Xmn160m",  # loading a game creates many short-lived objects
     "-Xmx1g",
     "-XX:+UseSerialGC",
     "-XX:+ExitOnOutOfMemoryError",
     "-XX:-UsePerfData",  # no file in /tmp
     "-XX:+ErrorFileToStderr",
 )
-_FAREWELL = 5.0
-"""Seconds it has to end by itself."""
+_GRACE_PERIOD = 5.0
+"""Seconds to wait for a voluntary end."""
 
 _running: weakref.WeakSet[JavaProcess] = weakref.WeakSet()
 
 
 class JavaProcess:
-    """A running process that serves the simulator.
+    """A running Java process with a Py4J server.
 
     Attributes:
-        port: where.
-        token: what to say first.
+        port: of the server.
+        token: authentication token.
 
     Raises:
         MissingExtra: if a package is not installed.
@@ -47,18 +47,18 @@ class JavaProcess:
     """
 
     def __init__(self) -> None:
-        jar = simulator()
-        classes = os.pathsep.join((py4j("java_gateway").find_jar_path(), str(jar)))
+        jar = simulator_jar()
+        classes = os.pathsep.join((py4j_jar(), str(jar)))
         server = ["py4j.GatewayServer", "--die-on-broken-pipe", "--enable-auth", "0"]
-        command = [java(), *FLAGS, "-classpath", classes, *server]
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
+        command = [java_command(), *FLAGS, "-classpath", classes, *server]
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process runs
         try:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,
-                # It looks for its table of types where it starts; without one it would write one.
+                # The simulator reads its table of types from here; elsewhere it would write one.
                 cwd=jar.parent,
                 start_new_session=True,
             )
@@ -76,25 +76,25 @@ class JavaProcess:
         port, token = (self._process.stdout.readline().decode().strip() for _ in range(2))
         if port.isdigit():
             return int(port), token
-        told = self.death() or port or "no output"
+        message = self.death() or port or "no output"
         self.end()
         raise UsageError(
-            f"{command} did not start the simulator, which needs Java 8 or newer ({told}); "
+            f"{command} did not start the simulator, which needs Java 8 or newer ({message}); "
             "set JAVA_HOME to the folder of a Java runtime"
         )
 
     @property
     def pid(self) -> int:
-        """Its number."""
+        """Process id."""
         return self._process.pid
 
     @property
     def alive(self) -> bool:
-        """Whether it runs."""
+        """Whether it is running."""
         return self._process.poll() is None
 
     def death(self) -> str:
-        """How it ended, in words; "" if it has not, after a second of patience."""
+        """How it ended; "" if it is still running after one second."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(1.0)
         code = self._process.poll()
@@ -102,15 +102,15 @@ class JavaProcess:
             return ""
         self._stderr.seek(0)
         lines = self._stderr.read().decode(errors="replace").split("\n")
-        told = [one.strip() for one in lines if one.strip() and not one.startswith("Picked up")]
+        message = [one.strip() for one in lines if one.strip() and not one.startswith("Picked up")]
         how = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
-        return f"{how}: {' '.join(told[:3])[:300]}" if told else how
+        return f"{how}: {' '.join(message[:3])[:300]}" if message else how
 
-    def end(self, *, at_once: bool = False) -> None:
-        """Have it end; safe to call twice.
+    def end(self, *, immediately: bool = False) -> None:
+        """End the process; safe to call twice.
 
         Args:
-            at_once: without giving it time to.
+            immediately: kill it without a grace period.
         """
         _running.discard(self)
         process = self._process
@@ -119,7 +119,7 @@ class JavaProcess:
         with suppress(OSError):
             process.stdin.close()
         try:
-            process.wait(0 if at_once else _FAREWELL)
+            process.wait(0 if immediately else _GRACE_PERIOD)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -127,7 +127,7 @@ class JavaProcess:
         self._stderr.close()
 
     def disown(self) -> None:
-        """In a forked child: it is the parent's, and must not wait for the child's end."""
+        """In a forked child: close its copy of the input, so that Java ends with the parent."""
         assert self._process.stdin is not None
         with suppress(OSError):
             self._process.stdin.close()
@@ -139,11 +139,11 @@ def _at_exit() -> None:
         process.end()
 
 
-def _in_child() -> None:
+def _after_fork_in_child() -> None:
     for process in list(_running):
         process.disown()
     _running.clear()
 
 
 atexit.register(_at_exit)
-os.register_at_fork(after_in_child=_in_child)
+os.register_at_fork(after_in_child=_after_fork_in_child)

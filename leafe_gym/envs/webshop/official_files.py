@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from leafe_gym.envs.webshop.library import load
+from leafe_gym._optional import require
+from leafe_gym.envs.data_files import find_data
+from leafe_gym.envs.webshop.word_lists import EXTRA
 from leafe_gym.errors import BadRecord, UsageError
 from leafe_gym.types import Json
 
@@ -45,7 +47,7 @@ def find_files(data: str | os.PathLike[str]) -> DataFiles:
     Raises:
         UsageError: if a file is missing; says which, and where to get it.
     """
-    products = _products(_place(data))
+    products = _products(find_data(data, SOURCE))
     suffix = products.stem.removeprefix(_PRODUCTS)
     folder = products.parent
     attributes = folder / f"items_ins_v2{suffix}.json"
@@ -57,19 +59,6 @@ def find_files(data: str | os.PathLike[str]) -> DataFiles:
         attributes,
         human if human.is_file() else None,
         reviews if reviews.is_file() else None,
-    )
-
-
-def _place(data: str | os.PathLike[str]) -> Path:
-    path = Path(data).expanduser()
-    places = [path]
-    if (root := os.environ.get("LEAFE_DATA")) and not path.is_absolute():
-        places.append(Path(root) / path)
-    for place in places:
-        if place.exists():
-            return place.resolve()
-    raise UsageError(
-        f"data={str(data)!r}: there is no {' and no '.join(map(str, places))}. {SOURCE}"
     )
 
 
@@ -98,16 +87,20 @@ def stream_list(path: Path) -> Iterator[tuple[str, Json]]:
         BadRecord: if the file is no JSON array.
         UsageError: if it cannot be read.
     """
-    yield from _stream(path, b"[", lambda file: load("ijson").items(file, "item", use_float=True))
+    yield from _stream(
+        path, b"[", lambda file: require("ijson", *EXTRA).items(file, "item", use_float=True)
+    )
 
 
 def stream_dict(path: Path) -> Iterator[tuple[str, tuple[str, Json]]]:
     """As `stream_list`, (key, value) of each entry of a JSON object."""
-    yield from _stream(path, b"{", lambda file: load("ijson").kvitems(file, "", use_float=True))
+    yield from _stream(
+        path, b"{", lambda file: require("ijson", *EXTRA).kvitems(file, "", use_float=True)
+    )
 
 
 def _stream(path: Path, opens: bytes, parse: Any) -> Iterator[tuple[str, Any]]:
-    ijson = load("ijson")
+    ijson = require("ijson", *EXTRA)
     number = 0
     try:
         with path.open("rb") as file:

@@ -46,7 +46,7 @@ def fingerprint(path: Path) -> str:
     return f"{size}-{digest.hexdigest()}"
 
 
-def made_once(key: str, make: Callable[[Path], None]) -> Path:
+def cached_folder(key: str, make: Callable[[Path], None]) -> Path:
     """The folder called `key`, filled by `make` if it is not there whole.
 
     Raises:

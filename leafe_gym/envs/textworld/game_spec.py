@@ -8,12 +8,23 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from leafe_gym.envs.tasks import SPLITS, hash_of, plain
-from leafe_gym.envs.textworld.library import quiet, textworld
+from leafe_gym._optional import require
+from leafe_gym.envs.arguments import whole_number
+from leafe_gym.envs.tasks import SPLITS, hash_of, json_kwargs
+from leafe_gym.envs.textworld.jericho_warnings import no_unknown_story_warning
 from leafe_gym.errors import UsageError
 from leafe_gym.types import Json
 
 FORMS = ("z8", "json")
+
+
+def load_textworld(module: str = "") -> Any:
+    """The package `textworld`, or one of its modules.
+
+    Raises:
+        MissingExtra: if it is not installed.
+    """
+    return require(f"textworld.{module}" if module else "textworld", "textworld", "TextWorld")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +51,11 @@ class GameSpec:
 
     def __post_init__(self) -> None:
         for name in ("rooms", "objects", "quest_length"):
-            value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise UsageError(f"{name}={value!r}: use a whole number >= 1")
+            whole_number(name, getattr(self, name), 1)
+        if self.challenge is not None and not isinstance(self.challenge, str):
+            raise UsageError(f"challenge={self.challenge!r}: give a name, or None")
+        if self.settings is not None and not isinstance(self.settings, Mapping):
+            raise UsageError(f"settings={self.settings!r}: give a dict, or None")
         if self.form not in FORMS:
             raise UsageError(f"form={self.form!r}: use 'z8' (prose) or 'json' (no compiler)")
         if self.split is not None and self.split not in SPLITS:
@@ -52,7 +65,7 @@ class GameSpec:
 
     def key(self, seed: int) -> str:
         """A name for the game of a seed, other for any other game and version of TextWorld."""
-        version = textworld().__version__
+        version = load_textworld().__version__
         return f"{hash_of([version, self.as_json(), seed], size=8)}-{seed}"
 
     def as_json(self) -> dict[str, Json]:
@@ -69,7 +82,7 @@ class GameSpec:
         Raises:
             UsageError: if the challenge or a setting is unknown.
         """
-        known = textworld("challenges").CHALLENGES
+        known = load_textworld("challenges").CHALLENGES
         if self.challenge not in known:
             names = ", ".join(sorted(known))
             raise UsageError(f"challenge={self.challenge!r}: use one of {names}, or None")
@@ -77,7 +90,7 @@ class GameSpec:
         known[self.challenge][2](parser)
         # Read from the parser, because some settings are required and so cannot be parsed from "".
         default = {action.dest: action.default for action in parser._actions}
-        given = plain(self.settings or {})
+        given = json_kwargs(self.settings or {})
         if unknown := given.keys() - default.keys():
             there_are = ", ".join(sorted(default))
             raise UsageError(
@@ -93,7 +106,7 @@ class GameSpec:
                 )
             if action.choices and value is not None and value not in action.choices:
                 raise UsageError(f"{self.challenge}: {action.dest}={value!r}{choices}")
-        return plain(merged)
+        return json_kwargs(merged)
 
     def build(self, seed: int) -> Any:
         """TextWorld's game of a seed.
@@ -101,17 +114,17 @@ class GameSpec:
         Raises:
             UsageError: if TextWorld cannot make it.
         """
-        options = textworld().GameOptions()
+        options = load_textworld().GameOptions()
         options.seeds = seed
         if self.challenge is None:
             options.nb_rooms, options.nb_objects = self.rooms, self.objects
             options.quest_length = self.quest_length
-            make = partial(textworld("generator").make_game, options)
+            make = partial(load_textworld("generator").make_game, options)
         else:
-            family = textworld("challenges").CHALLENGES[self.challenge][1]
+            family = load_textworld("challenges").CHALLENGES[self.challenge][1]
             make = partial(family, {**self.challenge_settings(), "seed": seed}, options)
         try:
-            with quiet():  # a challenge may play its game
+            with no_unknown_story_warning():  # a challenge may play its game
                 return make()
         except Exception as error:  # the generator raises many kinds
             raise UsageError(

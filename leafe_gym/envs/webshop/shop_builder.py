@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from leafe_gym.envs.webshop.files import DataFiles, stream_dict, stream_list
 from leafe_gym.envs.webshop.goals import human_goals, shuffled, synthetic_goals
+from leafe_gym.envs.webshop.official_files import DataFiles, stream_dict, stream_list
 from leafe_gym.envs.webshop.products import Product, Review, asin_of, read_product
 from leafe_gym.envs.webshop.ranking import IndexWriter
-from leafe_gym.envs.webshop.store import Writer
+from leafe_gym.envs.webshop.record_file import RecordWriter
 from leafe_gym.errors import BadRecord, UsageError
 from leafe_gym.types import Json
 
@@ -28,7 +28,7 @@ Entries = Iterable[tuple[str, tuple[str, Json]]]
 
 
 class Streams(NamedTuple):
-    """Records, each with where it stands.
+    """RecordReader, each with where it stands.
 
     Attributes:
         products: in the form of `items_shuffle.json`.
@@ -73,8 +73,8 @@ def build(folder: Path, streams: Streams, kind: str, name: str) -> None:
         # SQLite without a name: a table on disk that vanishes when it is closed.
         table = stack.enter_context(closing(sqlite3.connect("")))
         products, goals, index = (
-            Writer(folder, PRODUCTS),
-            Writer(folder, GOALS),
+            RecordWriter(folder, PRODUCTS),
+            RecordWriter(folder, GOALS),
             IndexWriter(folder),
         )
         for writer in (products, goals, index):

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cache
 from hashlib import blake2b
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-from leafe_gym.envs.alfworld.generate import Layout
-from leafe_gym.envs.alfworld.library import shipped
-from leafe_gym.envs.alfworld.problem import problem
-from leafe_gym.errors import UsageError
+from leafe_gym._optional import require
+from leafe_gym.envs.alfworld.generate import RoomLayout
+from leafe_gym.envs.alfworld.pddl_problem import problem
+from leafe_gym.errors import MissingExtra, UsageError
 from leafe_gym.types import Json
 
 FILE = "game.tw-pddl"
+EXTRA, FEATURE = "alfworld", "ALFWorld"
 _TEXTS = ("pddl_domain", "grammar", "pddl_problem")
 
 
 @dataclass(frozen=True, slots=True)
-class Game:
+class ALFWorldGame:
     """What the planner plays; a game that can be won.
 
     Attributes:
@@ -42,7 +47,7 @@ class Game:
         return blake2b(text.encode(), digest_size=16).digest()
 
     @classmethod
-    def generated(cls, layout: Layout) -> Game:
+    def generated(cls, layout: RoomLayout) -> ALFWorldGame:
         """The game of a generated layout.
 
         Raises:
@@ -50,13 +55,13 @@ class Game:
         """
         return cls(
             name=f"the generated game {layout.digest}",
-            pddl_domain=shipped("alfred.pddl"),
-            grammar=shipped("alfred.twl2").replace("UNKNOWN GOAL", layout.goal),
+            pddl_domain=_packaged("alfred.pddl"),
+            grammar=_packaged("alfred.twl2").replace("UNKNOWN GOAL", layout.goal),
             pddl_problem=problem(layout),
         )
 
     @classmethod
-    def read(cls, path: Path) -> Game:
+    def read(cls, path: Path) -> ALFWorldGame:
         """The game of a file.
 
         Raises:
@@ -92,3 +97,30 @@ class Game:
             "solvable": True,
             "walkthrough": list(self.walkthrough) if self.walkthrough else None,
         }
+
+
+def load_planner() -> Any:
+    """The module `planner_game`, which needs TextWorld and the planner.
+
+    Raises:
+        MissingExtra: if one of them is not installed.
+    """
+    for package in ("fast_downward", "textworld"):
+        require(package, EXTRA, FEATURE)
+    return import_module("leafe_gym.envs.alfworld.planner_game")
+
+
+@cache
+def _packaged(name: str) -> str:
+    """The text of a file in ALFWorld's `data` folder: "alfred.pddl" or "alfred.twl2".
+
+    Does not import `alfworld`, because its import sets `ALFWORLD_DATA` in the environment of the
+    process and creates that folder.
+
+    Raises:
+        MissingExtra: if ALFWorld is not installed.
+    """
+    spec = find_spec("alfworld")
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingExtra(FEATURE, EXTRA)
+    return (Path(spec.submodule_search_locations[0]) / "data" / name).read_text("utf-8")

@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 
 from leafe_gym.envs.tasks import SPLITS
-from leafe_gym.envs.textworld.library import textworld
-from leafe_gym.envs.textworld.spec import GameSpec
+from leafe_gym.envs.textworld.game_spec import GameSpec, load_textworld
 from leafe_gym.errors import UsageError
 
 _TRIES = 200
@@ -67,9 +66,9 @@ def _make(spec: GameSpec, seed: int, path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".making-") as folder:
         made = Path(folder) / path.name
         if spec.form == "z8":
-            options = textworld().GameOptions()
+            options = load_textworld().GameOptions()
             options.path = str(made)
-            textworld("generator").compile_game(game, options)
+            load_textworld("generator").compile_game(game, options)
         else:
             game.save(str(made))
         os.replace(made.with_suffix(".json"), path.with_suffix(".json"))

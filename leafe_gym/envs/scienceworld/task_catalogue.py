@@ -1,4 +1,4 @@
-"""What there is to play, without starting Java; a test compares it with the simulator's own."""
+"""Tasks, variations, splits and simplifications; a test compares them with the simulator."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ SIMPLIFICATIONS = (
 _ELECTRIC = re.compile("power-component|conductivity")
 
 
-class Episode(NamedTuple):
-    """What a game begins with.
+class Scenario(NamedTuple):
+    """What a game is loaded with.
 
     Attributes:
         task: one of `TASKS`.
@@ -75,20 +75,20 @@ class Episode(NamedTuple):
 
 
 def task_of(name: str) -> str:
-    """The task of a name or of a number in the paper, such as "1-1".
+    """The task with a name or a number in the paper, such as "1-1".
 
     Raises:
         UsageError: if there is none.
     """
     numbered = dict(zip(NUMBERS, TASKS, strict=True))
-    found = numbered.get(name, name)
-    if found not in VARIATIONS:
+    found = numbered.get(name, name) if isinstance(name, str) else name
+    if not isinstance(found, str) or found not in VARIATIONS:
         raise UsageError(f"task={name!r}: use one of {', '.join(TASKS)}, or 1-1 to 10-2")
     return found
 
 
 def variations(task: str, split: str | None = None) -> range:
-    """The variations of a task in a split: as ScienceWorld says, a half, a quarter, a quarter.
+    """The variations of a task in a split: as in ScienceWorld, 50 %, 25 % and 25 %.
 
     Raises:
         UsageError: if there is no such split.
@@ -105,16 +105,18 @@ def variations(task: str, split: str | None = None) -> range:
 
 
 def simplified(given: str | Sequence[str], task: str | None = None) -> str:
-    """Simplifications as the simulator takes them.
+    """Simplifications in the simulator's format.
 
     Args:
-        given: "easy", which stands for those of the paper's agents, or names: one string with
-            commas, or several; "" for none.
-        task: for which task; None for any.
+        given: "easy" for those of the paper's agents, or names: one string with commas, or a
+            sequence; "" for none.
+        task: the task they are for; None for any.
 
     Raises:
-        UsageError: if one is unknown, or takes away what the task needs.
+        UsageError: if one is unknown or disables actions that the task needs.
     """
+    if not isinstance(given, str | Sequence) or not all(isinstance(one, str) for one in given):
+        raise UsageError(f"simplifications={given!r}: give names as one string or a sequence")
     names = given.split(",") if isinstance(given, str) else list(given)
     names = [name.strip() for name in names if name.strip()]
     known = ("easy", *SIMPLIFICATIONS)
@@ -125,7 +127,7 @@ def simplified(given: str | Sequence[str], task: str | None = None) -> str:
         )
     if "noElectricalAction" in names and (task is None or _ELECTRIC.search(task)):
         raise UsageError(
-            f"noElectricalAction takes away what {task or 'some of the tasks'} cannot do without; "
-            "leave it out, or name another task="
+            f"noElectricalAction disables actions that {task or 'some of the tasks'} needs; "
+            "leave it out, or choose another task="
         )
     return ",".join(names)

@@ -23,20 +23,20 @@ from textworld.core import EnvInfos, GameState
 from textworld.envs.pddl import logic
 from textworld.envs.pddl.pddl import PddlEnv
 
-from leafe_gym.envs.alfworld.game import Game
+from leafe_gym.envs.alfworld.game_file import ALFWorldGame
 from leafe_gym.envs.alfworld.grammar import Grammar
-from leafe_gym.envs.alfworld.names import text_names
+from leafe_gym.envs.alfworld.text_names import text_names
 from leafe_gym.errors import UsageError
 
 _READY = 16
 """Games that are kept ready."""
 
 _translating = Lock()
-_ready: OrderedDict[bytes, Ready] = OrderedDict()
+_ready: OrderedDict[bytes, TranslatedGame] = OrderedDict()
 _idle: list[Any] = []
 
 
-class Ready(NamedTuple):
+class TranslatedGame(NamedTuple):
     """A game that has been translated; shared, never changed.
 
     Attributes:
@@ -46,7 +46,7 @@ class Ready(NamedTuple):
         names: for each thing its name in the texts.
     """
 
-    game: Game
+    game: ALFWorldGame
     logic: Any
     state: Any
     names: Mapping[str, Any]
@@ -62,10 +62,10 @@ class Operator(NamedTuple):
     nb_effect_atoms: int
 
 
-class Memento(NamedTuple):
+class PlannerSnapshot(NamedTuple):
     """A state of a game; holds nothing that later steps change."""
 
-    ready: Ready
+    ready: TranslatedGame
     done: tuple[Operator, ...]
     facts: Mapping[Any, frozenset[Any]]
     variables: tuple[dict[str, Any], dict[str, frozenset[Any]], dict[Any, int]]
@@ -76,7 +76,7 @@ class Memento(NamedTuple):
     won: bool
 
 
-class Engine(PddlEnv):
+class PlannerGame(PddlEnv):
     """One running game: TextWorld's `PddlEnv` without the repeated translation."""
 
     def __init__(self) -> None:
@@ -84,12 +84,12 @@ class Engine(PddlEnv):
         self.request_infos = EnvInfos(admissible_commands=True, won=True)
         self.state = GameState()
         self.downward_lib = _idle.pop() if _idle else fast_downward.load_lib()
-        self._ready: Ready | None = None
+        self._ready: TranslatedGame | None = None
         self._facts: Mapping[Any, frozenset[Any]] = {}
         self._done: tuple[Operator, ...] = ()
-        self._first: Memento | None = None
+        self._first: PlannerSnapshot | None = None
 
-    def begin(self, game: Game) -> Any:
+    def begin(self, game: ALFWorldGame) -> Any:
         """The first state of a game.
 
         Raises:
@@ -107,7 +107,7 @@ class Engine(PddlEnv):
         return self.state
 
     @property
-    def game(self) -> Game | None:
+    def game(self) -> ALFWorldGame | None:
         """The game that is running."""
         return None if self._ready is None else self._ready.game
 
@@ -125,7 +125,7 @@ class Engine(PddlEnv):
         """Commands that win from here; empty if none do."""
         return [str(one) for one in self._pddl_state.replan(self._entity_infos)]
 
-    def save_state(self) -> Memento:
+    def save_state(self) -> PlannerSnapshot:
         """The present state."""
         assert self._ready is not None
         now = self._pddl_state
@@ -136,7 +136,7 @@ class Engine(PddlEnv):
             for key, facts in now._facts.items()
         }
         by_type = {key: frozenset(found) for key, found in now._vars_by_type.items()}
-        return Memento(
+        return PlannerSnapshot(
             ready=self._ready,
             done=self._done,
             facts=self._facts,
@@ -148,28 +148,28 @@ class Engine(PddlEnv):
             won=self.state["won"],
         )
 
-    def load_state(self, memento: Memento) -> None:
+    def load_state(self, planner: PlannerSnapshot) -> None:
         """Go to a state of this game, or of another."""
-        if memento.ready is not self._ready:
-            self._use(memento.ready)
+        if planner.ready is not self._ready:
+            self._use(planner.ready)
         now, library = self._pddl_state, self.downward_lib
         library.load_sas(now.sas.encode())
-        for operator in memento.done:
+        for operator in planner.done:
             library.apply_operator(operator.id, (logic.Atom * operator.nb_effect_atoms)())
-        named, by_type, counts = memento.variables
-        now._facts = defaultdict(set, {key: set(facts) for key, facts in memento.facts.items()})
+        named, by_type, counts = planner.variables
+        now._facts = defaultdict(set, {key: set(facts) for key, facts in planner.facts.items()})
         now._vars_by_name = dict(named)
         now._vars_by_type = defaultdict(set, {key: set(them) for key, them in by_type.items()})
         now._var_counts = Counter(counts)
-        now._operators = memento.options
-        self._done, self._facts = memento.done, memento.facts
-        self._moves, self._last_action, self.prev_state = len(memento.done), None, None
+        now._operators = planner.options
+        self._done, self._facts = planner.done, planner.facts
+        self._moves, self._last_action, self.prev_state = len(planner.done), None, None
         self.state = GameState(
-            _valid_actions=memento.valid_actions,
-            _valid_commands=memento.valid_commands,
-            admissible_commands=sorted(set(memento.valid_commands)),
-            feedback=memento.feedback,
-            won=memento.won,
+            _valid_actions=planner.valid_actions,
+            _valid_commands=planner.valid_commands,
+            admissible_commands=sorted(set(planner.valid_commands)),
+            feedback=planner.feedback,
+            won=planner.won,
         )
 
     def close(self) -> None:
@@ -182,7 +182,7 @@ class Engine(PddlEnv):
         if "downward_lib" in vars(self):
             self.close()
 
-    def _use(self, ready: Ready) -> None:
+    def _use(self, ready: TranslatedGame) -> None:
         self._ready = ready
         self._logic, self._entity_infos = ready.logic, ready.names
         self._facts, self._done = {}, ()
@@ -193,7 +193,7 @@ class Engine(PddlEnv):
         self.downward_lib.load_sas(state.sas.encode())
         self.downward_lib.load_sas_replan(state.sas_replan.encode())
 
-    def _opening(self) -> Memento:
+    def _opening(self) -> PlannerSnapshot:
         self.state = GameState()
         self._last_action, self._moves = None, 0
         facts = list(self._pddl_state.facts)
@@ -219,7 +219,7 @@ class Engine(PddlEnv):
         }
 
 
-def prepare(game: Game, library: Any) -> Ready:
+def prepare(game: ALFWorldGame, library: Any) -> TranslatedGame:
     """A game, translated; the last ones are remembered.
 
     Raises:
@@ -234,7 +234,7 @@ def prepare(game: Game, library: Any) -> Ready:
         return _ready[game.key]
 
 
-def _translate(game: Game, library: Any) -> Ready:
+def _translate(game: ALFWorldGame, library: Any) -> TranslatedGame:
     with _argv():
         try:
             rules = logic.GameLogic(domain=game.pddl_domain, grammar=game.grammar)
@@ -252,12 +252,12 @@ def _translate(game: Game, library: Any) -> Ready:
             ) from error
     names = text_names({var.name: var.type for fact in state.facts for var in fact.arguments})
     state.downward_lib = None
-    return Ready(game, rules, state, names)
+    return TranslatedGame(game, rules, state, names)
 
 
-def _again(game: Game) -> Ready:
-    """The game of a memento that was pickled."""
-    engine = Engine()
+def _again(game: ALFWorldGame) -> TranslatedGame:
+    """The game of a planner that was pickled."""
+    engine = PlannerGame()
     try:
         return prepare(game, engine.downward_lib)
     finally:

@@ -18,7 +18,7 @@ from leafe_gym.errors import EnvironmentFailure
 from leafe_gym.types import Json
 
 
-class Writer:
+class RecordWriter:
     """Writes `<name>.bin`, and `<name>.npy` with where each record begins, into a folder."""
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -45,8 +45,8 @@ class Writer:
         np.save(self._index, np.frombuffer(self._starts, dtype=np.int64), allow_pickle=False)
 
 
-class Records:
-    """Reads what a `Writer` wrote; the files may be unlinked meanwhile."""
+class RecordReader:
+    """Reads what a `RecordWriter` wrote; the files may be unlinked meanwhile."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._path = folder / f"{name}.bin"

@@ -1,8 +1,8 @@
-"""Strangers' text made harmless.
+"""Removing control characters from untrusted text.
 
-Text of models and environments may hold escape sequences that move the cursor, set the clipboard
-or fake a prompt, and marks that turn the direction of reading; `safe` lets letters through and
-nothing else. It does not escape HTML: that is done where HTML is written.
+Text of models and environments may contain escape sequences that move the cursor, set the clipboard
+or imitate a prompt, and characters that change the reading direction. `safe` removes them. It does
+not escape HTML; the code that writes HTML does.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from leafe_gym.envs.alfworld.generate import Layout
-from leafe_gym.envs.alfworld.house import LAMP, OBJECTS, OPENABLE, affords, fits
+from leafe_gym.envs.alfworld.generate import RoomLayout
+from leafe_gym.envs.alfworld.room_tables import LAMP, OBJECTS, OPENABLE, affords, fits
 
 _AFFORDANCES = {
     "heat": "heatable",
@@ -24,7 +24,7 @@ _MADE = {
 }
 
 
-def problem(layout: Layout) -> str:
+def problem(layout: RoomLayout) -> str:
     """The PDDL problem of a layout."""
     places = [_name(kind, 0, at) for at, kind in enumerate(layout.receptacles)]
     things = [(_name(kind, 1, at), kind, place) for at, (kind, place) in enumerate(layout.things)]
@@ -65,7 +65,7 @@ def _properties(name: str, kind: str) -> list[str]:
     return [f"(pickupable {name})", *can]
 
 
-def _goal(layout: Layout) -> str:
+def _goal(layout: RoomLayout) -> str:
     wanted = f"(objectType ?o {layout.target}Type)"
     if layout.task_type == "look_at_obj_in_light":
         lit = f"(objectType ?t {LAMP}Type) (isToggled ?t) (inReceptacle ?t ?r)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Ware(NamedTuple):
+class ProductKind(NamedTuple):
     """A kind of product.
 
     Attributes:
@@ -52,7 +52,7 @@ _BEAUTY = ("cruelty free", "fragrance free", "sensitive skin", "plant based", "p
 _FOOD = ("gluten free", "low sugar", "non gmo", "high protein", "individually wrapped")
 
 WARES = (
-    Ware(
+    ProductKind(
         "Rain Jacket",
         "fashion",
         "Clothing > Outerwear > Jackets",
@@ -61,7 +61,7 @@ WARES = (
         ("hiking", "commuting", "cycling"),
         (*_CLOTHES, "taped seams", "packable hood"),
     ),
-    Ware(
+    ProductKind(
         "Linen Shirt",
         "fashion",
         "Clothing > Tops > Shirts",
@@ -70,7 +70,7 @@ WARES = (
         ("summer", "office", "travel"),
         (*_CLOTHES, "button closure", "relaxed fit"),
     ),
-    Ware(
+    ProductKind(
         "Fleece Pullover",
         "fashion",
         "Clothing > Tops > Sweaters",
@@ -79,7 +79,7 @@ WARES = (
         ("camping", "winter", "skiing"),
         (*_CLOTHES, "half zip", "thumb holes"),
     ),
-    Ware(
+    ProductKind(
         "Running Shorts",
         "fashion",
         "Clothing > Activewear > Shorts",
@@ -88,7 +88,7 @@ WARES = (
         ("marathon", "gym", "tennis"),
         (*_CLOTHES, "elastic waist", "zip pocket"),
     ),
-    Ware(
+    ProductKind(
         "Canvas Sneakers",
         "fashion",
         "Shoes > Casual > Sneakers",
@@ -97,7 +97,7 @@ WARES = (
         ("walking", "school", "skating"),
         ("rubber sole", "arch support", "memory foam", "vegan leather", "wide toe"),
     ),
-    Ware(
+    ProductKind(
         "Trail Boots",
         "fashion",
         "Shoes > Outdoor > Boots",
@@ -106,7 +106,7 @@ WARES = (
         ("mountains", "mud", "snow"),
         ("rubber sole", "ankle support", "steel shank", "slip resistant", "gore lining"),
     ),
-    Ware(
+    ProductKind(
         "Wireless Headphones",
         "electronics",
         "Electronics > Audio > Headphones",
@@ -115,7 +115,7 @@ WARES = (
         ("travel", "studio", "sleep"),
         (*_TECH, "noise cancelling", "foldable band"),
     ),
-    Ware(
+    ProductKind(
         "Bluetooth Speaker",
         "electronics",
         "Electronics > Audio > Speakers",
@@ -124,7 +124,7 @@ WARES = (
         ("beach", "kitchen", "shower"),
         (*_TECH, "stereo sound", "hands free"),
     ),
-    Ware(
+    ProductKind(
         "Charging Cable",
         "electronics",
         "Electronics > Accessories > Cables",
@@ -133,7 +133,7 @@ WARES = (
         ("phone", "tablet", "car"),
         (*_TECH, "braided nylon", "gold plated"),
     ),
-    Ware(
+    ProductKind(
         "Tablet Stand",
         "electronics",
         "Electronics > Accessories > Stands",
@@ -142,7 +142,7 @@ WARES = (
         ("desk", "bed", "cooking"),
         (*_TECH, "aluminum alloy", "adjustable angle"),
     ),
-    Ware(
+    ProductKind(
         "Desk Lamp",
         "garden",
         "Home > Lighting > Lamps",
@@ -151,7 +151,7 @@ WARES = (
         ("reading", "drawing", "dorm"),
         (*_HOME, "dimmable light", "touch control"),
     ),
-    Ware(
+    ProductKind(
         "Storage Basket",
         "garden",
         "Home > Storage > Baskets",
@@ -160,7 +160,7 @@ WARES = (
         ("laundry", "toys", "shelf"),
         (*_HOME, "woven rope", "carry handles"),
     ),
-    Ware(
+    ProductKind(
         "Throw Blanket",
         "garden",
         "Home > Bedding > Blankets",
@@ -169,7 +169,7 @@ WARES = (
         ("sofa", "picnic", "nursery"),
         (*_HOME, "super soft", "double sided"),
     ),
-    Ware(
+    ProductKind(
         "Bath Mat",
         "garden",
         "Home > Bath > Mats",
@@ -178,7 +178,7 @@ WARES = (
         ("shower", "sink", "cabin"),
         (*_HOME, "memory foam", "quick drying"),
     ),
-    Ware(
+    ProductKind(
         "Hand Cream",
         "beauty",
         "Beauty > Skin Care > Creams",
@@ -187,7 +187,7 @@ WARES = (
         ("gardeners", "nurses", "winter"),
         (*_BEAUTY, "shea butter", "fast absorbing"),
     ),
-    Ware(
+    ProductKind(
         "Shampoo Bar",
         "beauty",
         "Beauty > Hair Care > Shampoo",
@@ -196,7 +196,7 @@ WARES = (
         ("curls", "travel", "swimmers"),
         (*_BEAUTY, "tea tree", "sulfate free"),
     ),
-    Ware(
+    ProductKind(
         "Beard Oil",
         "beauty",
         "Beauty > Shaving > Oils",
@@ -205,7 +205,7 @@ WARES = (
         ("barbers", "travel", "gifts"),
         (*_BEAUTY, "argan extract", "natural ingredients"),
     ),
-    Ware(
+    ProductKind(
         "Trail Mix",
         "grocery",
         "Grocery > Snacks > Nuts",
@@ -214,7 +214,7 @@ WARES = (
         ("hiking", "school", "office"),
         (*_FOOD, "dry roasted", "resealable bag"),
     ),
-    Ware(
+    ProductKind(
         "Oat Cookies",
         "grocery",
         "Grocery > Snacks > Cookies",
@@ -223,7 +223,7 @@ WARES = (
         ("lunchbox", "breakfast", "gifts"),
         (*_FOOD, "whole grain", "dairy free"),
     ),
-    Ware(
+    ProductKind(
         "Herbal Tea",
         "grocery",
         "Grocery > Beverages > Tea",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from hashlib import blake2b
 
-from leafe_gym.envs.sokoban.bits import flood, mask_of
+from leafe_gym.envs.sokoban.bitboard import flood, mask_of
 from leafe_gym.envs.sokoban.rules import FLOOR, WALL, Board
 from leafe_gym.envs.tasks import split_by_hash
 

@@ -12,9 +12,10 @@ import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from leafe_gym.envs.alfworld.game import FILE, Game
-from leafe_gym.envs.alfworld.generate import Layout
-from leafe_gym.envs.alfworld.house import LAMP, TASK_TYPES
+from leafe_gym.envs.alfworld.game_file import FILE, ALFWorldGame
+from leafe_gym.envs.alfworld.generate import RoomLayout
+from leafe_gym.envs.alfworld.room_tables import LAMP, TASK_TYPES
+from leafe_gym.envs.data_files import VARIABLE, search_data
 from leafe_gym.errors import UsageError
 from leafe_gym.types import Json
 
@@ -26,28 +27,46 @@ _SOLVABLE = re.compile(rb'"solvable"\s*:\s*true')
 _LEFT_OUT = ("movable", "Sliced")
 
 
-def official_root() -> Path | None:
-    """The folder `json_2.1.1` below `$ALFWORLD_DATA`, if it is there."""
-    data = os.environ.get("ALFWORLD_DATA")
-    root = Path(data) / _ROOT if data else None
-    return root if root is not None and root.is_dir() else None
+def official_root(data: str | None = None) -> Path | None:
+    """The folder `json_2.1.1` of the official games, or None.
+
+    Args:
+        data: that folder or the one above it; None looks in `$ALFWORLD_DATA`, then in
+            `$LEAFE_DATA` and `$LEAFE_DATA/alfworld`.
+    """
+    if data is not None:
+        folder = search_data(data, Path.is_dir)
+        places = [] if folder is None else [folder, folder / _ROOT]
+        return next((one for one in places if one.name == _ROOT and one.is_dir()), None)
+    variables = (os.environ.get("ALFWORLD_DATA"), os.environ.get(VARIABLE))
+    places = [Path(one) for one in variables if one]
+    places += [one / "alfworld" for one in places[-1:] if variables[1]]
+    return next((one / _ROOT for one in places if (one / _ROOT).is_dir()), None)
 
 
-def need_root() -> Path:
+def need_root(data: str | None = None) -> Path:
     """As `official_root`.
 
     Raises:
-        UsageError: if it is not there.
+        UsageError: if the folder does not exist.
     """
-    root = official_root()
+    root = official_root(data)
     if root is None:
-        data = os.environ.get("ALFWORLD_DATA")
-        found = f"ALFWORLD_DATA={data} has no {_ROOT}" if data else "ALFWORLD_DATA is not set"
+        variable = os.environ.get("ALFWORLD_DATA")
+        if data is not None:
+            where = f"data={data!r} has no {_ROOT}"
+        else:
+            where = f"ALFWORLD_DATA={variable} has no {_ROOT}" if variable else "no data= is given"
         raise UsageError(
-            f"the official games are not here: {found}; run `alfworld-download` and set "
-            "ALFWORLD_DATA to its folder, or use games='generated'"
+            f"the official games were not found: {where}; run `alfworld-download` and set "
+            "ALFWORLD_DATA to its folder or give it as data=, or use games='generated'"
         )
     return root
+
+
+def is_trial(path: Path) -> bool:
+    """Whether a path is one game: a `.tw-pddl` file, or a trial's folder."""
+    return path.name.endswith(".tw-pddl") or (path / FILE).is_file()
 
 
 def find_trials(root: Path, split: str, task_types: Collection[str]) -> list[str]:
@@ -90,19 +109,23 @@ def _task_type(told: Path) -> str:
         ) from error
 
 
-def trial_file(trial: str) -> Path:
-    """The game of a trial: its folder or file, absolute, or below the official root.
+def trial_file(trial: str, data: str | None = None) -> Path:
+    """The game file of a trial.
+
+    Args:
+        trial: its folder or file, absolute or relative to the official root.
+        data: see `official_root`.
 
     Raises:
-        UsageError: if it is below the official root and that is not there.
+        UsageError: if the official root is needed and was not found.
     """
     path = Path(trial)
     if not path.is_absolute():
-        path = need_root() / path
+        path = need_root(data) / path
     return path if path.name.endswith(".tw-pddl") else path / FILE
 
 
-def write_game(layout: Layout, root: Path, walkthrough: list[str] | None = None) -> Path:
+def write_game(layout: RoomLayout, root: Path, walkthrough: list[str] | None = None) -> Path:
     """Write a generated game in the official layout, for ALFWorld's own loader; gives its folder.
 
     Args:
@@ -110,7 +133,7 @@ def write_game(layout: Layout, root: Path, walkthrough: list[str] | None = None)
         root: a folder for `json_2.1.1`.
         walkthrough: commands that win, where known.
     """
-    game = Game.generated(layout)
+    game = ALFWorldGame.generated(layout)
     lamp = LAMP if layout.task_type == "look_at_obj_in_light" else ""
     name = f"{layout.task_type}-{layout.target}-None-{layout.parent or lamp}-1"
     folder = root / _ROOT / SPLITS[layout.split] / name / f"trial_T{layout.digest}"

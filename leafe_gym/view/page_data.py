@@ -1,10 +1,11 @@
-"""Trees as a page holds them: plain lists and numbers, texts in a table of their own."""
+"""Trees as JSON for a page: lists and numbers that refer to a table of texts."""
 
 from __future__ import annotations
 
+from leafe_gym.envs.display import render_hook
 from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Json, Reflection, Step
-from leafe_gym.view.clean import safe
+from leafe_gym.view.sanitize import safe
 from leafe_gym.view.texts import Texts, shorten
 
 TERMINATED, TRUNCATED, WON = 1, 2, 4
@@ -16,11 +17,11 @@ _NONE = -1
 def tree_record(tree: Tree) -> Json:
     """One tree for the page's script; `assets/story.js` reads it.
 
-    A branch's `prefix` lists [branch, steps]: how many own steps of which branches make up the
-    history before its first own step. `asked` is the number of the parent's reflection that
-    opened it.
+    A branch's `prefix` is a list of [branch, count]: the history before its first own step consists
+    of the first `count` own steps of these branches. `asked` is the index of the parent's
+    reflection that opened it, or -1.
     """
-    texts = Texts()
+    texts = Texts(render_hook(tree.task.env_id))
     branches = [_branch(tree, branch, texts) for branch in tree.branches]
     start = texts.place(tree.start.observation)
     return {
@@ -30,34 +31,35 @@ def tree_record(tree: Tree) -> Json:
         "solved": tree.solved,
         "stopped": safe(tree.stopped),
         "spent": tree.spent.as_dict(),
-        "solved_at": tree.solved_at.calls if tree.solved_at else None,
+        "solved_at": tree.solved_at.interactions if tree.solved_at else None,
         "branches": branches,
         "texts": texts.entries,
+        "tiles": texts.tiles,
     }
 
 
 def summary(tree: Tree) -> Json:
-    """What the list of trees says of one."""
+    """One tree's entry in the list of trees."""
     return {
         "name": safe(tree.task.id),
         "solved": tree.solved,
         "recovered": recovered(tree),
         "attempts": len(tree.branches),
-        "calls": tree.spent.interactions,
+        "interactions": tree.spent.interactions,
     }
 
 
 def recovered(tree: Tree) -> bool:
-    """Whether an attempt won that began where an earlier one had gone wrong, before any other."""
+    """Whether the first attempt that won began at an earlier attempt's mistake."""
     first = next((branch for branch in tree.branches if branch.won), None)
     return first is not None and first.parent is not None
 
 
 def prefix(tree: Tree, branch: Branch) -> list[list[int]]:
-    """[branch, steps] pairs that together are the history before the branch's own steps."""
-    if branch.parent is None or branch.restart or branch.experience is None:
+    """The [branch, count] pairs that make up the history before the branch's own steps."""
+    if branch.parent is None or branch.restart:
         return []
-    cut = branch.experience.step
+    cut = branch.start
     parts: list[list[int]] = []
     for node in tree.ancestry(branch.parent):
         parts.append([node.id, len(node.own_before(cut))])
@@ -68,13 +70,13 @@ def prefix(tree: Tree, branch: Branch) -> list[list[int]]:
 
 
 def asked_by(tree: Tree, branch: Branch) -> int:
-    """Number of the parent's reflection that opened `branch`; -1 if there is none."""
-    if branch.parent is None:
+    """Index of the parent's reflection that opened `branch`; -1 if there is none."""
+    if branch.parent is None or branch.experience is None:
         return _NONE
     parent = tree.branches[branch.parent]
-    # The same (tau, e) can be named twice on one branch: the first one opened the first child.
-    twins = [other for other in tree.children(parent.id) if other < branch.id]
-    before = sum(tree.branches[other].experience == branch.experience for other in twins)
+    # Two reflections can give the same (tau, e): the first one opened the first such child.
+    older = [other for other in tree.children(parent.id) if other < branch.id]
+    before = sum(tree.branches[other].experience == branch.experience for other in older)
     same = [
         number
         for number, reflection in enumerate(parent.reflections)
@@ -88,7 +90,7 @@ def _branch(tree: Tree, branch: Branch, texts: Texts) -> Json:
     return {
         "parent": _NONE if branch.parent is None else branch.parent,
         "tau": branch.start,
-        "tip": texts.place(branch.experience.text) if branch.experience else _NONE,
+        "experience": texts.place(branch.experience.text) if branch.experience else _NONE,
         "restart": branch.restart,
         "ending": branch.ending,
         "reason": shorten(safe(branch.reason)),
@@ -97,12 +99,12 @@ def _branch(tree: Tree, branch: Branch, texts: Texts) -> Json:
         "prefix": prefix(tree, branch),
         "asked": asked_by(tree, branch),
         "steps": step_records(branch.steps, texts),
-        "looks": [_look(reflection, texts) for reflection in branch.reflections],
+        "reflections": [_reflection(reflection, texts) for reflection in branch.reflections],
     }
 
 
 def step_records(steps: tuple[Step, ...] | list[Step], texts: Texts) -> Json:
-    """[action, reply, observation, reward, flags, feedback, tips] of each step."""
+    """[action, reply, observation, reward, flags, feedback, experiences] of each step."""
     return [
         [
             _NONE if step.action is None else texts.place(step.action),
@@ -119,13 +121,13 @@ def step_records(steps: tuple[Step, ...] | list[Step], texts: Texts) -> Json:
     ]
 
 
-def _look(reflection: Reflection, texts: Texts) -> Json:
-    tip = reflection.experience
+def _reflection(reflection: Reflection, texts: Texts) -> Json:
+    experience = reflection.experience
     return [
         reflection.after,
         texts.place(reflection.reply),
         reflection.verdict,
-        _NONE if tip is None else tip.step,
-        _NONE if tip is None else texts.place(tip.text),
+        _NONE if experience is None else experience.step,
+        _NONE if experience is None else texts.place(experience.text),
         shorten(safe(reflection.reason)),
     ]
