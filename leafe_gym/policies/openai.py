@@ -207,11 +207,14 @@ class OpenAIPolicy:
             if asked and error.status_code in (400, 422):
                 raise _SchemaRefused from error
             raise self._classified(error) from error
-        except openai.APITimeoutError as error:
-            raise _Transient(f"{type(error).__name__}: {error}", outage=False) from error
-        except openai.APIConnectionError as error:
-            cause = f" ({error.__cause__})" if error.__cause__ is not None else ""
-            raise _Transient(f"{type(error).__name__}: {error}{cause}") from error
+        except openai.APIConnectionError as error:  # its timeouts among them
+            causes = _causes(error)
+            # Some transports report a refused connection as a timeout of connecting.
+            slow = isinstance(error, openai.APITimeoutError) and not any(
+                "Connect" in type(cause).__name__ for cause in causes
+            )
+            said = "; ".join(f"{type(cause).__name__}: {cause}" for cause in causes[:2])
+            raise _Transient(said[:MAX_BODY], outage=not slow) from error
         except ValueError as error:
             reason = f"the response is not JSON: {error}"
             raise _Transient(reason, outage=False) from error
@@ -313,6 +316,14 @@ def _pause(tried: int, named: float | None) -> float:
     """
     own = min(MAX_PAUSE, 0.25 * 2.0**tried) * random.uniform(0.5, 1.0)
     return max(own, named or 0.0)
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """An error and what led to it, outermost first."""
+    found = [error]
+    while (cause := found[-1].__cause__) is not None:
+        found.append(cause)
+    return found
 
 
 def _seconds(response: Any) -> float | None:
