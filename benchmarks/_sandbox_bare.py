@@ -22,8 +22,8 @@ for name in ("leafe_gym", "leafe_gym.sandbox", "leafe_gym.sandbox.embedded"):
     shell = sys.modules[name] = types.ModuleType(name)
     shell.__path__ = [sys.argv[1] + "/" + name.replace(".", "/")]
 from leafe_gym.sandbox.embedded.inside.wire import Channel
-from leafe_gym.sandbox.embedded.inside.worker import Worker
-Worker(Channel(socket.socket(fileno=int(sys.argv[2]))), 2**20).serve()
+from leafe_gym.sandbox.embedded.inside.worker import SessionWorker
+SessionWorker(Channel(socket.socket(fileno=int(sys.argv[2]))), 2**20).serve()
 """
 
 
@@ -52,21 +52,21 @@ class BareFork:
         self._live.channel.receive(30.0)
         self._pids = [self._first.pid]
 
-    def exec(self, code: str) -> str:
+    def run_cell(self, code: str) -> str:
         """Run a cell; its traceback."""
-        self._live.channel.send({"do": "exec", "code": code})
+        self._live.channel.send({"do": "run_cell", "code": code})
         return str(_answer(self._live.channel, "error"))
 
     def snapshot(self) -> Process:
         """The process as it is waits; a new one goes on."""
-        saved, self._live = self._live, self._split(self._live, mark=True)
+        saved, self._live = self._live, self._fork(self._live, digest=True)
         return saved
 
     def restore(self, saved: Process) -> None:
         """End the session and go on as it was saved."""
         os.kill(self._live.pid, signal.SIGKILL)
         self._live.channel.close()
-        self._live = self._split(saved)
+        self._live = self._fork(saved)
 
     def drop(self, saved: Process) -> None:
         """Give a saved state up."""
@@ -83,10 +83,10 @@ class BareFork:
                 continue
         self._first.wait()
 
-    def _split(self, process: Process, mark: bool = False) -> Process:
+    def _fork(self, process: Process, digest: bool = False) -> Process:
         ours, theirs = socket.socketpair()
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        process.channel.send({"do": "split", "mark": mark}, fd=theirs.fileno())
+        process.channel.send({"do": "fork", "digest": digest}, fd=theirs.fileno())
         theirs.close()
         channel = Channel(ours)
         channel.receive(30.0, extras=True)

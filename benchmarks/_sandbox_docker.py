@@ -9,13 +9,13 @@ from typing import Any
 from _harness import alternate, median, ratio
 
 from leafe_gym.errors import LeafeError
-from leafe_gym.sandbox.base import Limits, Sandbox, make_sandbox
-from leafe_gym.sandbox.docker.box import Box
+from leafe_gym.sandbox.base import Sandbox, SandboxLimits, make_sandbox
+from leafe_gym.sandbox.docker.container import Container
 from leafe_gym.sandbox.docker.sandbox import DockerCommitSandbox
 
 KEYS = ("docker_checkpoint_ms", "docker_branch_ms", "vs_commit_run")
 ROUNDS = 7
-LIMITS = Limits(memory_mb=512)
+LIMITS = SandboxLimits(memory_mb=512)
 STATE = """
 import os
 data = [os.urandom(1000) for _ in range(10_000)]
@@ -60,7 +60,7 @@ def checkpoints() -> tuple[float, float]:
         saves.append(1e3 * (time.perf_counter() - began))
         began = time.perf_counter()
         other = box.branch(mark)
-        other.exec("1")
+        other.run_cell("1")
         branches.append(1e3 * (time.perf_counter() - began))
         other.close()
         box.drop(mark)
@@ -75,16 +75,16 @@ def commit_and_run() -> float:
     """
     box: Any = made("docker-commit")
     assert isinstance(box, DockerCommitSandbox)
-    assert box._box is not None
-    assert box._belongings is not None
+    assert box._container is not None
+    assert box._resources is not None
     began = time.perf_counter()
-    image = box._engine.commit(box._box.id, box._belongings.labels)
-    new = Box(box._kind, box._belongings)
-    new.begin(image)
-    new.line.ask("exec", b"1", limit=10.0, output_bytes=4096)
+    image = box._docker.commit(box._container.id, box._resources.labels)
+    new = Container(box._spec, box._resources)
+    new.start(image)
+    new.client.ask("run_cell", b"1", limit=10.0, output_bytes=4096)
     took = 1e3 * (time.perf_counter() - began)
-    new.end()
-    box._belongings.forget_image(image)
+    new.remove()
+    box._resources.remove_image_when_unused(image)
     box.close()
     return took
 
@@ -93,6 +93,6 @@ def made(kind: str) -> Sandbox:
     """A sandbox in that state."""
     box = make_sandbox(kind, limits=LIMITS)
     box.start()
-    result = box.exec(STATE, timeout=60.0)
+    result = box.run_cell(STATE, timeout=60.0)
     assert not result.error, result.error
     return box

@@ -21,19 +21,19 @@ from concurrent.futures import ProcessPoolExecutor
 
 from _harness import Report, main, median
 
-from leafe_gym.envs.code.desk import Desk
-from leafe_gym.envs.code.files import find_file
 from leafe_gym.envs.code.function_files import SOURCE, read_functions
 from leafe_gym.envs.code.functions import FunctionJudge, FunctionProblem
+from leafe_gym.envs.code.judge_result import JudgeResult
 from leafe_gym.envs.code.language import PYTHON_COMMAND
 from leafe_gym.envs.code.mbpp import SECONDS
-from leafe_gym.envs.code.verdict import Verdict
+from leafe_gym.envs.code.problem_files import find_file
+from leafe_gym.envs.code.program_runner import ProgramRunner
 from leafe_gym.errors import UsageError
-from leafe_gym.sandbox.base import Limits, make_sandbox
+from leafe_gym.sandbox.base import SandboxLimits, make_sandbox
 
 FILE = "mbpp.jsonl"
 SANDBOX = os.environ.get("LEAFE_SANDBOX", "embedded")
-"""Kind of sandbox; "unsandboxed" where the host has none."""
+"""ResultKind of sandbox; "unsandboxed" where the host has none."""
 
 ROUNDS = 3
 TIMED = 200
@@ -43,7 +43,7 @@ Job = tuple[str, str]
 """Name of the problem, code."""
 
 _judge: FunctionJudge | None = None
-_script: Desk | None = None
+_script: ProgramRunner | None = None
 
 
 def measure() -> Report:
@@ -103,11 +103,11 @@ def measure() -> Report:
     )
 
 
-def judged(job: Job) -> Verdict:
+def judged(job: Job) -> JudgeResult:
     """The verdict on a solution, in this process's own sandboxes."""
     global _judge
     if _judge is None:
-        _judge = FunctionJudge(desk(), desk(), SECONDS)
+        _judge = FunctionJudge(runner(), runner(), SECONDS)
     name, code = job
     return _judge.judge(read_functions(find_file(FILE, SOURCE)).problem(name), code)
 
@@ -116,18 +116,18 @@ def asserted(job: Job) -> bool:
     """Whether a script of solution and assertions runs through, in the same sandbox."""
     global _script
     if _script is None:
-        _script = desk()
+        _script = runner()
     name, code = job
     problem = read_functions(find_file(FILE, SOURCE)).problem(name)
     text = "\n".join((code, problem.setup, *problem.tests))
-    limits = Limits(call_s=2 * SECONDS + 2, cpu_s=SECONDS, memory_mb=512)
+    limits = SandboxLimits(call_s=2 * SECONDS + 2, cpu_s=SECONDS, memory_mb=512)
     result = _script.run((*PYTHON_COMMAND, "script.py"), "", limits, {"script.py": text.encode()})
     return not (result.exit_code or result.signal or result.timed_out)
 
 
-def desk() -> Desk:
+def runner() -> ProgramRunner:
     """Where programs run."""
-    return Desk(SANDBOX, allow_unsandboxed=SANDBOX == "unsandboxed")
+    return ProgramRunner(SANDBOX, allow_unsandboxed=SANDBOX == "unsandboxed")
 
 
 def kind() -> str:
@@ -135,7 +135,7 @@ def kind() -> str:
     return make_sandbox(SANDBOX, allow_unsandboxed=SANDBOX == "unsandboxed").kind
 
 
-def said(verdict: Verdict) -> str:
+def said(verdict: JudgeResult) -> str:
     """A failure in one line."""
     lines = verdict.detail.strip().splitlines()
     return f"{verdict.feedback}: {lines[-1][:120]}" if lines else verdict.feedback

@@ -16,7 +16,7 @@ from _harness import Report, alternate, main, median, ratio
 from _sandbox_bare import BareFork
 from _sandbox_docker import measure_docker
 
-from leafe_gym.sandbox.base import Limits, Sandbox
+from leafe_gym.sandbox.base import Sandbox, SandboxLimits
 from leafe_gym.sandbox.embedded.sandbox import EmbeddedSandbox
 
 FILES = 1000
@@ -32,7 +32,7 @@ LARGE = "import os; data = [os.urandom(1000) for _ in range(50_000)]"
 SAMPLES = 60
 ROUNDS = 30
 SNAPSHOTS, RESTORES = 30, 60
-LIMITS = Limits(memory_mb=512)
+LIMITS = SandboxLimits(memory_mb=512)
 
 
 def measure() -> Report:
@@ -78,7 +78,7 @@ def started(code: str) -> EmbeddedSandbox:
     """A sandbox in which a cell was run."""
     box = EmbeddedSandbox(LIMITS)
     box.start()
-    result = box.exec(code, timeout=60.0)
+    result = box.run_cell(code, timeout=60.0)
     assert not result.error, result.error
     return box
 
@@ -87,9 +87,9 @@ def once(box: Sandbox) -> tuple[float, float, float]:
     """Milliseconds of a snapshot, of coming back after a step, and of the cell after it."""
     marks: list[Any] = []
     saving = _ms(lambda: marks.append(box.snapshot()))
-    box.exec("data[0] = b'x'; open('file0', 'w').write('changed')")
+    box.run_cell("data[0] = b'x'; open('file0', 'w').write('changed')")
     restoring = _ms(lambda: box.restore(marks[0]))
-    replying = _ms(lambda: box.exec("1"))
+    replying = _ms(lambda: box.run_cell("1"))
     box.drop(marks[0])
     return saving, restoring, replying
 
@@ -97,7 +97,7 @@ def once(box: Sandbox) -> tuple[float, float, float]:
 def cell_ms() -> float:
     """Milliseconds of a cell that does nothing, without snapshots around it."""
     box = started("1")
-    times = [_ms(lambda: box.exec("1")) for _ in range(SAMPLES)]
+    times = [_ms(lambda: box.run_cell("1")) for _ in range(SAMPLES)]
     box.close()
     return median(times)
 
@@ -105,14 +105,14 @@ def cell_ms() -> float:
 def compare() -> dict[str, list[float]]:
     """Snapshot, restore and first reply with 50 MB, in turns."""
     box, bare = started(LARGE), BareFork()
-    assert not bare.exec(LARGE)
+    assert not bare.run_cell(LARGE)
 
     def case(one: Any) -> Callable[[], float]:
         def run() -> float:
             marks: list[Any] = []
             total = _ms(lambda: marks.append(one.snapshot()))
-            one.exec("data[0] = b'x'")
-            total += _ms(lambda: (one.restore(marks[0]), one.exec("1")))
+            one.run_cell("data[0] = b'x'")
+            total += _ms(lambda: (one.restore(marks[0]), one.run_cell("1")))
             one.drop(marks[0])
             return total
 
@@ -134,14 +134,14 @@ def wrong_restores() -> int:
     marks = []
     for number in range(SNAPSHOTS):
         gone = f"os.path.exists('f{number // 2}') and os.unlink('f{number // 2}')"
-        box.exec(f"n += 1; open(f'f{{n}}', 'w').write(str(n)); {gone}; None")
-        marks.append((box.snapshot(), box.exec(look).stdout))
+        box.run_cell(f"n += 1; open(f'f{{n}}', 'w').write(str(n)); {gone}; None")
+        marks.append((box.snapshot(), box.run_cell(look).stdout))
     wrong = 0
     for _ in range(RESTORES):
         mark, seen = rng.choice(marks)
         box.restore(mark)
-        wrong += box.exec(look).stdout != seen
-        box.exec("n = -1; open('f0', 'w').write('x')")
+        wrong += box.run_cell(look).stdout != seen
+        box.run_cell("n = -1; open('f0', 'w').write('x')")
     box.close()
     return wrong
 

@@ -10,7 +10,7 @@ import sys
 import gymnasium as gym
 
 import leafe_gym as lg
-from leafe_gym.policies.follower import Follower
+from leafe_gym.testing.players.follower import Follower
 
 TASKS = {
     "textworld": (

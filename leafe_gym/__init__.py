@@ -49,9 +49,9 @@ if TYPE_CHECKING:
     from leafe_gym.types import Step as Step
     from leafe_gym.types import Task as Task
     from leafe_gym.types import Usage as Usage
-    from leafe_gym.wrappers.check import check_rollback as check_rollback
-    from leafe_gym.wrappers.episode import Transition as Transition
-    from leafe_gym.wrappers.rollback import RollbackWrapper as RollbackWrapper
+    from leafe_gym.wrappers.rollback.episode_log import Transition as Transition
+    from leafe_gym.wrappers.rollback.wrapper import RollbackWrapper as RollbackWrapper
+    from leafe_gym.wrappers.verification.check import check_rollback as check_rollback
 
 _HOME = {
     "Agent": "leafe_gym.agents.agent",
@@ -69,7 +69,7 @@ _HOME = {
     "RecoveryPool": "leafe_gym.evals.recovery",
     "Reflection": "leafe_gym.types",
     "ReflectiveTreeAgent": "leafe_gym.agents.agent",
-    "RollbackWrapper": "leafe_gym.wrappers.rollback",
+    "RollbackWrapper": "leafe_gym.wrappers.rollback.wrapper",
     "Run": "leafe_gym.store.run",
     "Sampling": "leafe_gym.types",
     "Settings": "leafe_gym.agents.settings",
@@ -79,12 +79,12 @@ _HOME = {
     "Step": "leafe_gym.types",
     "Task": "leafe_gym.types",
     "TextSpace": "leafe_gym.envs.space",
-    "Transition": "leafe_gym.wrappers.episode",
+    "Transition": "leafe_gym.wrappers.rollback.episode_log",
     "Tree": "leafe_gym.tree",
     "Usage": "leafe_gym.types",
     "aevaluate": "leafe_gym.evals.evaluate",
     "aexplore": "leafe_gym.engines.explore",
-    "check_rollback": "leafe_gym.wrappers.check",
+    "check_rollback": "leafe_gym.wrappers.verification.check",
     "evaluate": "leafe_gym.evals.evaluate",
     "evaluate_recovery": "leafe_gym.evals.recovery",
     "explore": "leafe_gym.engines.explore",

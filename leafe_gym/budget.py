@@ -1,15 +1,16 @@
-"""What an exploration may spend (`Budget`), what it has spent (`Spend`), who counts (`Meter`).
+"""What a task may spend (`Budget`), what was spent (`Spend`), how tokens are counted (`TokenMeter`).
 
 Units, per task:
 
-* `calls`: environment steps chosen by the policy + model calls (acting 1, reflecting 1).
+* `interactions`: environment steps chosen by the policy + model calls (acting 1, reflecting 1);
+  the paper's interaction budget. `env_steps` and `model_calls` limit the two parts.
 * `tokens_total`: prompt + completion tokens.
 * `tokens_uncached`: the total minus, per prompt, its longest prefix shared with an earlier prompt
   (taken together with its completion) of the same task and method.
 
-A rollback costs nothing, whatever the backend; with `Budget(replay_cost=True)` it costs tau calls,
-whatever the backend. Steps that were really replayed, failed tries and discarded speculative work
-stand in `overhead_*` and outside the budget.
+A rollback costs nothing, whatever the backend; with `Budget(replay_cost=True)` it costs tau
+environment steps, whatever the backend. Steps that were really replayed, failed tries and discarded
+speculative work are counted in `overhead_*`, outside the budget.
 """
 
 from __future__ import annotations
@@ -17,73 +18,96 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
-from leafe_gym.errors import BudgetExceeded, UsageError
+from pydantic import model_validator
+
+from leafe_gym.config import Config, PositiveInt
 from leafe_gym.types import Message, Usage
 
-UNITS = ("calls", "tokens_total", "tokens_uncached")
+UNITS = ("interactions", "model_calls", "env_steps", "tokens_total", "tokens_uncached")
 BYTES_PER_TOKEN = 4
 """Where a policy reports no token counts, one token stands for this many UTF-8 bytes."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
+class Budget(Config):
     """Limits of one task; at least one must be set.
 
-    Attributes:
-        calls: most environment steps + model calls, >= 1.
-        tokens_total: most prompt + completion tokens; the call that crosses it is the last.
-        tokens_uncached: likewise for tokens that no earlier prompt of the task shares.
-        replay_cost: charge tau calls for every rollback, as if each were a reset and replay.
-
     Raises:
-        UsageError: if no limit is set or one is not a positive whole number.
+        UsageError: if no limit is set or one is not a whole number >= 1.
     """
 
-    calls: int | None = None
-    tokens_total: int | None = None
-    tokens_uncached: int | None = None
+    interactions: PositiveInt | None = None
+    """Most environment steps + model calls."""
+    model_calls: PositiveInt | None = None
+    """Most model calls, acting and reflecting."""
+    env_steps: PositiveInt | None = None
+    """Most environment steps."""
+    tokens_total: PositiveInt | None = None
+    """Most prompt + completion tokens; the call that crosses it is the last."""
+    tokens_uncached: PositiveInt | None = None
+    """Most tokens that no earlier prompt of the task shares; the call that crosses it is the last."""
     replay_cost: bool = False
+    """Charge tau environment steps for every rollback, as if each were a reset and a replay."""
 
-    def __post_init__(self) -> None:
+    @model_validator(mode="after")
+    def _some_limit(self) -> Self:
         if all(getattr(self, unit) is None for unit in UNITS):
-            raise UsageError(f"a Budget needs at least one limit: {', '.join(UNITS)}")
-        for unit in UNITS:
-            limit = getattr(self, unit)
-            if limit is not None and (type(limit) is not int or limit < 1):
-                raise UsageError(f"Budget {unit}={limit!r}: expected a whole number >= 1")
+            raise ValueError(f"at least one limit is needed: {', '.join(UNITS)}")
+        return self
 
 
 @dataclass(slots=True, kw_only=True)
 class Spend:
-    """A ledger line: counts only, all >= 0.
+    """A ledger: counts only, all >= 0.
 
-    `overhead_calls` are model calls whose outcome is in no tree (speculative work that was
-    discarded), `overhead_retries` failed tries of calls that later succeeded,
-    `overhead_attempts` attempts begun again after a crash of the process, `replayed_steps`
-    environment steps re-done to come back to an earlier state.
+    Attributes:
+        steps: environment steps chosen by the policy.
+        act_calls: acting model calls.
+        reflect_calls: reflecting and refining model calls.
+        rollback_steps: steps charged for rollbacks (`Budget.replay_cost`).
+        prompt_tokens: of all calls.
+        completion_tokens: of all calls.
+        shared_tokens: prompt tokens that an earlier prompt of the task holds.
+        attempts: branches of the tree.
+        rollbacks: branches that began with a rollback.
+        dropped: reflections not asked for because their branch could never run.
+        overhead_model_calls: model calls whose outcome is in no tree (discarded speculative work,
+            turns cut short by an error).
+        overhead_retries: failed tries of calls that later succeeded.
+        overhead_attempts: attempts begun again after a crash of the process.
+        replayed_steps: environment steps repeated to reach an earlier state.
     """
 
     steps: int = 0
     act_calls: int = 0
     reflect_calls: int = 0
-    rollback_calls: int = 0
+    rollback_steps: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     shared_tokens: int = 0
     attempts: int = 0
     rollbacks: int = 0
     dropped: int = 0
-    overhead_calls: int = 0
+    overhead_model_calls: int = 0
     overhead_retries: int = 0
     overhead_attempts: int = 0
     replayed_steps: int = 0
 
     @property
-    def calls(self) -> int:
-        """Environment steps + model calls (+ tau a rollback under `replay_cost`)."""
-        return self.steps + self.act_calls + self.reflect_calls + self.rollback_calls
+    def interactions(self) -> int:
+        """Environment steps + model calls."""
+        return self.env_steps + self.model_calls
+
+    @property
+    def model_calls(self) -> int:
+        """Acting and reflecting calls."""
+        return self.act_calls + self.reflect_calls
+
+    @property
+    def env_steps(self) -> int:
+        """Steps chosen by the policy, and those charged for rollbacks."""
+        return self.steps + self.rollback_steps
 
     @property
     def tokens_total(self) -> int:
@@ -101,13 +125,49 @@ class Spend:
         )
 
     def as_dict(self) -> dict[str, int]:
-        """All counts and the three budget units, for JSON."""
+        """All counts and the budget units, for JSON."""
         return {unit: getattr(self, unit) for unit in UNITS} | asdict(self)
 
     @classmethod
     def from_dict(cls, data: dict[str, int]) -> Spend:
         """The inverse of `as_dict`; derived units are ignored."""
         return cls(**{f.name: data[f.name] for f in fields(cls) if f.name in data})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Most that may be spent in each unit; None: no limit."""
+
+    interactions: int | None = None
+    model_calls: int | None = None
+    env_steps: int | None = None
+    tokens_total: int | None = None
+    tokens_uncached: int | None = None
+
+    @classmethod
+    def of(cls, budget: Budget, spent: Spend | None = None) -> Limits:
+        """What a budget leaves after `spent`."""
+        used = spent or Spend()
+        return cls(
+            **{
+                unit: limit - getattr(used, unit)
+                for unit in UNITS
+                if (limit := getattr(budget, unit)) is not None
+            }
+        )
+
+    def hold(self, spent: Spend, *, model_calls: int = 0, env_steps: int = 0) -> bool:
+        """Whether that many more calls and steps fit and no token limit has been reached."""
+        return (
+            (
+                self.interactions is None
+                or spent.interactions + model_calls + env_steps <= self.interactions
+            )
+            and (self.model_calls is None or spent.model_calls + model_calls <= self.model_calls)
+            and (self.env_steps is None or spent.env_steps + env_steps <= self.env_steps)
+            and (self.tokens_total is None or spent.tokens_total < self.tokens_total)
+            and (self.tokens_uncached is None or spent.tokens_uncached < self.tokens_uncached)
+        )
 
 
 class Tokenizer(Protocol):
@@ -125,7 +185,7 @@ def chatml(messages: Sequence[Message]) -> bytes:
 
 
 def estimate_tokens(text: bytes) -> int:
-    """Tokens that `text` stands for where nobody counts them: one per 4 bytes, rounded up."""
+    """Tokens that `text` stands for where there is no count: one per 4 bytes, rounded up."""
     return -(-len(text) // BYTES_PER_TOKEN)
 
 
@@ -165,100 +225,67 @@ def _common(a: Any, b: Any) -> int:
     return low
 
 
-class Meter:
-    """Counts one task's spending against its budget, in the tree's canonical order.
+class CallSize(NamedTuple):
+    """One model call as the ledger counts it.
 
-    Args:
-        budget: the limits.
-        tokenizer: the policy's own; without one, prefixes are measured in bytes of the chat
-            rendered as ChatML, scaled by the reported prompt tokens where there are any, else one
-            token stands for 4 bytes, rounded up.
+    Attributes:
+        key: prompt and completion, as UTF-8 bytes of ChatML or a tuple of token ids.
+        head: how much of `key` is the prompt.
+        prompt_tokens: tokens of the prompt.
+        completion_tokens: tokens of the completion, >= 1.
+        reported: whether the policy reported the prompt's tokens.
     """
 
-    def __init__(self, budget: Budget, tokenizer: Tokenizer | None = None) -> None:
-        self.budget = budget
-        self.spent = Spend()
-        self.token_source = "tokenizer" if tokenizer else "bytes/4"
-        self._tokenizer = tokenizer
+    key: Any
+    head: int
+    prompt_tokens: int
+    completion_tokens: int
+    reported: bool
+
+
+def measure(
+    messages: Sequence[Message], reply: str, usage: Usage, tokenizer: Tokenizer | None
+) -> CallSize:
+    """The size of one call; depends on nothing else.
+
+    Args:
+        messages: the prompt.
+        reply: the completion's exact text.
+        usage: counts reported by the policy; they win over estimates.
+        tokenizer: the policy's own; without one the chat is rendered as ChatML and one token
+            stands for 4 bytes, rounded up.
+    """
+    if tokenizer is not None:
+        ids, head = tokenizer(messages, reply)
+        key: Any = tuple(ids)
+        prompt, completion = head, len(ids) - head
+    else:
+        prefix, tail = chatml(messages), reply.encode("utf-8", "surrogatepass")
+        key, head = prefix + tail + b"<|im_end|>\n", len(prefix)
+        prompt, completion = usage.prompt_tokens or estimate_tokens(prefix), estimate_tokens(tail)
+    # The end of an empty reply is a token too; without it a budget might never be used up.
+    completion = max(1, usage.completion_tokens or completion)
+    return CallSize(key, head, prompt, completion, bool(usage.prompt_tokens))
+
+
+class TokenMeter:
+    """Counts shared prefixes over the calls of one task, in the tree's canonical order.
+
+    Args:
+        tokenizer: the policy's own, where it has one.
+    """
+
+    def __init__(self, tokenizer: Tokenizer | None = None) -> None:
+        self.tokenizer = tokenizer
+        self.source = "tokenizer" if tokenizer else "bytes/4"
         self._seen = PrefixIndex()
 
-    def fits(self, calls: int) -> bool:
-        """Whether `calls` more calls fit and no token limit has been reached."""
-        budget, spent = self.budget, self.spent
-        return (
-            (budget.calls is None or spent.calls + calls <= budget.calls)
-            and (budget.tokens_total is None or spent.tokens_total < budget.tokens_total)
-            and (budget.tokens_uncached is None or spent.tokens_uncached < budget.tokens_uncached)
-        )
-
-    def charge_act(
-        self, messages: Sequence[Message], reply: str, usage: Usage, *, stepped: bool
-    ) -> None:
-        """Charge one acting call, and the environment step it led to if there was one.
-
-        Raises:
-            BudgetExceeded: if it does not fit; nothing is charged then.
-        """
-        self._require(1 + stepped)
-        self.spent.act_calls += 1
-        self.spent.steps += stepped
-        self._charge_tokens(messages, reply, usage)
-
-    def charge_reflect(self, messages: Sequence[Message], reply: str, usage: Usage) -> None:
-        """Charge one reflecting or refining call.
-
-        Raises:
-            BudgetExceeded: if it does not fit; nothing is charged then.
-        """
-        self._require(1)
-        self.spent.reflect_calls += 1
-        self._charge_tokens(messages, reply, usage)
-
-    def rollback_cost(self, tau: int) -> int:
-        """Calls that coming back to before action `tau` costs."""
-        return tau if self.budget.replay_cost else 0
-
-    def charge_rollback(self, tau: int) -> None:
-        """Charge one rollback to before action `tau`.
-
-        Raises:
-            BudgetExceeded: if it does not fit; nothing is charged then.
-        """
-        cost = self.rollback_cost(tau)
-        self._require(cost)
-        self.spent.rollbacks += 1
-        self.spent.rollback_calls += cost
-
-    def _require(self, calls: int) -> None:
-        limit, wanted = self.budget.calls, self.spent.calls + calls
-        if limit is not None and wanted > limit:
-            raise BudgetExceeded("calls", limit, wanted)
-
-    def _charge_tokens(self, messages: Sequence[Message], reply: str, usage: Usage) -> None:
-        measure = self._by_ids if self._tokenizer is not None else self._by_bytes
-        prompt, completion, shared = measure(messages, reply, usage)
-        self.spent.prompt_tokens += prompt
-        # The end of an empty reply is a token too; without it a budget might never be used up.
-        self.spent.completion_tokens += max(1, completion)
-        self.spent.shared_tokens += shared
-
-    def _by_ids(
-        self, messages: Sequence[Message], reply: str, usage: Usage
-    ) -> tuple[int, int, int]:
-        assert self._tokenizer is not None
-        ids, prompt = self._tokenizer(messages, reply)
-        key = tuple(ids)
-        shared = self._seen.shared(key[:prompt])
-        self._seen.add(key)
-        return prompt, usage.completion_tokens or len(ids) - prompt, shared
-
-    def _by_bytes(
-        self, messages: Sequence[Message], reply: str, usage: Usage
-    ) -> tuple[int, int, int]:
-        head, tail = chatml(messages), reply.encode("utf-8", "surrogatepass")
-        prompt = usage.prompt_tokens or estimate_tokens(head)
-        shared = prompt * self._seen.shared(head) // len(head)
-        self._seen.add(head + tail + b"<|im_end|>\n")
-        if usage.prompt_tokens:
-            self.token_source = "server, prefixes by bytes"
-        return prompt, usage.completion_tokens or estimate_tokens(tail), shared
+    def shared(self, size: CallSize) -> int:
+        """Prompt tokens that an earlier call holds; the call is remembered."""
+        longest = self._seen.shared(size.key[: size.head])
+        self._seen.add(size.key)
+        if self.tokenizer is not None:
+            return longest
+        if size.reported:
+            self.source = "server, prefixes by bytes"
+        return size.prompt_tokens * longest // size.head

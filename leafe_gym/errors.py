@@ -9,7 +9,9 @@
     |   |-- BadLevel          a level file is malformed
     |   |-- BadRecord         a file of problems is malformed
     |   `-- ConfigMismatch    a run folder was made by another configuration
+    |-- RunIncomplete         a run ended with tasks that are still open
     |-- EnvironmentFailure    the environment raised or broke its contract
+    |   `-- EnvironmentTimeout  a call into the environment did not return in time
     |-- BackendError          coming back to an earlier state failed
     |   |-- ResetNeeded         no episode is running yet
     |   |-- SnapshotUnsupported this environment cannot be saved in the asked-for way
@@ -19,10 +21,10 @@
     |   |-- SandboxUnavailable  this host cannot have such a sandbox
     |   `-- SnapshotLost        a saved state of a session is gone
     |-- PolicyError           one call of the model or player failed, not its answer
-    |   `-- PolicyUnavailable   no call can succeed: the run ends and can be resumed
+    |   |-- PolicyUnavailable   no call can succeed: the run ends and can be resumed
+    |   `-- ContextFull         the prompt does not fit the model's window
     |-- BadReply              the model answered something that cannot be used
     |-- RollbackCheckFailed   an environment does not keep what coming back needs
-    |-- BudgetExceeded        a charge was tried that the budget does not hold
     |-- TrainingDiverged      loss or gradients are no longer finite
     `-- StoreError            the run folder
         |-- StoreBusy         another process is writing it
@@ -89,6 +91,22 @@ class EnvironmentFailure(LeafeError):
     """Raised when an environment raises, or returns something its contract forbids."""
 
 
+class EnvironmentTimeout(EnvironmentFailure):
+    """Raised when a step, reset or restore does not return before its deadline."""
+
+
+class RunIncomplete(LeafeError):
+    """Raised at the end of a run that left tasks open; the same call tries them again.
+
+    Attributes:
+        reasons: task id -> why it is open.
+    """
+
+    def __init__(self, message: str, reasons: dict[str, str]) -> None:
+        super().__init__(message)
+        self.reasons = reasons
+
+
 class BackendError(LeafeError):
     """Raised when saving or restoring an environment fails."""
 
@@ -145,24 +163,12 @@ class PolicyUnavailable(PolicyError):
     """
 
 
+class ContextFull(PolicyError):
+    """Raised when a prompt does not fit the model's window; the attempt ends as a failure."""
+
+
 class BadReply(LeafeError):
     """Raised by parsers when a model's text holds no usable decision; says why."""
-
-
-class BudgetExceeded(LeafeError):
-    """Raised when a charge does not fit; agents ask first, so a user sees it only in own code.
-
-    Attributes:
-        unit: the limit that was hit, a field name of `Budget`.
-        limit: its value.
-        wanted: what spending would have become.
-    """
-
-    def __init__(self, unit: str, limit: int, wanted: int) -> None:
-        super().__init__(f"budget {unit}={limit} does not hold {wanted}")
-        self.unit = unit
-        self.limit = limit
-        self.wanted = wanted
 
 
 class TrainingDiverged(LeafeError):

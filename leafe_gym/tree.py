@@ -1,8 +1,7 @@
-"""What an exploration leaves behind: branches that hold only their own steps, linked by number.
+"""The result of exploring a task: branches that hold only their own steps, linked by number.
 
-A branch starts where its parent was rolled back to, so a history is walked together from the
-ancestors' steps. No node points at another node: a chain of thousands of branches pickles, copies
-and prints.
+A branch starts where its parent was rolled back to, so a history is assembled from the ancestors'
+steps. No node points at another node: a chain of thousands of branches pickles, copies and prints.
 
 Example:
     >>> def step(action): return Step(action=action, reply=action, observation="")
@@ -30,9 +29,11 @@ class Branch:
 
     Attributes:
         id: its number in the tree, counted from 0 in canonical order.
-        parent: the branch whose failure it answers; None for an attempt from step 0. For iterative
-            refinement the attempt before it.
-        experience: where it left the parent and why; None for a root.
+        parent: the branch it left; None for an attempt from step 0. For iterative refinement the
+            attempt before it.
+        start: index of its first own action: tau, or 0 for a root; given by `experience` where
+            left out.
+        experience: what was told at tau; None for a root, and for plain resampling of a state.
         steps: own steps only.
         restart: it began with an empty history although it has a parent (iterative refinement).
         ending: how it ended.
@@ -42,6 +43,7 @@ class Branch:
 
     id: int
     parent: int | None = None
+    start: int = -1
     experience: Experience | None = None
     steps: tuple[Step, ...] = ()
     restart: bool = False
@@ -49,18 +51,23 @@ class Branch:
     reason: str = ""
     reflections: tuple[Reflection, ...] = ()
 
-    @property
-    def start(self) -> int:
-        """Number of its first own action: tau, or 0 for a root."""
-        return self.experience.step if self.experience else 0
+    def __post_init__(self) -> None:
+        if self.start < 0:
+            told = self.experience is not None and not self.restart
+            object.__setattr__(self, "start", self.experience.step if told else 0)  # type: ignore[union-attr]
 
     @property
     def won(self) -> bool:
         """Whether it solved the task."""
         return self.ending == "won"
 
+    @property
+    def opened(self) -> list[Experience]:
+        """The experiences that reflections on it opened branches with, in order."""
+        return [r.experience for r in self.reflections if r.experience is not None]
+
     def own_before(self, action: int) -> tuple[Step, ...]:
-        """Own steps before action number `action`, unusable replies between them included."""
+        """Own steps before action index `action`, unusable replies between them included."""
         if action < self.start:
             return ()
         number = self.start
@@ -82,9 +89,10 @@ class Tree:
         branches: `branches[i].id == i`.
         spent: the task's ledger.
         solved_at: the ledger when the first attempt won; None if none did.
-        stopped: why exploring ended: "solved", "budget", "attempts", "crashes"; ""
-            while it goes on.
-        token_source: how the ledger counted tokens; see `Meter`.
+        stopped: why exploring ended: "solved", "budget", "attempts" (no more to
+            make), "errors" (attempts kept failing for reasons outside the model); "" while it
+            goes on.
+        token_source: how the ledger counted tokens; see `TokenMeter`.
     """
 
     task: Task
@@ -137,7 +145,7 @@ class Tree:
 
         Args:
             branch: its number.
-            before: stop before this action number; None for the whole path. The result then
+            before: stop before this action index; None for the whole path. The result then
                 holds exactly `before` steps with an action, and any unusable replies among them.
 
         Raises:
@@ -157,10 +165,10 @@ class Tree:
             )
         return steps
 
-    def home(self, branch: int, action: int) -> int:
+    def owner_of(self, branch: int, action: int) -> int:
         """The branch on the path of `branch` that took the action before number `action`.
 
-        Two branches with the same home of an action share the state before it and the actions
+        Two branches with the same owner of an action share the state before it and the actions
         that led there.
         """
         for node in self.ancestry(branch):
@@ -171,7 +179,7 @@ class Tree:
     def replaced(self, branch: int) -> Step | None:
         """The parent's step at tau, which the branch's first action replaces; None for others."""
         node = self.branches[branch]
-        if node.parent is None or node.experience is None or node.restart:
+        if node.parent is None or node.restart:
             return None
         acted = [step for step in self.history(node.parent) if step.action is not None]
         return acted[node.start] if node.start < len(acted) else None

@@ -1,8 +1,9 @@
 """The records that travel between the layers: frozen values without logic.
 
-Counting: a step's *action number* counts from 0 and only steps that reached the environment have
-one; `tau` is the number of the action to replace (the paper's tau minus 1). `Snapshot.step` counts
-actions taken, 0 to t.
+A *turn* is one model reply and what came of it; a `Step` records it. An *action index* counts from
+0 the steps that reached the environment, absolute from the start of the episode; `tau` is the
+index of the action to replace (the paper's tau minus 1). `Snapshot.step` counts actions taken,
+0 to t.
 """
 
 from __future__ import annotations
@@ -22,20 +23,25 @@ Ending = Literal[
     "won",
     "failed",
     "unparsable",
+    "context",
     "budget",
     "env_error",
     "backend_error",
     "policy_error",
 ]
-"""How an attempt ended. "failed" and "unparsable" are failures and are reflected on; "budget" and
-the errors are not."""
+"""How an attempt ended. "failed", "unparsable" and "context" (the prompt no longer fits the model's
+window) are failures and are reflected on; "budget" and the errors are not."""
+
+FAILURES: frozenset[Ending] = frozenset({"failed", "unparsable", "context"})
+ERRORS: frozenset[Ending] = frozenset({"env_error", "backend_error", "policy_error"})
+"""Endings of attempts that do not count: the environment, a restore or a model call failed."""
 
 INFO_KEYS = ("won", "score", "feedback", "admissible_commands")
 """What of a step's `info` is kept in trees; all of it plain JSON."""
 
 
 class Message(TypedDict):
-    """One turn of a chat."""
+    """One message of a chat."""
 
     role: Literal["system", "user", "assistant"]
     content: str
@@ -124,23 +130,23 @@ class Sampling:
     """How a policy is to sample one reply.
 
     Attributes:
+        purpose: what is asked for: the next action ("act"), a reflection on the attempt so far
+            ("reflect"), or advice for a new attempt from step 0 ("refine").
         temperature: >= 0; 0 is greedy.
         max_tokens: longest reply, in tokens.
         seed: 0 to 2**63 - 1; the same messages with the same seed give the same reply wherever
             the policy can promise it.
         json_schema: a JSON schema that the reply should satisfy, for servers that can enforce it.
-        purpose: what the reply is for: an action, a reflection on the attempt so far (paper: tau
-            and e), or a refinement (an experience for a new attempt from the start).
 
     Raises:
         UsageError: for a value of another type or range.
     """
 
+    purpose: Purpose = "act"
     temperature: float = 1.0
     max_tokens: int = 512
     seed: int = 0
     json_schema: Mapping[str, Json] | None = None
-    purpose: Purpose = "act"
 
     def __post_init__(self) -> None:
         heat = self.temperature
@@ -177,7 +183,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One round: a reply and what came of it.
+    """One turn: a reply and what came of it.
 
     Attributes:
         action: what was given to `env.step`, or None for a reply that held no action.
@@ -212,8 +218,8 @@ class Experience:
     """Where an attempt went wrong and what to do there (paper: tau and e).
 
     Attributes:
-        step: tau, the number of the action to replace, absolute from the episode's start.
-        text: e, the diagnosis and fix. Enters prompts only, never a loss.
+        step: tau, the index of the action to replace, absolute from the episode's start.
+        text: e, the diagnosis and the fix. Enters prompts only, never a loss.
     """
 
     step: int
@@ -227,17 +233,18 @@ class Reflection:
     Attributes:
         after: own steps of the branch that had been taken when it was asked for; >= 1.
         reply: the model's exact text.
-        verdict: "branch" opens a branch with `experience`; "no_mistake", "repeat" (this tau and e
-            were tried from the same history before) and "bad" open none.
+        verdict: "branch" opens a branch with `experience`; "no_mistake", "repeat" (this tau and
+            this experience were tried from the same history before), "bad" (the reply could not be
+            used) and "error" (the call failed; not charged) open none.
         experience: set for "branch" only.
-        reason: why the reply was bad; "" otherwise.
+        reason: for "bad" and "error" what was wrong; "" otherwise.
         repaired: the JSON had to be repaired before it could be read.
         usage: tokens of the call.
     """
 
     after: int
     reply: str
-    verdict: Literal["branch", "no_mistake", "repeat", "bad"]
+    verdict: Literal["branch", "no_mistake", "repeat", "bad", "error"]
     experience: Experience | None = None
     reason: str = ""
     repaired: bool = False

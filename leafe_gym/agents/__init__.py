@@ -1,9 +1,15 @@
-"""Agents that spend a budget on one task and leave a tree behind.
+"""Agents: what spends a budget on a task and returns a tree.
 
-agent.py      what users build: IndependentSampling, IterativeRefinement, ReflectiveTree
-frontier.py   which attempt comes next; no environment, no model
-rollout.py    one attempt, from where it starts to how it ends
-shelf.py      bringing an environment back to where an attempt starts
-commit.py     charging an attempt to the ledger and adding it to the tree
-grow.py       the loop over all of that, for one task
+agent.py           the four methods; what a method of one's own subclasses
+config.py          AgentConfig
+frontier.py        which attempt comes next
+plan.py            one attempt to make, as a value
+rollout.py         making it: act, reflect
+accounting.py      charging it: the ledger, cuts, endings `budget`
+outcomes.py        equal actions in equal states have equal outcomes
+task_runner.py     one task: attempts side by side, committed in canonical order
+env_pool.py        environment instances; env_thread.py: each in a thread of its own
+stepping.py        calls into an environment
+snapshot_cache.py  states to restore, within a byte budget
+sync.py            asynchronous calls from ordinary code
 """

@@ -1,11 +1,12 @@
-"""The three agents: what spends a budget on a task and returns a tree.
+"""Agents: a policy, a configuration and an order of attempts.
 
 Example:
     >>> import gymnasium as gym, leafe_gym as lg
     >>> env = lg.RollbackWrapper(gym.make("leafe/Sokoban-v0", size=6, boxes=1))
-    >>> agent = lg.ReflectiveTreeAgent(lg.policy("scripted"), reflect_every=10, max_depth=4)
-    >>> tree = agent.run(env, budget=lg.Budget(calls=600), seed=0)
-    >>> tree.solved, tree.spent.calls <= 600
+    >>> config = lg.AgentConfig(reflect_every=10, max_depth=4)
+    >>> agent = lg.ReflectiveTreeAgent(lg.policy("scripted"), config)
+    >>> tree = agent.run(env, budget=lg.Budget(interactions=600), seed=0)
+    >>> tree.solved, tree.spent.interactions <= 600
     (True, True)
 """
 
@@ -13,63 +14,81 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar, get_args
 
 import gymnasium as gym
 
-from leafe_gym.agents.context import Context
-from leafe_gym.agents.environment import Lanes, begin
+from leafe_gym._fingerprint import code_fingerprint
+from leafe_gym.agents.accounting import Accounting
+from leafe_gym.agents.config import AgentConfig
+from leafe_gym.agents.env_pool import EnvPool, open_task
 from leafe_gym.agents.frontier import (
+    BestFirstFrontier,
+    BreadthFirstFrontier,
     ChainFrontier,
     Frontier,
     IndependentFrontier,
-    TreeFrontier,
 )
-from leafe_gym.agents.grow import Growth, NoSlots, Observer, Silent, Slots, Stop
-from leafe_gym.agents.settings import Settings, whole_number
+from leafe_gym.agents.rollout import tokenizer_of
 from leafe_gym.agents.sync import run_blocking
-from leafe_gym.budget import Budget, Meter
+from leafe_gym.agents.task_runner import NullObserver, Observer, SlotCounter, Stop, TaskRunner
+from leafe_gym.budget import Budget, TokenMeter
 from leafe_gym.errors import UsageError
 from leafe_gym.policies.base import Policy, PolicyFunction, as_policy, policy_identity
-from leafe_gym.prompts.base import prompt_set
+from leafe_gym.prompts.base import as_prompt_set
 from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Json, Task
-from leafe_gym.wrappers.order import require_outermost
-from leafe_gym.wrappers.rollback import RollbackWrapper
+from leafe_gym.wrappers.rollback.wrapper import RollbackWrapper, require_outermost
+
+DEFAULT_PROMPTS = "chat"
 
 
 class Agent:
-    """A policy, settings and an order of attempts.
+    """A policy, a configuration and an order of attempts (`frontier`).
+
+    A subclass that returns a `Frontier` of its own is a new method; registered in the group
+    `leafe_gym.methods` it has a name on the command line.
 
     Args:
         policy: acts and reflects; a `Policy`, or any function of chat messages.
-        settings: how attempts are made.
+        config: how attempts are made.
 
     Raises:
-        UsageError: for a policy or prompt set that cannot be used.
+        UsageError: for a policy, configuration or prompt set that cannot be used.
     """
 
-    method = ""
+    method: ClassVar[str] = ""
+    """Short name, part of a run's identity."""
 
-    def __init__(self, policy: Policy | PolicyFunction, settings: Settings) -> None:
+    def __init__(self, policy: Policy | PolicyFunction, config: AgentConfig | None = None) -> None:
+        if config is not None and not isinstance(config, AgentConfig):
+            raise UsageError(f"config={config!r}: expected an AgentConfig")
         self.policy = as_policy(policy)
-        self.settings = settings
-        self.prompts = prompt_set(settings.prompts)
+        self.config = config or AgentConfig()
+        prompts = self.config.prompts
+        if prompts is None:
+            prompts = getattr(self.policy, "prompts", None) or DEFAULT_PROMPTS
+        self.prompts = as_prompt_set(prompts)
 
     def frontier(self, task: Task) -> Frontier:
         """A fresh order of attempts for `task`."""
-        raise NotImplementedError("Agent is abstract: use one of its subclasses")
+        raise UsageError("Agent is abstract: use one of its subclasses, or define frontier()")
 
     @property
-    def config(self) -> dict[str, Json]:
+    def identity(self) -> dict[str, Json]:
         """All that decides what this agent does, as JSON; part of a run's configuration."""
-        return {
+        kind = type(self)
+        identity: dict[str, Json] = {
             "method": self.method,
             "policy": policy_identity(self.policy),
             "prompts": {"name": self.prompts.name, "hash": self.prompts.hash},
-            "settings": json.loads(json.dumps(asdict(self.settings))),
+            **{k: v for k, v in self.config.as_dict().items() if k != "prompts"},
         }
+        if not kind.__module__.startswith("leafe_gym."):
+            identity["class"] = f"{kind.__module__}.{kind.__qualname__}"
+            identity["source"] = code_fingerprint(kind)
+        return identity
 
     def run(
         self,
@@ -95,11 +114,13 @@ class Agent:
             All attempts; `tree.solved`, `tree.spent`.
 
         Raises:
-            UsageError: if `env` is not wrapped, or wrapped again above the RollbackWrapper.
+            UsageError: if `env` is not wrapped, or wrapped again above the RollbackWrapper, or an
+                argument has a wrong value.
             EnvironmentFailure: if the very first reset fails.
+            PolicyUnavailable: if no model call can succeed.
         """
         call = self.arun(env, budget=budget, seed=seed, stop=stop, concurrency=concurrency)
-        return run_blocking(call, twin="arun")
+        return run_blocking(call, variant="arun")
 
     async def arun(
         self,
@@ -110,9 +131,11 @@ class Agent:
         stop: Stop = "solved",
         concurrency: int = 1,
     ) -> Tree:
-        """The asynchronous twin of `run`."""
-        if concurrency < 1:
-            raise UsageError(f"concurrency={concurrency}: expected a whole number >= 1")
+        """The asynchronous variant of `run`."""
+        check_run(budget, concurrency)
+        whole_number("seed", seed, low=0)
+        if stop not in get_args(Stop):
+            raise UsageError(f"stop={stop!r}: expected one of {', '.join(get_args(Stop))}")
         wrapper = require_outermost(env)
         spec = wrapper.spec
         if concurrency > 1 and spec is None:
@@ -126,104 +149,76 @@ class Agent:
             return require_outermost(gym.make(spec))
 
         return await self.explore_task(
-            task, Lanes(another, wrapper), budget, seed=seed, stop=stop,
-            slots=NoSlots(concurrency - 1),
+            task, EnvPool(another, wrapper), budget, seed=seed, stop=stop,
+            slots=SlotCounter(concurrency - 1),
         )  # fmt: skip
 
     async def explore_task(
         self,
         task: Task,
-        lanes: Lanes,
+        pool: EnvPool,
         budget: Budget,
         *,
         seed: int,
         stop: Stop,
-        slots: Slots | None = None,
+        slots: SlotCounter | None = None,
         observer: Observer | None = None,
         stored: Sequence[Branch] = (),
     ) -> Tree:
-        """Explore one task with environments from `lanes`; what `run` and the engine share.
+        """Explore one task with environments from `pool`; what `run` and `explore` share.
 
         Args:
             task: what to explore.
-            lanes: environment instances for it.
+            pool: environment instances for it; closed at the end.
             budget: what may be spent.
-            seed: from which all sampling seeds derive.
+            seed: all sampling seeds derive from it.
             stop: at the first success, or when the budget is used up.
             slots: room for attempts beside the one that is always under way; None for none.
             observer: told of every attempt and branch.
             stored: branches that an earlier process committed, in order.
 
         Returns:
-            The tree.
+            The tree; `tree.stopped == "errors"` if it is not finished.
 
         Raises:
             EnvironmentFailure: if the very first reset fails.
+            PolicyUnavailable: if no model call can succeed.
             StoreCorrupt: if `stored` is not what this agent would have made.
         """
-        env = lanes.take()
-        start = begin(env, task)
-        lanes.give(env)
-        observer = observer or Silent()
+        observer = observer or NullObserver()
+        start = await open_task(pool, task)
         observer.opened(start)
-        tree = Tree(task=replace(task, instruction=start.instruction), start=start)
-        ctx = Context(
-            tree=tree,
-            policy=self.policy,
-            prompts=self.prompts,
-            settings=self.settings,
-            frontier=self.frontier(task),
-            meter=Meter(budget, getattr(self.policy, "tokenize", None)),
-            seed=seed,
+        book = Accounting(
+            Tree(task=replace(task, instruction=start.instruction), start=start),
+            budget,
+            self.frontier(task),
+            self.prompts,
+            self.config,
+            TokenMeter(tokenizer_of(self.policy)),
+            compare=_is_deterministic(task),
         )
-        growth = Growth(ctx, lanes, stop, slots=slots or NoSlots(), observer=observer)
-        growth.replay(stored)
-        await growth.run()
-        return tree
+        runner = TaskRunner(
+            book, self.policy, pool, stop, seed, slots or SlotCounter(), observer
+        )
+        runner.replay(stored)
+        await runner.run()
+        return book.tree
 
 
 class IndependentSamplingAgent(Agent):
-    """Whole attempts from step 0, each on its own (paper: independent sampling).
-
-    Args:
-        policy: acts.
-        attempts: most attempts a task; None for as many as the budget allows.
-        **settings: see `Settings`.
-    """
+    """Whole attempts from step 0, each on its own (paper: independent sampling)."""
 
     method = "is"
 
-    def __init__(
-        self, policy: Policy | PolicyFunction, *, attempts: int | None = None, **settings: Any
-    ) -> None:
-        super().__init__(policy, make_settings(policy, settings))
-        if attempts is not None:
-            whole_number("attempts", attempts, low=1)
-        self.attempts = attempts
-
-    @property
-    def config(self) -> dict[str, Json]:
-        """See `Agent.config`."""
-        limit = {} if self.attempts is None else {"attempts": self.attempts}
-        return super().config | limit
-
     def frontier(self, task: Task) -> Frontier:
         """See `IndependentFrontier`."""
-        return IndependentFrontier(self.attempts)
+        return IndependentFrontier()
 
 
 class IterativeRefinementAgent(Agent):
-    """Attempts from step 0, each told what went wrong in the last (paper: iterative refinement).
-
-    Args:
-        policy: acts and refines.
-        **settings: see `Settings`; e stays in the prompt to the end of the attempt.
-    """
+    """Attempts from step 0, each with the experience of the last (paper: iterative refinement)."""
 
     method = "ir"
-
-    def __init__(self, policy: Policy | PolicyFunction, **settings: Any) -> None:
-        super().__init__(policy, make_settings(policy, settings, until="end", reflect_every=None))
 
     def frontier(self, task: Task) -> Frontier:
         """See `ChainFrontier`."""
@@ -231,58 +226,53 @@ class IterativeRefinementAgent(Agent):
 
 
 class ReflectiveTreeAgent(Agent):
-    """Reflect, roll back, try again, breadth first (paper: Algorithm 1).
-
-    Args:
-        policy: acts and reflects.
-        reflect_every: K, rounds between periodic reflections; None for failures only.
-        max_depth: deepest branch, in rollbacks from its root.
-        attempts: attempts per root, the root included.
-        **settings: see `Settings`.
-    """
+    """Reflect, roll back, try again, breadth first (paper: Algorithm 1)."""
 
     method = "tree"
 
-    def __init__(
-        self,
-        policy: Policy | PolicyFunction,
-        *,
-        reflect_every: int | None = 10,
-        max_depth: int = 4,
-        attempts: int = 16,
-        **settings: Any,
-    ) -> None:
-        super().__init__(policy, make_settings(policy, settings, reflect_every=reflect_every))
-        whole_number("max_depth", max_depth, low=0)
-        whole_number("attempts", attempts, low=1)
-        self.max_depth = max_depth
-        self.attempts = attempts
+    def frontier(self, task: Task) -> Frontier:
+        """See `BreadthFirstFrontier`."""
+        return BreadthFirstFrontier(
+            max_depth=self.config.max_depth, attempts_per_root=self.config.attempts_per_root
+        )
 
-    @property
-    def config(self) -> dict[str, Json]:
-        """See `Agent.config`."""
-        return super().config | {"max_depth": self.max_depth, "attempts": self.attempts}
+
+class BestFirstAgent(Agent):
+    """Reflect, roll back, try again, always from the branch with the highest score."""
+
+    method = "best-first"
 
     def frontier(self, task: Task) -> Frontier:
-        """See `TreeFrontier`."""
-        return TreeFrontier(max_depth=self.max_depth, attempts=self.attempts)
+        """See `BestFirstFrontier`."""
+        return BestFirstFrontier(
+            max_depth=self.config.max_depth, attempts_per_root=self.config.attempts_per_root
+        )
 
 
-def make_settings(policy: Policy | PolicyFunction, given: dict[str, Any], **fixed: Any) -> Settings:
-    """Settings from keyword arguments; the prompt set is the policy's own where none is given.
+def check_run(budget: Budget, concurrency: int) -> None:
+    """Check arguments that `run`, `explore` and `evaluate` share.
 
     Raises:
-        UsageError: for a keyword that is none, or that the agent itself fixes.
+        UsageError: for the first that cannot be used.
     """
-    unknown = set(given) - set(Settings.__dataclass_fields__) | (set(given) & set(fixed))
-    if unknown:
-        known = sorted(set(Settings.__dataclass_fields__) - set(fixed))
-        raise UsageError(f"no such setting: {', '.join(sorted(unknown))}; there are: {known}")
-    own = {"prompts": policy.prompts} if hasattr(policy, "prompts") else {}
-    return Settings(**{**own, **given, **fixed})
+    if not isinstance(budget, Budget):
+        raise UsageError(f"budget={budget!r}: expected a Budget, such as Budget(interactions=600)")
+    whole_number("concurrency", concurrency, low=1)
+
+
+def whole_number(name: str, value: object, *, low: int) -> None:
+    """Raise a `UsageError` unless `value` is a whole number of at least `low`."""
+    if type(value) is not int or value < low:
+        raise UsageError(f"{name}={value!r}: expected a whole number >= {low}")
 
 
 def json_kwargs(kwargs: Mapping[str, Any]) -> dict[str, Json]:
     """Keyword arguments of `gymnasium.make` as JSON; what JSON cannot say is named by its repr."""
     plain: dict[str, Json] = json.loads(json.dumps(dict(kwargs), default=repr))
     return plain
+
+
+def _is_deterministic(task: Task) -> bool:
+    """Whether equal actions must have equal outcomes: all but specs that say otherwise."""
+    spec = gym.registry.get(task.env_id.rpartition(":")[2])
+    return spec is None or not spec.nondeterministic

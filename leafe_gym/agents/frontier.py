@@ -1,175 +1,240 @@
 """Which attempt comes next. Ask and tell, without environment or model.
 
 Canonical order is that of the sequential run. `ask` may be called again before an earlier answer
-has been told, to run attempts side by side; because queues are first in, first out, what it gives
-is what the sequential run would have given. `tell` is called in canonical order.
+has been told, to run attempts side by side: it must then give what the sequential run would have
+given, or None while the choice depends on an attempt that has not been told. `tell` is called in
+canonical order with the committed branch, so an order may use its rewards, score and ending.
+
+Another package adds an order by a subclass of `Agent` whose `frontier` returns its own.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import ClassVar, Protocol
 
-from leafe_gym.types import Experience
-
-LookBack = Literal["none", "reflect", "refine"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """One attempt to make.
-
-    Attributes:
-        id: the number its branch will have.
-        root: number of the first attempt of its root.
-        depth: rollbacks between it and the root; 0 for a root.
-        parent: the branch it answers; None for a root.
-        experience: tau and e; None for a root.
-        restart: begins at step 0 with an empty history although it has a parent.
-    """
-
-    id: int
-    root: int
-    depth: int = 0
-    parent: int | None = None
-    experience: Experience | None = None
-    restart: bool = False
+from leafe_gym.agents.plan import AttemptPlan, ReflectionKind, Selection
+from leafe_gym.tree import Branch
+from leafe_gym.types import ERRORS, Experience
 
 
 class Frontier(Protocol):
     """The order of attempts of one method."""
 
-    look_back: LookBack
+    reflection: ReflectionKind
 
-    def ask(self) -> Job | None:
-        """The next attempt; None while it depends on one that has not been told."""
+    def ask(self, number: int) -> Selection | None:
+        """Where attempt `number` starts; None while that depends on one that was not told."""
         ...
 
-    def tell(self, job: Job, experiences: Sequence[Experience]) -> None:
-        """What looking back on an attempt gave, in order."""
+    def tell(self, plan: AttemptPlan, branch: Branch) -> None:
+        """What came of an attempt."""
         ...
 
-    def room(self, job: Job, pending: int) -> bool:
-        """Whether a branch opened from `job` could still run, after `pending` others from it.
+    def capacity(self, number: int, selection: Selection) -> int:
+        """Most branches that reflections of attempt `number` may open.
 
-        Before all earlier jobs have been told the answer may be yes too often, never too seldom.
+        Attempts that were not told yet may still end in an error, which does not count: before all
+        earlier attempts have been told the answer may be too high, never too low.
         """
         ...
 
 
 class IndependentFrontier:
-    """Whole attempts from step 0, each on its own (paper: independent sampling).
+    """Whole attempts from step 0, each on its own (paper: independent sampling)."""
 
-    Args:
-        attempts: how many; None for no limit.
-    """
+    reflection: ReflectionKind = "none"
 
-    look_back: LookBack = "none"
+    def ask(self, number: int) -> Selection | None:
+        """Another root."""
+        return Selection()
 
-    def __init__(self, attempts: int | None = None) -> None:
-        self._next = 0
-        self._attempts = attempts
-
-    def ask(self) -> Job | None:
-        """Another root, until the attempts are used up."""
-        if self._next == self._attempts:
-            return None
-        self._next += 1
-        return Job(id=self._next - 1, root=self._next - 1)
-
-    def tell(self, job: Job, experiences: Sequence[Experience]) -> None:
+    def tell(self, plan: AttemptPlan, branch: Branch) -> None:
         """Nothing follows from an attempt."""
 
-    def room(self, job: Job, pending: int) -> bool:
+    def capacity(self, number: int, selection: Selection) -> int:
         """Nothing is opened from an attempt."""
-        return False
+        return 0
 
 
 class ChainFrontier:
-    """Each attempt from step 0, told what went wrong in the last (paper: iterative refinement)."""
+    """Attempts from step 0, each with the experience of the last (paper: iterative refinement)."""
 
-    look_back: LookBack = "refine"
+    reflection: ReflectionKind = "refine"
 
     def __init__(self) -> None:
-        self._ready: Job | None = Job(id=0, root=0)
+        self._next: Selection | None = Selection()
 
-    def ask(self) -> Job | None:
+    def ask(self, number: int) -> Selection | None:
         """The next attempt, once the last one has been told."""
-        job, self._ready = self._ready, None
-        return job
+        selection, self._next = self._next, None
+        return selection
 
-    def tell(self, job: Job, experiences: Sequence[Experience]) -> None:
-        """Queue the attempt after `job`; without an experience it is a plain new attempt."""
-        number = job.id + 1
-        if experiences:
-            self._ready = Job(
-                id=number,
-                root=job.root,
-                depth=job.depth + 1,
-                parent=job.id,
-                experience=experiences[0],
+    def tell(self, plan: AttemptPlan, branch: Branch) -> None:
+        """Queue the attempt after `branch`; without an experience it is a plain new attempt."""
+        opened = branch.opened
+        if branch.ending in ERRORS and not opened:
+            self._next = plan.selection  # as if it had never been made
+        elif opened:
+            self._next = Selection(
+                parent=branch.id,
+                experience=opened[0],
                 restart=True,
+                depth=plan.selection.depth + 1,
             )
         else:
-            self._ready = Job(id=number, root=number)
+            self._next = Selection()
 
-    def room(self, job: Job, pending: int) -> bool:
+    def capacity(self, number: int, selection: Selection) -> int:
         """One refinement an attempt."""
-        return pending == 0
+        return 1
 
 
-class TreeFrontier:
+class BreadthFirstFrontier:
     """Breadth first over reflections (paper: Algorithm 1).
 
-    When the queue is empty or a root's attempts are used up, a new root begins. A look back whose
-    branch could never run is not asked for (`room`); the ledger counts it as dropped.
+    When the queue is empty a new root begins. Reflections whose branch could never run, for lack
+    of depth or attempts, are not asked for; the ledger counts them as dropped. Attempts that
+    ended in an error are not counted.
 
     Args:
         max_depth: deepest branch, in rollbacks from its root; >= 0.
-        attempts: attempts per root, the root included; >= 1.
+        attempts_per_root: attempts per root, the root included; >= 1.
     """
 
-    look_back: LookBack = "reflect"
+    reflection: ReflectionKind = "reflect"
 
-    def __init__(self, *, max_depth: int, attempts: int) -> None:
+    def __init__(self, *, max_depth: int, attempts_per_root: int) -> None:
         self._max_depth = max_depth
-        self._attempts = attempts
-        self._queue: deque[tuple[Job, Experience]] = deque()
-        self._next = 0
-        self._root = 0
-        self._asked = 0
-        self._outstanding = 0
+        self._attempts = attempts_per_root
+        self._queue: deque[tuple[int, int, Experience]] = deque()
+        self._counted = 0
+        self._open: set[int] = set()
 
-    def ask(self) -> Job | None:
+    def ask(self, number: int) -> Selection | None:
         """The oldest queued branch, or a new root once nothing more can come from this one."""
-        if self._asked and self._queue and self._asked < self._attempts:
-            parent, experience = self._queue.popleft()
-            job = Job(
-                id=self._next,
-                root=self._root,
-                depth=parent.depth + 1,
-                parent=parent.id,
-                experience=experience,
+        if self._queue:
+            parent, depth, experience = self._queue.popleft()
+            selection = Selection(
+                parent=parent, start=experience.step, experience=experience, depth=depth
             )
-        elif self._outstanding:
+        elif self._open:
             return None
         else:
-            # Empty: `room` let in no more than could run.
-            self._root, self._asked = self._next, 0
-            job = Job(id=self._next, root=self._next)
-        self._next += 1
-        self._asked += 1
-        self._outstanding += 1
-        return job
+            self._counted = 0
+            selection = Selection()
+        self._open.add(number)
+        return selection
 
-    def tell(self, job: Job, experiences: Sequence[Experience]) -> None:
+    def tell(self, plan: AttemptPlan, branch: Branch) -> None:
         """Queue one branch per experience."""
-        self._outstanding -= 1
-        self._queue.extend((job, experience) for experience in experiences)
+        self._open.discard(branch.id)
+        self._counted += branch.ending not in ERRORS
+        depth = plan.selection.depth + 1
+        self._queue.extend((branch.id, depth, experience) for experience in branch.opened)
 
-    def room(self, job: Job, pending: int) -> bool:
-        """Whether depth and attempts leave room for one more branch of this root."""
-        taken = self._asked + len(self._queue) + pending
-        return job.depth < self._max_depth and taken < self._attempts
+    def capacity(self, number: int, selection: Selection) -> int:
+        """What depth and attempts leave for the current root."""
+        if selection.depth >= self._max_depth:
+            return 0
+        later = sum(other > number for other in self._open)
+        return max(0, self._attempts - self._counted - 1 - later - len(self._queue))
+
+
+class BestFirstFrontier:
+    """Always from the best state: the reflection of the branch with the highest score goes first.
+
+    The score of a branch is the environment's last `info["score"]` on its path, else the sum of its
+    rewards. Where no reflection is left, the best state found so far is sampled again without an
+    experience. Only one attempt of a task is under way at a time, because each choice depends on
+    the last result.
+
+    Args:
+        max_depth: deepest branch, in rollbacks from its root; >= 0.
+        attempts_per_root: attempts before a new root begins; >= 1.
+    """
+
+    reflection: ReflectionKind = "reflect"
+    RESAMPLES: ClassVar[int] = 2
+    """Times that the best state is sampled again before a new root begins."""
+
+    def __init__(self, *, max_depth: int, attempts_per_root: int) -> None:
+        self._max_depth = max_depth
+        self._attempts = attempts_per_root
+        self._queue: list[tuple[float, int, Selection]] = []
+        self._queued = 0
+        self._best: tuple[float, Selection] | None = None
+        self._made = 0
+        self._resampled = 0
+        self._waiting = False
+
+    def ask(self, number: int) -> Selection | None:
+        """The best queued branch, the best state again, or a new root."""
+        if self._waiting:
+            return None
+        self._waiting = True
+        if self._made >= self._attempts:
+            self._restart()
+        if self._queue:
+            best = max(range(len(self._queue)), key=lambda i: self._queue[i][:2])
+            return self._queue.pop(best)[2]
+        if self._best is not None and self._resampled < self.RESAMPLES:
+            self._resampled += 1
+            return self._best[1]
+        self._restart()
+        return Selection()
+
+    def tell(self, plan: AttemptPlan, branch: Branch) -> None:
+        """Queue one branch per experience, by the score of the branch it was found on."""
+        self._waiting = False
+        if branch.ending in ERRORS:
+            return
+        self._made += 1
+        score, depth = path_score(plan, branch), plan.selection.depth + 1
+        for experience in branch.opened:
+            selection = Selection(
+                parent=branch.id, start=experience.step, experience=experience, depth=depth
+            )
+            self._queued += 1
+            self._queue.append((score, -self._queued, selection))
+        best = _best_state(plan, branch)
+        if best is not None and depth <= self._max_depth:
+            if self._best is None or best[0] > self._best[0]:
+                self._best, self._resampled = best, 0
+
+    def capacity(self, number: int, selection: Selection) -> int:
+        """What depth and attempts leave for the current root."""
+        if selection.depth >= self._max_depth:
+            return 0
+        return max(0, self._attempts - self._made - 1 - len(self._queue))
+
+    def _restart(self) -> None:
+        self._queue.clear()
+        self._best = None
+        self._made = self._resampled = 0
+
+
+def path_score(plan: AttemptPlan, branch: Branch) -> float:
+    """The environment's last score on the branch's path, else the sum of its rewards."""
+    steps = [*plan.prefix, *branch.steps]
+    scores = [step.info["score"] for step in steps if step.info.get("score") is not None]
+    return float(scores[-1]) if scores else sum(step.reward for step in steps)
+
+
+def _best_state(plan: AttemptPlan, branch: Branch) -> tuple[float, Selection] | None:
+    """(score, selection) of the last state in which the branch's score was highest."""
+    total = path_score(plan, Branch(id=branch.id))
+    best: tuple[float, int] | None = None
+    action = plan.selection.start
+    for step in branch.steps:
+        if step.action is None:
+            continue
+        action += 1
+        given = step.info.get("score")
+        total = float(given) if given is not None else total + step.reward
+        if not step.over and (best is None or total >= best[0]):
+            best = (total, action)
+    if best is None:
+        return None
+    depth = plan.selection.depth + 1
+    return best[0], Selection(parent=branch.id, start=best[1], depth=depth)

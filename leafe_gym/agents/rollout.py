@@ -1,27 +1,38 @@
-"""One attempt: act until it ends, look back every K rounds and on failure.
+"""One attempt: act until it ends, reflect every K turns and on failure.
 
-Nothing here is charged: an attempt may run beside others and be cut, or thrown away, when it is
-committed. It stops by itself where the ledger, as far as it was known at the start, cannot hold
-another round.
+A rollout reads a plan and nothing else of its task, and charges nothing: it may run beside other
+attempts, or in another process, and be cut or discarded when it is committed. It stops by itself
+only where the ledger cannot hold another turn whatever the attempts before it turn out to cost.
 """
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Literal
 
-from leafe_gym.agents.context import Context
-from leafe_gym.agents.environment import as_text, environment_calls, keep_info, place
-from leafe_gym.agents.frontier import Job
-from leafe_gym.agents.settings import UNPARSABLE_IN_A_ROW
-from leafe_gym.agents.shelf import Shelf
-from leafe_gym.budget import Budget, estimate_tokens
-from leafe_gym.errors import BackendError, BadReply, EnvironmentFailure, PolicyError
-from leafe_gym.policies.base import ask
-from leafe_gym.prompts.base import ReflectionVerdict
-from leafe_gym.seeds import derive_rng, derive_seed
+from leafe_gym.agents.config import UNPARSABLE_IN_A_ROW, AgentConfig
+from leafe_gym.agents.env_pool import EnvSlot, start_attempt
+from leafe_gym.agents.plan import AttemptPlan
+from leafe_gym.agents.snapshot_cache import SnapshotCache
+from leafe_gym.agents.stepping import environment_step
+from leafe_gym.budget import CallSize, Spend, Tokenizer, measure
+from leafe_gym.errors import (
+    BackendError,
+    BadReply,
+    ContextFull,
+    EnvironmentFailure,
+    LeafeError,
+    PolicyError,
+    PolicyUnavailable,
+    UsageError,
+)
+from leafe_gym.policies.base import Policy
+from leafe_gym.prompts.base import PromptSet, ReflectionVerdict
+from leafe_gym.seeds import derive_seed
 from leafe_gym.tree import Branch, actions_in
 from leafe_gym.types import (
+    FAILURES,
     Completion,
     Ending,
     Experience,
@@ -30,110 +41,125 @@ from leafe_gym.types import (
     Sampling,
     Step,
 )
-from leafe_gym.wrappers.rollback import RollbackWrapper
 
 MAX_REASON = 500
 """Longest recorded error text, in characters."""
 
 
 @dataclass(slots=True)
-class Attempt:
-    """A finished attempt, not yet charged.
+class AttemptCost:
+    """What an attempt cost, beside its branch.
 
     Attributes:
-        branch: its steps and reflections.
-        calls: model calls that were made.
+        model_calls: calls that were answered.
         retries: failed tries of those calls.
-        replayed: environment steps re-done to get to its start.
+        replayed_steps: environment steps repeated to reach the attempt's start.
+        sizes: sizes of the calls in the branch, in the order they were made; empty where they are
+            to be measured again (an attempt that was stored).
     """
 
-    branch: Branch
-    calls: int = 0
+    model_calls: int = 0
     retries: int = 0
-    replayed: int = 0
+    replayed_steps: int = 0
+    sizes: list[CallSize] = field(default_factory=list)
+
+
+async def rollout(
+    plan: AttemptPlan,
+    slot: EnvSlot,
+    policy: Policy,
+    prompts: PromptSet,
+    config: AgentConfig,
+    snapshots: SnapshotCache | None = None,
+) -> tuple[Branch, AttemptCost]:
+    """Make one attempt; failures of its three partners become its ending.
+
+    Args:
+        plan: what to do.
+        slot: the environment, in any state.
+        policy: acts and reflects.
+        prompts: renders and parses.
+        config: how attempts are made.
+        snapshots: states of the same task in this process, to start from and to add to.
+
+    Raises:
+        PolicyUnavailable: if no model call can succeed; the attempt is to be discarded.
+        SandboxUnavailable: likewise for an environment's sandbox.
+    """
+    return await Rollout(plan, slot, policy, prompts, config, snapshots).run()
 
 
 @dataclass(slots=True)
 class Rollout:
-    """The state of one running attempt.
+    """The state of one running attempt; see `rollout`."""
 
-    Attributes:
-        allowance: calls and completion tokens the ledger can still hold at most; None for no limit.
-    """
-
-    ctx: Context
-    shelf: Shelf
-    job: Job
-    env: RollbackWrapper
-    allowance: tuple[int | None, int | None]
+    plan: AttemptPlan
+    slot: EnvSlot
+    policy: Policy
+    prompts: PromptSet
+    config: AgentConfig
+    snapshots: SnapshotCache | None = None
     path: list[Step] = field(default_factory=list)
     own: list[Step] = field(default_factory=list)
     reflections: list[Reflection] = field(default_factory=list)
-    calls: int = 0
-    spent: int = 0
-    tokens: int = 0
-    retries: int = 0
+    cost: AttemptCost = field(default_factory=AttemptCost)
+    spent: Spend = field(default_factory=Spend)
 
-    async def run(self) -> Attempt:
-        """Make the attempt; errors of its three partners become its ending."""
-        before = self.env.replayed_steps
+    async def run(self) -> tuple[Branch, AttemptCost]:
+        """Make the attempt."""
+        before = self.slot.replayed_steps
+        ending: Ending
         reason = ""
         try:
-            self.path = self.ctx.prefix(self.job)
-            place(self.ctx, self.shelf, self.env, self.job)
-            ending = await self._act_on()
+            await start_attempt(self.plan, self.slot, self.snapshots)
+            self.path = list(self.plan.prefix)
+            ending = await self._act()
         except EnvironmentFailure as error:
-            ending, reason = "env_error", _reason(error)
+            ending, reason = "env_error", str(error)
         except BackendError as error:
-            ending, reason = "backend_error", _reason(error)
+            ending, reason = "backend_error", str(error)
+        except PolicyUnavailable:
+            raise
         except PolicyError as error:
-            ending, reason = "policy_error", _reason(error)
+            ending, reason = "policy_error", str(error)
+        self.cost.replayed_steps = self.slot.replayed_steps - before
+        selection = self.plan.selection
         branch = Branch(
-            id=self.job.id,
-            parent=self.job.parent,
-            experience=self.job.experience,
+            id=self.plan.id,
+            parent=selection.parent,
+            start=selection.start,
+            experience=selection.experience,
             steps=tuple(self.own),
-            restart=self.job.restart,
+            restart=selection.restart,
             ending=ending,
-            reason=reason,
+            reason=reason[:MAX_REASON],
             reflections=tuple(self.reflections),
         )
-        replayed = self.env.replayed_steps - before
-        return Attempt(branch, self.calls, self.retries, replayed)
+        return branch, self.cost
 
-    async def _act_on(self) -> Ending:
-        while True:
-            if not self._allowed(2):
-                return "budget"
-            if self.ctx.frontier.look_back == "reflect":
-                self.shelf.keep(self.job.id, self.env)
-            step = await self._round()
-            ending = self._ending(step)
-            failed = ending in ("failed", "unparsable")
-            due = self.ctx.settings.look_backs_due(
-                len(self.own), ended=ending is not None, failed=failed
-            )
-            await self._look_back(due)
+    async def _act(self) -> Ending:
+        while self.plan.limits.hold(self.spent, model_calls=1, env_steps=1):
+            ending: Ending | None
+            try:
+                ending = self._ending(await self._turn())
+            except ContextFull:
+                ending = "context"
+            await self._reflect(reflections_due(self.plan, self.config, len(self.own), ending))
             if ending is not None:
                 return ending
+        return "budget"
 
-    async def _round(self) -> Step:
-        number = actions_in(self.path) + actions_in(self.own)
-        active = self.ctx.active(self.job, number)
-        tree, prompts, settings = self.ctx.tree, self.ctx.prompts, self.ctx.settings
-        messages = prompts.render(
-            tree.task, tree.start, self.path + self.own, [e for _, e in active]
+    async def _turn(self) -> Step:
+        """One acting call and, if it holds an action, one environment step."""
+        plan, prompts = self.plan, self.prompts
+        messages, shown = acting_prompt(plan, self.path, prompts, self.config)
+        sampling = Sampling(
+            purpose="act",
+            temperature=self.config.act_temperature,
+            max_tokens=self.config.max_tokens,
+            seed=derive_seed(plan.seed, plan.id, len(self.own), "act"),
         )
-        completion = await self._complete(
-            messages,
-            Sampling(
-                temperature=settings.act_temperature,
-                max_tokens=settings.max_tokens,
-                seed=derive_seed(self.ctx.seed, self.job.id, len(self.own), "act"),
-                purpose="act",
-            ),
-        )
-        shown = tuple(branch for branch, _ in active)
+        completion, size = await self._complete(messages, sampling)
         try:
             action = prompts.parse_action(completion)
         except BadReply as error:
@@ -145,25 +171,25 @@ class Rollout:
                 usage=completion.usage,
             )
         else:
-            step = self._step(action, completion, shown)
+            step = await self._step(action, completion, shown)
         self.own.append(step)
-        self.spent += 1 + (step.action is not None)
+        self.path.append(step)
+        self.spent.act_calls += 1
+        self.spent.steps += step.action is not None
+        self._count(size)
         return step
 
-    def _step(self, action: str, completion: Completion, shown: tuple[int, ...]) -> Step:
-        with environment_calls(f"step {self.env.steps} with {action!r}"):
-            observation, reward, terminated, truncated, info = self.env.step(action)
-            kept = keep_info(info)
+    async def _step(self, action: str, completion: Completion, shown: tuple[int, ...]) -> Step:
+        keep = self.snapshots is not None and self.plan.reflection == "reflect"
+        outcome, snapshot = await self.slot.call(environment_step, self.slot.env, action, keep)
+        if snapshot is not None and self.snapshots is not None:
+            self.snapshots.add(self.plan.id, self.slot, snapshot)
         return Step(
             action=action,
             reply=completion.text,
-            observation=as_text(observation),
-            reward=float(reward),
-            terminated=bool(terminated),
-            truncated=bool(truncated),
-            info=kept,
             experiences=shown,
             usage=completion.usage,
+            **outcome,
         )
 
     def _ending(self, step: Step) -> Ending | None:
@@ -174,128 +200,132 @@ class Rollout:
             return "unparsable"
         return None
 
-    async def _look_back(self, due: int) -> None:
-        """Make up to `due` look-back calls, as far as their branches could still run."""
-        for index in range(due):
-            pending = sum(r.experience is not None for r in self.reflections)
-            actions = actions_in(self.path) + actions_in(self.own)
-            room = self.ctx.frontier.room(self.job, pending)
-            if not actions or not room or not self._allowed(1):
+    async def _reflect(self, due: int) -> None:
+        """Make up to `due` reflection calls, as far as their branches could still run."""
+        actions = actions_in(self.path)
+        for index in range(due if actions else 0):
+            opened = sum(r.experience is not None for r in self.reflections)
+            if opened >= self.plan.capacity or not self.plan.limits.hold(self.spent, model_calls=1):
                 return
-            messages, refine = look_back_prompt(self.ctx, self.job, self.path + self.own)
-            settings = self.ctx.settings
-            completion = await self._complete(
-                messages,
-                Sampling(
-                    temperature=settings.reflect_temperature,
-                    max_tokens=settings.max_reflect_tokens,
-                    seed=derive_seed(self.ctx.seed, self.job.id, len(self.own), "look back", index),
-                    json_schema=self.ctx.prompts.reflection_schema if not refine else None,
-                    purpose="refine" if refine else "reflect",
-                ),
+            messages = reflection_prompt(self.plan, self.path, self.prompts, self.config)
+            refine = self.plan.reflection == "refine"
+            sampling = Sampling(
+                purpose="refine" if refine else "reflect",
+                temperature=self.config.reflect_temperature,
+                max_tokens=self.config.max_reflect_tokens,
+                seed=derive_seed(self.plan.seed, self.plan.id, len(self.own), "reflect", index),
+                json_schema=None if refine else self.prompts.reflection_schema,
             )
-            self.spent += 1
-            self.reflections.append(self._read(completion, actions, index, refine=refine))
+            try:
+                completion, size = await self._complete(messages, sampling)
+            except PolicyUnavailable:
+                raise
+            except PolicyError as error:
+                # The attempt and its other reflections stand: only this answer is missing.
+                reason = str(error)[:MAX_REASON]
+                self.reflections.append(
+                    Reflection(after=len(self.own), reply="", verdict="error", reason=reason)
+                )
+                continue
+            self.spent.reflect_calls += 1
+            self._count(size)
+            self.reflections.append(self._read(completion, actions))
 
-    def _read(
-        self, completion: Completion, actions: int, index: int, *, refine: bool
-    ) -> Reflection:
-        prompts = self.ctx.prompts
+    def _read(self, completion: Completion, actions: int) -> Reflection:
+        """What a reflection says, and whether it opens a branch."""
         after, reply, usage = len(self.own), completion.text, completion.usage
+        refine = self.plan.reflection == "refine"
+        said: ReflectionVerdict
         try:
             if refine:
-                verdict = prompts.parse_refinement(completion)
+                said = self.prompts.parse_refinement(completion)
             else:
-                verdict = prompts.parse_reflection(completion, actions)
+                said = self.prompts.parse_reflection(completion, actions)
         except BadReply as error:
             return Reflection(
                 after=after, reply=reply, verdict="bad", reason=str(error), usage=usage
             )
-        experience = self._experience(verdict, actions, index)
-        known: Literal["branch", "no_mistake", "repeat"] = "branch"
-        if experience is None:
-            known = "no_mistake"
-        elif not refine and self._tried(experience):
-            known, experience = "repeat", None
+        verdict: Literal["branch", "no_mistake", "repeat"] = "branch"
+        experience = None
+        if said.step is None:
+            verdict = "no_mistake"
+        else:
+            experience = Experience(step=said.step, text=said.text)
+            if not refine and self.plan.was_tried(experience, self.reflections):
+                verdict, experience = "repeat", None
         return Reflection(
             after=after,
             reply=reply,
-            verdict=known,
+            verdict=verdict,
             experience=experience,
-            repaired=verdict.repaired,
+            repaired=said.repaired,
             usage=usage,
         )
 
-    def _tried(self, experience: Experience) -> bool:
-        tried = self.ctx.tried(self.job, self.reflections)
-        return (self.ctx.home(self.job, experience), experience) in tried
+    async def _complete(
+        self, messages: list[Message], sampling: Sampling
+    ) -> tuple[Completion, CallSize]:
+        """One answered call and its size; whatever the policy raises becomes a `PolicyError`."""
+        try:
+            completion = await self.policy.complete(messages, sampling)
+            size = measure(messages, completion.text, completion.usage, tokenizer_of(self.policy))
+        except (PolicyError, UsageError, KeyboardInterrupt, GeneratorExit):
+            raise
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise self._policy_error(error) from error
+        except BaseException as error:
+            raise self._policy_error(error) from error
+        self.cost.model_calls += 1
+        self.cost.retries += completion.retries
+        return completion, size
 
-    def _experience(
-        self, verdict: ReflectionVerdict, actions: int, index: int
-    ) -> Experience | None:
-        """The experience to branch on: the model's own, or what a control puts in its place."""
-        if verdict.step is None:
-            return None
-        settings, task = self.ctx.settings, self.ctx.tree.task
-        rng = derive_rng(self.ctx.seed, self.job.id, len(self.own), "control", index)
-        tau, text = verdict.step, verdict.text
-        if settings.tau == "random" and self.ctx.frontier.look_back != "refine":
-            tau = int(rng.integers(0, actions))
-        if settings.tip == "swapped":
-            others = [tip for owner, tip in settings.donors if owner != task.id]
-            text = others[int(rng.integers(0, len(others)))]
-        return Experience(step=tau, text=text)
+    def _policy_error(self, error: BaseException) -> LeafeError:
+        said = f": {error}" if str(error) else ""
+        return PolicyError(f"policy {self.policy.name}: {type(error).__name__}{said}")
 
-    async def _complete(self, messages: list[Message], sampling: Sampling) -> Completion:
-        completion = await ask(self.ctx.policy, messages, sampling)
-        self.calls += 1
-        self.retries += completion.retries
-        counted = completion.usage.completion_tokens
-        self.tokens += (
-            estimate_tokens(completion.text.encode("utf-8", "surrogatepass"))
-            if counted is None
-            else counted
-        )
-        return completion
-
-    def _allowed(self, calls: int) -> bool:
-        most_calls, most_tokens = self.allowance
-        return (most_calls is None or self.spent + calls <= most_calls) and (
-            most_tokens is None or self.tokens < most_tokens
-        )
+    def _count(self, size: CallSize) -> None:
+        """Add a call to the lower bound of what the ledger will charge: no prompt is new."""
+        self.cost.sizes.append(size)
+        self.spent.prompt_tokens += size.prompt_tokens
+        self.spent.shared_tokens += size.prompt_tokens
+        self.spent.completion_tokens += size.completion_tokens
 
 
-def look_back_prompt(ctx: Context, job: Job, steps: list[Step]) -> tuple[list[Message], bool]:
-    """The reflecting (or refining) prompt after `steps`, and whether it is a refining one."""
-    tree, prompts = ctx.tree, ctx.prompts
-    tips = [e for _, e in ctx.active(job, actions_in(steps))]
-    refine = ctx.frontier.look_back == "refine"
+def tokenizer_of(policy: Policy) -> Tokenizer | None:
+    """The policy's own tokenizer, where it has one."""
+    return getattr(policy, "tokenize", None)
+
+
+def reflections_due(
+    plan: AttemptPlan, config: AgentConfig, turns: int, ending: Ending | None
+) -> int:
+    """Reflection calls due after `turns` own turns, with the ending they led to, if any."""
+    if plan.reflection == "none":
+        return 0
+    if ending is not None:
+        return config.reflections if ending in FAILURES else 0
+    every = config.reflect_every
+    return int(plan.reflection == "reflect" and every is not None and turns % every == 0)
+
+
+def acting_prompt(
+    plan: AttemptPlan, path: list[Step], prompts: PromptSet, config: AgentConfig
+) -> tuple[list[Message], tuple[int, ...]]:
+    """The acting prompt after `path`, and the branches whose experience is in it."""
+    active = plan.in_force(actions_in(path), config.until)
+    experiences = [experience for _, experience in active]
+    messages = prompts.render(plan.task, plan.task_start, path, experiences)
+    return messages, tuple(branch for branch, _ in active)
+
+
+def reflection_prompt(
+    plan: AttemptPlan, path: list[Step], prompts: PromptSet, config: AgentConfig
+) -> list[Message]:
+    """The reflecting (or refining) prompt after `path`."""
+    experiences = [e for _, e in plan.in_force(actions_in(path), config.until)]
+    refine = plan.reflection == "refine"
     render = prompts.render_refinement if refine else prompts.render_reflection
-    return render(tree.task, tree.start, steps, tips), refine
-
-
-def allowance(ctx: Context, job: Job) -> tuple[int | None, int | None]:
-    """What the ledger can hold at most for an attempt that starts now.
-
-    Completion tokens are never shared with an earlier prompt, so they bound both token units.
-    """
-    budget: Budget = ctx.meter.budget
-    spent = ctx.meter.spent
-    rollback = job.experience is not None and not job.restart
-    calls = None
-    if budget.calls is not None:
-        tau = job.experience.step if job.experience and rollback else 0
-        calls = budget.calls - spent.calls - ctx.meter.rollback_cost(tau)
-    limits = [
-        limit - used
-        for limit, used in (
-            (budget.tokens_total, spent.tokens_total),
-            (budget.tokens_uncached, spent.tokens_uncached),
-        )
-        if limit is not None
-    ]
-    return calls, min(limits) if limits else None
-
-
-def _reason(error: Exception) -> str:
-    return str(error)[:MAX_REASON]
+    return render(plan.task, plan.task_start, path, experiences)

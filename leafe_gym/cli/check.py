@@ -8,7 +8,7 @@ import typer
 
 from leafe_gym.cli.options import EnvId, JsonOut, Levels, Set, env_kwargs, pick_tasks
 from leafe_gym.cli.screen import out, plain, write_json
-from leafe_gym.wrappers.check import check_rollback
+from leafe_gym.wrappers.verification.check import check_rollback
 
 Actions = Annotated[
     list[str] | None,

@@ -82,6 +82,7 @@ def command(
     out.print(f"{again.failed} of the first {again.levels} failed at their first attempt. Of them,")
     out.print(f"  another attempt of the same model solves {again.base} of {again.failed}")
     out.print(f"  an attempt of the trained model solves  {again.trained} of {again.failed}")
+    out.print(demo.SPREAD, soft_wrap=True)
     page = _page(out_dir / "page.html", explored, trained, again)
     figures = {
         "levels": count,

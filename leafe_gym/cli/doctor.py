@@ -131,13 +131,13 @@ def _sandbox(kind: str) -> Finding:
 def _tried(sandbox: Sandbox) -> str:
     look = "print(x, open('f').read())"
     starting = _timed(sandbox.start)
-    sandbox.exec("x = 1; open('f', 'w').write('one')")
+    sandbox.run_cell("x = 1; open('f', 'w').write('one')")
     began = time.perf_counter()
     mark = sandbox.snapshot()
     saving = time.perf_counter() - began
-    sandbox.exec("x = 2; open('f', 'w').write('two')")
+    sandbox.run_cell("x = 2; open('f', 'w').write('two')")
     restoring = _timed(lambda: sandbox.restore(mark))
-    seen = sandbox.exec(look)
+    seen = sandbox.run_cell(look)
     if seen.stdout.strip() != "1 one":
         raise RuntimeError(f"a restored session shows {seen.stdout!r} {seen.error[-200:]!r}")
     can = sandbox.capabilities()

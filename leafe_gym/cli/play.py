@@ -12,7 +12,7 @@ from leafe_gym.cli.options import EnvId, Levels, Set, Split, env_kwargs, pick_ta
 from leafe_gym.cli.screen import out, plain
 from leafe_gym.engines.explore import make_env
 from leafe_gym.types import Info
-from leafe_gym.wrappers.rollback import RollbackWrapper
+from leafe_gym.wrappers.rollback.wrapper import RollbackWrapper
 
 HELP = "Type an action, or: undo (u), redo (r), to N, help (?), quit (q)."
 SHORT = {"u": "undo", "r": "redo", "q": "quit", "?": "help"}

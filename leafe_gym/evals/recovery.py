@@ -42,7 +42,7 @@ from leafe_gym.store.records import (
 from leafe_gym.store.run import Run
 from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Experience, Json, Start, Step, Task
-from leafe_gym.wrappers.rollback import RollbackWrapper
+from leafe_gym.wrappers.rollback.wrapper import RollbackWrapper
 
 Progress = Callable[[Task, Tree | None], None]
 

@@ -20,13 +20,13 @@ BUILTIN = {
     "embedded": "leafe_gym.sandbox.embedded.sandbox:EmbeddedSandbox",
     "docker": "leafe_gym.sandbox.docker.sandbox:DockerSandbox",
     "docker-commit": "leafe_gym.sandbox.docker.sandbox:DockerCommitSandbox",
-    "unsandboxed": "leafe_gym.sandbox.plain:PlainSandbox",
+    "unsandboxed": "leafe_gym.sandbox.unsandboxed:UnsandboxedSandbox",
 }
 """Name -> where its class lives."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class SandboxLimits:
     """What one call may take.
 
     Attributes:
@@ -47,7 +47,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExecResult:
+class CellResult:
     """What came of a cell.
 
     Attributes:
@@ -68,7 +68,7 @@ class ExecResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunResult:
+class ProgramResult:
     """How a program ended.
 
     Attributes:
@@ -143,13 +143,13 @@ class Sandbox(Protocol):
         """
         ...
 
-    def exec(self, code: str, *, timeout: float | None = None) -> ExecResult:
+    def run_cell(self, code: str, *, timeout: float | None = None) -> CellResult:
         """Run a cell in the session, whose variables stay."""
         ...
 
-    def run(
-        self, argv: Sequence[str], *, stdin: str = "", limits: Limits | None = None
-    ) -> RunResult:
+    def run_program(
+        self, argv: Sequence[str], *, stdin: str = "", limits: SandboxLimits | None = None
+    ) -> ProgramResult:
         """Run a program in the work folder, away from the session; nothing of it goes on after."""
         ...
 
@@ -206,7 +206,7 @@ class Sandbox(Protocol):
 def make_sandbox(
     kind: str = "embedded",
     *,
-    limits: Limits | None = None,
+    limits: SandboxLimits | None = None,
     allow_unsandboxed: bool = False,
     **options: Any,
 ) -> Sandbox:
@@ -229,11 +229,11 @@ def make_sandbox(
             "want, say so with allow_unsandboxed=True"
         )
     try:
-        return _factory(kind)(limits=limits or Limits(), **options)
+        return _factory(kind)(limits=limits or SandboxLimits(), **options)
     except SandboxUnavailable:
         if not allow_unsandboxed or kind == "unsandboxed":
             raise
-        return _factory("unsandboxed")(limits=limits or Limits())
+        return _factory("unsandboxed")(limits=limits or SandboxLimits())
 
 
 def _factory(kind: str) -> Callable[..., Sandbox]:

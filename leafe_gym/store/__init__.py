@@ -1,5 +1,7 @@
 """Run folders: every committed branch, safe against kill -9, readable without unpickling.
 
-records.py   records to JSON and back
-run.py       the folder: create, resume, read, export
+schema.py   the SQLite file: tables, checksums, opening it
+writer.py   RunWriter: create, resume, extend
+reader.py   RunReader: look, export
+records.py  records to JSON and back
 """

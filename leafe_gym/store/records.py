@@ -67,6 +67,7 @@ def branch_json(branch: Branch) -> Json:
     return {
         "id": branch.id,
         "parent": branch.parent,
+        "start": branch.start,
         "experience": asdict(branch.experience) if branch.experience else None,
         "steps": [_step_json(step) for step in branch.steps],
         "restart": branch.restart,

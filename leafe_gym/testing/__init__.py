@@ -1,8 +1,9 @@
-"""For the tests of environments: does every way back lead to the same episode?
+"""For tests of environments: check that every kind of rollback leads to the same episode.
 
 `assert_rollback` tries every backend on a given environment and fails with the whole report.
 `rollback_machine` makes a Hypothesis state machine that mixes steps, snapshots, restores,
 rollbacks, forks, evictions and releases in any order and compares with an untouched environment.
+`players` holds policies without a model.
 
 Example of a test file of another package:
 

@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
-from leafe_gym.wrappers.check import CheckReport, check_rollback
+from leafe_gym.wrappers.verification.check import CheckReport, check_rollback
 
 AnyEnv = gym.Env[Any, Any]
 

@@ -10,8 +10,8 @@ import gymnasium as gym
 from leafe_gym.errors import MissingExtra, SnapshotReleased, UsageError
 from leafe_gym.types import INFO_KEYS, Snapshot
 from leafe_gym.wrappers.backends.base import Backend
-from leafe_gym.wrappers.rollback import RollbackWrapper
-from leafe_gym.wrappers.values import private_copy, same, show
+from leafe_gym.wrappers.rollback.values import private_copy, same, show
+from leafe_gym.wrappers.rollback.wrapper import RollbackWrapper
 
 if TYPE_CHECKING:
     from hypothesis.stateful import RuleBasedStateMachine
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 AnyEnv = gym.Env[Any, Any]
 Path = tuple[int, tuple[int, ...]]
 Shown = tuple[Any, float | None, bool, bool, dict[str, Any]]
-Mark = tuple[Snapshot, Path]
+Taken = tuple[Snapshot, Path]
 
 
 class Untouched:
@@ -113,7 +113,7 @@ def rollback_machine(
     class RollbackMachine(RuleBasedStateMachine):
         """See `rollback_machine`."""
 
-        marks = Bundle("marks")
+        snapshots = Bundle("snapshots")
 
         @initialize(seed=st.integers(0, seeds - 1))
         def begin(self, seed: int) -> None:
@@ -141,20 +141,20 @@ def rollback_machine(
             agree(what, expected[:4], tuple(outcome))
             agree(f"{what}: info", expected[4], {key: info[key] for key in expected[4]})
 
-        @rule(target=marks)
-        def snapshot(self) -> Mark:
-            mark = self.env.snapshot()
-            agree("snapshot: steps", len(self.path), mark.step)
-            return mark, (self.seed, self.path)
+        @rule(target=snapshots)
+        def snapshot(self) -> Taken:
+            saved = self.env.snapshot()
+            agree("snapshot: steps", len(self.path), saved.step)
+            return saved, (self.seed, self.path)
 
-        @rule(mark=marks)
-        def restore(self, mark: Mark) -> None:
-            self.seed, self.path = mark[1]
-            self.compare(f"restore to step {mark[0].step}", self.env.restore(mark[0]))
+        @rule(saved=snapshots)
+        def restore(self, saved: Taken) -> None:
+            self.seed, self.path = saved[1]
+            self.compare(f"restore to step {saved[0].step}", self.env.restore(saved[0]))
 
-        @rule(mark=marks)
-        def evict(self, mark: Mark) -> None:
-            self.env.evict(mark[0])
+        @rule(saved=snapshots)
+        def discard_data(self, saved: Taken) -> None:
+            self.env.discard_data(saved[0])
 
         @rule(data=st.data())
         def rollback(self, data: st.DataObject) -> None:
@@ -162,11 +162,11 @@ def rollback_machine(
             self.path = self.path[:to]
             self.compare(f"rollback to {to}", self.env.rollback(to))
 
-        @rule(mark=consumes(marks))
-        def release(self, mark: Mark) -> None:
-            self.env.release(mark[0])
+        @rule(saved=consumes(snapshots))
+        def release(self, saved: Taken) -> None:
+            self.env.release(saved[0])
             try:
-                self.env.restore(mark[0])
+                self.env.restore(saved[0])
             except SnapshotReleased:
                 return
             raise AssertionError("a released snapshot was restored")

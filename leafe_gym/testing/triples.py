@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 
 from leafe_gym.types import INFO_KEYS
-from leafe_gym.wrappers.rollback import RollbackWrapper
-from leafe_gym.wrappers.values import private_copy, same
+from leafe_gym.wrappers.rollback.values import private_copy, same
+from leafe_gym.wrappers.rollback.wrapper import RollbackWrapper
 
 AnyEnv = gym.Env[Any, Any]
 _WRONG = "sing a song"
@@ -73,7 +73,7 @@ def _triple(
 ) -> Difference | None:
     _, info = env.reset(seed=seed)
     tau, length = sorted((rng.randint(0, longest), rng.randint(0, longest)))
-    mark = env.snapshot()
+    snapshot = env.snapshot()
     prefix: list[str] = []
     kept = 0
     for number in range(length):
@@ -83,9 +83,9 @@ def _triple(
         if terminated or truncated:
             break
         if number + 1 == tau:
-            env.release(mark)
-            mark, kept = env.snapshot(), tau
-    now, info = env.restore(mark)
+            env.release(snapshot)
+            snapshot, kept = env.snapshot(), tau
+    now, info = env.restore(snapshot)
     expected, known = untouched.reset(seed=seed)
     for action in prefix[:kept]:
         expected, _, _, _, known = untouched.step(action)
@@ -100,7 +100,7 @@ def _triple(
         got, wanted = _shown(outcome), _shown(reference)
         if outcome[2] or outcome[3]:
             break
-    env.release(mark)
+    env.release(snapshot)
     if same(got, wanted):
         return None
     return Difference(seed, tuple(prefix), kept, tuple(done), got, wanted)

@@ -1,25 +1,23 @@
-"""Going back: save a state of any Gymnasium environment and return to it, verified.
+"""Saving a state of any Gymnasium environment and restoring it, verified.
 
-Reading order: `rollback` (what users call), `engine` (one chain and its log), `chain` (state of the
-wrappers in between), `backends` (the ways to save a state, one file each; `fork` in several),
-`remote` (an environment in another process), `global_rng` (environments that draw from the global
-generators), `prove` and `choose` (which backend is right and cheapest for an environment), `check`
-(the same as a report for authors of environments), `order` (the RollbackWrapper has to be
-outermost).
+Reading order: `rollback.wrapper` (the public class), `rollback.controller` (one chain of wrappers
+and the log of its episode), `rollback.wrapper_state` (state of the wrappers in between),
+`backends` (the ways to save a state, one file each; `fork` in several), `rollback.remote` (an
+environment in another process), `rollback.random_state` (environments that use the global
+generators), `verification` (which backends are correct for an environment, and the choice).
 """
 
 from __future__ import annotations
 
-from leafe_gym.wrappers.choose import export_choice, import_choice
-from leafe_gym.wrappers.episode import Transition
-from leafe_gym.wrappers.order import find_rollback, require_outermost
-from leafe_gym.wrappers.rollback import RollbackWrapper
+from leafe_gym.wrappers.rollback.episode_log import EpisodeStart, Transition
+from leafe_gym.wrappers.rollback.wrapper import RollbackWrapper, require_outermost
+from leafe_gym.wrappers.verification.selection import export_choice, import_choice
 
 __all__ = [
+    "EpisodeStart",
     "RollbackWrapper",
     "Transition",
     "export_choice",
-    "find_rollback",
     "import_choice",
     "require_outermost",
 ]

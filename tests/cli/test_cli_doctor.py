@@ -15,15 +15,15 @@ import pytest
 from leafe_gym.cli import main
 from leafe_gym.errors import SandboxUnavailable
 from leafe_gym.sandbox import base
-from leafe_gym.sandbox.plain import PlainSandbox
+from leafe_gym.sandbox.unsandboxed import UnsandboxedSandbox
 
 
-class Refused(PlainSandbox):
+class Refused(UnsandboxedSandbox):
     def start(self) -> None:
         raise SandboxUnavailable("this host refuses user namespaces: allow them")
 
 
-class Forgetful(PlainSandbox):
+class Forgetful(UnsandboxedSandbox):
     def restore(self, snapshot: Any) -> None:
         """Brings nothing back."""
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 import leafe_gym as lg
-from leafe_gym.policies.scripted import SokobanPlayer
+from leafe_gym.testing.players.sokoban import SokobanPlayer
 
 
 class SlowPlayer(SokobanPlayer):

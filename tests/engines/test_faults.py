@@ -15,10 +15,10 @@ import pytest
 
 import leafe_gym as lg
 from leafe_gym.errors import StoreError
-from leafe_gym.policies.scripted import SokobanPlayer
 from leafe_gym.store.run import Run
+from leafe_gym.testing.players.sokoban import SokobanPlayer
 from leafe_gym.wrappers.backends.fork import ForkBackend
-from leafe_gym.wrappers.backends.fork_client import Limits
+from leafe_gym.wrappers.backends.fork_client import ForkTimeouts
 
 KWARGS = {"size": 6, "boxes": 1, "max_steps": 12}
 
@@ -200,11 +200,11 @@ class Hangs(gym.Env[str, str]):
 
 
 @pytest.mark.parametrize(
-    ("action", "limits", "said"),
-    [("sleep", Limits(call=0.3), "0.3"), ("eat", Limits(memory=2**30), "MemoryError")],
+    ("action", "timeouts", "said"),
+    [("sleep", ForkTimeouts(call=0.3), "0.3"), ("eat", ForkTimeouts(memory=2**30), "MemoryError")],
 )
 def test_a_step_that_hangs_or_grows_ends_its_attempt_only(
-    tmp_path: Path, action: str, limits: Limits, said: str
+    tmp_path: Path, action: str, timeouts: ForkTimeouts, said: str
 ) -> None:
     def policy(messages: list[lg.Message], sampling: lg.Sampling) -> str:
         return f"Action: {(action, 'go')[sampling.seed % 2]}"
@@ -218,7 +218,7 @@ def test_a_step_that_hangs_or_grows_ends_its_attempt_only(
             budget=lg.Budget(calls=12),
             out=tmp_path,
             concurrency=1,
-            backend=ForkBackend(limits=limits),
+            backend=ForkBackend(timeouts=timeouts),
         ) as run:
             branches = [branch for tree in run.trees() for branch in tree.branches]
     finally:

@@ -14,7 +14,7 @@ import leafe_gym as lg
 from leafe_gym.errors import ConfigMismatch, UsageError
 from leafe_gym.evals.recovery import RecoveryPool
 from leafe_gym.evals.reproduce.levels import Levels
-from leafe_gym.policies.scripted import sokoban_player
+from leafe_gym.testing.players.sokoban import SokobanPlayer
 from leafe_gym.types import Message, Task
 
 SHORT: dict[str, Any] = {"max_tokens": 4}
@@ -84,7 +84,7 @@ def test_no_tip_is_shown_and_the_history_is(tmp_path: Path) -> None:
     pool = lg.recovery_pool("scripted", tasks, rollouts=8)
     assert pool.mistakes
     seen: list[list[Message]] = []
-    player = sokoban_player()
+    player = SokobanPlayer()
 
     async def listening(messages: list[Message], sampling: lg.Sampling) -> lg.Completion:
         seen.append(messages)

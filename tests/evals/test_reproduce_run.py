@@ -24,7 +24,13 @@ def test_figures_report_and_resume(tmp_path: Path) -> None:
     assert tuple(result["decided"]) == DECIDED
     verdicts = {"reproduced", "reversed", "undecided"}
     assert set(result["decided"].values()) | set(result["orderings"].values()) <= verdicts
-    assert set(result["differences"]) == set(result["decided"]) | set(result["orderings"])
+    samplers = {*result["decided"], *result["orderings"]}
+    assert set(result["differences"]) == samplers | set(result["exploratory"])
+    # Trained models are compared without a verdict, their baselines are not tuned.
+    assert not [name for name in samplers if not name.startswith(("tree_", "ir_"))]
+    assert {result["differences"][name]["verdict"] for name in result["exploratory"]} == {
+        "exploratory"
+    }
     for model in (
         "base",
         "rft",

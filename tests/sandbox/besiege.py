@@ -23,9 +23,9 @@ from typing import Any
 from attacks import ATTACKS
 
 from leafe_gym.errors import SandboxError, UsageError
-from leafe_gym.sandbox.base import Limits, Sandbox, make_sandbox
+from leafe_gym.sandbox.base import Sandbox, SandboxLimits, make_sandbox
 
-LIMITS = Limits(call_s=1.2, memory_mb=256, processes=64, disk_mb=64)
+LIMITS = SandboxLimits(call_s=1.2, memory_mb=256, processes=64, disk_mb=64)
 LATE_S = 6.0
 """Time beyond the wall-clock limit in which a call has to be back, on a busy machine."""
 
@@ -145,10 +145,10 @@ def attack(sandbox: Sandbox, host: Host, name: str, mode: str) -> Finding:
     found: list[str] = []
     try:
         if mode == "run":
-            ran = sandbox.run(["python3", "-c", code])
+            ran = sandbox.run_program(["python3", "-c", code])
             shown, size = ran.stdout, max(len(ran.stdout), len(ran.stderr))
         else:
-            told = sandbox.exec(code)
+            told = sandbox.run_cell(code)
             shown, size = told.stdout + told.error, max(len(told.stdout), len(told.stderr))
         found += re.findall(r"^BREACH.*", shown, re.MULTILINE)
         if size > LIMITS.output_bytes:
@@ -182,13 +182,13 @@ os.system("chmod -R u+rwX . ; rm -rf ./* ./.[!.]*")
 def _after(sandbox: Sandbox) -> list[str]:
     """Whether the sandbox still does its work; it is left empty."""
     try:
-        if sandbox.exec(_CLEAN, timeout=20.0).stdout.strip() == "42":
+        if sandbox.run_cell(_CLEAN, timeout=20.0).stdout.strip() == "42":
             return []
     except SandboxError:
         pass
     sandbox.close()
     sandbox.start()  # it may be given up; a new one has to work
-    again = sandbox.exec("6 * 7", timeout=20.0)
+    again = sandbox.run_cell("6 * 7", timeout=20.0)
     return [] if again.stdout.strip() == "42" else [f"afterwards nothing works: {again}"]
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 
 import leafe_gym as lg
-from leafe_gym.policies.coder import coder
-from leafe_gym.sandbox.docker import engine
+from leafe_gym.sandbox.docker import docker_client
+from leafe_gym.testing.players.coder import coder
 
 
 def explore(folder: str) -> lg.Run:
@@ -22,5 +22,5 @@ def explore(folder: str) -> lg.Run:
 
 
 if __name__ == "__main__":
-    engine.PATIENCE_S = float(sys.argv[2])
+    docker_client.PATIENCE_S = float(sys.argv[2])
     explore(sys.argv[1]).close()

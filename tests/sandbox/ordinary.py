@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from leafe_gym.sandbox.embedded.inside import calls
+from leafe_gym.sandbox.embedded.inside import syscalls
 
 USER = 20001
 
@@ -20,8 +20,8 @@ def become(user: int = USER) -> None:
     """Give up root's rights, for good; does nothing for others."""
     if os.geteuid() != 0:
         return
-    calls.unshare(calls.NEWNS, "mount namespace")
-    calls.mount("", "/", "", calls.MS_REC | calls.MS_PRIVATE)
+    syscalls.unshare(syscalls.NEWNS, "mount namespace")
+    syscalls.mount("", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE)
     for path in {Path(sys.base_prefix), Path(sys.base_exec_prefix)}:
         _show(path.resolve())
     os.setgroups([])
@@ -32,10 +32,10 @@ def become(user: int = USER) -> None:
 def _show(path: Path) -> None:
     closed = [one for one in reversed(path.parents) if not os.stat(one).st_mode & 0o001]
     if closed:
-        tree = calls.open_tree(str(path))
-        calls.mount("tmpfs", str(closed[0]), "tmpfs", 0, "mode=755")
+        tree = syscalls.open_tree(str(path))
+        syscalls.mount("tmpfs", str(closed[0]), "tmpfs", 0, "mode=755")
         path.mkdir(parents=True)
-        calls.place(tree, str(path), 0)
+        syscalls.move_mount(tree, str(path), 0)
 
 
 if __name__ == "__main__":

@@ -11,16 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_engine import ID, FakeEngine
+from fake_docker import ID, FakeDocker
 
 from leafe_gym.errors import MissingExtra, SandboxError, SandboxUnavailable, SnapshotLost
-from leafe_gym.sandbox.base import Limits, make_sandbox
-from leafe_gym.sandbox.docker import box as box_module
-from leafe_gym.sandbox.docker import engine as engine_module
-from leafe_gym.sandbox.docker import owner
-from leafe_gym.sandbox.docker.box import Box, Kind
-from leafe_gym.sandbox.docker.engine import Clash, Engine
-from leafe_gym.sandbox.docker.owner import OWNER, SANDBOX, Belongings, sweep
+from leafe_gym.sandbox.base import SandboxLimits, make_sandbox
+from leafe_gym.sandbox.docker import container as container_module
+from leafe_gym.sandbox.docker import docker_client, ownership
+from leafe_gym.sandbox.docker.container import Container, ContainerSpec
+from leafe_gym.sandbox.docker.docker_client import ContentExists, DockerClient
+from leafe_gym.sandbox.docker.ownership import OWNER, SANDBOX, OwnedResources, sweep
 
 pytest.importorskip("docker", reason="pip install 'leafe-gym[docker]'")
 KINDS = ("docker", "docker-commit")
@@ -28,29 +27,29 @@ CLASH = (500, {"message": "content sha256:12: already exists"})
 
 
 @pytest.fixture
-def fake(tmp_path_factory: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngine]:
-    made = FakeEngine(tmp_path_factory.mktemp("e"))
+def fake(tmp_path_factory: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDocker]:
+    made = FakeDocker(tmp_path_factory.mktemp("e"))
     monkeypatch.setenv("LEAFE_DOCKER_HOST", made.host)
-    monkeypatch.setattr(engine_module, "TIMEOUT_S", 1.0)
-    monkeypatch.setattr(engine_module, "PATIENCE_S", 0.0)
-    monkeypatch.setattr(box_module, "close_root", lambda pid: None)
+    monkeypatch.setattr(docker_client, "TIMEOUT_S", 1.0)
+    monkeypatch.setattr(docker_client, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(container_module, "remount_root_read_only", lambda pid: None)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     yield made
     made.close()
 
 
 @pytest.fixture
-def box(fake: FakeEngine) -> Iterator[Box]:
-    belongings = Belongings(Engine())
-    made = Box(Kind("image", 20001, Limits()), belongings)
+def box(fake: FakeDocker) -> Iterator[Container]:
+    resources = OwnedResources(DockerClient())
+    made = Container(ContainerSpec("image", 20001, SandboxLimits()), resources)
     yield made
-    made.hang_up()
-    belongings.remove()
+    made.disconnect()
+    resources.remove_all()
 
 
-def begun(box: Box, fake: FakeEngine, name: str = "c1") -> Path:
+def begun(box: Container, fake: FakeDocker, name: str = "c1") -> Path:
     """Start it; the folder of a checkpoint that it is given."""
-    box.begin()
+    box.start()
     root = Path(fake.host.removeprefix("unix://")).parent
     folder = root / "containers" / ID / "checkpoints" / name
     folder.mkdir(parents=True)
@@ -68,11 +67,11 @@ def test_without_an_engine_it_says_what_to_do(kind: str, monkeypatch: Any, tmp_p
 def test_the_engine_is_where_the_environment_says(monkeypatch: Any) -> None:
     for name in ("LEAFE_DOCKER_HOST", "DOCKER_HOST"):
         monkeypatch.delenv(name, raising=False)
-    assert engine_module.engine_host() == "unix:///var/run/docker.sock"
+    assert docker_client.docker_host() == "unix:///var/run/docker.sock"
     monkeypatch.setenv("DOCKER_HOST", "unix:///one")
-    assert engine_module.engine_host() == "unix:///one"
+    assert docker_client.docker_host() == "unix:///one"
     monkeypatch.setenv("LEAFE_DOCKER_HOST", "unix:///two")
-    assert engine_module.engine_host() == "unix:///two"
+    assert docker_client.docker_host() == "unix:///two"
 
 
 def test_a_missing_sdk_is_one_line(monkeypatch: Any) -> None:
@@ -108,7 +107,7 @@ def test_nothing_loads_the_sdk_before_it_is_needed() -> None:
     ],
 )
 def test_what_an_engine_lacks_is_named(
-    fake: FakeEngine, request_: str, answer: Any, says: str
+    fake: FakeDocker, request_: str, answer: Any, says: str
 ) -> None:
     fake.tell(request_, answer)
     with pytest.raises(SandboxUnavailable, match=says):
@@ -125,7 +124,7 @@ def test_what_an_engine_lacks_is_named(
         ((201, {"Warnings": []}), "does not answer"),
     ],
 )
-def test_an_engine_that_fails_in_mid_request(fake: FakeEngine, answer: Any, says: str) -> None:
+def test_an_engine_that_fails_in_mid_request(fake: FakeDocker, answer: Any, says: str) -> None:
     sandbox = make_sandbox("docker-commit")
     fake.tell("POST /containers/create", answer)
     began = time.monotonic()
@@ -137,80 +136,80 @@ def test_an_engine_that_fails_in_mid_request(fake: FakeEngine, answer: Any, says
 
 
 @pytest.mark.parametrize("answer", ["die", "hang"])
-def test_a_first_process_that_is_gone(box: Box, fake: FakeEngine, answer: str) -> None:
+def test_a_first_process_that_is_gone(box: Container, fake: FakeDocker, answer: str) -> None:
     fake.tell(r"POST /containers/\w+/attach", answer)
     with pytest.raises(SandboxError):
-        box.begin()
+        box.start()
 
 
-def test_a_hostile_first_process_is_bounded(box: Box, fake: FakeEngine) -> None:
-    box.begin()
+def test_a_hostile_first_process_is_bounded(box: Container, fake: FakeDocker) -> None:
+    box.start()
     with pytest.raises(SandboxError, match="a message of"):
-        box.line.ask("hostile")
+        box.client.ask("hostile")
     with pytest.raises(SandboxError, match="gone"):
-        box.line.ask("token")
+        box.client.ask("exchange_token")
 
 
-def test_a_checkpoint_of_the_same_content_is_tried_again(box: Box, fake: FakeEngine) -> None:
+def test_a_checkpoint_of_the_same_content_is_tried_again(box: Container, fake: FakeDocker) -> None:
     begun(box, fake)
     saving = r"POST /containers/\w+/checkpoints"
     fake.tell(saving, CLASH, (201, None))
-    name, word, _ = box.save()
+    name, token, _ = box.checkpoint()
     tries = [one for one in fake.bodies if one and "CheckpointID" in one]
     assert len({one["CheckpointID"] for one in tries}) == 2
     assert tries[-1] == {"CheckpointID": name, "Exit": False}
-    assert fake.word == word
+    assert fake.token == token
     fake.tell(saving, CLASH)
-    with pytest.raises(Clash):
-        box.save()
+    with pytest.raises(ContentExists):
+        box.checkpoint()
 
 
-def test_coming_back(box: Box, fake: FakeEngine) -> None:
+def test_coming_back(box: Container, fake: FakeDocker) -> None:
     folder = begun(box, fake)
     starting = r"POST /containers/\w+/start"
     fake.tell(starting, CLASH, (204, None))
-    fake.word = "right"
-    box.come_back("c1", "right")
+    fake.token = "right"
+    box.restore("c1", "right")
     assert len((folder / "nonce").read_text()) == 32
     assert fake.asked.count(f"POST /containers/{ID}/start?checkpoint=c1") == 2
     assert any("/stop" in one for one in fake.asked)
 
 
-@pytest.mark.parametrize("word", ["", "another", None])
+@pytest.mark.parametrize("token", ["", "another", None])
 def test_an_engine_that_starts_another_container_is_found_out(
-    box: Box, fake: FakeEngine, word: str | None
+    box: Container, fake: FakeDocker, token: str | None
 ) -> None:
-    """A fresh one has no word, or its interpreter waits for something else and ends."""
+    """A fresh one has no token, or its interpreter waits for something else and ends."""
     begun(box, fake)
-    fake.word = word
+    fake.token = token
     with pytest.raises(SnapshotLost):
-        box.come_back("c1", "right")
+        box.restore("c1", "right")
 
 
-def test_a_checkpoint_that_was_removed(box: Box, fake: FakeEngine) -> None:
+def test_a_checkpoint_that_was_removed(box: Container, fake: FakeDocker) -> None:
     begun(box, fake)
     with pytest.raises(SnapshotLost, match="gone"):
-        box.come_back("c2", "right")
+        box.restore("c2", "right")
 
 
-def test_newer_engines_get_a_container_that_holds_the_network(fake: FakeEngine) -> None:
+def test_newer_engines_get_a_container_that_holds_the_network(fake: FakeDocker) -> None:
     fake.tell("GET /version", (200, {"ApiVersion": "1.48", "Version": "28.5.2"}))
     ids = ["a" * 64, "b" * 64]
     fake.tell("POST /containers/create", *((201, {"Id": one}) for one in ids))
-    belongings = Belongings(Engine())
-    box = Box(Kind("image", 20001, Limits()), belongings)
-    box.begin()
-    box.hang_up()
+    resources = OwnedResources(DockerClient())
+    box = Container(ContainerSpec("image", 20001, SandboxLimits()), resources)
+    box.start()
+    box.disconnect()
     networks = [one["HostConfig"]["NetworkMode"] for one in fake.bodies if one and "Image" in one]
     assert networks == ["none", f"container:{ids[0]}"]
-    belongings.remove()
+    resources.remove_all()
     assert {f"DELETE /containers/{one}" for one in ids} <= {
         one.partition("?")[0] for one in fake.asked
     }
 
 
-def test_a_container_may_do_nothing(box: Box, fake: FakeEngine) -> None:
-    box.begin()
+def test_a_container_may_do_nothing(box: Container, fake: FakeDocker) -> None:
+    box.start()
     config = next(one for one in fake.bodies if one and "Image" in one)
     host = config["HostConfig"]
     assert host["CapDrop"] == ["ALL"]
@@ -218,15 +217,15 @@ def test_a_container_may_do_nothing(box: Box, fake: FakeEngine) -> None:
     assert host["NetworkMode"] == "none"
     assert host["ReadonlyRootfs"] is True
     assert host["Memory"] == host["MemorySwap"]
-    assert host["PidsLimit"] <= Limits().processes + 4
+    assert host["PidsLimit"] <= SandboxLimits().processes + 4
     assert config["User"] == "20001:20001"
     assert config["Labels"].keys() == {SANDBOX, OWNER}
     assert "Binds" not in host
 
 
-def test_the_sweep_takes_what_is_nobodys(fake: FakeEngine, monkeypatch: Any) -> None:
-    engine, me = Engine(), owner._me()
-    mine = Belongings(engine)
+def test_the_sweep_takes_what_is_nobodys(fake: FakeDocker, monkeypatch: Any) -> None:
+    engine, me = DockerClient(), ownership._owner_id()
+    mine = OwnedResources(engine)
     machine, boot, space, _, _ = me.split("/")
     parent = os.getppid()
     owners = {
@@ -234,7 +233,7 @@ def test_the_sweep_takes_what_is_nobodys(fake: FakeEngine, monkeypatch: Any) -> 
         "given-up": (me, "other"),
         "dead": (f"{machine}/{boot}/{space}/999999999/5", "x"),
         "recycled": (f"{machine}/{boot}/{space}/{parent}/1", "x"),
-        "alive": (f"{machine}/{boot}/{space}/{parent}/{owner._start_of(parent)}", "x"),
+        "alive": (f"{machine}/{boot}/{space}/{parent}/{ownership._start_time(parent)}", "x"),
         "before-the-boot": (f"{machine}/0/{space}/{os.getpid()}/5", "x"),
         "elsewhere": (f"other/{boot}/{space}/999999999/5", "x"),
         "other-namespace": (f"{machine}/{boot}/1/999999999/5", "x"),
@@ -245,13 +244,13 @@ def test_the_sweep_takes_what_is_nobodys(fake: FakeEngine, monkeypatch: Any) -> 
     assert sweep(engine) == 4
     gone = {one.split("?")[0].rpartition("/")[2] for one in fake.asked if "DELETE" in one}
     assert gone == {"given-up", "dead", "recycled", "before-the-boot"}
-    mine.remove()
+    mine.remove_all()
 
 
 def test_an_engine_that_comes_back_is_waited_for(
-    fake: FakeEngine, tmp_path_factory: Any, monkeypatch: Any
+    fake: FakeDocker, tmp_path_factory: Any, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(engine_module, "PATIENCE_S", 5.0)
-    Engine()
+    monkeypatch.setattr(docker_client, "PATIENCE_S", 5.0)
+    DockerClient()
     fake.tell("GET /version", "die", "die", *fake.answers["GET /version"])
-    assert Engine().major == 20
+    assert DockerClient().major == 20

@@ -17,10 +17,10 @@ import pytest
 from besiege import wait_for
 
 from leafe_gym.errors import SandboxError, SnapshotLost, UsageError
-from leafe_gym.sandbox.base import Limits, Sandbox, make_sandbox
-from leafe_gym.sandbox.docker import box as box_module
-from leafe_gym.sandbox.docker.engine import Engine
-from leafe_gym.sandbox.docker.owner import OWNER, sweep
+from leafe_gym.sandbox.base import Sandbox, SandboxLimits, make_sandbox
+from leafe_gym.sandbox.docker import container as container_module
+from leafe_gym.sandbox.docker.docker_client import DockerClient
+from leafe_gym.sandbox.docker.ownership import OWNER, sweep
 from leafe_gym.sandbox.docker.sandbox import ContainerSandbox
 
 pytest.importorskip("docker", reason="pip install 'leafe-gym[docker]'")
@@ -33,11 +33,11 @@ import sys, time
 from leafe_gym.sandbox.base import make_sandbox
 box = make_sandbox(sys.argv[1])
 box.start()
-box.exec("n = 1; open('f', 'w').write('x' * 1000)")
+box.run_cell("n = 1; open('f', 'w').write('x' * 1000)")
 mark = box.snapshot()
 other = box.branch(mark)
 print("ready", flush=True)
-if sys.argv[2] == "busy": box.exec("while True: pass", timeout=60)
+if sys.argv[2] == "busy": box.run_cell("while True: pass", timeout=60)
 time.sleep(60)
 """
 
@@ -51,16 +51,16 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def box(kind: str) -> Iterator[Sandbox]:
-    sandbox = make_sandbox(kind, limits=Limits(disk_mb=16))
+    sandbox = make_sandbox(kind, limits=SandboxLimits(disk_mb=16))
     sandbox.start()
-    sandbox.exec("import os, random, time; n = 0; open('f', 'w').write('0')")
+    sandbox.run_cell("import os, random, time; n = 0; open('f', 'w').write('0')")
     yield sandbox
     sandbox.close()
 
 
 def held() -> Counter[str]:
     """What there is of containers, images, checkpoints, mounts and processes of containers."""
-    engine = Engine()
+    engine = DockerClient()
     containers, images = engine.labelled(OWNER)
     root = Path(str(engine.info()["DockerRootDir"]))
     mounts = Path("/proc/self/mounts").read_text().splitlines()
@@ -82,7 +82,7 @@ def held() -> Counter[str]:
 
 
 def state(box: Sandbox) -> str:
-    result = box.exec(LOOK)
+    result = box.run_cell(LOOK)
     assert not result.error, result.error
     return result.stdout
 
@@ -92,7 +92,7 @@ def change(box: Sandbox, number: int) -> None:
         f"n = {number}; open('f', 'w').write(str(n)); open(f'f{number % 3}', 'a').write('.')\n"
         f"random.random(); os.path.exists('f{number % 5}') and os.unlink('f{number % 5}'); None"
     )
-    assert not box.exec(cell).error
+    assert not box.run_cell(cell).error
 
 
 def test_branches_and_restores_are_exact(
@@ -128,13 +128,15 @@ def test_branches_and_restores_are_exact(
 
 
 def test_what_was_done_since_is_not_mixed_in(box: Sandbox) -> None:
-    box.exec("f = open('log', 'w'); f.write('one\\n'); f.flush(); os.mkdir('in'); os.chdir('in')")
+    box.run_cell(
+        "f = open('log', 'w'); f.write('one\\n'); f.flush(); os.mkdir('in'); os.chdir('in')"
+    )
     mark = box.snapshot()
-    box.exec("f.write('lost\\n'); f.flush(); os.chdir('..'); open('/tmp/t', 'w').write('t')")
+    box.run_cell("f.write('lost\\n'); f.flush(); os.chdir('..'); open('/tmp/t', 'w').write('t')")
     for _ in range(2):
         box.restore(mark)
-        box.exec("f.write('two\\n'); f.flush()")
-        assert box.exec("open('../log').read(), os.getcwd(), os.listdir('/tmp')").stdout == (
+        box.run_cell("f.write('two\\n'); f.flush()")
+        assert box.run_cell("open('../log').read(), os.getcwd(), os.listdir('/tmp')").stdout == (
             "('one\\ntwo\\n', '/home/box/work/in', [])\n"
         )
 
@@ -145,12 +147,12 @@ def test_branches_go_on_independently(box: Sandbox) -> None:
     change(box, 2)
     with closing(box.branch(mark)) as other:
         change(other, 3)
-        assert box.exec("n, open('f').read()").stdout == "(2, '2')\n"
-        assert other.exec("n, open('f').read()").stdout == "(3, '3')\n"
+        assert box.run_cell("n, open('f').read()").stdout == "(2, '2')\n"
+        assert other.run_cell("n, open('f').read()").stdout == "(3, '3')\n"
         with pytest.raises(SnapshotLost, match="branch"):
             other.restore(mark)
         box.close()
-        assert other.exec("n").stdout == "3\n"
+        assert other.run_cell("n").stdout == "3\n"
         with pytest.raises(SnapshotLost, match="closed"):
             other.branch(mark)
 
@@ -160,20 +162,20 @@ def test_a_lost_session_is_made_again(kind: str, box: Any) -> None:
     change(box, 1)
     mark = box.snapshot()
     change(box, 2)
-    box.run(["sh", "-c", "echo ran > ran"])
+    box.run_program(["sh", "-c", "echo ran > ran"])
     kill_session(box)
-    assert box.exec("n, open('ran').read()").stdout == "(2, 'ran\\n')\n"
-    box.exec("time.time_ns()")
+    assert box.run_cell("n, open('ran').read()").stdout == "(2, 'ran\\n')\n"
+    box.run_cell("time.time_ns()")
     kill_session(box)
     with pytest.raises(SnapshotLost, match="differs"):
-        box.exec("1")
+        box.run_cell("1")
     box.restore(mark)
-    assert box.exec("n").stdout == "1\n"
+    assert box.run_cell("n").stdout == "1\n"
 
 
 def kill_session(box: Any) -> None:
     """As something on the host may."""
-    first = Engine().running(box._box.id)
+    first = DockerClient().pid_of(box._container.id)
     children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
     for pid in map(int, children):
         os.kill(pid, signal.SIGKILL)
@@ -195,8 +197,8 @@ def test_memory_that_cannot_be_made_again_is_an_error(cell: str) -> None:
     box = make_sandbox("docker-commit")
     box.start()
     try:
-        box.exec("import time")
-        box.exec(cell)
+        box.run_cell("import time")
+        box.run_cell(cell)
         mark = box.snapshot()
         with pytest.raises(SnapshotLost, match="differ"):
             box.restore(mark)
@@ -205,7 +207,7 @@ def test_memory_that_cannot_be_made_again_is_an_error(cell: str) -> None:
 
 
 def test_threads_are_refused(box: Sandbox) -> None:
-    box.exec("import threading; threading.Thread(target=time.sleep, args=(60,)).start()")
+    box.run_cell("import threading; threading.Thread(target=time.sleep, args=(60,)).start()")
     with pytest.raises(SandboxError, match="threads"):
         box.snapshot()
 
@@ -227,26 +229,26 @@ def test_after_a_restore_it_is_confined_as_before(box: Sandbox) -> None:
         "  os.statvfs('/').f_flag & 1,\n"
         "  os.statvfs('.').f_blocks * os.statvfs('.').f_frsize >> 20, os.listdir('/sys/class/net'))"
     )
-    first = box.exec(look).stdout
+    first = box.run_cell(look).stdout
     assert "CapEff:\\t0000000000000000" in first
     assert "NoNewPrivs:\\t1" in first
     assert first.endswith(" 1 16 ['lo']\n")
     box.restore(box.snapshot())
-    assert box.exec(look).stdout == first
-    refused = box.exec("open('/usr/x', 'w')").error
+    assert box.run_cell(look).stdout == first
+    refused = box.run_cell("open('/usr/x', 'w')").error
     assert "Read-only" in refused or "Permission" in refused
 
 
 def test_a_container_that_was_removed_or_ended(kind: str, box: Any) -> None:
     change(box, 1)
     mark = box.snapshot()
-    Engine().stop(box._box.id)
+    DockerClient().stop(box._container.id)
     with pytest.raises(SandboxError, match="gone"):
-        box.exec("1")
+        box.run_cell("1")
     box.restore(mark)
-    assert box.exec("n").stdout == "1\n"
+    assert box.run_cell("n").stdout == "1\n"
     if kind == "docker":
-        Engine().remove(box._box.id)
+        DockerClient().remove(box._container.id)
         with pytest.raises(SnapshotLost):
             box.restore(mark)
 
@@ -257,18 +259,18 @@ def test_newer_engines_way_with_networks(
     """A container beside it holds the network; as for engines from 28 on, on whichever this is."""
     if kind != "docker" and not counts(0, 1):
         pytest.skip("--full-counts runs it")
-    monkeypatch.setattr(box_module, "PAUSE_FROM", 0)
+    monkeypatch.setattr(container_module, "NETWORK_HOLDER_FROM", 0)
     box = make_sandbox(kind)
     try:
         box.start()
-        box.exec("n = 1; open('f', 'w').write('1')")
+        box.run_cell("n = 1; open('f', 'w').write('1')")
         mark = box.snapshot()
-        box.exec("n = 2")
+        box.run_cell("n = 2")
         box.restore(mark)
-        assert box.exec("n, open('f').read()").stdout == "(1, '1')\n"
+        assert box.run_cell("n, open('f').read()").stdout == "(1, '1')\n"
         assert (
             "unreachable"
-            in box.exec("import socket; socket.create_connection(('192.0.2.1', 53), 1)").error
+            in box.run_cell("import socket; socket.create_connection(('192.0.2.1', 53), 1)").error
         )
     finally:
         box.close()
@@ -278,7 +280,7 @@ def test_nothing_is_left_after_close(kind: str) -> None:
     before = held()
     box: Any = make_sandbox(kind)
     box.start()
-    box.exec("import subprocess; subprocess.Popen(['sleep', '60'], start_new_session=True)")
+    box.run_cell("import subprocess; subprocess.Popen(['sleep', '60'], start_new_session=True)")
     other = box.branch(box.snapshot())
     assert held() - before
     other.close()
@@ -304,7 +306,7 @@ def test_nothing_is_left_after_a_kill(
         child.wait()
     assert (held() - before)["containers"] == 2
     if what == "idle":
-        assert sweep(Engine()) == (2 if kind == "docker" else 3)
+        assert sweep(DockerClient()) == (2 if kind == "docker" else 3)
     else:
         box = make_sandbox("docker-commit")
         box.start()
@@ -317,7 +319,7 @@ def test_a_sandbox_that_nobody_has_any_more_is_removed() -> None:
     box: ContainerSandbox | None = make_sandbox("docker-commit")  # type: ignore[assignment]
     assert box is not None
     box.start()
-    assert box._box is not None
-    box._box.hang_up()
+    assert box._container is not None
+    box._container.disconnect()
     del box
     wait_for(lambda: held() == before)

@@ -17,11 +17,11 @@ from besiege import alive, family, left_over, wait_for
 
 from leafe_gym.errors import SandboxUnavailable
 from leafe_gym.sandbox import base
-from leafe_gym.sandbox.embedded import refusal, sandbox
+from leafe_gym.sandbox.embedded import diagnose, sandbox
 from leafe_gym.sandbox.embedded.inside import seccomp
-from leafe_gym.sandbox.embedded.inside.wire import Broken, Channel
+from leafe_gym.sandbox.embedded.inside.wire import Channel, ChannelBroken
 from leafe_gym.sandbox.embedded.sandbox import EmbeddedSandbox
-from leafe_gym.sandbox.plain import PlainSandbox
+from leafe_gym.sandbox.unsandboxed import UnsandboxedSandbox
 
 CHILD = """
 import os, sys, time
@@ -29,10 +29,10 @@ from leafe_gym.sandbox.embedded.sandbox import EmbeddedSandbox
 boxes = [EmbeddedSandbox() for _ in range(2)]
 for box in boxes:
     box.start()
-    box.exec("n = 1; open('f', 'w').write('x' * 1000)")
+    box.run_cell("n = 1; open('f', 'w').write('x' * 1000)")
     mark = box.snapshot()
 print("ready", flush=True)
-if sys.argv[1] == "busy": boxes[0].exec("while True: pass", timeout=60)
+if sys.argv[1] == "busy": boxes[0].run_cell("while True: pass", timeout=60)
 time.sleep(60)
 """
 
@@ -45,7 +45,7 @@ def test_nothing_is_left_after_close() -> None:
     before, mounted, files = family(os.getpid()), mounts(), set(os.listdir("/tmp"))
     box = EmbeddedSandbox()
     box.start()
-    box.exec("import subprocess; subprocess.Popen(['sleep', '60'], start_new_session=True)")
+    box.run_cell("import subprocess; subprocess.Popen(['sleep', '60'], start_new_session=True)")
     box.snapshot()
     assert len(family(os.getpid()) - before) >= 3
     box.close()
@@ -112,20 +112,20 @@ def test_a_refusal_names_the_setting(tmp_path: Path, setting: str, value: str, s
     file = tmp_path / "sys" / setting
     file.parent.mkdir(parents=True)
     file.write_text(value + "\n")
-    text = refusal.explain("new user namespace", errno.EPERM, tmp_path)
+    text = diagnose.explain("new user namespace", errno.EPERM, tmp_path)
     assert says in text
     assert "new user namespace" in text
     assert "allow_unsandboxed=True" in text
     file.write_text({"0": "1", "1": "0"}[value])
-    assert says not in refusal.explain("new user namespace", errno.EPERM, tmp_path)
+    assert says not in diagnose.explain("new user namespace", errno.EPERM, tmp_path)
 
 
 def test_a_refusal_names_an_outer_container(tmp_path: Path) -> None:
     (tmp_path / "self").mkdir()
     (tmp_path / "self" / "status").write_text("Name:\tx\nSeccomp:\t2\n")
-    assert "seccomp=unconfined" in refusal.explain("unshare", errno.EPERM, tmp_path)
-    assert "systempaths" in refusal.explain("mount of proc on proc", errno.EPERM, tmp_path)
-    assert "raise" in refusal.explain("unshare", errno.ENOSPC, tmp_path)
+    assert "seccomp=unconfined" in diagnose.explain("unshare", errno.EPERM, tmp_path)
+    assert "systempaths" in diagnose.explain("mount of proc on proc", errno.EPERM, tmp_path)
+    assert "raise" in diagnose.explain("unshare", errno.ENOSPC, tmp_path)
 
 
 REFUSED = """
@@ -133,7 +133,7 @@ import ctypes
 from leafe_gym.errors import SandboxUnavailable
 from leafe_gym.sandbox.base import make_sandbox
 from leafe_gym.sandbox.embedded.inside import seccomp
-from leafe_gym.sandbox.embedded.inside.calls import prctl
+from leafe_gym.sandbox.embedded.inside.syscalls import prctl
 prctl(38, 1)
 seccomp.install()
 try:
@@ -156,19 +156,19 @@ def test_a_host_that_refuses_for_real() -> None:
 
 
 def test_refused_means_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sandbox, "why_not", lambda: "this host refuses it: do this")
+    monkeypatch.setattr(sandbox, "unavailable_reason", lambda: "this host refuses it: do this")
     with pytest.raises(SandboxUnavailable, match="do this"):
         base.make_sandbox("embedded")
-    assert isinstance(base.make_sandbox("embedded", allow_unsandboxed=True), PlainSandbox)
+    assert isinstance(base.make_sandbox("embedded", allow_unsandboxed=True), UnsandboxedSandbox)
 
 
 def test_other_systems_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.release", lambda: "5.4.0-1-generic")
-    assert "5.14" in refusal.unsupported()
+    assert "5.14" in diagnose.unsupported()
     monkeypatch.setattr("platform.machine", lambda: "riscv64")
-    assert "riscv64" in refusal.unsupported()
+    assert "riscv64" in diagnose.unsupported()
     monkeypatch.setattr("platform.system", lambda: "Darwin")
-    assert "Darwin" in refusal.unsupported()
+    assert "Darwin" in diagnose.unsupported()
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
@@ -199,6 +199,6 @@ def test_nonsense_on_the_wire_is_broken(sent: bytes) -> None:
     channel = Channel(ours)
     if sent.endswith(b"{} "):
         assert channel.receive(1.0) == ({}, b"")
-    with pytest.raises(Broken):
+    with pytest.raises(ChannelBroken):
         channel.receive(1.0)
     channel.close()

@@ -20,7 +20,7 @@ def test_it_is_the_default() -> None:
     assert isinstance(made, EmbeddedSandbox)
     assert isinstance(made, Sandbox)
     with pytest.raises(SandboxError, match="start"):
-        made.exec("1")
+        made.run_cell("1")
     assert made.capabilities().isolation == "namespaces"
 
 
@@ -41,9 +41,9 @@ def test_only_what_is_named_can_be_read(folder: Path, tmp_path: Path) -> None:
     box = EmbeddedSandbox(readable=[folder / "a"])
     box.start()
     try:
-        assert box.exec(look).stdout == "(['a'], 'seen')\n"
-        assert "Read-only" in box.exec(f"open({str(folder / 'a/data')!r}, 'w')").error or (
-            "Permission" in box.exec(f"open({str(folder / 'a/data')!r}, 'w')").error
+        assert box.run_cell(look).stdout == "(['a'], 'seen')\n"
+        assert "Read-only" in box.run_cell(f"open({str(folder / 'a/data')!r}, 'w')").error or (
+            "Permission" in box.run_cell(f"open({str(folder / 'a/data')!r}, 'w')").error
         )
     finally:
         box.close()
@@ -56,17 +56,17 @@ def test_only_what_is_named_can_be_read(folder: Path, tmp_path: Path) -> None:
 def test_a_closed_sandbox_says_so_and_starts_again() -> None:
     box = EmbeddedSandbox()
     box.start()
-    box.exec("n = 1")
+    box.run_cell("n = 1")
     box.close()
     box.close()
     with pytest.raises(SandboxError, match="start"):
-        box.exec("n")
+        box.run_cell("n")
     box.start()
-    assert "NameError" in box.exec("n").error
+    assert "NameError" in box.run_cell("n").error
     assert box.pid is not None
     inside = family(box.pid)
     os.kill(box.pid, 9)
     wait_for(lambda: not any(alive(*one) for one in inside))
     with pytest.raises(SandboxError, match="gone"):
-        box.exec("1")
+        box.run_cell("1")
     box.close()

@@ -14,7 +14,7 @@ import pytest
 from besiege import family, wait_for
 
 from leafe_gym.errors import SandboxError, SnapshotLost
-from leafe_gym.sandbox.base import Limits
+from leafe_gym.sandbox.base import SandboxLimits
 from leafe_gym.sandbox.embedded.sandbox import EmbeddedSandbox
 
 LOOK = (
@@ -44,13 +44,13 @@ CELLS = [
 def box(request: Any) -> Iterator[EmbeddedSandbox]:
     sandbox = EmbeddedSandbox(files=request.param)
     sandbox.start()
-    sandbox.exec("import os, random; s = []")
+    sandbox.run_cell("import os, random; s = []")
     yield sandbox
     sandbox.close()
 
 
 def seen(box: EmbeddedSandbox) -> str:
-    result = box.exec(LOOK)
+    result = box.run_cell(LOOK)
     assert not result.error, result.error
     return result.stdout
 
@@ -62,7 +62,7 @@ def test_random_order(box: EmbeddedSandbox, counts: Callable[[int, int], int]) -
         marks = []
         for _ in range(30):
             for cell in rng.choices(CELLS, k=2):
-                assert not box.exec(cell).error
+                assert not box.run_cell(cell).error
             mark = box.snapshot()
             marks.append((mark, seen(box)))
             box.restore(mark)
@@ -79,30 +79,32 @@ def test_random_order(box: EmbeddedSandbox, counts: Callable[[int, int], int]) -
 
 def test_many_layers_and_big_files(counts: Callable[[int, int], int]) -> None:
     """Beyond the number of layers that are kept above each other, and near the quota."""
-    box = EmbeddedSandbox(Limits(disk_mb=16))
+    box = EmbeddedSandbox(SandboxLimits(disk_mb=16))
     box.start()
     first = None
     for n in range(counts(120, 600)):
-        box.exec(
+        box.run_cell(
             f"open('n', 'w').write('{n}'); open('big', 'wb').write(bytes([{n % 256}]) * 3_000_000)"
         )
         if n == 60:
             first = box.snapshot()
     assert first is not None
-    assert box.exec("open('n').read(), open('big', 'rb').read(1)").stdout.startswith("('")
+    assert box.run_cell("open('n').read(), open('big', 'rb').read(1)").stdout.startswith("('")
     box.restore(first)
-    assert box.exec("open('n').read(), open('big', 'rb').read(1)[0]").stdout == "('60', 60)\n"
+    assert box.run_cell("open('n').read(), open('big', 'rb').read(1)[0]").stdout == "('60', 60)\n"
     box.close()
 
 
 def test_open_files_come_back_where_they_were(box: EmbeddedSandbox) -> None:
-    box.exec("f = open('log', 'w'); f.write('one\\n'); f.flush(); os.mkdir('in'); os.chdir('in')")
+    box.run_cell(
+        "f = open('log', 'w'); f.write('one\\n'); f.flush(); os.mkdir('in'); os.chdir('in')"
+    )
     mark = box.snapshot()
-    box.exec("f.write('lost\\n'); f.flush(); os.chdir('..')")
+    box.run_cell("f.write('lost\\n'); f.flush(); os.chdir('..')")
     for _ in range(2):
         box.restore(mark)
-        box.exec("f.write('two\\n'); f.flush()")
-        assert box.exec("open('../log').read(), os.getcwd()").stdout == (
+        box.run_cell("f.write('two\\n'); f.flush()")
+        assert box.run_cell("open('../log').read(), os.getcwd()").stdout == (
             "('one\\ntwo\\n', '/home/box/work/in')\n"
         )
 
@@ -118,12 +120,12 @@ def test_open_files_come_back_where_they_were(box: EmbeddedSandbox) -> None:
     ],
 )
 def test_what_no_snapshot_can_hold_is_refused(box: EmbeddedSandbox, cell: str, says: str) -> None:
-    box.exec("n = 1")
+    box.run_cell("n = 1")
     mark = box.snapshot()
-    box.exec(cell)
+    box.run_cell(cell)
     with pytest.raises(SandboxError, match=says):
         box.snapshot()
-    assert box.exec("n").stdout == "1\n"
+    assert box.run_cell("n").stdout == "1\n"
     box.restore(mark)
     assert box.snapshot()
 
@@ -131,13 +133,13 @@ def test_what_no_snapshot_can_hold_is_refused(box: EmbeddedSandbox, cell: str, s
 def test_a_mapped_file_is_refused_or_held() -> None:
     box = EmbeddedSandbox(files="overlay")
     box.start()
-    box.exec("import mmap; f = open('m', 'w+b'); f.write(bytes(4096)); f.flush()")
-    box.exec("m = mmap.mmap(f.fileno(), 4096)")
+    box.run_cell("import mmap; f = open('m', 'w+b'); f.write(bytes(4096)); f.flush()")
+    box.run_cell("m = mmap.mmap(f.fileno(), 4096)")
     with pytest.raises(SandboxError, match="mapped"):
         box.snapshot()
-    box.exec("m[0] = 7; m.flush()")
+    box.run_cell("m[0] = 7; m.flush()")
     assert box.read_file("m")[0] == 7
-    box.exec("m.close(); f.close()")
+    box.run_cell("m.close(); f.close()")
     assert box.snapshot()
     box.close()
 
@@ -166,12 +168,12 @@ def state_of(pid: int) -> str:
 
 
 def test_a_killed_holder_is_found_out_and_made_again(box: EmbeddedSandbox) -> None:
-    box.exec("s.append(1); open('f', 'w').write('one'); random.random()")
-    box.run(["sh", "-c", "echo ran > ran"])
+    box.run_cell("s.append(1); open('f', 'w').write('one'); random.random()")
+    box.run_program(["sh", "-c", "echo ran > ran"])
     box.write_file("given", b"given")
     mark = box.snapshot()
     before = seen(box)
-    box.exec("s.append(2); open('f', 'w').write('two')")
+    box.run_cell("s.append(2); open('f', 'w').write('two')")
     kill(holders(box)[:-1])
     for _ in range(3):
         box.restore(mark)
@@ -179,9 +181,9 @@ def test_a_killed_holder_is_found_out_and_made_again(box: EmbeddedSandbox) -> No
 
 
 def test_a_live_session_killed_from_outside_is_made_again(box: EmbeddedSandbox) -> None:
-    box.exec("s.append(1); open('f', 'w').write('one')")
+    box.run_cell("s.append(1); open('f', 'w').write('one')")
     kill(holders(box))
-    assert box.exec("s, open('f').read()").stdout == "([1], 'one')\n"
+    assert box.run_cell("s, open('f').read()").stdout == "([1], 'one')\n"
 
 
 @pytest.mark.parametrize(
@@ -194,38 +196,38 @@ def test_a_live_session_killed_from_outside_is_made_again(box: EmbeddedSandbox) 
     ],
 )
 def test_a_rebuild_that_differs_is_an_error(box: EmbeddedSandbox, cell: str) -> None:
-    box.exec(cell)
+    box.run_cell(cell)
     mark = box.snapshot()
-    box.exec("import time; time.sleep(0.1)")
+    box.run_cell("import time; time.sleep(0.1)")
     kill(holders(box)[:-1])
     with pytest.raises(SnapshotLost, match="differs"):
         box.restore(mark)
 
 
 def test_code_that_kills_its_own_holders_harms_itself_alone(box: EmbeddedSandbox) -> None:
-    box.exec("s.append(5)")
+    box.run_cell("s.append(5)")
     mark = box.snapshot()
-    box.exec(
+    box.run_cell(
         "import signal\nfor p in os.listdir('/proc'):\n"
         "  if p.isdigit() and int(p) not in (1, os.getpid()): os.kill(int(p), signal.SIGKILL)"
     )
     box.restore(mark)
-    assert box.exec("s").stdout == "[5]\n"
+    assert box.run_cell("s").stdout == "[5]\n"
 
 
 def test_branches_go_on_independently(box: EmbeddedSandbox) -> None:
-    box.exec("s.append(1); open('f', 'w').write('one')")
+    box.run_cell("s.append(1); open('f', 'w').write('one')")
     mark = box.snapshot()
-    box.exec("s.append(2); open('f', 'w').write('two')")
+    box.run_cell("s.append(2); open('f', 'w').write('two')")
     other = box.branch(mark)
     try:
-        assert other.exec("s, open('f').read()").stdout == "([1], 'one')\n"
-        other.exec("s.append(3); open('f', 'w').write('three')")
-        assert box.exec("s, open('f').read()").stdout == "([1, 2], 'two')\n"
+        assert other.run_cell("s, open('f').read()").stdout == "([1], 'one')\n"
+        other.run_cell("s.append(3); open('f', 'w').write('three')")
+        assert box.run_cell("s, open('f').read()").stdout == "([1, 2], 'two')\n"
         with pytest.raises(SnapshotLost, match="branch"):
             other.restore(mark)
         box.close()
-        assert other.exec("s").stdout == "[1, 3]\n"
+        assert other.run_cell("s").stdout == "[1, 3]\n"
     finally:
         other.close()
     with pytest.raises(SnapshotLost):
@@ -233,19 +235,19 @@ def test_branches_go_on_independently(box: EmbeddedSandbox) -> None:
 
 
 def test_a_branch_that_differs_is_an_error(box: EmbeddedSandbox) -> None:
-    box.exec("import time; t = time.time_ns()")
+    box.run_cell("import time; t = time.time_ns()")
     mark = box.snapshot()
     with pytest.raises(SnapshotLost, match="differ"):
         box.branch(mark)
 
 
 def test_dropped_snapshots_leave_nothing(box: EmbeddedSandbox) -> None:
-    box.exec("1")
+    box.run_cell("1")
     before = len(holders(box))
     marks = [box.snapshot() for _ in range(20)]
     assert len(holders(box)) > before + 10
     assert all(mark.nbytes > 0 for mark in marks)
     for mark in marks:
         box.drop(mark)
-    box.exec("1")
+    box.run_cell("1")
     wait_for(lambda: len(holders(box)) <= before + 1)

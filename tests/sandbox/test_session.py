@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from leafe_gym.errors import UsageError
-from leafe_gym.sandbox.base import Limits, Sandbox, make_sandbox
+from leafe_gym.sandbox.base import Sandbox, SandboxLimits, make_sandbox
 
-LIMITS = Limits(call_s=10.0, output_bytes=20_000)
+LIMITS = SandboxLimits(call_s=10.0, output_bytes=20_000)
 KINDS = ["embedded", pytest.param("docker-commit", marks=pytest.mark.engine)]
 
 
@@ -38,28 +38,28 @@ def box(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     ],
 )
 def test_what_a_cell_prints(box: Sandbox, cell: str, shown: str) -> None:
-    box.exec("n = 20")
-    result = box.exec(cell)
+    box.run_cell("n = 20")
+    result = box.run_cell(cell)
     assert (result.stdout, result.error) == (shown, "")
     assert not result.timed_out
     assert not result.truncated
 
 
 def test_errors_name_the_line_and_nothing_of_ours(box: Sandbox) -> None:
-    error = box.exec("def f():\n    return 1 / 0\nf()").error
+    error = box.run_cell("def f():\n    return 1 / 0\nf()").error
     assert "return 1 / 0" in error
     assert error.rstrip().endswith("ZeroDivisionError: division by zero")
     assert "worker" not in error
-    assert "SyntaxError" in box.exec("for").error
-    assert "SystemExit" in box.exec("raise SystemExit(3)").error
-    assert "ValueError" in box.exec("raise ValueError('\\ud800')").error
+    assert "SyntaxError" in box.run_cell("for").error
+    assert "SystemExit" in box.run_cell("raise SystemExit(3)").error
+    assert "ValueError" in box.run_cell("raise ValueError('\\ud800')").error
 
 
 def test_output_is_cut(box: Sandbox) -> None:
-    result = box.exec("print('x' * 10**6)")
+    result = box.run_cell("print('x' * 10**6)")
     assert len(result.stdout) == 20_000
     assert result.truncated
-    long = box.exec("raise ValueError('y' * 10**6)")
+    long = box.run_cell("raise ValueError('y' * 10**6)")
     assert len(long.error) <= 20_000
 
 
@@ -73,40 +73,40 @@ def test_output_is_cut(box: Sandbox) -> None:
     ],
 )
 def test_a_cell_that_was_stopped_leaves_no_trace(box: Sandbox, cell: str, says: str) -> None:
-    box.exec("n = 1; open('f', 'w').write('x')")
+    box.run_cell("n = 1; open('f', 'w').write('x')")
     began = time.monotonic()
-    result = box.exec(cell, timeout=0.4)
+    result = box.run_cell(cell, timeout=0.4)
     assert time.monotonic() - began < 5
     assert result.timed_out is (says == "")
     assert says in result.error
-    assert box.exec("n, open('f').read()").stdout == "(1, 'x')\n"
+    assert box.run_cell("n, open('f').read()").stdout == "(1, 'x')\n"
 
 
 def test_what_a_cell_starts_ends_with_it(box: Sandbox) -> None:
-    box.exec("import subprocess\np = [subprocess.Popen(['sleep', '60']) for _ in range(5)]")
+    box.run_cell("import subprocess\np = [subprocess.Popen(['sleep', '60']) for _ in range(5)]")
     count = (
         "import os\nsum('sleep' in open(f'/proc/{p}/comm').read()\n"
         "    for p in os.listdir('/proc') if p.isdigit())"
     )
     deadline = time.monotonic() + 5  # they are dying, which takes a moment
-    while (left := box.exec(count).stdout) != "0\n":
+    while (left := box.run_cell(count).stdout) != "0\n":
         assert time.monotonic() < deadline, left
 
 
 def test_programs(box: Sandbox) -> None:
     box.write_file("given", b"\x00\xff")
     code = "import sys; d = sys.stdin.read(); print(d, open('given','rb').read()); sys.exit(3)"
-    ran = box.run(["python3", "-c", code], stdin="hé")
+    ran = box.run_program(["python3", "-c", code], stdin="hé")
     assert (ran.stdout, ran.exit_code, ran.signal) == ("hé b'\\x00\\xff'\n", 3, 0)
-    assert box.run(["sh", "-c", "kill -9 $$"]).signal == 9
-    assert box.run(["no-such-program"]).exit_code == 127
-    assert box.run(["sh", "-c", "echo o; echo e >&2"]).stderr == "e\n"
-    box.run(["sh", "-c", "echo made > made; echo t > /tmp/t"])
+    assert box.run_program(["sh", "-c", "kill -9 $$"]).signal == 9
+    assert box.run_program(["no-such-program"]).exit_code == 127
+    assert box.run_program(["sh", "-c", "echo o; echo e >&2"]).stderr == "e\n"
+    box.run_program(["sh", "-c", "echo made > made; echo t > /tmp/t"])
     assert box.read_file("made") == b"made\n"
-    assert box.run(["ls", "/tmp"]).stdout == ""
-    assert box.exec("import os; os.listdir('/tmp')").stdout == "[]\n"
+    assert box.run_program(["ls", "/tmp"]).stdout == ""
+    assert box.run_cell("import os; os.listdir('/tmp')").stdout == "[]\n"
     with pytest.raises(UsageError, match="argv"):
-        box.run([])
+        box.run_program([])
 
 
 @pytest.mark.parametrize(
@@ -125,23 +125,23 @@ def test_programs(box: Sandbox) -> None:
     ],
 )
 def test_limits_of_a_program(box: Sandbox, code: str, limits: dict[str, Any], field: str) -> None:
-    ran = box.run(["python3", "-c", code], limits=Limits(**limits))
+    ran = box.run_program(["python3", "-c", code], limits=SandboxLimits(**limits))
     flags = {name for name in ("timed_out", "truncated", "out_of_memory") if getattr(ran, name)}
     assert flags == {field}, ran
     assert ran.seconds < 8
 
 
 def test_limits_of_the_session(box: Sandbox) -> None:
-    assert "MemoryError" in box.exec("x = bytearray(1 << 30)").error
-    full = box.exec("open('big', 'wb').write(bytes(100 << 20))").error
+    assert "MemoryError" in box.run_cell("x = bytearray(1 << 30)").error
+    full = box.run_cell("open('big', 'wb').write(bytes(100 << 20))").error
     assert "File too large" in full or "No space left" in full
-    forks = box.exec(
+    forks = box.run_cell(
         "import os, time\nn = 0\ntry:\n  while n < 200:\n    if not os.fork(): time.sleep(60)\n"
         "    n += 1\nexcept BlockingIOError: pass\nprint(n)"
     )
     assert 50 <= int(forks.stdout) <= 64
-    box.exec("import os; os.unlink('big')")
-    filled = box.exec(
+    box.run_cell("import os; os.unlink('big')")
+    filled = box.run_cell(
         "try:\n  for n in range(9): open(f'p{n}', 'wb').write(bytes(16 << 20))\n"
         "except OSError as e: print(e.strerror)\nimport glob\n"
         "for p in glob.glob('p*'): os.unlink(p)"
@@ -151,8 +151,10 @@ def test_limits_of_the_session(box: Sandbox) -> None:
 
 @pytest.mark.parametrize("path", ["../x", "/etc/passwd", "up/x", "abs", "loop"])
 def test_files_do_not_lead_out(box: Sandbox, path: str) -> None:
-    box.exec("import os\nfor l, t in [('up', '..'), ('abs', '/etc/passwd'), ('loop', 'loop')]:\n"
-             "  if not os.path.lexists(l): os.symlink(t, l)")  # fmt: skip
+    box.run_cell(
+        "import os\nfor l, t in [('up', '..'), ('abs', '/etc/passwd'), ('loop', 'loop')]:\n"
+        "  if not os.path.lexists(l): os.symlink(t, l)"
+    )
     with pytest.raises(UsageError, match="leads out"):
         box.read_file(path)
     with pytest.raises(UsageError, match="leads out"):
@@ -160,7 +162,7 @@ def test_files_do_not_lead_out(box: Sandbox, path: str) -> None:
 
 
 def test_what_is_no_plain_file_is_absent(box: Sandbox) -> None:
-    box.exec("import os; os.makedirs('folder', exist_ok=True); os.mkfifo('pipe')")
+    box.run_cell("import os; os.makedirs('folder', exist_ok=True); os.mkfifo('pipe')")
     for path in ("nothing", "folder", "pipe", "folder/nothing"):
         with pytest.raises(FileNotFoundError):
             box.read_file(path)

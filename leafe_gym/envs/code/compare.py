@@ -15,13 +15,13 @@ TOLERANCE = 1e-6
 _FRACTION = re.compile(r"[+-]?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][+-]?\d{1,3})?")
 
 
-def same_output(expected: str, got: str) -> bool:
+def outputs_match(expected: str, got: str) -> bool:
     r"""Whether `got` is as good as `expected`.
 
     Example:
-        >>> same_output("1 2\n", "1  2  \n\n"), same_output("0.5\n", "0.50000001")
+        >>> outputs_match("1 2\n", "1  2  \n\n"), outputs_match("0.5\n", "0.50000001")
         (True, True)
-        >>> same_output("3", "3.0"), same_output("Yes", "YES"), same_output("1", "1 1")
+        >>> outputs_match("3", "3.0"), outputs_match("Yes", "YES"), outputs_match("1", "1 1")
         (False, False, False)
     """
     left, right = expected.split(), got.split()

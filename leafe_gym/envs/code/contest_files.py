@@ -13,8 +13,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from leafe_gym.envs.code.files import read_lines
 from leafe_gym.envs.code.problem import Case, Cases, Problem
+from leafe_gym.envs.code.problem_files import read_lines
 from leafe_gym.errors import BadRecord, MissingExtra, UsageError
 
 SOURCE = (

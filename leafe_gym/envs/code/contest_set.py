@@ -28,7 +28,7 @@ _MAIN = "\nimport sys\n\nprint(solve(sys.stdin.read()))\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Sheet:
+class BuiltinProblem:
     """One file of the set.
 
     Attributes:
@@ -60,7 +60,7 @@ class Sheet:
 
 
 @cache
-def sheets() -> dict[str, Sheet]:
+def builtin_problems() -> dict[str, BuiltinProblem]:
     """Every problem of the set, by name, in the order of the names."""
     folder = resources.files("leafe_gym.envs.code") / "contest"
     found = {}
@@ -78,9 +78,11 @@ def problem(name: str) -> Problem:
     Raises:
         UsageError: if there is none.
     """
-    if name not in sheets():
-        raise UsageError(f"no problem is called {name!r}; there are {', '.join(sheets())}")
-    sheet = sheets()[name]
+    if name not in builtin_problems():
+        raise UsageError(
+            f"no problem is called {name!r}; there are {', '.join(builtin_problems())}"
+        )
+    sheet = builtin_problems()[name]
     return Problem(
         name=name,
         description=sheet.statement,
@@ -91,11 +93,11 @@ def problem(name: str) -> Problem:
     )
 
 
-def _read(name: str, text: str) -> Sheet:
+def _read(name: str, text: str) -> BuiltinProblem:
     head, *sections = text.split("\n=== ")
     parts = [section.partition("\n") for section in sections]
     one = {title: body for title, _, body in parts}
-    return Sheet(
+    return BuiltinProblem(
         name=name,
         difficulty=head.strip(),
         statement=one["statement"].strip(),

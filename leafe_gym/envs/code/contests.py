@@ -8,14 +8,14 @@ from typing import Any
 
 from leafe_gym.envs.code import contest_set
 from leafe_gym.envs.code.contest_files import SOURCE, ContestFile, read_contests
-from leafe_gym.envs.code.desk import Desk
-from leafe_gym.envs.code.files import find_file
+from leafe_gym.envs.code.judge_result import JudgeResult, clip
 from leafe_gym.envs.code.language import language as language_called
-from leafe_gym.envs.code.listing import check_scale, chosen, list_problems
 from leafe_gym.envs.code.problem import Problem, split_of
+from leafe_gym.envs.code.problem_files import find_file
+from leafe_gym.envs.code.problem_tasks import check_scale, list_problems, select_problems
+from leafe_gym.envs.code.program_runner import ProgramRunner
 from leafe_gym.envs.code.programs import ProgramJudge
 from leafe_gym.envs.code.submissions import SubmissionEnv
-from leafe_gym.envs.code.verdict import Verdict, clip
 from leafe_gym.types import Json, Task
 
 ENV_ID = "leafe/CodeContests-v0"
@@ -68,11 +68,13 @@ class CodeContestsEnv(SubmissionEnv[Problem]):
         sandbox_options: Mapping[str, Any] | None = None,
     ) -> None:
         self._file = None if problems is None else _file(problems)
-        names = chosen(_names(self._file), problem, split, split_of)
+        names = select_problems(_names(self._file), problem, split, split_of)
         super().__init__(names, max_attempts, language_called(language))
         check_scale(time_scale)
-        self._desk = Desk(sandbox, allow_unsandboxed=allow_unsandboxed, options=sandbox_options)
-        self._judge = ProgramJudge(self._desk, self.language, time_scale)
+        self._runner = ProgramRunner(
+            sandbox, allow_unsandboxed=allow_unsandboxed, options=sandbox_options
+        )
+        self._judge = ProgramJudge(self._runner, self.language, time_scale)
 
     @classmethod
     def tasks(cls, split: str = "train", **kwargs: Json) -> Sequence[Task]:
@@ -110,18 +112,18 @@ class CodeContestsEnv(SubmissionEnv[Problem]):
             examples="\n".join(shown),
         )
 
-    def judge(self, problem: Problem, code: str) -> Verdict:
+    def judge(self, problem: Problem, code: str) -> JudgeResult:
         """See `ProgramJudge.judge`."""
         return self._judge.judge(problem, code)
 
     @property
     def sandbox_kind(self) -> str:
-        """See `Desk.kind`."""
-        return self._desk.kind
+        """See `ProgramRunner.kind`."""
+        return self._runner.kind
 
     def close(self) -> None:
         """End the sandbox; a later step starts another."""
-        self._desk.close()
+        self._runner.close()
 
 
 def _file(given: Any) -> ContestFile:
@@ -129,4 +131,4 @@ def _file(given: Any) -> ContestFile:
 
 
 def _names(file: ContestFile | None) -> Sequence[str]:
-    return tuple(contest_set.sheets()) if file is None else file.names
+    return tuple(contest_set.builtin_problems()) if file is None else file.names

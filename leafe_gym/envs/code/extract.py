@@ -9,18 +9,18 @@ MAX_CODE = 64 * 1024
 """Longest program, in characters."""
 
 
-def solution(text: str, language: Language = PYTHON) -> str:
+def extract_code(text: str, language: Language = PYTHON) -> str:
     r"""The program in `text`; "" where there is none.
 
     The last fence of the language counts, then the last one without a language: a reply may show
     a draft before its answer. Text without any fence is a program itself.
 
     Example:
-        >>> solution("I see.\n```python\nprint(1)\n```\nDone.")
+        >>> extract_code("I see.\n```python\nprint(1)\n```\nDone.")
         'print(1)\n'
-        >>> solution("print(1)")
+        >>> extract_code("print(1)")
         'print(1)'
-        >>> solution("```text\nno program\n```")
+        >>> extract_code("```text\nno program\n```")
         ''
     """
     found = fences(text)

@@ -9,9 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from leafe_gym.envs.code.calls import entry_of, plan_of
-from leafe_gym.envs.code.files import read_lines
+from leafe_gym.envs.code.call_plan import find_entry_point, plan_calls
 from leafe_gym.envs.code.functions import FunctionProblem
+from leafe_gym.envs.code.problem_files import read_lines
 from leafe_gym.errors import BadRecord, UsageError
 
 SOURCE = (
@@ -84,8 +84,8 @@ def _mbpp(record: Mapping[str, Any]) -> FunctionProblem:
     imports = "\n".join(_texts(record, "test_imports"))
     setup = f"{imports}\n{record.get('test_setup_code') or ''}".strip().replace("\r\n", "\n")
     ast.parse(setup)
-    entry = entry_of(tests, code)
-    plan_of(tests, entry)
+    entry = find_entry_point(tests, code)
+    plan_calls(tests, entry)
     return FunctionProblem(
         name=str(record.get("task_id")),
         text=f"{text.strip()}\nYour code must pass this test, and others like it:\n{tests[0]}",

@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from leafe_gym.envs.code import harness
-from leafe_gym.envs.code.calls import Plan, plan_of
-from leafe_gym.envs.code.desk import Desk
+from leafe_gym.envs.code.call_plan import CallPlan, plan_calls
+from leafe_gym.envs.code.judge_result import JudgeResult, ResultKind, clip
 from leafe_gym.envs.code.language import PYTHON_COMMAND
-from leafe_gym.envs.code.show import show_encoded
-from leafe_gym.envs.code.verdict import Kind, Verdict, clip
-from leafe_gym.sandbox.base import Limits, RunResult
+from leafe_gym.envs.code.program_runner import ProgramRunner
+from leafe_gym.envs.code.value_text import encoded_value_text
+from leafe_gym.sandbox.base import ProgramResult, SandboxLimits
 from leafe_gym.types import Json
 
 MAX_ROUNDS = 8
@@ -75,7 +75,7 @@ class _Answers:
     """
 
     outcomes: list[Json]
-    ending: Kind | None = None
+    ending: ResultKind | None = None
     text: str = ""
 
 
@@ -90,13 +90,13 @@ class FunctionJudge:
         memory_mb: memory of a solution.
     """
 
-    solutions: Desk
-    tests: Desk
+    solutions: ProgramRunner
+    tests: ProgramRunner
     seconds: float = 5.0
     memory_mb: int = 512
     _collected: dict[str, list[Json]] = field(default_factory=dict)
 
-    def judge(self, problem: FunctionProblem, code: str) -> Verdict:
+    def judge(self, problem: FunctionProblem, code: str) -> JudgeResult:
         """Judge one solution.
 
         Raises:
@@ -107,7 +107,7 @@ class FunctionJudge:
         known = sum(one < problem.shown for one in plan.owner)
         public = self._ask(problem, code, plan, plan.calls[:known])
         if public.ending is not None and public.text:
-            return Verdict(kind=public.ending, tests=total, detail=public.text)
+            return JudgeResult(kind=public.ending, tests=total, detail=public.text)
         dynamic = self._calls(problem, plan)
         for _ in range(MAX_ROUNDS):
             asked = [*plan.calls[known:], *dynamic]
@@ -124,7 +124,7 @@ class FunctionJudge:
         return _verdict(problem, plan, results, static, public, hidden)
 
     def _ask(
-        self, problem: FunctionProblem, code: str, plan: Plan, calls: Sequence[Json]
+        self, problem: FunctionProblem, code: str, plan: CallPlan, calls: Sequence[Json]
     ) -> _Answers:
         """Run the solution and have it answer `calls`."""
         nonce = secrets.token_hex(8)
@@ -140,7 +140,7 @@ class FunctionJudge:
         result = self.solutions.run(_command("candidate"), json.dumps(request), limits)
         return _read_answers(result, nonce, len(calls))
 
-    def _calls(self, problem: FunctionProblem, plan: Plan) -> list[Json]:
+    def _calls(self, problem: FunctionProblem, plan: CallPlan) -> list[Json]:
         """The calls that the dynamic tests make as far as they do not depend on answers."""
         if all(kind == "static" for kind, _ in plan.tests):
             return []
@@ -153,7 +153,7 @@ class FunctionJudge:
     def _decide(
         self,
         problem: FunctionProblem,
-        plan: Plan,
+        plan: CallPlan,
         static: Sequence[Json],
         calls: Sequence[Json],
         answers: Sequence[Json],
@@ -182,22 +182,22 @@ class FunctionJudge:
                 return data["results"], data["wanted"]
         return ["undecided"], []
 
-    def _limits(self, seconds: float, memory_mb: int) -> Limits:
-        return Limits(
+    def _limits(self, seconds: float, memory_mb: int) -> SandboxLimits:
+        return SandboxLimits(
             call_s=2 * seconds + 2, cpu_s=seconds, memory_mb=memory_mb, output_bytes=_OUTPUT
         )
 
 
 @lru_cache(maxsize=4096)
-def _plan(problem: FunctionProblem) -> Plan:
-    return plan_of([*problem.examples, *problem.tests], problem.entry)
+def _plan(problem: FunctionProblem) -> CallPlan:
+    return plan_calls([*problem.examples, *problem.tests], problem.entry)
 
 
 def _command(program: str) -> tuple[str, ...]:
     return (*PYTHON_COMMAND, "-S", "-c", harness.source(program))
 
 
-def _read_answers(result: RunResult, nonce: str, count: int) -> _Answers:
+def _read_answers(result: ProgramResult, nonce: str, count: int) -> _Answers:
     """What the process said; anything else on its output is ignored."""
     outcomes: list[Json] = [None] * count
     done = False
@@ -205,7 +205,7 @@ def _read_answers(result: RunResult, nonce: str, count: int) -> _Answers:
         message = _message(line, nonce)
         if "failed" in message:
             name = str(message.get("error"))
-            ending: Kind = "compile error" if name == "SyntaxError" else _kind_of(name)
+            ending: ResultKind = "compile error" if name == "SyntaxError" else _kind_of(name)
             text = clip(str(message.get("text")), _DETAIL)
             return _Answers(outcomes, ending, text)
         number = message.get("call")
@@ -214,7 +214,7 @@ def _read_answers(result: RunResult, nonce: str, count: int) -> _Answers:
         done = done or "done" in message
     if done:
         return _Answers(outcomes)
-    return _Answers(outcomes, ending_of(result))
+    return _Answers(outcomes, kind_of_ending(result))
 
 
 def _message(line: str, nonce: str) -> dict[str, Json]:
@@ -229,7 +229,7 @@ def _message(line: str, nonce: str) -> dict[str, Json]:
     return message if isinstance(message, dict) else {}
 
 
-def ending_of(result: RunResult) -> Kind:
+def kind_of_ending(result: ProgramResult) -> ResultKind:
     """The class of a failure, from how a process ended."""
     if result.out_of_memory:
         return "memory limit exceeded"
@@ -240,21 +240,21 @@ def ending_of(result: RunResult) -> Kind:
     return "runtime error"
 
 
-def _kind_of(error: str) -> Kind:
+def _kind_of(error: str) -> ResultKind:
     return "memory limit exceeded" if error == "MemoryError" else "runtime error"
 
 
 def _verdict(
     problem: FunctionProblem,
-    plan: Plan,
+    plan: CallPlan,
     results: Sequence[str],
     static: Sequence[Json],
     public: _Answers,
     hidden: _Answers,
-) -> Verdict:
+) -> JudgeResult:
     total, examples = len(plan.tests), len(problem.examples)
     if len(results) == total and all(one == "passed" for one in results[examples:]):
-        return Verdict(kind="accepted", tests=total)
+        return JudgeResult(kind="accepted", tests=total)
     at = next((n for n, one in enumerate(results) if one != "passed"), 0)
     known = at < problem.shown
     outcomes = [
@@ -264,13 +264,13 @@ def _verdict(
     ]
     error = next((str(one["error"]) for _, one in outcomes if one and "error" in one), "")
     ending = (public if known else hidden).ending
-    kind: Kind = "wrong answer"
+    kind: ResultKind = "wrong answer"
     if results[at] == "lost" or any(one is None for _, one in outcomes):
         kind = ending or "runtime error"
     elif error:
         kind = _kind_of(error)
     detail = _detail([*problem.examples, *problem.tests][at], outcomes) if known else ""
-    return Verdict(kind=kind, test=at + 1, tests=total, public=known, detail=detail)
+    return JudgeResult(kind=kind, test=at + 1, tests=total, public=known, detail=detail)
 
 
 def _detail(test: str, outcomes: Sequence[tuple[str, Json]]) -> str:
@@ -281,5 +281,5 @@ def _detail(test: str, outcomes: Sequence[tuple[str, Json]]) -> str:
         elif "error" in outcome:
             lines.append(f"{clip(call)} raised\n{clip(str(outcome.get('text')), _DETAIL)}".rstrip())
         else:
-            lines.append(f"{clip(call)} returned {clip(show_encoded(outcome.get('value')))}")
+            lines.append(f"{clip(call)} returned {clip(encoded_value_text(outcome.get('value')))}")
     return "\n".join(lines)

@@ -1,7 +1,7 @@
 """Programming languages: how a submission becomes something that runs.
 
 One language today. A compiled one is another record: `compile` makes a program of the file, `run`
-starts it; both are given to `Sandbox.run`.
+starts it; both are given to `Sandbox.run_program`.
 """
 
 from __future__ import annotations

@@ -8,14 +8,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from leafe_gym.envs.code.desk import Desk
-from leafe_gym.envs.code.files import find_file
 from leafe_gym.envs.code.function_files import SOURCE, FunctionFile, read_functions
 from leafe_gym.envs.code.functions import FunctionJudge, FunctionProblem
-from leafe_gym.envs.code.listing import check_scale, chosen, list_problems
+from leafe_gym.envs.code.judge_result import JudgeResult
 from leafe_gym.envs.code.problem import split_of
+from leafe_gym.envs.code.problem_files import find_file
+from leafe_gym.envs.code.problem_tasks import check_scale, list_problems, select_problems
+from leafe_gym.envs.code.program_runner import ProgramRunner
 from leafe_gym.envs.code.submissions import SubmissionEnv
-from leafe_gym.envs.code.verdict import Verdict
 from leafe_gym.types import Json, Task
 
 ENV_ID = "leafe/MBPP-v0"
@@ -57,10 +57,12 @@ class MbppEnv(SubmissionEnv[FunctionProblem]):
         sandbox_options: Mapping[str, Any] | None = None,
     ) -> None:
         self._file = _file(problems)
-        super().__init__(chosen(tuple(self._file.problems), problem, split, split_of), max_attempts)
+        super().__init__(
+            select_problems(tuple(self._file.problems), problem, split, split_of), max_attempts
+        )
         check_scale(time_scale)
         solutions, tests = (
-            Desk(sandbox, allow_unsandboxed=allow_unsandboxed, options=sandbox_options)
+            ProgramRunner(sandbox, allow_unsandboxed=allow_unsandboxed, options=sandbox_options)
             for _ in range(2)
         )
         self._judge = FunctionJudge(solutions, tests, SECONDS * time_scale)
@@ -92,13 +94,13 @@ class MbppEnv(SubmissionEnv[FunctionProblem]):
             f"{self.max_attempts} attempts; after each you are told how it went."
         )
 
-    def judge(self, problem: FunctionProblem, code: str) -> Verdict:
+    def judge(self, problem: FunctionProblem, code: str) -> JudgeResult:
         """See `FunctionJudge.judge`."""
         return self._judge.judge(problem, code)
 
     @property
     def sandbox_kind(self) -> str:
-        """See `Desk.kind`."""
+        """See `ProgramRunner.kind`."""
         return self._judge.solutions.kind
 
     def close(self) -> None:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from leafe_gym.envs.code.compare import same_output
-from leafe_gym.envs.code.desk import Desk
-from leafe_gym.envs.code.functions import ending_of
+from leafe_gym.envs.code.compare import outputs_match
+from leafe_gym.envs.code.functions import kind_of_ending
+from leafe_gym.envs.code.judge_result import JudgeResult, ResultKind, clip
 from leafe_gym.envs.code.language import Language
 from leafe_gym.envs.code.problem import Case, Problem
-from leafe_gym.envs.code.verdict import Kind, Verdict, clip
-from leafe_gym.sandbox.base import Limits, RunResult
+from leafe_gym.envs.code.program_runner import ProgramRunner
+from leafe_gym.sandbox.base import ProgramResult, SandboxLimits
 
 MAX_MEMORY_MB = 1024
 """Most memory a record may ask for."""
 
-_COMPILE = Limits(call_s=60.0, cpu_s=30.0, memory_mb=1024)
+_COMPILE = SandboxLimits(call_s=60.0, cpu_s=30.0, memory_mb=1024)
 _STDERR = 2000
 
 
@@ -24,16 +24,16 @@ class ProgramJudge:
     """Judges programs.
 
     Attributes:
-        desk: where they run; the expected outputs never go there.
+        runner: where they run; the expected outputs never go there.
         language: of the programs.
         time_scale: factor on the problems' time limits.
     """
 
-    desk: Desk
+    runner: ProgramRunner
     language: Language
     time_scale: float = 1.0
 
-    def judge(self, problem: Problem, code: str) -> Verdict:
+    def judge(self, problem: Problem, code: str) -> JudgeResult:
         """Run the tests in order, public ones first, up to the first that fails.
 
         Raises:
@@ -42,35 +42,35 @@ class ProgramJudge:
         tests = problem.tests
         files, complaint = self._build(code)
         if complaint:
-            return Verdict(kind="compile error", tests=len(tests), detail=complaint)
+            return JudgeResult(kind="compile error", tests=len(tests), detail=complaint)
         for number, test in enumerate((*tests.public, *tests.hidden), 1):
             limits = self._limits(problem, test)
-            result = self.desk.run(self.language.run, test.input, limits, files)
+            result = self.runner.run(self.language.run, test.input, limits, files)
             kind = _kind(result, test)
             if kind is not None:
                 public = number <= len(tests.public)
                 detail = _detail(kind, result, test) if public else ""
-                return Verdict(
+                return JudgeResult(
                     kind=kind, test=number, tests=len(tests), public=public, detail=detail
                 )
-        return Verdict(kind="accepted", tests=len(tests))
+        return JudgeResult(kind="accepted", tests=len(tests))
 
     def _build(self, code: str) -> tuple[dict[str, bytes], str]:
         """(what lies in the folder when a test runs, why there is nothing)."""
         language, source = self.language, code.encode("utf-8", "replace")
         if language.compile is None:
             return {language.file: source}, ""
-        result, made = self.desk.make(
+        result, made = self.runner.make(
             language.compile, "", _COMPILE, {language.file: source}, language.artifact
         )
         if made:
             return {language.artifact: made}, ""
         return {}, result.stderr.strip()[-_STDERR:] or "the compiler gave no program"
 
-    def _limits(self, problem: Problem, test: Case) -> Limits:
+    def _limits(self, problem: Problem, test: Case) -> SandboxLimits:
         """Processor time decides; the wall clock only ends what sleeps."""
         seconds = problem.time_limit * self.time_scale * self.language.time_scale
-        return Limits(
+        return SandboxLimits(
             call_s=3 * seconds + 2,
             cpu_s=seconds,
             memory_mb=min(problem.memory_mb, MAX_MEMORY_MB),
@@ -78,17 +78,17 @@ class ProgramJudge:
         )
 
 
-def _kind(result: RunResult, test: Case) -> Kind | None:
+def _kind(result: ProgramResult, test: Case) -> ResultKind | None:
     """The class of the failure, or None if the test passed."""
     failed = result.exit_code != 0 or result.signal
     if failed and result.stderr.rstrip().rpartition("\n")[2].startswith("MemoryError"):
         return "memory limit exceeded"  # the interpreter met the limit and ended by itself
     if failed or result.timed_out or result.out_of_memory or result.truncated:
-        return ending_of(result)
-    return None if same_output(test.output, result.stdout) else "wrong answer"
+        return kind_of_ending(result)
+    return None if outputs_match(test.output, result.stdout) else "wrong answer"
 
 
-def _detail(kind: Kind, result: RunResult, test: Case) -> str:
+def _detail(kind: ResultKind, result: ProgramResult, test: Case) -> str:
     lines = [f"Input:\n{clip(test.input.rstrip())}"]
     if kind == "wrong answer":
         lines.append(f"Expected:\n{clip(test.output.rstrip())}")

@@ -13,9 +13,9 @@ from typing import Any
 
 import gymnasium as gym
 
-from leafe_gym.envs.code.extract import MAX_CODE, solution
-from leafe_gym.envs.code.repl_goals import KINDS, Finding, Goal
-from leafe_gym.envs.code.verdict import stable
+from leafe_gym.envs.code.extract import MAX_CODE, extract_code
+from leafe_gym.envs.code.judge_result import stable
+from leafe_gym.envs.code.repl_goals import KINDS, GoalProgress, ReplGoal
 from leafe_gym.envs.space import TextSpace
 from leafe_gym.envs.tasks import SPLITS, TaskList, hash_of, plain, split_by_hash
 from leafe_gym.errors import (
@@ -27,7 +27,7 @@ from leafe_gym.errors import (
     SnapshotUnsupported,
     UsageError,
 )
-from leafe_gym.sandbox.base import ExecResult, Sandbox, SandboxSnapshot, make_sandbox
+from leafe_gym.sandbox.base import CellResult, Sandbox, SandboxSnapshot, make_sandbox
 from leafe_gym.types import Info, Json, Task
 
 ENV_ID = "leafe/PythonREPL-v0"
@@ -132,7 +132,7 @@ class PythonReplEnv(gym.Env[str, str]):
         self._blank: SandboxSnapshot | None = None
         self._end: weakref.finalize[..., Any] | None = None
         self._seed = 0
-        self._goal: Goal | None = None
+        self._goal: ReplGoal | None = None
         self._cells: tuple[tuple[str, str], ...] = ()
         self._score = 0.0
         self._over = False
@@ -203,7 +203,7 @@ class PythonReplEnv(gym.Env[str, str]):
             raise UsageError(f"action {action!r}: give a string, a cell of code")
         if self._goal is None or self._over:
             raise ResetNeeded("no episode is running; call reset() before step()")
-        cell = solution(action)
+        cell = extract_code(action)
         observation, finding = self._survive(cell)
         self._cells = (*self._cells, (cell, observation))
         self._score = finding.score
@@ -278,7 +278,9 @@ class PythonReplEnv(gym.Env[str, str]):
         assert self._sandbox is not None
         for path, data in goal.files.items():
             self._sandbox.write_file(path, data)
-        ready = self._sandbox.exec(f"import random\nrandom.seed({seed})\ndel random\n{goal.setup}")
+        ready = self._sandbox.run_cell(
+            f"import random\nrandom.seed({seed})\ndel random\n{goal.setup}"
+        )
         if ready.error:
             raise SandboxError(f"the session could not be prepared: {ready.error}")
         self._seed, self._goal, self._cells, self._over = seed, goal, (), False
@@ -305,7 +307,7 @@ class PythonReplEnv(gym.Env[str, str]):
         self._sandbox = sandbox
         self._end = weakref.finalize(self, sandbox.close)
 
-    def _survive(self, cell: str) -> tuple[str, Finding]:
+    def _survive(self, cell: str) -> tuple[str, GoalProgress]:
         """Run a cell and look at the files, in a session that may die of it or while it runs.
 
         The session is made again and the cell run once more, so what befell the sandbox from
@@ -346,9 +348,9 @@ class PythonReplEnv(gym.Env[str, str]):
         assert self._sandbox is not None
         if not cell.strip() or len(cell) > MAX_CODE:
             return f"No code, or more than {MAX_CODE} characters of it."
-        return _shown(self._sandbox.exec(cell, timeout=self._seconds), self._seconds)
+        return _shown(self._sandbox.run_cell(cell, timeout=self._seconds), self._seconds)
 
-    def _found(self) -> Finding:
+    def _found(self) -> GoalProgress:
         assert self._goal is not None
         return self._goal.check(self._read)
 
@@ -365,7 +367,7 @@ def _drop(sandbox: Sandbox, snapshot: SandboxSnapshot) -> None:
         sandbox.drop(snapshot)
 
 
-def _shown(result: ExecResult, seconds: float) -> str:
+def _shown(result: CellResult, seconds: float) -> str:
     parts = [result.stdout, result.stderr, result.error]
     if result.timed_out:
         parts.append(f"Stopped after {seconds:g} s.")
@@ -377,7 +379,7 @@ def _shown(result: ExecResult, seconds: float) -> str:
     return text or "(no output)"
 
 
-def _goal(kind: str | None, seed: int) -> Goal:
+def _goal(kind: str | None, seed: int) -> ReplGoal:
     names = sorted(KINDS)
     rng = Random(seed)
     return KINDS[kind or names[seed % len(names)]](rng)

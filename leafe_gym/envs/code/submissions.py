@@ -9,9 +9,9 @@ from typing import Any, Generic, TypeVar
 
 import gymnasium as gym
 
-from leafe_gym.envs.code.extract import MAX_CODE, solution
+from leafe_gym.envs.code.extract import MAX_CODE, extract_code
+from leafe_gym.envs.code.judge_result import JudgeResult
 from leafe_gym.envs.code.language import PYTHON, Language
-from leafe_gym.envs.code.verdict import Verdict
 from leafe_gym.envs.space import TextSpace
 from leafe_gym.errors import ResetNeeded, UsageError
 from leafe_gym.types import Info
@@ -52,7 +52,7 @@ class SubmissionEnv(gym.Env[str, str], Generic[_Problem]):
         self._name = ""
         self._attempts = 0
         self._over = False
-        self._verdicts: OrderedDict[tuple[str, str], Verdict] = OrderedDict()
+        self._verdicts: OrderedDict[tuple[str, str], JudgeResult] = OrderedDict()
 
     @abstractmethod
     def load(self, name: str) -> _Problem:
@@ -63,7 +63,7 @@ class SubmissionEnv(gym.Env[str, str], Generic[_Problem]):
         """What the agent is asked for."""
 
     @abstractmethod
-    def judge(self, problem: _Problem, code: str) -> Verdict:
+    def judge(self, problem: _Problem, code: str) -> JudgeResult:
         """The verdict on a program.
 
         Raises:
@@ -148,12 +148,12 @@ class SubmissionEnv(gym.Env[str, str], Generic[_Problem]):
             self._problem = self.load(name)
         self._name, self._attempts, self._over = name, 0, False
 
-    def _verdict(self, problem: _Problem, action: str) -> Verdict:
-        code = solution(action, self.language)
+    def _verdict(self, problem: _Problem, action: str) -> JudgeResult:
+        code = extract_code(action, self.language)
         if not code.strip():
-            return Verdict(kind="no code", detail="Put the program in a code fence.")
+            return JudgeResult(kind="no code", detail="Put the program in a code fence.")
         if len(code) > MAX_CODE:
-            return Verdict(kind="no code", detail=f"At most {MAX_CODE} characters.")
+            return JudgeResult(kind="no code", detail=f"At most {MAX_CODE} characters.")
         key = (self._name, code)
         known = self._verdicts.get(key)
         if known is None:

@@ -11,10 +11,10 @@ import torch
 
 from leafe_gym.errors import UsageError
 from leafe_gym.evals.meta import machine_meta
-from leafe_gym.evals.reproduce.merge import DECIDED, Merged
+from leafe_gym.evals.reproduce.merge import DECIDED, EXPLORATORY, Merged
 from leafe_gym.evals.reproduce.merge_multiturn import MergedMultiturn
 from leafe_gym.evals.reproduce.multiturn import KIND, run_multiturn
-from leafe_gym.evals.reproduce.report import write_report
+from leafe_gym.evals.reproduce.report import LIMITS, write_report
 from leafe_gym.evals.reproduce.seed import run_seed
 from leafe_gym.evals.reproduce.setting import BASE, Scale
 from leafe_gym.tiny.demonstrator import Kind
@@ -95,15 +95,24 @@ def conclude(found: dict[str, list[Json]], folder: Path, multiturn: Sequence[Jso
             "seeds": [seed["seed"] for seed in seeds],
         }
     first = next(iter(merged.values()))
-    verdicts = {name: one["verdict"] for name, one in first["differences"].items()}
+    verdicts = {
+        name: one["verdict"]
+        for name, one in first["differences"].items()
+        if one["verdict"] != EXPLORATORY
+    }
+    decided = {name: verdicts.pop(name) for name in DECIDED}
     talked = {KIND: MergedMultiturn(multiturn).figures()} if multiturn else {}
     write_report(merged, folder, talked.get(KIND))
     result: Json = (
         first
         | talked
         | {
-            "decided": {name: verdicts.pop(name) for name in DECIDED},
+            "decided": decided,
             "orderings": verdicts,
+            "exploratory": [
+                name for name in first["differences"] if name not in decided | verdicts
+            ],
+            "limits": list(LIMITS),
             "bases": merged,
             "meta": machine_meta(),
         }

@@ -13,44 +13,49 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from leafe_gym.errors import SnapshotLost, UsageError
-from leafe_gym.sandbox.base import Capabilities, Limits, RunResult, SandboxSnapshot
-from leafe_gym.sandbox.docker.box import Box, Kind, kept_file
-from leafe_gym.sandbox.docker.engine import Absent, Engine
-from leafe_gym.sandbox.docker.owner import Belongings, sweep
-from leafe_gym.sandbox.docker.probe import IMAGE, ORDINARY, checkpoint_user, need_image
-from leafe_gym.sandbox.stepwise import Step, Stepwise, not_running, steps_after
-from leafe_gym.sandbox.talk import Dead, Talk
+from leafe_gym.sandbox.base import Capabilities, ProgramResult, SandboxLimits, SandboxSnapshot
+from leafe_gym.sandbox.docker.container import Container, ContainerSpec, snapshot_file_path
+from leafe_gym.sandbox.docker.docker_client import DockerClient, NotFound
+from leafe_gym.sandbox.docker.ownership import OwnedResources, sweep
+from leafe_gym.sandbox.docker.probe import IMAGE, ORDINARY, checkpoint_user, require_image
+from leafe_gym.sandbox.replayable import (
+    Operation,
+    ReplayableSandbox,
+    not_running,
+    operations_between,
+)
+from leafe_gym.sandbox.supervisor_client import SessionDied, SupervisorClient
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
-class Mark:
+class SavedContainer:
     """A snapshot as the sandbox that made it knows it.
 
     Attributes:
         sandbox: that sandbox.
-        belongings: what it had then; others after it was closed.
-        step: the last thing done before.
-        place: a container's id, or an image's.
+        resources: what it had then; others after it was closed.
+        operation: the last thing done before.
+        location: a container's id, or an image's.
         name: of the checkpoint in the container; "" for an image.
-        word: what has to be the same after coming back.
+        token: what has to be the same after coming back.
         dropped: whether it was given up.
     """
 
     sandbox: ContainerSandbox
-    belongings: Belongings
-    step: Step | None = field(repr=False)
-    place: str
+    resources: OwnedResources
+    operation: Operation | None = field(repr=False)
+    location: str
     name: str
-    word: str
+    token: str
     dropped: bool = False
 
     @property
-    def good(self) -> bool:
+    def usable(self) -> bool:
         """Whether it can still be used."""
-        return not self.dropped and self.belongings is self.sandbox._belongings
+        return not self.dropped and self.resources is self.sandbox._resources
 
 
-class ContainerSandbox(Stepwise):
+class ContainerSandbox(ReplayableSandbox):
     """What both have in common.
 
     Code runs in a container without capabilities, network or a writable root; its folders are
@@ -69,22 +74,22 @@ class ContainerSandbox(Stepwise):
 
     kind: str
 
-    def __init__(self, limits: Limits | None = None, *, image: str = IMAGE) -> None:
-        super().__init__(limits or Limits())
+    def __init__(self, limits: SandboxLimits | None = None, *, image: str = IMAGE) -> None:
+        super().__init__(limits or SandboxLimits())
         self.image = image
-        self._engine = Engine()
-        need_image(self._engine, image)
-        self._kind = Kind(image, self._user(), self.limits)
-        self._belongings: Belongings | None = None
-        self._box: Box | None = None
-        self._end: weakref.finalize[..., Any] | None = None
+        self._docker = DockerClient()
+        require_image(self._docker, image)
+        self._spec = ContainerSpec(image, self._user_id(), self.limits)
+        self._resources: OwnedResources | None = None
+        self._container: Container | None = None
+        self._finalizer: weakref.finalize[..., Any] | None = None
 
     def start(self) -> None:
         """See `Sandbox.start`."""
         self.close()
-        sweep(self._engine)
-        self._own()
-        self._new_box().begin()
+        sweep(self._docker)
+        self._acquire()
+        self._new_container().start()
 
     def restore(self, snapshot: SandboxSnapshot) -> None:
         """See `Sandbox.restore`.
@@ -92,13 +97,13 @@ class ContainerSandbox(Stepwise):
         Raises:
             SnapshotLost: if it was dropped, its sandbox closed, or it comes out otherwise.
         """
-        mark = self._mark(snapshot)
-        if mark.sandbox is not self or not mark.good:
+        saved = self._saved(snapshot)
+        if saved.sandbox is not self or not saved.usable:
             raise SnapshotLost(
                 "the snapshot was dropped, its sandbox closed, or it is another one's: branch()"
             )
-        self._return(mark)
-        self._last = mark.step
+        self._restore_in_place(saved)
+        self._last = saved.operation
 
     def branch(self, snapshot: SandboxSnapshot) -> Self:
         """See `Sandbox.branch`.
@@ -106,69 +111,69 @@ class ContainerSandbox(Stepwise):
         Raises:
             SnapshotLost: if it is gone, or comes out otherwise.
         """
-        mark = self._mark(snapshot)
-        if not mark.good:
+        saved = self._saved(snapshot)
+        if not saved.usable:
             raise SnapshotLost("the snapshot was dropped, or its sandbox closed")
         other = type(self)(self.limits, image=self.image)
-        other._own()
+        other._acquire()
         try:
-            other._inherit(mark)
+            other._start_from(saved)
         except BaseException:
             other.close()
             raise
-        other._last = mark.step
+        other._last = saved.operation
         return other
 
     def close(self) -> None:
         """See `Sandbox.close`; what cannot be removed now goes when another starts."""
-        box, self._box = self._box, None
-        if box is not None:
-            box.hang_up()
-        self._belongings, self._last = None, None
-        if self._end is not None:
-            self._end()
-            self._end = None
+        container, self._container = self._container, None
+        if container is not None:
+            container.disconnect()
+        self._resources, self._last = None, None
+        if self._finalizer is not None:
+            self._finalizer()
+            self._finalizer = None
 
     @abstractmethod
-    def _user(self) -> int:
+    def _user_id(self) -> int:
         """Number of the user in the container."""
 
     @abstractmethod
-    def _return(self, mark: Mark) -> None:
+    def _restore_in_place(self, saved: SavedContainer) -> None:
         """Go on from a snapshot of this sandbox."""
 
     @abstractmethod
-    def _inherit(self, mark: Mark) -> None:
+    def _start_from(self, saved: SavedContainer) -> None:
         """Begin from another sandbox's snapshot."""
 
     @property
-    def _link(self) -> Talk:
-        if self._box is None:
+    def _client(self) -> SupervisorClient:
+        if self._container is None:
             raise not_running()
-        return self._box.line
+        return self._container.client
 
-    def _run(self, argv: Any, stdin: str, limits: Limits) -> RunResult:
-        if self._box is None:
+    def _run_program(self, argv: Any, stdin: str, limits: SandboxLimits) -> ProgramResult:
+        if self._container is None:
             raise not_running()
-        self._box.fit(limits)
-        return super()._run(argv, stdin, limits)
+        self._container.ensure_limits(limits)
+        return super()._run_program(argv, stdin, limits)
 
-    def _own(self) -> Belongings:
-        belongings = Belongings(self._engine)
-        self._belongings = belongings
-        self._end = weakref.finalize(self, belongings.remove)
-        return belongings
+    def _acquire(self) -> OwnedResources:
+        resources = OwnedResources(self._docker)
+        self._resources = resources
+        self._finalizer = weakref.finalize(self, resources.remove_all)
+        return resources
 
-    def _new_box(self) -> Box:
-        assert self._belongings is not None
-        self._box = Box(self._kind, self._belongings)
-        return self._box
+    def _new_container(self) -> Container:
+        assert self._resources is not None
+        self._container = Container(self._spec, self._resources)
+        return self._container
 
-    def _mark(self, snapshot: SandboxSnapshot) -> Mark:
-        mark = snapshot.token
-        if not isinstance(mark, Mark) or type(mark.sandbox) is not type(self):
+    def _saved(self, snapshot: SandboxSnapshot) -> SavedContainer:
+        saved = snapshot.token
+        if not isinstance(saved, SavedContainer) or type(saved.sandbox) is not type(self):
             raise UsageError(f"a snapshot of sandbox {snapshot.kind!r} cannot be used here")
-        return mark
+        return saved
 
 
 class DockerSandbox(ContainerSandbox):
@@ -182,29 +187,28 @@ class DockerSandbox(ContainerSandbox):
         Raises:
             SandboxError: if the session runs threads, or the engine refuses.
         """
-        if self._box is None or self._belongings is None:
+        if self._container is None or self._resources is None:
             raise not_running()
         try:
-            saved = self._box.save()
-        except Dead:
-            self._make_again(self._last)
-            saved = self._box.save()
-        name, word, size = saved
-        mark = Mark(self, self._belongings, self._last, self._box.id, name, word)
-        self._marks.append(weakref.ref(mark))
-        return SandboxSnapshot(kind=self.kind, token=mark, nbytes=size)
+            name, token, size = self._container.checkpoint()
+        except SessionDied:
+            self._rebuild(self._last)
+            name, token, size = self._container.checkpoint()
+        saved = SavedContainer(self, self._resources, self._last, self._container.id, name, token)
+        self._snapshots.append(weakref.ref(saved))
+        return SandboxSnapshot(kind=self.kind, token=saved, nbytes=size)
 
     def start(self) -> None:
         """See `Sandbox.start`."""
-        self._marks: list[weakref.ref[Mark]] = []
+        self._snapshots: list[weakref.ref[SavedContainer]] = []
         super().start()
 
     def drop(self, snapshot: SandboxSnapshot) -> None:
         """See `Sandbox.drop`."""
-        mark = self._mark(snapshot)
-        if mark.good:
-            mark.dropped = True
-            self._engine.drop_checkpoint(mark.place, mark.name)
+        saved = self._saved(snapshot)
+        if saved.usable:
+            saved.dropped = True
+            self._docker.remove_checkpoint(saved.location, saved.name)
 
     def capabilities(self) -> Capabilities:
         """See `Sandbox.capabilities`."""
@@ -212,34 +216,36 @@ class DockerSandbox(ContainerSandbox):
             memory=True, files=True, branch=True, isolation="container", needs_root=True
         )
 
-    def _user(self) -> int:
-        return checkpoint_user(self._engine, self.image)
+    def _user_id(self) -> int:
+        return checkpoint_user(self._docker, self.image)
 
-    def _return(self, mark: Mark) -> None:
-        assert self._box is not None
+    def _restore_in_place(self, saved: SavedContainer) -> None:
+        assert self._container is not None
         try:
-            self._box.come_back(mark.name, mark.word)
-        except Absent as error:
+            self._container.restore(saved.name, saved.token)
+        except NotFound as error:
             raise SnapshotLost(f"its container was removed: {error}") from error
 
-    def _inherit(self, mark: Mark) -> None:
-        self._marks = []
-        self._new_box().born_from(mark.place, mark.name, mark.word)
+    def _start_from(self, saved: SavedContainer) -> None:
+        self._snapshots = []
+        self._new_container().start_from_checkpoint(saved.location, saved.name, saved.token)
 
-    def _make_again(self, step: Step | None) -> None:
-        """The nearest snapshot before a step, and what was done since then once more."""
-        marks = {mark.step: mark for one in self._marks if (mark := one()) and mark.good}
-        since: list[Step] = []
-        at = step
-        while at is not None and at not in marks:
+    def _rebuild(self, operation: Operation | None) -> None:
+        """The nearest snapshot before a operation, and what was done since then once more."""
+        by_operation = {
+            saved.operation: saved for one in self._snapshots if (saved := one()) and saved.usable
+        }
+        since: list[Operation] = []
+        at = operation
+        while at is not None and at not in by_operation:
             since.append(at)
-            at = at.before
-        if at in marks:
-            self._return(marks[at])
+            at = at.previous
+        if at in by_operation:
+            self._restore_in_place(by_operation[at])
         else:
-            self._link.ask("fresh")
+            self._client.ask("reset")
         self._last = at
-        self._do_again(since[::-1])
+        self._replay(since[::-1])
 
 
 class DockerCommitSandbox(ContainerSandbox):
@@ -253,68 +259,68 @@ class DockerCommitSandbox(ContainerSandbox):
         Raises:
             SandboxError: if the session runs threads, or the engine refuses.
         """
-        belongings = self._belongings
-        if belongings is None:
+        resources = self._resources
+        if resources is None:
             raise not_running()
         try:
-            word, files = self._pack()
-        except Dead:
-            self._make_again(self._last)
-            word, files = self._pack()
-        carrier = self._engine.create(self.image, command=["none"], labels=belongings.labels)
-        belongings.containers.add(carrier)
-        self._engine.put(carrier, *kept_file(), files)
-        image = self._engine.commit(carrier, belongings.labels)
-        belongings.images.add(image)
-        belongings.forget(carrier)
-        mark = Mark(self, belongings, self._last, image, "", word)
-        return SandboxSnapshot(kind=self.kind, token=mark, nbytes=len(files))
+            token, files = self._pack_state()
+        except SessionDied:
+            self._rebuild(self._last)
+            token, files = self._pack_state()
+        carrier = self._docker.create(self.image, command=["none"], labels=resources.labels)
+        resources.containers.add(carrier)
+        self._docker.put_file(carrier, *snapshot_file_path(), files)
+        image = self._docker.commit(carrier, resources.labels)
+        resources.images.add(image)
+        resources.remove_container(carrier)
+        saved = SavedContainer(self, resources, self._last, image, "", token)
+        return SandboxSnapshot(kind=self.kind, token=saved, nbytes=len(files))
 
     def drop(self, snapshot: SandboxSnapshot) -> None:
         """See `Sandbox.drop`."""
-        mark = self._mark(snapshot)
-        if mark.good:
-            mark.dropped = True
-            mark.belongings.forget_image(mark.place)
+        saved = self._saved(snapshot)
+        if saved.usable:
+            saved.dropped = True
+            saved.resources.remove_image_when_unused(saved.location)
 
     def capabilities(self) -> Capabilities:
         """See `Sandbox.capabilities`."""
         return Capabilities(memory=False, files=True, branch=True, isolation="container")
 
-    def _user(self) -> int:
+    def _user_id(self) -> int:
         return ORDINARY
 
-    def _return(self, mark: Mark) -> None:
-        old, last = self._box, self._last
+    def _restore_in_place(self, saved: SavedContainer) -> None:
+        old, last = self._container, self._last
         try:
-            self._inherit(mark)
+            self._start_from(saved)
         except BaseException:
-            if self._box is not None and self._box is not old:
-                self._box.end()
-            self._box, self._last = old, last
+            if self._container is not None and self._container is not old:
+                self._container.remove()
+            self._container, self._last = old, last
             raise
         if old is not None:
-            old.end()
+            old.remove()
 
-    def _inherit(self, mark: Mark) -> None:
+    def _start_from(self, saved: SavedContainer) -> None:
         try:
-            self._new_box().begin(mark.place)
-        except Absent as error:
+            self._new_container().start(saved.location)
+        except NotFound as error:
             raise SnapshotLost(f"its image was removed: {error}") from error
         self._last = None
-        self._do_again(steps_after(mark.step))
-        self._link.ask("adopt")
-        word, _ = self._pack()
-        if not mark.word or word != mark.word:
+        self._replay(operations_between(saved.operation))
+        self._client.ask("load_files")
+        token, _ = self._pack_state()
+        if not saved.token or token != saved.token:
             raise SnapshotLost("made again in another container, variables differ")
 
-    def _pack(self) -> tuple[str, bytes]:
+    def _pack_state(self) -> tuple[str, bytes]:
         most = 4 * self.limits.disk_mb * 2**20 + 2**20
-        answer, (files,) = self._link.ask("pack", most=most)
-        return str(answer["mark"]), files
+        answer, (files,) = self._client.ask("pack_state", most=most)
+        return str(answer["digest"]), files
 
-    def _make_again(self, step: Step | None) -> None:
-        """A session in which everything up to a step was done, in empty folders."""
-        self._link.ask("fresh")
+    def _rebuild(self, operation: Operation | None) -> None:
+        """A session in which everything up to a operation was done, in empty folders."""
+        self._client.ask("reset")
         self._last = None
-        self._do_again(steps_after(step))
+        self._replay(operations_between(operation))

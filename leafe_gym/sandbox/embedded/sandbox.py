@@ -14,24 +14,29 @@ from pathlib import Path
 from typing import Literal
 
 from leafe_gym.errors import SandboxUnavailable, SnapshotLost, UsageError
-from leafe_gym.sandbox.base import Capabilities, Limits, SandboxSnapshot
-from leafe_gym.sandbox.embedded.link import Link, shown
-from leafe_gym.sandbox.embedded.refusal import unsupported
-from leafe_gym.sandbox.stepwise import Step, Stepwise, not_running, steps_after
-from leafe_gym.sandbox.talk import Dead, Gone
+from leafe_gym.sandbox.base import Capabilities, SandboxLimits, SandboxSnapshot
+from leafe_gym.sandbox.embedded.diagnose import unsupported
+from leafe_gym.sandbox.embedded.host_client import HostClient, readable_folders
+from leafe_gym.sandbox.replayable import (
+    Operation,
+    ReplayableSandbox,
+    not_running,
+    operations_between,
+)
+from leafe_gym.sandbox.supervisor_client import SessionDied, SnapshotProcessLost
 
 
 @dataclass(slots=True, eq=False)
-class Mark:
+class SavedSession:
     """A snapshot as the sandbox that made it knows it."""
 
     sandbox: EmbeddedSandbox
     id: int
-    link: Link
-    step: Step | None = field(repr=False)
+    client: HostClient
+    operation: Operation | None = field(repr=False)
 
 
-class EmbeddedSandbox(Stepwise):
+class EmbeddedSandbox(ReplayableSandbox):
     """See the module.
 
     What a cell starts in the background ends with the cell. A cell that runs out of time or
@@ -53,18 +58,18 @@ class EmbeddedSandbox(Stepwise):
 
     def __init__(
         self,
-        limits: Limits | None = None,
+        limits: SandboxLimits | None = None,
         *,
         readable: Sequence[str | Path] = (),
         files: Literal["auto", "overlay", "copy"] = "auto",
     ) -> None:
         if files not in ("auto", "overlay", "copy"):
             raise UsageError(f"files={files!r}: use auto, overlay or copy")
-        super().__init__(limits or Limits())
-        self._folders = shown(readable)
+        super().__init__(limits or SandboxLimits())
+        self._folders = readable_folders(readable)
         self._files = files
-        self._session: Link | None = None
-        if reason := why_not():
+        self._host: HostClient | None = None
+        if reason := unavailable_reason():
             raise SandboxUnavailable(reason)
 
     def start(self) -> None:
@@ -72,7 +77,7 @@ class EmbeddedSandbox(Stepwise):
         self.close()
         limits = self.limits
         self._last = None
-        self._session = Link(
+        self._host = HostClient(
             {
                 "memory_mb": limits.memory_mb,
                 "disk_mb": limits.disk_mb,
@@ -89,13 +94,13 @@ class EmbeddedSandbox(Stepwise):
         Raises:
             SandboxError: if the session runs threads, or has a file open that was deleted.
         """
-        link = self._link
+        client = self._client
         try:
-            answer, _ = link.ask("snapshot")
-        except Dead:
-            self._make_again(self._last)
-            answer, _ = link.ask("snapshot")
-        token = Mark(self, answer["id"], link, self._last)
+            answer, _ = client.ask("snapshot")
+        except SessionDied:
+            self._rebuild(self._last)
+            answer, _ = client.ask("snapshot")
+        token = SavedSession(self, answer["id"], client, self._last)
         return SandboxSnapshot(kind=self.kind, token=token, nbytes=answer["nbytes"])
 
     def restore(self, snapshot: SandboxSnapshot) -> None:
@@ -104,16 +109,16 @@ class EmbeddedSandbox(Stepwise):
         Raises:
             SnapshotLost: if it was dropped, its sandbox closed, or it comes out otherwise.
         """
-        mark = _mark(snapshot)
-        if mark.sandbox is not self or mark.link is not self._session:
+        saved = _saved_session(snapshot)
+        if saved.sandbox is not self or saved.client is not self._host:
             raise SnapshotLost(
                 "the snapshot's sandbox was closed, or it is another one's: branch()"
             )
         try:
-            self._link.ask("restore", id=mark.id)
-        except Gone:
-            self._rebuild(mark)
-        self._last = mark.step
+            self._client.ask("restore", id=saved.id)
+        except SnapshotProcessLost:
+            self._rebuild_snapshot(saved)
+        self._last = saved.operation
 
     def branch(self, snapshot: SandboxSnapshot) -> EmbeddedSandbox:
         """See `Sandbox.branch`: a second sandbox where the same is done again and compared.
@@ -121,16 +126,16 @@ class EmbeddedSandbox(Stepwise):
         Raises:
             SnapshotLost: if it is gone, or comes out otherwise.
         """
-        mark = _mark(snapshot)
-        if mark.link is not mark.sandbox._session:
+        saved = _saved_session(snapshot)
+        if saved.client is not saved.sandbox._host:
             raise SnapshotLost("the snapshot's sandbox was closed")
-        proof, _ = mark.link.ask("proof", id=mark.id)
+        proof, _ = saved.client.ask("digests", id=saved.id)
         other = EmbeddedSandbox(self.limits, readable=self._folders, files=self._files)
         other.start()
         try:
-            other._do_again(steps_after(mark.step))
+            other._replay(operations_between(saved.operation))
             made = other.snapshot()
-            if other._link.ask("proof", id=made.token.id)[0] != proof or not proof["mark"]:
+            if other._client.ask("digests", id=made.token.id)[0] != proof or not proof["variables"]:
                 raise SnapshotLost("done again in another sandbox, variables or files differ")
             other.drop(made)
         except BaseException:
@@ -140,15 +145,15 @@ class EmbeddedSandbox(Stepwise):
 
     def drop(self, snapshot: SandboxSnapshot) -> None:
         """See `Sandbox.drop`."""
-        mark = _mark(snapshot)
-        if mark.link is mark.sandbox._session and mark.link.pid is not None:
-            mark.link.ask("drop", id=mark.id)
+        saved = _saved_session(snapshot)
+        if saved.client is saved.sandbox._host and saved.client.pid is not None:
+            saved.client.ask("drop", id=saved.id)
 
     def close(self) -> None:
         """See `Sandbox.close`."""
-        link, self._session = self._session, None
-        if link is not None:
-            link.close()
+        client, self._host = self._host, None
+        if client is not None:
+            client.close()
 
     def capabilities(self) -> Capabilities:
         """See `Sandbox.capabilities`."""
@@ -157,46 +162,46 @@ class EmbeddedSandbox(Stepwise):
     @property
     def pid(self) -> int | None:
         """The host's process that it ends with; None where it does not run."""
-        return None if self._session is None else self._session.pid
+        return None if self._host is None else self._host.pid
 
     @property
-    def _link(self) -> Link:
-        if self._session is None:
+    def _client(self) -> HostClient:
+        if self._host is None:
             raise not_running()
-        return self._session
+        return self._host
 
-    def _rebuild(self, mark: Mark) -> None:
+    def _rebuild_snapshot(self, saved: SavedSession) -> None:
         """Make a snapshot again whose process is gone.
 
         Raises:
             SnapshotLost: if it comes out otherwise.
         """
-        self._make_again(mark.step)
-        self._link.ask("replace", id=mark.id)
+        self._rebuild(saved.operation)
+        self._client.ask("replace", id=saved.id)
 
-    def _make_again(self, step: Step | None) -> None:
-        """A session in which everything up to a step was done, in an empty folder.
+    def _rebuild(self, operation: Operation | None) -> None:
+        """A session in which everything up to a operation was done, in an empty folder.
 
         Raises:
             SnapshotLost: if something shows otherwise than before.
         """
-        self._link.ask("fresh")
+        self._client.ask("reset")
         self._last = None
-        self._do_again(steps_after(step))
+        self._replay(operations_between(operation))
 
 
-def _mark(snapshot: SandboxSnapshot) -> Mark:
-    if not isinstance(snapshot.token, Mark):
+def _saved_session(snapshot: SandboxSnapshot) -> SavedSession:
+    if not isinstance(snapshot.token, SavedSession):
         raise UsageError(f"a snapshot of sandbox {snapshot.kind!r} cannot be used here")
     return snapshot.token
 
 
 @cache
-def why_not() -> str:
+def unavailable_reason() -> str:
     """Why this host cannot have it; "" if it can. Tried once in a process, with a real cell."""
     if reason := unsupported():
         return reason
-    limits = Limits()
+    limits = SandboxLimits()
     settings = {
         "memory_mb": limits.memory_mb,
         "disk_mb": 8,
@@ -206,8 +211,8 @@ def why_not() -> str:
         "files": "auto",
     }
     try:
-        link = Link(settings)
+        client = HostClient(settings)
     except SandboxUnavailable as error:
         return str(error)
-    link.close()
+    client.close()
     return ""

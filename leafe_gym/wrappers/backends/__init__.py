@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from leafe_gym.wrappers.backends.base import Backend, Saved, backend_names, make_backend
+from leafe_gym.wrappers.backends.base import BACKENDS, Backend, SavedState, make_backend
 
-__all__ = ["Backend", "Saved", "backend_names", "make_backend"]
+__all__ = ["BACKENDS", "Backend", "SavedState", "make_backend"]

@@ -12,33 +12,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any, Protocol, cast, runtime_checkable
 
 import gymnasium as gym
 
-from leafe_gym.errors import UsageError
+from leafe_gym._registry import Registry
 from leafe_gym.types import Scope
-from leafe_gym.wrappers.episode import View
+from leafe_gym.wrappers.rollback.episode_log import EpisodeView
 
 AnyEnv = gym.Env[Any, Any]
-GROUP = "leafe_gym.backends"
-
-BUILTIN = {
-    "native": "leafe_gym.wrappers.backends.native:NativeBackend",
-    "pickle": "leafe_gym.wrappers.backends.pickled:PickleBackend",
-    "deepcopy": "leafe_gym.wrappers.backends.copied:DeepcopyBackend",
-    "replay": "leafe_gym.wrappers.backends.replay:ReplayBackend",
-    "fork": "leafe_gym.wrappers.backends.fork:ForkBackend",
-    "docker": "leafe_gym.wrappers.backends.docker:DockerBackend",
-}
-"""Name -> where its factory lives, in the order in which `auto` tries them; `docker` it never does:
-that is `native` for those who insist on a container."""
+BACKENDS = Registry("leafe_gym.backends", "rollback backend")
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
+class SavedState:
     """What `Backend.save` returns.
 
     Attributes:
@@ -73,7 +60,7 @@ class Backend(Protocol):
     def refusal(self, env: AnyEnv) -> str | None:
         """Why this environment cannot be saved this way, or None; leaves `env` as it is."""
 
-    def save(self, env: AnyEnv, view: View) -> Saved:
+    def save(self, env: AnyEnv, view: EpisodeView) -> SavedState:
         """The state of `env`, whose episode so far is `view`.
 
         Raises:
@@ -103,25 +90,10 @@ class Builder(Protocol):
         """The same backend for environments that `factory` makes."""
 
 
-def backend_names() -> list[str]:
-    """All names that `make_backend` takes: ours in order of trial, then others' by name."""
-    others = {point.name for point in entry_points(group=GROUP)} - BUILTIN.keys()
-    return [*BUILTIN, *sorted(others)]
-
-
 def make_backend(name: str) -> Backend:
     """A new backend of that name.
 
     Raises:
         UsageError: if there is none of that name; lists those there are.
     """
-    if name in BUILTIN:
-        module, _, attribute = BUILTIN[name].partition(":")
-        factory: Callable[[], Backend] = getattr(import_module(module), attribute)
-        return factory()
-    for point in entry_points(group=GROUP):
-        if point.name == name:
-            return cast(Backend, point.load()())
-    raise UsageError(
-        f"there is no rollback backend {name!r}; use 'auto' or one of {', '.join(backend_names())}"
-    )
+    return cast(Backend, BACKENDS.get(name)())

@@ -17,10 +17,10 @@ import cloudpickle  # type: ignore[import-untyped]
 
 from leafe_gym.errors import SnapshotUnsupported
 from leafe_gym.types import Scope
-from leafe_gym.wrappers.backends.base import AnyEnv, Saved
+from leafe_gym.wrappers.backends.base import AnyEnv, SavedState
 from leafe_gym.wrappers.backends.pickled import brief, rebuilding_hook
-from leafe_gym.wrappers.chain import wrappers_of
-from leafe_gym.wrappers.episode import View
+from leafe_gym.wrappers.rollback.episode_log import EpisodeView
+from leafe_gym.wrappers.rollback.wrapper_state import wrappers_of
 
 
 class DeepcopyBackend:
@@ -49,9 +49,9 @@ class DeepcopyBackend:
             return f"it cannot be copied: {brief(error)}"
         return None
 
-    def save(self, env: AnyEnv, view: View) -> Saved:
+    def save(self, env: AnyEnv, view: EpisodeView) -> SavedState:
         """One deep copy."""
-        return Saved(self._copy(env))
+        return SavedState(self._copy(env))
 
     def load(self, env: AnyEnv, data: Any) -> AnyEnv:
         """A copy of the copy, so that the data stays good; `env` is left alone."""

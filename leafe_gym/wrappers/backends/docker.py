@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from leafe_gym.errors import SnapshotUnsupported
-from leafe_gym.wrappers.backends.base import AnyEnv, Saved
+from leafe_gym.wrappers.backends.base import AnyEnv, SavedState
 from leafe_gym.wrappers.backends.native import NativeBackend
-from leafe_gym.wrappers.episode import View
+from leafe_gym.wrappers.rollback.episode_log import EpisodeView
 
 KINDS = ("docker", "docker-commit")
 
@@ -32,7 +32,7 @@ class DockerBackend(NativeBackend):
             return f"its sandbox is {kind!r}, no container: make it with sandbox='docker'"
         return super().refusal(env)
 
-    def save(self, env: AnyEnv, view: View) -> Saved:
+    def save(self, env: AnyEnv, view: EpisodeView) -> SavedState:
         """As `native`; looks again, because a sandbox may start late.
 
         Raises:

@@ -25,18 +25,28 @@ import gymnasium as gym
 
 from leafe_gym.errors import RestoreMismatch, SnapshotUnsupported
 from leafe_gym.types import Scope
-from leafe_gym.wrappers.backends.base import AnyEnv, Saved
-from leafe_gym.wrappers.backends.fork_client import Host, Limits, Worker, host_for
+from leafe_gym.wrappers.backends.base import AnyEnv, SavedState
+from leafe_gym.wrappers.backends.fork_client import (
+    ForkedProcess,
+    ForkServer,
+    ForkTimeouts,
+    host_for,
+)
 from leafe_gym.wrappers.backends.pickled import brief
-from leafe_gym.wrappers.chain import ChainState, describe_chain, load_chain, save_chain
-from leafe_gym.wrappers.episode import View
-from leafe_gym.wrappers.global_rng import uses_globals
-from leafe_gym.wrappers.remote import Face, RemoteEnv
+from leafe_gym.wrappers.rollback.episode_log import EpisodeView
+from leafe_gym.wrappers.rollback.random_state import uses_globals
+from leafe_gym.wrappers.rollback.remote import EnvDescription, RemoteEnv
+from leafe_gym.wrappers.rollback.wrapper_state import (
+    ChainState,
+    describe_chain,
+    load_chain,
+    save_chain,
+)
 
 _MEASURED_EVERY = 16
 
 
-class Branch:
+class ForkSnapshot:
     """The data of one snapshot.
 
     Attributes:
@@ -47,7 +57,7 @@ class Branch:
 
     __slots__ = ("face", "holder", "spaces")
 
-    def __init__(self, holder: Worker, face: Face, spaces: ChainState) -> None:
+    def __init__(self, holder: ForkedProcess, face: EnvDescription, spaces: ChainState) -> None:
         self.holder = holder
         self.face = face
         self.spaces = spaces
@@ -61,7 +71,7 @@ class ForkBackend:
 
     Args:
         factory: makes the environment; None to make it from its spec.
-        limits: how long to wait for its processes.
+        timeouts: how long to wait for its processes.
     """
 
     name = "fork"
@@ -69,20 +79,20 @@ class ForkBackend:
     rebuilds = True
 
     def __init__(
-        self, factory: Callable[[], AnyEnv] | None = None, limits: Limits | None = None
+        self, factory: Callable[[], AnyEnv] | None = None, timeouts: ForkTimeouts | None = None
     ) -> None:
         self.replayed = 0
         self._factory = factory
-        self._limits = limits or Limits()
-        self._host: Host | None = None
-        self._holders: weakref.WeakSet[Worker] = weakref.WeakSet()
+        self._timeouts = timeouts or ForkTimeouts()
+        self._host: ForkServer | None = None
+        self._holders: weakref.WeakSet[ForkedProcess] = weakref.WeakSet()
         self._lock = threading.Lock()
         self._saves = 0
         self._nbytes = 0
 
     def built_by(self, factory: Callable[[], AnyEnv]) -> ForkBackend:
         """The same, for environments that `factory` makes; one's own factory stays."""
-        return ForkBackend(self._factory or factory, self._limits)
+        return ForkBackend(self._factory or factory, self._timeouts)
 
     def refusal(self, env: AnyEnv) -> str | None:
         """Starts nothing: threads and sockets are looked for when the first state is saved."""
@@ -96,7 +106,7 @@ class ForkBackend:
             return str(error)
         return None
 
-    def save(self, env: AnyEnv, view: View) -> Saved:
+    def save(self, env: AnyEnv, view: EpisodeView) -> SavedState:
         """One fork of the environment's process, which is started first where there is none.
 
         Raises:
@@ -107,7 +117,7 @@ class ForkBackend:
         fresh = None
         if not isinstance(env, RemoteEnv):
             env = fresh = self._move(env, view)
-        assert isinstance(env.line, Worker)
+        assert isinstance(env.line, ForkedProcess)
         try:
             holder = env.line.fork(check=True)
         except BaseException:
@@ -115,15 +125,17 @@ class ForkBackend:
                 fresh.close()
             raise
         self._holders.add(holder)
-        return Saved(Branch(holder, env.face, save_chain(env)), self._size(holder), fresh)
+        return SavedState(
+            ForkSnapshot(holder, env.face, save_chain(env)), self._size(holder), fresh
+        )
 
-    def load(self, env: AnyEnv, data: Branch) -> AnyEnv:
+    def load(self, env: AnyEnv, data: ForkSnapshot) -> AnyEnv:
         """A fork of the waiting process; `env` is left alone."""
         made = _front(data.holder.fork(check=False), data.face)
         load_chain(made, data.spaces)
         return made
 
-    def release(self, data: Branch) -> None:
+    def release(self, data: ForkSnapshot) -> None:
         """End the waiting process."""
         data.holder.close()
 
@@ -135,7 +147,7 @@ class ForkBackend:
         if host is not None:
             self._leave()
 
-    def _move(self, env: AnyEnv, view: View) -> RemoteEnv:
+    def _move(self, env: AnyEnv, view: EpisodeView) -> RemoteEnv:
         """The same episode at the same step in a process of its own."""
         host = self._running(env)
         worker = host.start()
@@ -150,11 +162,11 @@ class ForkBackend:
         made = _front(worker, face_of(env))
         return made
 
-    def _running(self, env: AnyEnv) -> Host:
+    def _running(self, env: AnyEnv) -> ForkServer:
         with self._lock:
             if self._host is None or self._host.ended:
                 recipe = recipe_of(env, self._factory)
-                host = host_for(recipe, uses_globals(env), self._limits, id(self))
+                host = host_for(recipe, uses_globals(env), self._timeouts, id(self))
                 if host.chain != describe_chain(env):
                     host.exit(id(self))
                     raise SnapshotUnsupported(
@@ -166,7 +178,7 @@ class ForkBackend:
                 self._leave.atexit = False
             return self._host
 
-    def _size(self, holder: Worker) -> int:
+    def _size(self, holder: ForkedProcess) -> int:
         """Memory in bytes that a waiting process does not share, measured now and then."""
         if self._saves % _MEASURED_EVERY == 0:
             self._nbytes = private_bytes(holder.pid) or self._nbytes
@@ -200,9 +212,9 @@ def recipe_of(env: AnyEnv, factory: Callable[[], AnyEnv] | None) -> bytes:
         ) from error
 
 
-def face_of(env: AnyEnv) -> Face:
+def face_of(env: AnyEnv) -> EnvDescription:
     """What is to be known of `env` once it runs elsewhere; the spaces with their generators."""
-    return Face(
+    return EnvDescription(
         copy.deepcopy(env.action_space),
         copy.deepcopy(env.observation_space),
         env.spec,
@@ -213,7 +225,7 @@ def face_of(env: AnyEnv) -> Face:
     )
 
 
-def _front(worker: Worker, face: Face) -> RemoteEnv:
+def _front(worker: ForkedProcess, face: EnvDescription) -> RemoteEnv:
     return RemoteEnv(worker, face, worker.again)
 
 

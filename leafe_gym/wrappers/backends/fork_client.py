@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from leafe_gym.errors import BackendError, EnvironmentFailure, LeafeError, SnapshotUnsupported
-from leafe_gym.wrappers.backends.fork_wire import Gone, receive, send, send_socket
+from leafe_gym.wrappers.backends.fork_wire import ConnectionClosed, receive, send, send_socket
 
 _ROOT = str(Path(__file__).resolve().parents[3])
 _START = (
@@ -33,7 +33,7 @@ _ONE_THREAD = (
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ForkTimeouts:
     """How long to wait, in seconds, before a process is given up, and what it may hold.
 
     Attributes:
@@ -50,7 +50,7 @@ class Limits:
     memory: int | None = None
 
 
-class Worker:
+class ForkedProcess:
     """A connection to one process.
 
     Attributes:
@@ -58,7 +58,7 @@ class Worker:
         lost: nobody answers there any more.
     """
 
-    def __init__(self, host: Host, sock: socket.socket, pid: int) -> None:
+    def __init__(self, host: ForkServer, sock: socket.socket, pid: int) -> None:
         self.pid = pid
         self.lost = False
         self._host = host
@@ -77,9 +77,9 @@ class Worker:
             BackendError: if the process ended or did not answer in time; other errors are the
                 environment's own, raised there.
         """
-        return self._ask(name, args, self._host.limits.call)
+        return self._ask(name, args, self._host.timeouts.call)
 
-    def fork(self, *, check: bool) -> Worker:
+    def fork(self, *, check: bool) -> ForkedProcess:
         """One more process in the same state, which goes on waiting for its own calls.
 
         Args:
@@ -89,11 +89,11 @@ class Worker:
             SnapshotUnsupported: if there is something of that kind; says what.
             BackendError: if the process ended or cannot fork.
         """
-        return Worker(self._host, *self.branch(check=check))
+        return ForkedProcess(self._host, *self.branch(check=check))
 
     def branch(self, *, check: bool) -> tuple[socket.socket, int]:
         """What `fork` makes, before anybody owns it: a connection and a process id."""
-        seconds = self._host.limits.fork
+        seconds = self._host.timeouts.fork
         ours, theirs = socket.socketpair()
         try:
             with self._lock, theirs:
@@ -115,7 +115,7 @@ class Worker:
             )
         raise BackendError(f"the environment's process could not fork: {value}; release snapshots")
 
-    def again(self) -> Worker:
+    def again(self) -> ForkedProcess:
         """Another process with the environment as constructed, never reset."""
         host = self._host
         if not host.ended:
@@ -159,7 +159,7 @@ class Worker:
 class _Watching:
     """Turns a lost or late process into a BackendError; a talk cut in the middle ends it."""
 
-    def __init__(self, worker: Worker, name: str, seconds: float) -> None:
+    def __init__(self, worker: ForkedProcess, name: str, seconds: float) -> None:
         self._worker = worker
         self._name = name
         self._seconds = seconds
@@ -173,7 +173,7 @@ class _Watching:
         worker, what = self._worker, f"process {self._worker.pid}, which ran the environment,"
         worker._host.kill(worker.pid)
         worker.close()
-        if isinstance(error, Gone):
+        if isinstance(error, ConnectionClosed):
             raise BackendError(
                 f"{what} ended during {self._name}; it may have crashed or run out of memory. "
                 "Call reset(), or restore a snapshot"
@@ -181,21 +181,21 @@ class _Watching:
         if isinstance(error, TimeoutError):
             raise BackendError(
                 f"{what} did not finish {self._name} within {self._seconds:g} s and was ended. "
-                "Call reset(), restore a snapshot, or allow more time: ForkBackend(limits=...)"
+                "Call reset(), restore a snapshot, or allow more time: ForkBackend(timeouts=...)"
             ) from error
 
 
-class Host:
+class ForkServer:
     """One keeper process and all forks of it; ends when nobody uses any of them.
 
     Args:
         recipe: a pickled spec or function.
         global_rng: whether the environment was seen to draw from the global generators.
-        limits: how long to wait for its processes.
+        timeouts: how long to wait for its processes.
         hash_seed: for the order of sets of text; None for the program's own setting.
 
     Attributes:
-        limits: how long to wait for its processes.
+        timeouts: how long to wait for its processes.
         chain: class names of the environment it built, outermost first.
         keeper: the connection to the first process.
 
@@ -205,10 +205,10 @@ class Host:
     """
 
     def __init__(
-        self, recipe: bytes, global_rng: bool, limits: Limits, hash_seed: str | None = None
+        self, recipe: bytes, global_rng: bool, timeouts: ForkTimeouts, hash_seed: str | None = None
     ) -> None:
-        self.limits = limits
-        self._made_of = (recipe, global_rng, limits)
+        self.timeouts = timeouts
+        self._made_of = (recipe, global_rng, timeouts)
         self._lock = threading.RLock()  # a collection may end a worker while this thread holds it
         self._users: set[int] = set()
         self._closing = False
@@ -227,7 +227,7 @@ class Host:
         self._stop = weakref.finalize(self, _stop, self._process, ours, os.getpid())
         self.keeper = _Keeper(self, ours, self._process.pid)
         try:
-            face = self.keeper.build(recipe, global_rng, limits)
+            face = self.keeper.build(recipe, global_rng, timeouts)
         except BackendError:
             self._stop()
             raise
@@ -244,11 +244,11 @@ class Host:
         """Whether it can start nothing any more."""
         return self._closing or not self._stop.alive or self.keeper.lost
 
-    def start(self) -> Worker:
+    def start(self) -> ForkedProcess:
         """A process with the environment as constructed, never reset."""
-        return Worker(self, *self.keeper.branch(check=True))
+        return ForkedProcess(self, *self.keeper.branch(check=True))
 
-    def successor(self) -> Host:
+    def successor(self) -> ForkServer:
         """A running host for the same environment."""
         host = host_for(*self._made_of, id(self))
         weakref.finalize(self, host.exit, id(self)).atexit = False
@@ -280,10 +280,10 @@ class Host:
                 os.kill(pid, signal.SIGKILL)
 
 
-class _Keeper(Worker):
+class _Keeper(ForkedProcess):
     """The connection to the process that builds the environment."""
 
-    def __init__(self, host: Host, sock: socket.socket, pid: int) -> None:
+    def __init__(self, host: ForkServer, sock: socket.socket, pid: int) -> None:
         self.pid = pid
         self.lost = False
         self._host = weakref.proxy(host)
@@ -295,30 +295,30 @@ class _Keeper(Worker):
         """Count it as lost; what was forked from it lives on as long as somebody uses it."""
         self.lost = True
 
-    def build(self, recipe: bytes, global_rng: bool, limits: Limits) -> dict[str, Any]:
+    def build(self, recipe: bytes, global_rng: bool, timeouts: ForkTimeouts) -> dict[str, Any]:
         """Have the environment constructed."""
-        asked = (list(sys.path), recipe, global_rng, limits.memory)
-        face: dict[str, Any] = self._ask("build", asked, limits.start)
+        asked = (list(sys.path), recipe, global_rng, timeouts.memory)
+        face: dict[str, Any] = self._ask("build", asked, timeouts.start)
         return face
 
 
-_HOSTS: weakref.WeakValueDictionary[bytes, Host] = weakref.WeakValueDictionary()
+_HOSTS: weakref.WeakValueDictionary[bytes, ForkServer] = weakref.WeakValueDictionary()
 _STARTING = threading.Lock()
 
 
-def host_for(recipe: bytes, global_rng: bool, limits: Limits, user: int) -> Host:
+def host_for(recipe: bytes, global_rng: bool, timeouts: ForkTimeouts, user: int) -> ForkServer:
     """A host for one kind of environment, shared by all who want the same; `user` has entered it.
 
     Raises:
         SnapshotUnsupported: if the environment cannot be built there.
         BackendError: if the process does not start.
     """
-    source = repr((sys.path, os.getcwd(), global_rng, limits, os.getpid())).encode()
+    source = repr((sys.path, os.getcwd(), global_rng, timeouts, os.getpid())).encode()
     key = hashlib.blake2b(source + recipe).digest()
     with _STARTING:
         host = _HOSTS.get(key)
         if host is None or host.ended or not host.enter(user):
-            host = _HOSTS[key] = Host(recipe, global_rng, limits)
+            host = _HOSTS[key] = ForkServer(recipe, global_rng, timeouts)
             host.enter(user)
         return host
 
@@ -328,7 +328,7 @@ def _surroundings(hash_seed: str | None) -> dict[str, str]:
     return {**os.environ, **dict.fromkeys(_ONE_THREAD, "1"), **added}
 
 
-def _end_worker(host: Host, sock: socket.socket, user: int, owner: int) -> None:
+def _end_worker(host: ForkServer, sock: socket.socket, user: int, owner: int) -> None:
     if os.getpid() == owner:
         # Said as well as closed: a copy of the connection may live on in a fork of the program.
         with suppress(Exception):

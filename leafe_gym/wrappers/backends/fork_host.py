@@ -33,22 +33,22 @@ from leafe_gym.wrappers.backends.fork_inspect import (
     trouble,
 )
 from leafe_gym.wrappers.backends.fork_wire import (
-    Gone,
+    ConnectionClosed,
     receive,
     receive_socket,
     send,
     wait_readable,
 )
 from leafe_gym.wrappers.backends.replay import ReplayBackend
-from leafe_gym.wrappers.chain import describe_chain, reseed
-from leafe_gym.wrappers.episode import View
-from leafe_gym.wrappers.global_rng import (
+from leafe_gym.wrappers.rollback.episode_log import EpisodeView
+from leafe_gym.wrappers.rollback.random_state import (
     found_global_use,
     load_globals,
     own_process,
     save_globals,
     seed_globals,
 )
+from leafe_gym.wrappers.rollback.wrapper_state import describe_chain, reseed
 
 AnyEnv = gym.Env[Any, Any]
 _LIBC = ctypes.CDLL(None)
@@ -56,7 +56,7 @@ _ADOPT_ORPHANS = 36  # PR_SET_CHILD_SUBREAPER: the first process of a container 
 _CLOSE_SECONDS = 3
 
 
-class Server:
+class EnvServer:
     """One process: an environment and the connection it is played through."""
 
     def __init__(self, sock: socket.socket, watched: int | None) -> None:
@@ -93,7 +93,7 @@ class Server:
                     self.fork(*args)
                 else:
                     self.answer(name, args)
-            except Gone:
+            except ConnectionClosed:
                 break
         self.leave()
 
@@ -105,7 +105,7 @@ class Server:
             reply = _as_reply(error)
         try:
             send(self.sock, reply)
-        except Gone:
+        except ConnectionClosed:
             raise
         except Exception as error:  # noqa: BLE001 - outcomes hold anything
             send(self.sock, ("unsendable", f"{type(error).__name__}: {error}"))
@@ -117,7 +117,7 @@ class Server:
         if check and not self.adopts:
             known = {*self.own_files, passed.fileno()}
             if why := trouble(known, self.forked):
-                with passed, suppress(Gone):
+                with passed, suppress(ConnectionClosed):
                     send(passed, ("refused", why))
                 return
             self.regular_files = regular_files(known)
@@ -126,7 +126,7 @@ class Server:
         try:
             child = os.fork()
         except OSError as error:
-            with passed, suppress(Gone):
+            with passed, suppress(ConnectionClosed):
                 send(passed, ("failed", f"no further process could be started: {error}"))
             return
         if child:
@@ -200,7 +200,7 @@ class Server:
         gc.freeze()  # what is frozen is not touched by collections, so forks go on sharing it
         return {"chain": describe_chain(env)}
 
-    def replay(self, view: View) -> tuple[int, tuple[str, int | None] | None]:
+    def replay(self, view: EpisodeView) -> tuple[int, tuple[str, int | None] | None]:
         """Come to the end of `view` by doing it all again, compared.
 
         Returns:
@@ -273,7 +273,7 @@ def main(argv: list[str]) -> None:
     if os.getppid() != program:
         os._exit(0)  # it ended while we were starting
     _LIBC.prctl(_ADOPT_ORPHANS, 1, 0, 0, 0)
-    server = Server(socket.socket(fileno=int(argv[0])), watched)
+    server = EnvServer(socket.socket(fileno=int(argv[0])), watched)
     signal.signal(signal.SIGCHLD, server.reap)
     signal.siginterrupt(signal.SIGCHLD, False)
     server.serve()

@@ -24,7 +24,7 @@ MAX_BYTES = 256 * 2**20
 _HEAD = struct.Struct(">Q")
 
 
-class Gone(EOFError):
+class ConnectionClosed(EOFError):
     """The other end has closed the connection, or its process ended."""
 
 
@@ -38,7 +38,7 @@ def send(sock: socket.socket, value: Any, seconds: float | None = None) -> None:
 
     Raises:
         BackendError: if it is longer than `MAX_BYTES`.
-        Gone: if nobody is at the other end.
+        ConnectionClosed: if nobody is at the other end.
         TimeoutError: if the other end did not take it in time.
     """
     try:
@@ -54,7 +54,7 @@ def send(sock: socket.socket, value: Any, seconds: float | None = None) -> None:
     try:
         sock.sendall(_HEAD.pack(len(data)) + data)
     except (BrokenPipeError, ConnectionError) as error:
-        raise Gone(str(error)) from error
+        raise ConnectionClosed(str(error)) from error
 
 
 def receive(sock: socket.socket, seconds: float | None = None) -> Any:
@@ -62,7 +62,7 @@ def receive(sock: socket.socket, seconds: float | None = None) -> Any:
 
     Raises:
         BackendError: if it announces more than `MAX_BYTES`.
-        Gone: if the connection ends before it is complete.
+        ConnectionClosed: if the connection ends before it is complete.
         TimeoutError: if it is not complete in time.
     """
     deadline = None if seconds is None else time.monotonic() + seconds
@@ -85,9 +85,9 @@ def _read(sock: socket.socket, length: int, deadline: float | None) -> bytes:
         try:
             part = sock.recv(min(length - len(parts), 2**20))
         except ConnectionError as error:
-            raise Gone(str(error)) from error
+            raise ConnectionClosed(str(error)) from error
         if not part:
-            raise Gone("end of stream")
+            raise ConnectionClosed("end of stream")
         parts += part
     return bytes(parts)
 
@@ -96,24 +96,24 @@ def send_socket(sock: socket.socket, passed: socket.socket) -> None:
     """Hand over a connection; `passed` stays open here until its owner closes it.
 
     Raises:
-        Gone: if nobody is at the other end.
+        ConnectionClosed: if nobody is at the other end.
     """
     try:
         socket.send_fds(sock, [b"f"], [passed.fileno()])
     except (BrokenPipeError, ConnectionError) as error:
-        raise Gone(str(error)) from error
+        raise ConnectionClosed(str(error)) from error
 
 
 def receive_socket(sock: socket.socket) -> socket.socket:
     """The connection handed over by `send_socket`.
 
     Raises:
-        Gone: if the other end went away in between.
+        ConnectionClosed: if the other end went away in between.
     """
     sock.settimeout(None)
     _, passed, _, _ = socket.recv_fds(sock, 1, 1)
     if not passed:
-        raise Gone("no connection came")
+        raise ConnectionClosed("no connection came")
     return socket.socket(fileno=passed[0])
 
 

@@ -14,9 +14,9 @@ from __future__ import annotations
 from typing import Any
 
 from leafe_gym.types import Scope
-from leafe_gym.wrappers.backends.base import AnyEnv, Saved
-from leafe_gym.wrappers.chain import load_chain, save_chain, wrappers_of
-from leafe_gym.wrappers.episode import View
+from leafe_gym.wrappers.backends.base import AnyEnv, SavedState
+from leafe_gym.wrappers.rollback.episode_log import EpisodeView
+from leafe_gym.wrappers.rollback.wrapper_state import load_chain, save_chain, wrappers_of
 
 
 class NativeBackend:
@@ -41,15 +41,15 @@ class NativeBackend:
                 )
         return None
 
-    def save(self, env: AnyEnv, view: View) -> Saved:
+    def save(self, env: AnyEnv, view: EpisodeView) -> SavedState:
         """One call of `get_state` and the wrappers' attributes."""
         base: Any = env.unwrapped
         state = base.get_state()
         release = getattr(base, "release_state", None)
         if release is None:
-            return Saved((state, save_chain(env)))
+            return SavedState((state, save_chain(env)))
         nbytes = int(getattr(state, "nbytes", 0))
-        return Saved((state, save_chain(env), release), nbytes)
+        return SavedState((state, save_chain(env), release), nbytes)
 
     def load(self, env: AnyEnv, data: Any) -> AnyEnv:
         """One call of `set_state`, then wrappers and generators, so that ours has the last word."""

@@ -20,8 +20,8 @@ import gymnasium as gym
 
 from leafe_gym.errors import SnapshotUnsupported
 from leafe_gym.types import Scope
-from leafe_gym.wrappers.backends.base import AnyEnv, Saved
-from leafe_gym.wrappers.episode import View
+from leafe_gym.wrappers.backends.base import AnyEnv, SavedState
+from leafe_gym.wrappers.rollback.episode_log import EpisodeView
 
 
 class PickleBackend:
@@ -45,7 +45,7 @@ class PickleBackend:
             return f"it cannot be pickled: {brief(error)}"
         return None
 
-    def save(self, env: AnyEnv, view: View) -> Saved:
+    def save(self, env: AnyEnv, view: EpisodeView) -> SavedState:
         """One pickle."""
         try:
             data = self._dump(env)
@@ -54,7 +54,7 @@ class PickleBackend:
                 f"{env} cannot be pickled after {view.length} steps ({brief(error)}); "
                 "use backend='replay'"
             ) from error
-        return Saved(data, len(data))
+        return SavedState(data, len(data))
 
     def load(self, env: AnyEnv, data: Any) -> AnyEnv:
         """A new chain from the pickle; `env` is left alone."""

@@ -13,11 +13,11 @@ from typing import Any
 
 from leafe_gym.errors import RestoreMismatch
 from leafe_gym.types import Scope
-from leafe_gym.wrappers.backends.base import AnyEnv, Saved
-from leafe_gym.wrappers.chain import reseed
-from leafe_gym.wrappers.episode import Transition, View
-from leafe_gym.wrappers.global_rng import seed_globals
-from leafe_gym.wrappers.values import difference, same, show
+from leafe_gym.wrappers.backends.base import AnyEnv, SavedState
+from leafe_gym.wrappers.rollback.episode_log import EpisodeView, Transition
+from leafe_gym.wrappers.rollback.random_state import seed_globals
+from leafe_gym.wrappers.rollback.values import difference, same, show
+from leafe_gym.wrappers.rollback.wrapper_state import reseed
 
 _NAMES = ("observation", "reward", "terminated", "truncated")
 
@@ -36,9 +36,9 @@ class ReplayBackend:
         """Any environment may be tried; the comparison decides."""
         return None
 
-    def save(self, env: AnyEnv, view: View) -> Saved:
+    def save(self, env: AnyEnv, view: EpisodeView) -> SavedState:
         """The way there is all that is needed."""
-        return Saved(view)
+        return SavedState(view)
 
     def load(self, env: AnyEnv, data: Any) -> AnyEnv:
         """Reset and do everything again."""
@@ -46,7 +46,7 @@ class ReplayBackend:
         self.redo(env, data)
         return env
 
-    def restart(self, env: AnyEnv, view: View) -> None:
+    def restart(self, env: AnyEnv, view: EpisodeView) -> None:
         """Reset `env` as the episode of `view` was.
 
         Raises:
@@ -58,7 +58,7 @@ class ReplayBackend:
         if not same(log.observation, observation):
             raise other_start(log.seed, log.observation, observation)
 
-    def redo(self, env: AnyEnv, view: View, first: int = 0) -> None:
+    def redo(self, env: AnyEnv, view: EpisodeView, first: int = 0) -> None:
         """Do the actions of `view` from number `first` on, in an `env` that is just before it.
 
         Raises:

@@ -17,7 +17,7 @@ import leafe_gym as lg
 from leafe_gym.envs.alfworld.game import FILE, Game
 from leafe_gym.envs.alfworld.generate import generate
 from leafe_gym.envs.alfworld.house import TASK_TYPES
-from leafe_gym.policies.follower import Follower
+from leafe_gym.testing.players.follower import Follower
 from leafe_gym.testing.triples import triples
 
 if find_spec("alfworld") is None or find_spec("fast_downward") is None:

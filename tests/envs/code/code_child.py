@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 import leafe_gym as lg
-from leafe_gym.policies.coder import coder
+from leafe_gym.testing.players.coder import coder
 
 SEED = 6
 """With which mistakes are made and recovered from, in both environments."""

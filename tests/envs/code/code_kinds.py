@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from leafe_gym.envs.code.desk import Desk
 from leafe_gym.envs.code.functions import FunctionJudge
 from leafe_gym.envs.code.language import PYTHON, Language
+from leafe_gym.envs.code.program_runner import ProgramRunner
 from leafe_gym.envs.code.programs import ProgramJudge
 
 PLAIN: dict[str, Any] = {"sandbox": "unsandboxed", "allow_unsandboxed": True}
@@ -20,8 +20,8 @@ PLAIN: dict[str, Any] = {"sandbox": "unsandboxed", "allow_unsandboxed": True}
 @contextmanager
 def functions(seconds: float = 5.0, kind: str = "embedded") -> Iterator[FunctionJudge]:
     bare = kind == "unsandboxed"
-    desks = [Desk(kind, allow_unsandboxed=bare) for _ in range(2)]
-    judge = FunctionJudge(*desks, seconds)
+    runners = [ProgramRunner(kind, allow_unsandboxed=bare) for _ in range(2)]
+    judge = FunctionJudge(*runners, seconds)
     yield judge
     judge.solutions.close()
     judge.tests.close()
@@ -31,15 +31,15 @@ def functions(seconds: float = 5.0, kind: str = "embedded") -> Iterator[Function
 def programs(
     language: Language = PYTHON, time_scale: float = 1.0, kind: str = "embedded"
 ) -> Iterator[ProgramJudge]:
-    desk = Desk(kind, allow_unsandboxed=kind == "unsandboxed")
-    yield ProgramJudge(desk, language, time_scale)
-    desk.close()
+    runner = ProgramRunner(kind, allow_unsandboxed=kind == "unsandboxed")
+    yield ProgramJudge(runner, language, time_scale)
+    runner.close()
 
 
 def holder(sandbox: Any) -> int | None:
     """The process that a sandbox lives in, as long as there is one."""
-    session = getattr(sandbox, "_session", None)
-    child = getattr(session, "_child", None)
+    owner = getattr(sandbox, "_host", None) or getattr(sandbox, "_interpreter", None)
+    child = getattr(owner, "_child", None)
     return child.pid if child is not None and child.returncode is None else None
 
 

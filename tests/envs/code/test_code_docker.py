@@ -14,7 +14,7 @@ from test_code_functions import SECRET
 from test_code_programs import CHEATS, DOUBLE, RIGHT
 
 import leafe_gym as lg
-from leafe_gym.policies.coder import coder
+from leafe_gym.testing.players.coder import coder
 
 pytest.importorskip("docker", reason="pip install 'leafe-gym[docker]'")
 pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("engine")]

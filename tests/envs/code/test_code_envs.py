@@ -16,7 +16,7 @@ from test_code_files import CONTEST, MBPP
 
 import leafe_gym as lg
 from leafe_gym.envs.code import contest_set
-from leafe_gym.envs.code.desk import Desk
+from leafe_gym.envs.code.program_runner import ProgramRunner
 from leafe_gym.errors import (
     ResetNeeded,
     SandboxError,
@@ -24,7 +24,7 @@ from leafe_gym.errors import (
     SnapshotUnsupported,
     UsageError,
 )
-from leafe_gym.sandbox.base import Limits, RunResult
+from leafe_gym.sandbox.base import ProgramResult, SandboxLimits
 from leafe_gym.wrappers.backends import make_backend
 
 IDS = ["leafe/CodeContests-v0", "leafe/MBPP-v0", "leafe/PythonREPL-v0"]
@@ -33,7 +33,7 @@ ACTIONS = {
     IDS[1]: ["def f(): pass", "x = 1", "1 / 0", "def f(:"],
     IDS[2]: ["n = globals().get('n', 0) + 1; n", "open('log', 'a').write('x')", "n / 0"],
 }
-CAROUSEL = contest_set.sheets()["carousel"].solutions
+CAROUSEL = contest_set.builtin_problems()["carousel"].solutions
 
 
 @pytest.fixture
@@ -152,8 +152,8 @@ def test_unsandboxed_must_be_spelled_out(make: Any) -> None:
         gym.make(IDS[2], sandbox="absent").reset(seed=0)
 
 
-class Faulty(Desk):
-    """A desk whose sandboxes fail now and then."""
+class Faulty(ProgramRunner):
+    """A runner whose sandboxes fail now and then."""
 
     def __init__(self, fails: int) -> None:
         super().__init__("embedded")
@@ -170,19 +170,19 @@ class Faulty(Desk):
         return sandbox
 
 
-ECHO = (("python3", "-c", "print(1)"), "", Limits())
+ECHO = (("python3", "-c", "print(1)"), "", SandboxLimits())
 
 
 def test_a_sandbox_that_fails_is_replaced() -> None:
-    desk = Faulty(2)
-    assert isinstance(desk.run(*ECHO), RunResult)
-    assert len(desk.started) == 3
-    desk.close()
-    desk = Faulty(3)
+    runner = Faulty(2)
+    assert isinstance(runner.run(*ECHO), ProgramResult)
+    assert len(runner.started) == 3
+    runner.close()
+    runner = Faulty(3)
     with pytest.raises(SandboxError, match="daemon"):
-        desk.run(*ECHO)
-    assert desk.run(*ECHO).stdout == "1\n"
-    desk.close()
+        runner.run(*ECHO)
+    assert runner.run(*ECHO).stdout == "1\n"
+    runner.close()
 
 
 @pytest.mark.parametrize(
@@ -194,11 +194,11 @@ def test_the_kernels_end_of_what_used_up_its_time_is_known(
     number: int, seconds: float, memory: bool, timed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However a sandbox reports it: some see a signal and no more."""
-    ended = RunResult(exit_code=-1, signal=number, out_of_memory=memory, seconds=seconds)
-    desk = Desk("embedded")
-    monkeypatch.setattr(type(desk._started()), "run", lambda *_, **__: ended)
-    assert desk.run((), "", Limits(cpu_s=1.0)).timed_out is timed
-    desk.close()
+    ended = ProgramResult(exit_code=-1, signal=number, out_of_memory=memory, seconds=seconds)
+    runner = ProgramRunner("embedded")
+    monkeypatch.setattr(type(runner._started()), "run_program", lambda *_, **__: ended)
+    assert runner.run((), "", SandboxLimits(cpu_s=1.0)).timed_out is timed
+    runner.close()
 
 
 def test_no_sandbox_here_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,9 +208,9 @@ def test_no_sandbox_here_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
         calls.append(1)
         raise SandboxUnavailable("this host refuses namespaces")
 
-    monkeypatch.setattr("leafe_gym.envs.code.desk.make_sandbox", refuse)
+    monkeypatch.setattr("leafe_gym.envs.code.program_runner.make_sandbox", refuse)
     with pytest.raises(SandboxUnavailable, match="refuses namespaces"):
-        Desk("embedded").run(*ECHO)
+        ProgramRunner("embedded").run(*ECHO)
     assert len(calls) == 1
 
 
@@ -219,19 +219,19 @@ def test_a_failed_sandbox_is_no_failed_attempt(make: Any, monkeypatch: pytest.Mo
     env = lg.RollbackWrapper(make(IDS[0], problem="carousel"))
     env.reset(seed=0)
     env.release(env.snapshot())
-    from leafe_gym.policies.coder import coder
+    from leafe_gym.testing.players.coder import coder
 
     agent = lg.ReflectiveTreeAgent(coder(fails=1.0), reflect_every=None, prompts="code")
-    real = Desk.make
+    real = ProgramRunner.make
     broken = [True] * 2
 
-    def flaky(desk: Desk, *arguments: Any, **keywords: Any) -> Any:
+    def flaky(runner: ProgramRunner, *arguments: Any, **keywords: Any) -> Any:
         if broken:
             broken.pop()
             raise SandboxError("the daemon went away")
-        return real(desk, *arguments, **keywords)
+        return real(runner, *arguments, **keywords)
 
-    monkeypatch.setattr(Desk, "make", flaky)
+    monkeypatch.setattr(ProgramRunner, "make", flaky)
     tree = agent.run(env, budget=lg.Budget(calls=30), seed=0, stop="budget")
     endings = [branch.ending for branch in tree.branches]
     assert endings[:2] == ["env_error", "env_error"]

@@ -17,11 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leafe_gym.envs.code import harness
-from leafe_gym.envs.code.calls import plan_of
+from leafe_gym.envs.code.call_plan import plan_calls
 from leafe_gym.envs.code.function_files import read_function
 from leafe_gym.envs.code.functions import FunctionJudge, FunctionProblem
 from leafe_gym.envs.code.harness.codec import Opaque, decode, encode
-from leafe_gym.envs.code.show import show_encoded
+from leafe_gym.envs.code.value_text import encoded_value_text
 
 SECRET = FunctionProblem(
     name="secret",
@@ -118,16 +118,16 @@ def test_a_forged_value_is_refused_or_is_data(data: Any) -> None:
         return
     kinds = (type(None), bool, str, int, float, complex, bytes, list, tuple, set, frozenset, dict)
     assert isinstance(value, (*kinds, Opaque))
-    show_encoded(data)
+    encoded_value_text(data)
 
 
 def test_sets_are_shown_in_order() -> None:
-    assert show_encoded(encode({"b", "a", "c"})) == "{'a', 'b', 'c'}"
-    assert show_encoded(encode([frozenset(), set(), (1,), {2: {3}}])) == (
+    assert encoded_value_text(encode({"b", "a", "c"})) == "{'a', 'b', 'c'}"
+    assert encoded_value_text(encode([frozenset(), set(), (1,), {2: {3}}])) == (
         "[frozenset(), set(), (1,), {2: {3}}]"
     )
-    assert show_encoded(encode(math.inf)) == "inf"
-    assert show_encoded(["i", "not hex"]) == "<no plain value>"
+    assert encoded_value_text(encode(math.inf)) == "inf"
+    assert encoded_value_text(["i", "not hex"]) == "<no plain value>"
 
 
 def test_the_programs_stand_alone() -> None:
@@ -394,7 +394,7 @@ def test_human_eval_with_loops_helpers_and_calls_on_answers(judge: FunctionJudge
 
 
 def test_how_tests_are_split() -> None:
-    plan = plan_of(
+    plan = plan_calls(
         [
             "assert f(f(1)) == 2 and g(f(3))",
             "import math\nassert f(math.pi) == 1",

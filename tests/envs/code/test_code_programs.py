@@ -10,12 +10,12 @@ import pytest
 from code_kinds import programs
 
 from leafe_gym.envs.code import contest_set
-from leafe_gym.envs.code.compare import same_output
+from leafe_gym.envs.code.compare import outputs_match
 from leafe_gym.envs.code.language import PYTHON
 from leafe_gym.envs.code.problem import Case, Cases, Problem
 from leafe_gym.envs.code.programs import ProgramJudge
 
-NAMES = sorted(contest_set.sheets())
+NAMES = sorted(contest_set.builtin_problems())
 DOUBLE = Problem(
     name="double",
     description="Double it.",
@@ -34,7 +34,7 @@ def judge() -> Iterator[ProgramJudge]:
 
 
 def test_the_set_has_what_it_promises() -> None:
-    sheets = contest_set.sheets()
+    sheets = contest_set.builtin_problems()
     assert len(sheets) >= 20
     levels = [sheet.difficulty for sheet in sheets.values()]
     assert set(levels) == {"easy", "medium", "hard"}
@@ -47,7 +47,7 @@ def test_the_set_has_what_it_promises() -> None:
 
 def test_the_tests_are_the_same_each_time_and_many() -> None:
     for name in NAMES[:6]:
-        sheet = contest_set.sheets()[name]
+        sheet = contest_set.builtin_problems()[name]
         assert sheet.make_tests() == sheet.make_tests()
         assert len(sheet.make_tests().hidden) >= 10
 
@@ -55,7 +55,7 @@ def test_the_tests_are_the_same_each_time_and_many() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_reference_and_slow_solution_agree_on_small_tests(name: str) -> None:
     """Two ways of doing it: the expected outputs are not just what one program says."""
-    sheet = contest_set.sheets()[name]
+    sheet = contest_set.builtin_problems()[name]
     space: dict[str, Any] = {"__name__": "slow"}
     exec(sheet.solutions["slow"].partition("\nimport sys\n\nprint(")[0], space)
     tests = sheet.make_tests()
@@ -66,7 +66,7 @@ def test_reference_and_slow_solution_agree_on_small_tests(name: str) -> None:
     ]
     assert len(small) >= 3
     for one in small:
-        assert same_output(one.output, f"{space['solve'](one.input)}"), one.input
+        assert outputs_match(one.output, f"{space['solve'](one.input)}"), one.input
 
 
 def test_references_pass_and_failing_solutions_fail(counts: Callable[[int, int], int]) -> None:
@@ -78,7 +78,7 @@ def test_references_pass_and_failing_solutions_fail(counts: Callable[[int, int],
     step = len(NAMES) // counts(2, len(NAMES))
     with programs() as judge:
         for name in NAMES[::step]:
-            sheet, problem = contest_set.sheets()[name], contest_set.problem(name)
+            sheet, problem = contest_set.builtin_problems()[name], contest_set.problem(name)
             verdict = judge.judge(problem, sheet.solutions["reference"])
             assert verdict.accepted, (name, verdict)
             for kind, classes in wanted.items():

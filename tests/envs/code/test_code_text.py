@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leafe_gym.envs.code.compare import same_output
-from leafe_gym.envs.code.extract import solution
+from leafe_gym.envs.code.compare import outputs_match
+from leafe_gym.envs.code.extract import extract_code
 from leafe_gym.envs.code.language import PYTHON
 from leafe_gym.errors import BadReply
 from leafe_gym.prompts.base import prompt_set
@@ -38,29 +38,29 @@ from leafe_gym.types import Completion, Start, Step, Task
     ],
 )
 def test_outputs_compare_as_judges_do(expected: str, got: str, same: bool) -> None:
-    assert same_output(expected, got) is same
+    assert outputs_match(expected, got) is same
 
 
 @given(st.lists(st.text("ab19.-", min_size=1)), st.randoms())
 def test_spaces_never_decide(tokens: list[str], rng: object) -> None:
     loose = "".join(f"{one}{rng.choice([' ', '  ', chr(10), ' ' + chr(10)])}" for one in tokens)  # type: ignore[attr-defined]
-    assert same_output(" ".join(tokens), loose)
-    assert not same_output(" ".join(tokens), f"{loose} x")
+    assert outputs_match(" ".join(tokens), loose)
+    assert not outputs_match(" ".join(tokens), f"{loose} x")
 
 
 def test_the_last_fence_of_the_language_counts() -> None:
     reply = "Draft:\n```python\nold\n```\nBetter:\n```py\nnew\n```\nRun it so:\n```\n$ run\n```\n"
-    assert solution(reply) == "new\n"
-    assert solution("```\nplain\n```\n```text\nno\n```") == "plain\n"
-    assert solution("~~~python\nx = '```'\n~~~") == "x = '```'\n"
-    assert solution("```json\n{}\n```") == ""
-    assert solution("x = 1\r\ny = 2") == "x = 1\ny = 2"
+    assert extract_code(reply) == "new\n"
+    assert extract_code("```\nplain\n```\n```text\nno\n```") == "plain\n"
+    assert extract_code("~~~python\nx = '```'\n~~~") == "x = '```'\n"
+    assert extract_code("```json\n{}\n```") == ""
+    assert extract_code("x = 1\r\ny = 2") == "x = 1\ny = 2"
     assert PYTHON.compile is None
 
 
 @given(st.text())
 def test_any_reply_can_be_read(text: str) -> None:
-    solution(text)
+    extract_code(text)
     with suppress(BadReply):
         assert prompt_set("code").parse_action(Completion(text=text)).strip()
 

@@ -20,8 +20,8 @@ from code_kinds import holder, write_lines
 import leafe_gym as lg
 from leafe_gym.envs.code import contest_set
 from leafe_gym.envs.code.problem import Case
-from leafe_gym.policies.coder import coder
 from leafe_gym.sandbox.base import make_sandbox
+from leafe_gym.testing.players.coder import coder
 
 CHILD = Path(__file__).with_name("code_child.py")
 NAMES = ("carousel", "steep-climb", "widest-gap")
@@ -41,7 +41,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
         records.append(
             {
                 "name": name,
-                "description": contest_set.sheets()[name].statement,
+                "description": contest_set.builtin_problems()[name].statement,
                 "public_tests": columns(tests.public[:1]),
                 "private_tests": columns(hidden),
                 "time_limit": 2.0,
@@ -101,7 +101,7 @@ class Killer:
         self._made: list[Any] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
-        monkeypatch.setattr("leafe_gym.envs.code.desk.make_sandbox", self._make)
+        monkeypatch.setattr("leafe_gym.envs.code.program_runner.make_sandbox", self._make)
 
     def __enter__(self) -> Killer:
         self._thread.start()

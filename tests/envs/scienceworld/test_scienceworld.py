@@ -28,7 +28,7 @@ from leafe_gym.envs.scienceworld.interpreter import Interpreter
 from leafe_gym.envs.scienceworld.jvm import Jvm
 from leafe_gym.envs.scienceworld.pool import IDLE, Pool, Seat
 from leafe_gym.errors import RestoreMismatch
-from leafe_gym.policies.follower import Follower
+from leafe_gym.testing.players.follower import Follower
 from leafe_gym.testing.triples import triples
 
 pytestmark = pytest.mark.jvm

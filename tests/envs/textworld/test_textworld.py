@@ -21,7 +21,7 @@ from leafe_gym.envs.textworld import games, progress
 from leafe_gym.envs.textworld.library import quiet
 from leafe_gym.envs.textworld.spec import GameSpec
 from leafe_gym.errors import MissingExtra, UsageError
-from leafe_gym.policies.follower import Follower
+from leafe_gym.testing.players.follower import Follower
 from leafe_gym.testing.triples import triples
 
 if find_spec("textworld") is None:

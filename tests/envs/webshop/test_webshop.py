@@ -21,7 +21,7 @@ from leafe_gym.envs.tasks import SPLITS
 from leafe_gym.envs.webshop import catalogue, library
 from leafe_gym.envs.webshop.env import _IMPOSSIBLE
 from leafe_gym.errors import MissingExtra, ResetNeeded, UsageError
-from leafe_gym.policies.follower import Follower
+from leafe_gym.testing.players.follower import Follower
 from leafe_gym.testing.triples import triples
 
 ENV = "leafe/WebShop-v0"

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
-from leafe_gym.sandbox.embedded.inside import calls
+from leafe_gym.sandbox.embedded.inside import syscalls
 
 HOME = "/home/box"
 """Where the layers are mounted in the jail: `work` is the work folder, `tmp` is /tmp."""
@@ -30,7 +30,7 @@ _LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/se
           "stderr": "/proc/self/fd/2", "shm": "/tmp"}  # fmt: skip
 
 
-class Parts:
+class HostPaths:
     """What of the host is shown, opened while it can be reached.
 
     Args:
@@ -39,8 +39,8 @@ class Parts:
 
     def __init__(self, folders: Sequence[str]) -> None:
         self.links = {one: os.readlink(one) for one in _SYSTEM if os.path.islink(one)}
-        self.trees = {path: calls.open_tree(path) for path in _wanted(folders)}
-        self.devices = {one: calls.open_tree(f"/dev/{one}") for one in _DEVICES}
+        self.trees = {path: syscalls.open_tree(path) for path in _wanted(folders)}
+        self.devices = {one: syscalls.open_tree(f"/dev/{one}") for one in _DEVICES}
 
 
 def _wanted(folders: Sequence[str]) -> Iterator[str]:
@@ -53,35 +53,35 @@ def _wanted(folders: Sequence[str]) -> Iterator[str]:
             yield path
 
 
-def enter(parts: Parts) -> None:
+def enter(parts: HostPaths) -> None:
     """Build the jail and leave the host's files; the new root holds `jail`, `store`, `proc`."""
-    calls.mount("", "/", "", calls.MS_REC | calls.MS_PRIVATE)
+    syscalls.mount("", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE)
     root = next(one for one in _PLACES if os.path.isdir(one))
-    flags = calls.MS_NOSUID | calls.MS_NODEV
-    calls.mount("tmpfs", root, "tmpfs", flags, "mode=755,size=1m,nr_inodes=4k")
+    flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
+    syscalls.mount("tmpfs", root, "tmpfs", flags, "mode=755,size=1m,nr_inodes=4k")
     os.chdir(root)
     for name in ("jail", "store", "proc", "old"):
         os.mkdir(name)
     mount_proc("proc")
-    calls.mount("tmpfs", "jail", "tmpfs", flags, "mode=755,size=1m,nr_inodes=4k")
+    syscalls.mount("tmpfs", "jail", "tmpfs", flags, "mode=755,size=1m,nr_inodes=4k")
     _fill(parts)
-    calls.make_read_only("jail")
-    calls.pivot_root(".", "old")
+    syscalls.make_read_only("jail")
+    syscalls.pivot_root(".", "old")
     os.chdir("/")
-    calls.detach("/old")
+    syscalls.unmount("/old")
     os.rmdir("/old")
 
 
 def mount_proc(target: str) -> None:
     """The processes of this namespace, and as little else as the kernel can leave away."""
-    flags = calls.MS_NOSUID | calls.MS_NODEV | calls.MS_NOEXEC
-    with suppress(calls.Refused):
-        calls.mount("proc", target, "proc", flags, "subset=pid")
+    flags = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
+    with suppress(syscalls.SyscallError):
+        syscalls.mount("proc", target, "proc", flags, "subset=pid")
         return
-    calls.mount("proc", target, "proc", flags)
+    syscalls.mount("proc", target, "proc", flags)
 
 
-def _fill(parts: Parts) -> None:
+def _fill(parts: HostPaths) -> None:
     for path in ("proc", "dev", "etc", HOME.lstrip("/")):
         os.makedirs(f"jail/{path}")
     for link, target in parts.links.items():
@@ -89,9 +89,9 @@ def _fill(parts: Parts) -> None:
     os.symlink(f"{HOME}/tmp", "jail/tmp")
     mount_proc("jail/proc")
     for path, tree in parts.trees.items():
-        _put(tree, f"jail{path}", calls.ATTR_RDONLY | calls.ATTR_NOSUID | calls.ATTR_NODEV)
+        _put(tree, f"jail{path}", syscalls.ATTR_RDONLY | syscalls.ATTR_NOSUID | syscalls.ATTR_NODEV)
     for name, tree in parts.devices.items():
-        _put(tree, f"jail/dev/{name}", calls.ATTR_NOSUID)
+        _put(tree, f"jail/dev/{name}", syscalls.ATTR_NOSUID)
     for name, target in _LINKS.items():
         os.symlink(target, f"jail/dev/{name}")
     for name, text in _TEXTS.items():
@@ -106,5 +106,5 @@ def _put(tree: int, target: str, attributes: int) -> None:
         else:
             os.makedirs(os.path.dirname(target), exist_ok=True)
             os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
-    calls.place(tree, target, attributes)
+    syscalls.move_mount(tree, target, attributes)
     os.close(tree)

@@ -1,8 +1,8 @@
 """The files of the work folder as layers: a snapshot freezes the top one and puts a new one on it.
 
-Two ways with the same calls. `Overlays` is an overlay mount whose upper layer is exchanged, at a
+Two ways with the same syscalls. `OverlayLayers` is an overlay mount whose upper layer is exchanged, at a
 cost that does not depend on how much there is; each layer is memory of its own, bounded by what is
-left of the quota. `Copies`, for kernels that refuse overlays to ordinary users, copies the folder.
+left of the quota. `CopiedLayers`, for kernels that refuse overlays to ordinary users, copies the folder.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ import stat
 from collections.abc import Collection
 from typing import Protocol
 
-from leafe_gym.sandbox.embedded.inside import calls
+from leafe_gym.sandbox.embedded.inside import syscalls
 from leafe_gym.sandbox.embedded.inside.jail import HOME
 
 TOP = f"/jail{HOME}"
-LOOK = "/store/look"
+VIEW = "/store/look"
 FOLDERS = ("work", "tmp")
 MAX_LAYERS = 48
 """Layers above each other before they are copied into one; the kernel's limit is 500."""
 
 _FILES_A_MB = 256
-_FLAGS = calls.MS_NOSUID | calls.MS_NODEV
+_FLAGS = syscalls.MS_NOSUID | syscalls.MS_NODEV
 _MS_RDONLY = 1
 Chain = tuple[int, ...]
 """Frozen layers, the newest first."""
 
 
-class Busy(Exception):
+class FilesBusy(Exception):
     """The files cannot be saved as they are now; says why."""
 
 
@@ -40,18 +40,18 @@ class Layers(Protocol):
     """What keeps the files; see the module."""
 
     def freeze(self) -> Chain:
-        """Save the files; they go on as they are. Raises `Busy`."""
+        """Save the files; they go on as they are. Raises `FilesBusy`."""
         ...
 
-    def go_back(self, chain: Chain) -> None:
+    def restore(self, chain: Chain) -> None:
         """The files as they were saved."""
         ...
 
-    def keep(self, chains: Collection[Chain]) -> None:
+    def retain(self, chains: Collection[Chain]) -> None:
         """Give up what none of these, and not the current files, need."""
         ...
 
-    def look(self, chain: Chain) -> str:
+    def view(self, chain: Chain) -> str:
         """A folder that shows saved files; good until the next call of anything here."""
         ...
 
@@ -60,7 +60,7 @@ class Layers(Protocol):
         ...
 
 
-class Overlays:
+class OverlayLayers:
     """See the module.
 
     Args:
@@ -84,13 +84,13 @@ class Overlays:
         if not os.listdir(f"{self._upper}/u"):
             return self._chain
         try:
-            calls.make_read_only(TOP)
-        except calls.Refused as error:
+            syscalls.make_read_only(TOP)
+        except syscalls.SyscallError as error:
             if error.errno == errno.EBUSY:
                 text = "a file of the work folder is mapped for writing; close it first"
-                raise Busy(text) from error
+                raise FilesBusy(text) from error
             raise
-        calls.detach(TOP)
+        syscalls.unmount(TOP)
         self._frozen(self._upper)
         chain = (self._upper, *self._chain)
         spent = sum(self._used[one] for one in chain)
@@ -99,32 +99,34 @@ class Overlays:
         self._mount(chain)
         return chain
 
-    def go_back(self, chain: Chain) -> None:
-        """See `Layers.go_back`."""
-        calls.detach(TOP)
-        calls.detach(str(self._upper))
+    def restore(self, chain: Chain) -> None:
+        """See `Layers.restore`."""
+        syscalls.unmount(TOP)
+        syscalls.unmount(str(self._upper))
         os.rmdir(str(self._upper))
         self._mount(chain)
 
-    def keep(self, chains: Collection[Chain]) -> None:
-        """See `Layers.keep`."""
+    def retain(self, chains: Collection[Chain]) -> None:
+        """See `Layers.retain`."""
         needed = set(self._chain).union(*chains)
         for one in [one for one in self._used if one not in needed]:
-            calls.detach(str(one))
+            syscalls.unmount(str(one))
             os.rmdir(str(one))
             del self._used[one]
 
-    def look(self, chain: Chain) -> str:
-        """See `Layers.look`."""
-        if os.path.isdir(LOOK):
-            calls.detach(LOOK)
-            os.rmdir(LOOK)
+    def view(self, chain: Chain) -> str:
+        """See `Layers.view`."""
+        if os.path.isdir(VIEW):
+            syscalls.unmount(VIEW)
+            os.rmdir(VIEW)
         if len(chain) == 1:
             return f"/store/{chain[0]}/u"
-        os.mkdir(LOOK)
+        os.mkdir(VIEW)
         lower = ":".join(f"{one}/u" for one in chain)
-        calls.mount("overlay", LOOK, "overlay", _FLAGS | _MS_RDONLY, f"userxattr,lowerdir={lower}")
-        return LOOK
+        syscalls.mount(
+            "overlay", VIEW, "overlay", _FLAGS | _MS_RDONLY, f"userxattr,lowerdir={lower}"
+        )
+        return VIEW
 
     def nbytes(self, chain: Chain) -> int:
         """See `Layers.nbytes`."""
@@ -134,7 +136,7 @@ class Overlays:
         self._count += 1
         os.mkdir(str(self._count))
         room = f"size={max(size, 2**16)},nr_inodes={max(64, self._quota >> 20) * _FILES_A_MB}"
-        calls.mount("tmpfs", str(self._count), "tmpfs", _FLAGS, f"mode=755,{room}")
+        syscalls.mount("tmpfs", str(self._count), "tmpfs", _FLAGS, f"mode=755,{room}")
         os.mkdir(f"{self._count}/u")
         os.mkdir(f"{self._count}/w")
         return self._count
@@ -149,16 +151,16 @@ class Overlays:
         self._chain = chain
         lower = ":".join(f"{one}/u" for one in chain)
         places = f"lowerdir={lower},upperdir={self._upper}/u,workdir={self._upper}/w"
-        calls.mount("overlay", TOP, "overlay", _FLAGS, f"userxattr,{places}")
+        syscalls.mount("overlay", TOP, "overlay", _FLAGS, f"userxattr,{places}")
 
     def _flat(self, chain: Chain) -> Chain:
         layer = self._layer(self._quota)
-        copy_tree(self.look(chain), f"{layer}/u")
+        copy_tree(self.view(chain), f"{layer}/u")
         self._frozen(layer)
         return (layer,)
 
 
-class Copies:
+class CopiedLayers:
     """See the module.
 
     Args:
@@ -170,7 +172,7 @@ class Copies:
         self._room = f"size={disk_mb}m,nr_inodes={max(64, disk_mb) * _FILES_A_MB}"
         self._count = 0
         self._saved: dict[int, int] = {}
-        calls.mount("tmpfs", TOP, "tmpfs", _FLAGS, f"mode=755,{self._room}")
+        syscalls.mount("tmpfs", TOP, "tmpfs", _FLAGS, f"mode=755,{self._room}")
         for name in FOLDERS:
             os.mkdir(f"{TOP}/{name}")
 
@@ -178,28 +180,28 @@ class Copies:
         """See `Layers.freeze`."""
         self._count += 1
         os.mkdir(str(self._count))
-        calls.mount("tmpfs", str(self._count), "tmpfs", _FLAGS, f"mode=755,{self._room}")
+        syscalls.mount("tmpfs", str(self._count), "tmpfs", _FLAGS, f"mode=755,{self._room}")
         copy_tree(TOP, str(self._count))
         told = os.statvfs(str(self._count))
         self._saved[self._count] = (told.f_blocks - told.f_bfree) * told.f_frsize
         return (self._count,)
 
-    def go_back(self, chain: Chain) -> None:
-        """See `Layers.go_back`."""
-        calls.detach(TOP)
-        calls.mount("tmpfs", TOP, "tmpfs", _FLAGS, f"mode=755,{self._room}")
+    def restore(self, chain: Chain) -> None:
+        """See `Layers.restore`."""
+        syscalls.unmount(TOP)
+        syscalls.mount("tmpfs", TOP, "tmpfs", _FLAGS, f"mode=755,{self._room}")
         copy_tree(str(chain[0]), TOP)
 
-    def keep(self, chains: Collection[Chain]) -> None:
-        """See `Layers.keep`."""
+    def retain(self, chains: Collection[Chain]) -> None:
+        """See `Layers.retain`."""
         needed = {one for chain in chains for one in chain}
         for one in [one for one in self._saved if one not in needed]:
-            calls.detach(str(one))
+            syscalls.unmount(str(one))
             os.rmdir(str(one))
             del self._saved[one]
 
-    def look(self, chain: Chain) -> str:
-        """See `Layers.look`."""
+    def view(self, chain: Chain) -> str:
+        """See `Layers.view`."""
         return f"/store/{chain[0]}"
 
     def nbytes(self, chain: Chain) -> int:
@@ -215,19 +217,19 @@ def make_layers(disk_mb: int, kind: str) -> Layers:
         kind: "overlay", "copy", or "auto" for overlays where the kernel has them.
     """
     if kind == "copy":
-        return Copies(disk_mb)
+        return CopiedLayers(disk_mb)
     try:
-        made = Overlays(disk_mb)
-        _prove(made)
+        made = OverlayLayers(disk_mb)
+        _verify(made)
         return made
-    except (calls.Refused, OSError):
+    except (syscalls.SyscallError, OSError):
         if kind == "overlay":
             raise
     os.chdir("/")
-    return Copies(disk_mb)
+    return CopiedLayers(disk_mb)
 
 
-def _prove(made: Overlays) -> None:
+def _verify(made: OverlayLayers) -> None:
     """A folder made in the place of a deleted one is what an overlay without attributes cannot."""
     probe = f"{TOP}/work/probe"
     start = made.freeze()
@@ -236,8 +238,8 @@ def _prove(made: Overlays) -> None:
     os.rmdir(probe)
     os.mkdir(probe)
     made.freeze()
-    made.go_back(start)
-    made.keep(())
+    made.restore(start)
+    made.retain(())
 
 
 def copy_tree(source: str, target: str) -> None:

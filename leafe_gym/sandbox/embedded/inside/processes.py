@@ -16,7 +16,7 @@ _KERNEL_SIDE = 2**16
 """Roughly what a process takes in the kernel, in bytes."""
 
 
-def allow(pid: int, processes: int) -> None:
+def set_process_limit(pid: int, processes: int) -> None:
     """Set how many processes and threads a process may bring its user id to."""
     with suppress(ProcessLookupError):
         hard = resource.prlimit(pid, resource.RLIMIT_NPROC)[1]
@@ -43,7 +43,7 @@ def reap() -> None:
             pass
 
 
-def end_others(known: Collection[int], seconds: float) -> bool:
+def kill_others(known: Collection[int], seconds: float) -> bool:
     """Kill all processes but these; from the first process of a namespace.
 
     Returns:
@@ -72,7 +72,7 @@ def _signal(pids: Iterable[int], number: signal.Signals) -> None:
             os.kill(pid, number)
 
 
-def watcher(memory_mb: int, known: Collection[int]) -> Callable[[], str]:
+def memory_watcher(memory_mb: int, known: Collection[int]) -> Callable[[], str]:
     """What says "memory" as soon as all processes but `known` together take more than that."""
     most = memory_mb * 2**20 + _SLACK
     due = time.monotonic() + _TICK_S

@@ -18,16 +18,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from leafe_gym.sandbox.embedded.inside import calls
-from leafe_gym.sandbox.embedded.inside.drop import drop_rights, set_limits
+from leafe_gym.sandbox.embedded.inside import syscalls
 from leafe_gym.sandbox.embedded.inside.jail import HOME, mount_proc
+from leafe_gym.sandbox.embedded.inside.privileges import drop_privileges, set_limits
 
 ENVIRON = {"HOME": f"{HOME}/work", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", "TMPDIR": "/tmp",
            "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "USER": "box"}  # fmt: skip
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 
 
-class Place(Protocol):
+class ProgramContext(Protocol):
     """Where a program runs.
 
     Attributes:
@@ -49,7 +49,7 @@ class Place(Protocol):
         ...
 
 
-class Apart:
+class NamespacedContext:
     """Namespaces of its own.
 
     Args:
@@ -62,34 +62,34 @@ class Apart:
         self._pid_namespace = pid_namespace
 
     def fork(self) -> int:
-        """See `Place.fork`."""
-        calls.unshare(calls.NEWPID, "process namespace of a program")
+        """See `ProgramContext.fork`."""
+        syscalls.unshare(syscalls.NEWPID, "process namespace of a program")
         try:
             first = os.fork()
         except OSError:
             first = -1
         if first:
-            calls.setns(self._pid_namespace, calls.NEWPID)
+            syscalls.setns(self._pid_namespace, syscalls.NEWPID)
         if first < 0:
-            raise calls.Refused("fork of a program", errno.EAGAIN)
+            raise syscalls.SyscallError("fork of a program", errno.EAGAIN)
         return first
 
     def enter(self, disk_mb: int) -> None:
-        """See `Place.enter`."""
-        calls.unshare(calls.NEWNS | calls.NEWIPC, "namespaces of a program")
+        """See `ProgramContext.enter`."""
+        syscalls.unshare(syscalls.NEWNS | syscalls.NEWIPC, "namespaces of a program")
         mount_proc("/jail/proc")
-        flags = calls.MS_NOSUID | calls.MS_NODEV
+        flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
         size = f"mode=1777,size={disk_mb}m,nr_inodes=16k"
-        calls.mount("tmpfs", f"/jail{HOME}/tmp", "tmpfs", flags, size)
+        syscalls.mount("tmpfs", f"/jail{HOME}/tmp", "tmpfs", flags, size)
         os.chroot("/jail")
 
     def drop(self) -> None:
-        """See `Place.drop`."""
-        drop_rights(["/home"])
+        """See `ProgramContext.drop`."""
+        drop_privileges(["/home"])
 
 
 @dataclass(slots=True)
-class Output:
+class CappedOutput:
     """What comes out of a pipe, up to a limit; the rest is thrown away."""
 
     fd: int
@@ -114,7 +114,7 @@ class Output:
 def run_program(
     order: dict[str, Any],
     stdin: bytes,
-    place: Place,
+    place: ProgramContext,
     held: int,
     watch: Callable[[], str],
 ) -> tuple[dict[str, Any], bytes, bytes]:
@@ -144,7 +144,7 @@ def run_program(
         os.close(given)
     for _, write in pipes:
         os.close(write)
-    out, err, told = (Output(read, order["output_bytes"]) for read, _ in pipes)
+    out, err, told = (CappedOutput(read, order["output_bytes"]) for read, _ in pipes)
     told.most = 4096
     why = _collect([out, err, told], began + order["call_s"], watch)
     with suppress(ProcessLookupError):
@@ -160,7 +160,7 @@ def run_program(
     return ended, bytes(out.data), bytes(err.data)
 
 
-def _collect(outputs: list[Output], deadline: float, watch: Callable[[], str]) -> str:
+def _collect(outputs: list[CappedOutput], deadline: float, watch: Callable[[], str]) -> str:
     """Read until the program is over; why it was ended, "" if by itself."""
     out, err, told = outputs
     waiting = select.poll()
@@ -187,7 +187,9 @@ def _collect(outputs: list[Output], deadline: float, watch: Callable[[], str]) -
     return ""
 
 
-def _first(order: dict[str, Any], place: Place, given: int, writes: list[int], held: int) -> None:
+def _first(
+    order: dict[str, Any], place: ProgramContext, given: int, writes: list[int], held: int
+) -> None:
     """The life of the program's parent."""
     out, err, told = writes
     try:
@@ -215,7 +217,7 @@ def _ending(child: int) -> dict[str, Any]:
 
 
 def _program(
-    order: dict[str, Any], place: Place, given: int, out: int, err: int, held: int
+    order: dict[str, Any], place: ProgramContext, given: int, out: int, err: int, held: int
 ) -> None:
     code = _NOT_EXECUTABLE
     try:

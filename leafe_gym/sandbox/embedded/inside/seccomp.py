@@ -13,7 +13,7 @@ import socket
 import struct
 from collections.abc import Sequence
 
-from leafe_gym.sandbox.embedded.inside.calls import prctl
+from leafe_gym.sandbox.embedded.inside.syscalls import prctl
 
 _ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _NEWEST = 452
@@ -80,15 +80,15 @@ def _on(call: int, *steps: bytes) -> bytes:
     return _step(_EQUAL, call, 0, len(steps) + 1) + b"".join(steps) + _step(_LOAD, 0)
 
 
-def program(machine: str, spared: Sequence[int] = ()) -> bytes:
+def program(machine: str, protected: Sequence[int] = ()) -> bytes:
     """The filter, as the kernel takes it.
 
     Args:
         machine: "x86_64" or "aarch64".
-        spared: processes that may not be sent signals, nor the groups that they lead.
+        protected: processes that may not be sent signals, nor the groups that they lead.
     """
     column = list(_ARCH).index(machine)
-    calls = _CHECKED[machine]
+    checked = _CHECKED[machine]
     steps = [
         _step(_LOAD, 4),
         _step(_EQUAL, _ARCH[machine], 1, 0),
@@ -101,42 +101,42 @@ def program(machine: str, spared: Sequence[int] = ()) -> bytes:
         if (number := numbers[column]) is not None:
             steps += [_step(_EQUAL, number, 0, 1), _refuse()]
     # C libraries make threads with `clone` where `clone3`, whose flags no filter sees, is absent.
-    steps += [_step(_EQUAL, calls[_CLONE3], 0, 1), _refuse(errno.ENOSYS)]
+    steps += [_step(_EQUAL, checked[_CLONE3], 0, 1), _refuse(errno.ENOSYS)]
     steps += [
-        _on(calls[_CLONE], _argument(0), _step(_ANY_BIT, _NAMESPACES, 0, 1), _refuse()),
+        _on(checked[_CLONE], _argument(0), _step(_ANY_BIT, _NAMESPACES, 0, 1), _refuse()),
         _on(
-            calls[_SOCKET],
+            checked[_SOCKET],
             _argument(0),
             *(_step(_EQUAL, one, len(_FAMILIES) - n) for n, one in enumerate(_FAMILIES)),
             _refuse(errno.EAFNOSUPPORT),
         ),
         _on(
-            calls[_IOCTL],
+            checked[_IOCTL],
             _argument(1),
             _step(_EQUAL, _TIOCSTI, 1, 0),
             _step(_EQUAL, _TIOCLINUX, 0, 1),
             _refuse(),
         ),
         _on(
-            calls[_PRLIMIT],  # asking is fine, a pointer to new limits is not
+            checked[_PRLIMIT],  # asking is fine, a pointer to new limits is not
             _argument(2),
             _step(_EQUAL, 0, 0, 2),
             _argument(2, high=True),
             _step(_EQUAL, 0, 1, 0),
             _refuse(),
         ),
-        _on(calls[_KILL], _argument(0), _step(_EQUAL, -1, 0, 1), _refuse()),
+        _on(checked[_KILL], _argument(0), _step(_EQUAL, -1, 0, 1), _refuse()),
     ]
-    for call in _SIGNALS[machine] if spared else ():
-        for whom in [one for pid in spared for one in (pid, -pid)]:
+    for call in _SIGNALS[machine] if protected else ():
+        for whom in [one for pid in protected for one in (pid, -pid)]:
             steps.append(_on(call, _argument(0), _step(_EQUAL, whom, 0, 1), _refuse()))
     steps.append(_step(_RETURN, _ALLOW))
     return b"".join(steps)
 
 
-def install(spared: Sequence[int] = ()) -> None:
+def install(protected: Sequence[int] = ()) -> None:
     """Put the filter on this process and all its children; there is no way back."""
-    data = ctypes.create_string_buffer(program(os.uname().machine, spared))
+    data = ctypes.create_string_buffer(program(os.uname().machine, protected))
     length = (len(data) - 1) // 8
     head = ctypes.create_string_buffer(struct.pack("=HxxxxxxQ", length, ctypes.addressof(data)))
     prctl(22, 2, ctypes.addressof(head))

@@ -15,12 +15,12 @@ import stat
 import time
 from typing import Any
 
-from leafe_gym.sandbox.embedded.inside import calls, processes
+from leafe_gym.sandbox.embedded.inside import processes, syscalls
 from leafe_gym.sandbox.embedded.inside.jail import HOME
 from leafe_gym.sandbox.embedded.inside.layers import digest
-from leafe_gym.sandbox.embedded.inside.programs import Place, run_program
-from leafe_gym.sandbox.embedded.inside.session import Failed, Session
-from leafe_gym.sandbox.embedded.inside.wire import Broken, Channel
+from leafe_gym.sandbox.embedded.inside.programs import ProgramContext, run_program
+from leafe_gym.sandbox.embedded.inside.session_manager import RequestFailed, SessionManager
+from leafe_gym.sandbox.embedded.inside.wire import Channel, ChannelBroken
 
 Answer = tuple[dict[str, Any], tuple[bytes, ...]]
 
@@ -35,7 +35,9 @@ class Supervisor:
         place: where programs run.
     """
 
-    def __init__(self, host: Channel, owner: int, session: Session, place: Place) -> None:
+    def __init__(
+        self, host: Channel, owner: int, session: SessionManager, place: ProgramContext
+    ) -> None:
         self._host = host
         self._owner = owner
         self._session = session
@@ -55,62 +57,62 @@ class Supervisor:
                 message, blob = self._host.receive(60.0)
                 answer, blobs = self._answer(message, blob)
                 self._host.send({**answer, "sizes": [len(one) for one in blobs]}, b"".join(blobs))
-            except Broken:
+            except ChannelBroken:
                 return
-            self._session.tidy()
+            self._session.release_unused()
 
     def _answer(self, message: dict[str, Any], blob: bytes) -> Answer:
         try:
             return getattr(self, f"_do_{message['do']}")(message, blob)  # type: ignore[no-any-return]
-        except Failed as failed:
+        except RequestFailed as failed:
             return {"failed": failed.kind, "text": str(failed)}, ()
-        except calls.Refused as error:
+        except syscalls.SyscallError as error:
             return {"failed": "sandbox", "text": f"{error.what}: {error.strerror}"}, ()
         except OSError as error:
             return {"failed": "sandbox", "text": str(error)}, ()
 
     # What the host program asks for.
 
-    def _do_exec(self, order: dict[str, Any], code: bytes) -> Answer:
+    def _do_run_cell(self, order: dict[str, Any], code: bytes) -> Answer:
         began = time.monotonic()
-        told, outputs = self._session.exec(
+        told, outputs = self._session.run_cell(
             code.decode("utf-8", "replace"), order["limit"], order["output_bytes"]
         )
         told["truncated"] = any(one.more for one in outputs)
         told["seconds"] = time.monotonic() - began
         return told, tuple(bytes(one.data) for one in outputs)
 
-    def _do_run(self, order: dict[str, Any], stdin: bytes) -> Answer:
-        self._session.at = None
-        known = {1, *self._session.known()}
-        watch = processes.watcher(order["memory_mb"], known)
+    def _do_run_program(self, order: dict[str, Any], stdin: bytes) -> Answer:
+        self._session.current_id = None
+        known = {1, *self._session.own_pids()}
+        watch = processes.memory_watcher(order["memory_mb"], known)
         ended, out, err = run_program(
             order,
             stdin,
             self._place,
-            self._session.held() + 1,
+            self._session.reserved_processes() + 1,
             watch,
         )
         if "failed" in ended:
-            raise Failed("sandbox", f"the program could not be started: {ended['failed']}")
+            raise RequestFailed("sandbox", f"the program could not be started: {ended['failed']}")
         return ended, (out, err)
 
-    def _do_write(self, order: dict[str, Any], data: bytes) -> Answer:
-        self._session.at = None
+    def _do_write_file(self, order: dict[str, Any], data: bytes) -> Answer:
+        self._session.current_id = None
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK
         with open(self._open(order["path"], flags, 0o644), "wb", buffering=0) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise Failed("usage", f"{order['path']!r} is no plain file")
+                raise RequestFailed("usage", f"{order['path']!r} is no plain file")
             left = memoryview(data)
             while left:
                 left = left[file.write(left) :]
         return {}, ()
 
-    def _do_read(self, order: dict[str, Any], _: bytes) -> Answer:
+    def _do_read_file(self, order: dict[str, Any], _: bytes) -> Answer:
         fd = self._open(order["path"], os.O_RDONLY | os.O_NONBLOCK)
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
-            raise Failed("absent", order["path"])
+            raise RequestFailed("absent", order["path"])
         with open(fd, "rb", buffering=0) as file:
             data = bytearray()
             while len(data) < order["limit"]:
@@ -122,7 +124,7 @@ class Supervisor:
 
     def _do_snapshot(self, _: dict[str, Any], __: bytes) -> Answer:
         session = self._session
-        session.revive()
+        session.ensure_alive()
         number = session.save()
         saved = session.saved[number]
         assert saved.process is not None
@@ -130,38 +132,38 @@ class Supervisor:
         return {"id": number, "nbytes": size}, ()
 
     def _do_restore(self, order: dict[str, Any], _: bytes) -> Answer:
-        self._session.come_back(order["id"])
+        self._session.restore(order["id"])
         return {}, ()
 
     def _do_drop(self, order: dict[str, Any], _: bytes) -> Answer:
-        self._session.forget(order["id"])
+        self._session.drop(order["id"])
         return {}, ()
 
-    def _do_fresh(self, _: dict[str, Any], __: bytes) -> Answer:
-        self._session.fresh()
+    def _do_reset(self, _: dict[str, Any], __: bytes) -> Answer:
+        self._session.reset()
         return {}, ()
 
     def _do_replace(self, order: dict[str, Any], _: bytes) -> Answer:
         self._session.replace(order["id"])
         return {}, ()
 
-    def _do_proof(self, order: dict[str, Any], _: bytes) -> Answer:
+    def _do_digests(self, order: dict[str, Any], _: bytes) -> Answer:
         """Fingerprints of a saved state's variables and files."""
         session, number = self._session, order["id"]
         if number not in session.saved:
-            raise Failed("lost", "the snapshot was dropped")
-        folder = session.layers.look(session.saved[number].chain)
-        return {"mark": session.mark(number), "files": digest(folder)}, ()
+            raise RequestFailed("lost", "the snapshot was dropped")
+        folder = session.layers.view(session.saved[number].chain)
+        return {"variables": session.digest(number), "files": digest(folder)}, ()
 
     def _open(self, path: str, flags: int, mode: int = 0) -> int:
         folder = os.open(f"{self._session.root}{HOME}/work", os.O_PATH | os.O_CLOEXEC)
         try:
-            return calls.open_beneath(folder, path, flags, mode)
-        except calls.Refused as error:
+            return syscalls.open_beneath(folder, path, flags, mode)
+        except syscalls.SyscallError as error:
             if error.errno in (errno.EXDEV, errno.ELOOP):
-                raise Failed("usage", f"{path!r} leads out of the work folder") from error
+                raise RequestFailed("usage", f"{path!r} leads out of the work folder") from error
             if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENXIO):
-                raise Failed("absent", path) from error
+                raise RequestFailed("absent", path) from error
             raise
         finally:
             os.close(folder)

@@ -1,6 +1,6 @@
 """Messages over a stream socket: a JSON object and bytes, with their lengths before them.
 
-Both sides may be hostile: lengths are bounded, and whatever is no message is `Broken`.
+Both sides may be hostile: lengths are bounded, and whatever is no message is `ChannelBroken`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 _HEAD = struct.Struct("!II")
 _CREDENTIALS = struct.Struct("=iII")
-MOST = 64 * 2**20
+MAX_MESSAGE = 64 * 2**20
 """Largest message, in bytes."""
 
 
@@ -25,7 +25,7 @@ def packed(message: dict[str, Any], blob: bytes = b"") -> bytes:
     return _HEAD.pack(len(text), len(blob)) + text + blob
 
 
-class Broken(Exception):
+class ChannelBroken(Exception):
     """The other side is gone, too slow, or sends no messages."""
 
 
@@ -55,7 +55,7 @@ class Channel:
         """Send a message, with an open file if need be.
 
         Raises:
-            Broken: if it cannot be sent in that time.
+            ChannelBroken: if it cannot be sent in that time.
         """
         data = memoryview(packed(message, blob))
         try:
@@ -65,10 +65,10 @@ class Channel:
                 data = data[self.sock.sendmsg([data], passed) :]
             self.sock.sendall(data)
         except OSError as error:
-            raise Broken(f"not sent: {error}") from error
+            raise ChannelBroken(f"not sent: {error}") from error
 
     def receive(
-        self, seconds: float | None, most: int = MOST, *, extras: bool = False
+        self, seconds: float | None, most: int = MAX_MESSAGE, *, extras: bool = False
     ) -> tuple[dict[str, Any], bytes]:
         """The next message.
 
@@ -78,25 +78,25 @@ class Channel:
             extras: also take a passed file, or the sender's process id.
 
         Raises:
-            Broken: if none comes, or something else.
+            ChannelBroken: if none comes, or something else.
         """
         deadline = None if seconds is None else time.monotonic() + seconds
         text, blob = _HEAD.unpack(self._exactly(_HEAD.size, deadline, extras))
         if text + blob > most:
-            raise Broken(f"a message of {text + blob} bytes")
+            raise ChannelBroken(f"a message of {text + blob} bytes")
         data = self._exactly(text + blob, deadline, False)
         try:
             message = json.loads(data[:text])
         except (ValueError, RecursionError) as error:
-            raise Broken("a message that is no JSON") from error
+            raise ChannelBroken("a message that is no JSON") from error
         if not isinstance(message, dict):
-            raise Broken("a message that is no object")
+            raise ChannelBroken("a message that is no object")
         return message, bytes(data[text:])
 
     def passed(self) -> int:
         """The file that came with the last message."""
         if not self._fds:
-            raise Broken("no file came")
+            raise ChannelBroken("no file came")
         return self._fds.pop()
 
     def _exactly(self, size: int, deadline: float | None, extras: bool) -> bytearray:
@@ -106,9 +106,9 @@ class Channel:
                 left = None if deadline is None else max(0.0, deadline - time.monotonic())
                 part = self._part(size - len(data), extras, left)
             except OSError as error:
-                raise Broken(f"nothing came: {error}") from error
+                raise ChannelBroken(f"nothing came: {error}") from error
             if not part:
-                raise Broken("the other side is gone")
+                raise ChannelBroken("the other side is gone")
             data += part
         return data
 

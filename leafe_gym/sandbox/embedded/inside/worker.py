@@ -23,19 +23,19 @@ from contextlib import suppress
 from typing import Any, TextIO
 
 from leafe_gym.sandbox.embedded.inside.jail import HOME
-from leafe_gym.sandbox.embedded.inside.mark import marking
-from leafe_gym.sandbox.embedded.inside.wire import Broken, Channel
+from leafe_gym.sandbox.embedded.inside.state_digest import digest_steps
+from leafe_gym.sandbox.embedded.inside.wire import Channel, ChannelBroken
 
 _WORK = f"{HOME}/work"
-_SPARE = 4
+_RESERVED_FDS = 4
 """Descriptors that a cell cannot use up, as becoming two takes some."""
 
 
-class Trouble(Exception):
+class CannotFork(Exception):
     """Why a state cannot be kept."""
 
 
-class Worker:
+class SessionWorker:
     """One session.
 
     Args:
@@ -50,30 +50,33 @@ class Worker:
         self._main = types.ModuleType("__main__")
         self._files: list[tuple[int, str, int, int, bool]] = []
         self._folder = ""
-        self._waits = False
+        self._holding = False
         self._handler: Any = signal.SIG_DFL
-        self._marking: Iterator[str] | None = None
+        self._digesting: Iterator[str] | None = None
         self._out, self._err = _stream(1), _stream(2)
 
     def serve(self) -> None:
         """Answer until the supervisor is gone."""
-        self._begin()
-        self._tell({"here": True})
+        self._prepare()
+        self._send({"here": True})
         while True:
-            if self._marking is not None and not select.select([self._channel.sock], [], [], 0)[0]:
-                self._mark_on()
+            if (
+                self._digesting is not None
+                and not select.select([self._channel.sock], [], [], 0)[0]
+            ):
+                self._digest_step()
                 continue
             try:
                 message, _ = self._channel.receive(None, extras=True)
-            except Broken:
+            except ChannelBroken:
                 os._exit(0)
-            if message.get("do") == "exec":
-                self._take_up()
-                self._tell({"error": self._exec(message["code"])})
+            if message.get("do") == "run_cell":
+                self._reopen_files()
+                self._send({"error": self._run_cell(message["code"])})
             else:
-                self._split(bool(message.get("mark")))
+                self._fork(bool(message.get("digest")))
 
-    def _begin(self) -> None:
+    def _prepare(self) -> None:
         sys.stdin = os.fdopen(0)
         sys.stdout = vars(sys)["__stdout__"] = self._out
         sys.stderr = vars(sys)["__stderr__"] = self._err
@@ -84,32 +87,32 @@ class Worker:
         random.seed(0)
         site.main()
 
-    def _mark_on(self) -> None:
+    def _digest_step(self) -> None:
         """A bit of the fingerprint of a waiting process; nobody waits for it."""
-        assert self._marking is not None
-        if done := next(self._marking, "?"):
-            self._marking = None
-            with suppress(Broken):
-                self._channel.send({"mark": done})
+        assert self._digesting is not None
+        if done := next(self._digesting, "?"):
+            self._digesting = None
+            with suppress(ChannelBroken):
+                self._channel.send({"digest": done})
 
-    def _tell(self, message: dict[str, Any]) -> None:
+    def _send(self, message: dict[str, Any]) -> None:
         try:
             self._channel.send(message)
-        except Broken:
+        except ChannelBroken:
             os._exit(0)
 
-    def _exec(self, code: str) -> str:
+    def _run_cell(self, code: str) -> str:
         """The traceback of a cell; "" if it ran through."""
         self._cells += 1
         error = ""
-        spare: list[int] = []
+        reserved: list[int] = []
         with suppress(OSError):
-            spare += [os.dup(self._channel.fileno()) for _ in range(_SPARE)]
+            reserved += [os.dup(self._channel.fileno()) for _ in range(_RESERVED_FDS)]
         try:
-            self._run(code)
+            self._execute(code)
         except BaseException as raised:  # noqa: BLE001 - a cell may raise anything
             error = _described(raised)
-        for fd in spare:
+        for fd in reserved:
             with suppress(OSError):
                 os.close(fd)
         for stream in (sys.stdout, sys.stderr, self._out, self._err):
@@ -117,7 +120,7 @@ class Worker:
                 stream.flush()
         return error[: self._most]
 
-    def _run(self, code: str) -> None:
+    def _execute(self, code: str) -> None:
         name = "<cell>"
         tree = ast.parse(code, name)
         lines = code.splitlines(keepends=True)
@@ -129,33 +132,33 @@ class Worker:
             value = eval(compile(ast.Expression(last.value), name, "eval"), space)
             sys.displayhook(value)
 
-    def _split(self, mark: bool) -> None:
+    def _fork(self, digest: bool) -> None:
         """Become two: this process waits, the new one goes on with the file that was passed."""
         try:
             new = self._channel.passed()
             if not self._folder:
-                self._let_go()
-            luck = random.getstate()  # seeded anew in a forked process
+                self._release_files()
+            rng_state = random.getstate()  # seeded anew in a forked process
             child = os.fork()
-        except (OSError, Trouble, Broken) as error:
-            self._tell({"trouble": str(error)})
+        except (OSError, CannotFork, ChannelBroken) as error:
+            self._send({"refused": str(error)})
             return
         if child:
             os.close(new)
-            if not self._waits:
-                self._waits = True
-                if mark:
-                    self._marking = marking(self._main.__dict__)
+            if not self._holding:
+                self._holding = True
+                if digest:
+                    self._digesting = digest_steps(self._main.__dict__)
                 self._handler = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-            _bury()
+            _reap_children()
             return
-        random.setstate(luck)
-        self._marking = None
+        random.setstate(rng_state)
+        self._digesting = None
         self._channel.close()
         self._channel = Channel(socket.socket(fileno=new))
-        self._tell({"here": True})
+        self._send({"here": True})
 
-    def _let_go(self) -> None:
+    def _release_files(self) -> None:
         """Use nothing in the work folder."""
         try:
             folder = os.getcwd()
@@ -169,13 +172,13 @@ class Worker:
             os.close(null)
         self._folder, self._files = folder, files
 
-    def _take_up(self) -> None:
+    def _reopen_files(self) -> None:
         """Use the work folder again as before."""
         if not self._folder:
             return
-        self._marking = None
-        if self._waits:
-            self._waits = False
+        self._digesting = None
+        if self._holding:
+            self._holding = False
             signal.signal(signal.SIGCHLD, self._handler)
         with suppress(OSError):
             os.chdir(_WORK)
@@ -190,7 +193,7 @@ class Worker:
         self._folder, self._files = "", []
 
 
-def _bury() -> None:
+def _reap_children() -> None:
     """Children that ended with their cell; the new process could not wait for them."""
     with suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
@@ -208,7 +211,7 @@ def _opened(name: str) -> tuple[int, str, int, int, bool] | None:
         if not path.startswith(HOME):
             return None
         if path.endswith(" (deleted)"):
-            raise Trouble(f"{path} is still open")
+            raise CannotFork(f"{path} is still open")
         with open(f"/proc/self/fdinfo/{name}") as file:
             told = dict(line.split(":", 1) for line in file)
         flags = int(told["flags"], 8) & ~(os.O_CREAT | os.O_EXCL | os.O_TRUNC)

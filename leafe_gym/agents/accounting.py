@@ -1,0 +1,208 @@
+"""`Accounting`: the one place that charges attempts, cuts them and names the ending `budget`.
+
+Attempts are committed in canonical order. The same code serves an attempt that just ran and one
+that is read back from a store, so a resumed run has the ledger of an uninterrupted one.
+
+A turn needs room for a model call and an environment step before it begins, a reflection for a
+model call. An error counts only if the turn that met it had room; so how far ahead of the ledger
+an attempt ran never shows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from leafe_gym.agents.config import AgentConfig
+from leafe_gym.agents.frontier import Frontier
+from leafe_gym.agents.outcomes import OutcomeIndex
+from leafe_gym.agents.plan import AttemptPlan, Selection
+from leafe_gym.agents.rollout import (
+    AttemptCost,
+    acting_prompt,
+    reflection_prompt,
+    reflections_due,
+)
+from leafe_gym.budget import Budget, CallSize, Limits, Spend, TokenMeter, measure
+from leafe_gym.prompts.base import PromptSet
+from leafe_gym.tree import Branch, Tree, actions_in
+from leafe_gym.types import ERRORS, Ending, Message, Reflection, Step, Usage
+
+
+class Accounting:
+    """The ledger of one task.
+
+    Args:
+        tree: takes the committed branches.
+        budget: what may be spent.
+        frontier: says how many branches an attempt may still open.
+        prompts: renders stored attempts again, to measure them.
+        config: when reflections are due.
+        meter: counts tokens.
+        compare: whether equal actions in equal states must have equal outcomes.
+    """
+
+    def __init__(
+        self,
+        tree: Tree,
+        budget: Budget,
+        frontier: Frontier,
+        prompts: PromptSet,
+        config: AgentConfig,
+        meter: TokenMeter,
+        *,
+        compare: bool = True,
+    ) -> None:
+        self.tree = tree
+        self.budget = budget
+        self.spent = tree.spent
+        self.frontier = frontier
+        self.prompts = prompts
+        self.config = config
+        self.meter = meter
+        self._limits = Limits.of(budget)
+        self._outcomes = OutcomeIndex() if compare else None
+
+    def holds(self, *, model_calls: int = 0, env_steps: int = 0) -> bool:
+        """Whether that many more calls and steps fit and no token limit has been reached."""
+        return self._limits.hold(self.spent, model_calls=model_calls, env_steps=env_steps)
+
+    def rollback_cost(self, selection: Selection) -> int:
+        """Environment steps charged for starting there."""
+        return selection.start if self.budget.replay_cost and not selection.restart else 0
+
+    def limits_of(self, selection: Selection) -> Limits:
+        """What the ledger can hold at most for an attempt that starts now."""
+        spent = replace(self.spent)
+        spent.rollback_steps += self.rollback_cost(selection)
+        return Limits.of(self.budget, spent)
+
+    def commit(self, plan: AttemptPlan, branch: Branch, cost: AttemptCost) -> Branch | None:
+        """Charge an attempt, cut it where the budget ends, add it to the tree, tell the frontier.
+
+        Returns:
+            The branch as it stands in the tree, or None if the budget did not hold even its first
+            turn: exploring is over then and nothing was charged or added.
+        """
+        rollback = self.rollback_cost(plan.selection)
+        if not self.holds(model_calls=1, env_steps=1 + rollback):
+            self.discard(cost)
+            return None
+        if plan.restores:
+            self.spent.rollbacks += 1
+            self.spent.rollback_steps += rollback
+        self.spent.attempts += 1
+        if self._outcomes is not None:
+            branch = self._outcomes.checked(plan, branch)
+        kept = _Charge(self, plan, branch, cost).run()
+        answered = len(kept.steps) + sum(r.verdict != "error" for r in kept.reflections)
+        self.spent.overhead_model_calls += max(0, cost.model_calls - answered)
+        self.spent.overhead_retries += cost.retries
+        self.spent.replayed_steps += cost.replayed_steps
+        if self._outcomes is not None:
+            self._outcomes.add(plan, kept)
+        self.tree.add(kept)
+        self.tree.token_source = self.meter.source
+        if kept.won and self.tree.solved_at is None:
+            self.tree.solved_at = replace(self.spent)
+        self.frontier.tell(plan, kept)
+        return kept
+
+    def discard(self, cost: AttemptCost) -> None:
+        """Count the work of an attempt that no tree will hold."""
+        self.spent.overhead_model_calls += cost.model_calls
+        self.spent.overhead_retries += cost.retries
+
+
+class _Charge:
+    """One pass over an attempt's calls in the order they were made."""
+
+    def __init__(
+        self, book: Accounting, plan: AttemptPlan, branch: Branch, cost: AttemptCost
+    ) -> None:
+        self.book, self.plan, self.branch = book, plan, branch
+        self.sizes = iter(cost.sizes)
+        self.measured = bool(cost.sizes)
+        self.path = list(plan.prefix)
+        self.waiting = list(branch.reflections[::-1])
+        self.kept: list[Reflection] = []
+        self.opened = 0
+        self.stopped = False
+
+    def run(self) -> Branch:
+        """The branch as far as the budget holds it."""
+        steps, ending, reason = self.branch.steps, self.branch.ending, self.branch.reason
+        for index, step in enumerate(steps):
+            if not self.book.holds(model_calls=1, env_steps=1):
+                return self._cut(index)
+            self._charge_turn(step)
+            last = index + 1 == len(steps) and ending not in ERRORS
+            over = last and ending not in ("context", "budget")
+            self._charge_reflections(index + 1, ending if over else None)
+        # An error or a full context came up in a further turn, which needs room of its own.
+        if steps and (ending in ERRORS or ending == "context"):
+            if not self.book.holds(model_calls=1, env_steps=1):
+                return self._cut(len(steps))
+        if ending == "context":
+            self._charge_reflections(len(steps), ending)
+        return replace(self.branch, ending=ending, reason=reason, reflections=tuple(self.kept))
+
+    def _cut(self, turns: int) -> Branch:
+        return replace(
+            self.branch,
+            steps=self.branch.steps[:turns],
+            ending="budget",
+            reason="",
+            reflections=tuple(self.kept),
+        )
+
+    def _charge_turn(self, step: Step) -> None:
+        size = self._next_size()
+        if size is None:
+            messages, _ = acting_prompt(self.plan, self.path, self.book.prompts, self.book.config)
+            size = self._measure(messages, step.reply, step.usage)
+        self.book.spent.act_calls += 1
+        self.book.spent.steps += step.action is not None
+        self._charge_tokens(size)
+        self.path.append(step)
+
+    def _charge_reflections(self, turns: int, ending: Ending | None) -> None:
+        book = self.book
+        due = reflections_due(self.plan, book.config, turns, ending)
+        if self.stopped or not actions_in(self.path):
+            return
+        for index in range(due):
+            room = book.frontier.capacity(self.plan.id, self.plan.selection)
+            if self.opened >= room:
+                book.spent.dropped += due - index
+                self.stopped = True
+                return
+            if not book.holds(model_calls=1) or not self.waiting:
+                self.stopped = True
+                return
+            self._charge_reflection(self.waiting.pop())
+
+    def _charge_reflection(self, reflection: Reflection) -> None:
+        self.kept.append(reflection)
+        if reflection.verdict == "error":
+            return
+        size = self._next_size()
+        if size is None:
+            messages = reflection_prompt(
+                self.plan, self.path, self.book.prompts, self.book.config
+            )
+            size = self._measure(messages, reflection.reply, reflection.usage)
+        self.book.spent.reflect_calls += 1
+        self._charge_tokens(size)
+        self.opened += reflection.experience is not None
+
+    def _next_size(self) -> CallSize | None:
+        return next(self.sizes) if self.measured else None
+
+    def _measure(self, messages: list[Message], reply: str, usage: Usage) -> CallSize:
+        return measure(messages, reply, usage, self.book.meter.tokenizer)
+
+    def _charge_tokens(self, size: CallSize) -> None:
+        spent = self.book.spent
+        spent.prompt_tokens += size.prompt_tokens
+        spent.completion_tokens += size.completion_tokens
+        spent.shared_tokens += self.book.meter.shared(size)

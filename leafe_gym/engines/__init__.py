@@ -1,1 +1,0 @@
-"""Running an agent over many tasks at once, into a run folder that survives kill -9."""

@@ -1,0 +1,60 @@
+"""GoalProgress and reading files of problems: JSON lines, plain or gzip."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from leafe_gym.errors import BadRecord, UsageError
+
+
+def find_file(given: str | os.PathLike[str], source: str) -> Path:
+    """The file called `given`, or the file of that name in the folder `LEAFE_DATA`.
+
+    Args:
+        given: a path; one without a folder is also looked for in `LEAFE_DATA`.
+        source: where such a file can be had, for the error.
+
+    Raises:
+        UsageError: if there is none; says where to get it.
+    """
+    path = Path(given).expanduser()
+    places = [path]
+    if (root := os.environ.get("LEAFE_DATA")) and not path.is_absolute():
+        places.append(Path(root) / path)
+    for place in places:
+        if place.is_file():
+            return place.resolve()
+    looked = " and ".join(map(str, places))
+    raise UsageError(f"no file {looked}. {source}")
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number from 1, record) of every line that is not blank.
+
+    Raises:
+        BadRecord: naming the line that is no JSON object.
+        UsageError: if the file cannot be read.
+    """
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield number, _record(path, number, line)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from error
+
+
+def _record(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise BadRecord(f"{path}, line {number}: no JSON: {error}") from error
+    if not isinstance(record, dict):
+        raise BadRecord(f"{path}, line {number}: a {type(record).__name__}, not an object")
+    return record

@@ -1,0 +1,277 @@
+"""One container: how it is create_arguments, started, reached, saved and brought back."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import subprocess
+import sys
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from leafe_gym.errors import SandboxError, SnapshotLost
+from leafe_gym.sandbox.base import SandboxLimits
+from leafe_gym.sandbox.docker.attach import BOOT, ContainerClient, sources
+from leafe_gym.sandbox.docker.docker_client import ContentExists, checkpoint_folder
+from leafe_gym.sandbox.docker.inside.container_supervisor import SNAPSHOT_FILE
+from leafe_gym.sandbox.docker.ownership import OwnedResources
+from leafe_gym.sandbox.embedded.inside.jail import HOME
+from leafe_gym.sandbox.embedded.inside.programs import ENVIRON
+
+NETWORK_HOLDER_FROM = 28
+"""Engines since this version restore no container with a network namespace of its own
+(containerd #12141), so there another container holds that."""
+
+_TRIES = 3
+_SUPERVISOR_MB = 64
+_PYTHON = ["python3", "-s", "-S", "-P", "-c"]
+_OUTSIDE_PROCESSES = 3
+"""The first process, the session or its guard, a program's parent or the session."""
+
+# As the engine's restore of a checkpoint leaves the root writable that it had made read-only.
+_REMOUNT_READ_ONLY = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+space = os.open(f"/proc/{sys.argv[1]}/ns/mnt", os.O_RDONLY)
+def done(result):
+    if result: raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+done(libc.setns(space, 0x20000))
+done(libc.mount(None, b"/", None, ctypes.c_ulong(32 | 4096 | 1), None))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSpec:
+    """What is the same for all containers of a sandbox and its branches.
+
+    Attributes:
+        image: made of.
+        user: number of the user in it.
+        limits: of memory, disk and processes.
+    """
+
+    image: str
+    user: int
+    limits: SandboxLimits
+
+
+def container_memory(limits: SandboxLimits) -> int:
+    """Bytes for a container: a session and a copy of it, its files and a copy of them."""
+    return (2 * limits.memory_mb + 3 * limits.disk_mb + _SUPERVISOR_MB) * 2**20
+
+
+class Container:
+    """A container that runs.
+
+    Args:
+        spec: how it is made.
+        resources: of the sandbox that it is for.
+    """
+
+    def __init__(self, spec: ContainerSpec, resources: OwnedResources) -> None:
+        self.spec = spec
+        self.id = ""
+        self._resources = resources
+        self._docker = resources.docker
+        self._client: ContainerClient | None = None
+        self._limits = (container_memory(spec.limits), spec.limits.processes)
+
+    @property
+    def client(self) -> ContainerClient:
+        """The way to its first process."""
+        if self._client is None:
+            raise SandboxError("the container is not running")
+        return self._client
+
+    def start(self, image: str = "") -> None:
+        """A new container with a new session.
+
+        Args:
+            image: other than the spec's: that of a snapshot.
+        """
+        self._create(image)
+        self._docker.start(self.id)
+        self._client = ContainerClient(self._docker.attach(self.id))
+        limits = self.spec.limits
+        settings = {
+            "memory_mb": limits.memory_mb,
+            "disk_mb": limits.disk_mb,
+            "output_bytes": limits.output_bytes,
+        }
+        self._client.boot(sources(), settings)
+
+    def checkpoint(self) -> tuple[str, str, int]:
+        """A checkpoint of memory and files: its name, the token in it, and its size in bytes."""
+        for left in reversed(range(_TRIES)):
+            token, name = secrets.token_hex(16), f"c{uuid.uuid4().hex[:16]}"
+            self.client.ask("exchange_token", new=token)
+            try:
+                self._docker.checkpoint(self.id, name)
+            except ContentExists:
+                if not left:
+                    raise
+            else:
+                return name, token, self._size(name)
+        raise AssertionError("unreachable")
+
+    def restore(self, name: str, token: str) -> None:
+        """Go on from a checkpoint, in place.
+
+        Raises:
+            SnapshotLost: if it is gone, or the session does not have that token in its memory.
+        """
+        self.disconnect()
+        self._docker.stop(self.id)
+        self._start_from(name)
+        self._client = ContainerClient(self._docker.attach(self.id))
+        remount_root_read_only(self._docker.pid_of(self.id))
+        try:
+            told, _ = self._client.ask("exchange_token")
+        except SandboxError as error:
+            raise SnapshotLost(f"the restored session does not answer: {error}") from error
+        if told.get("token") != token:
+            raise SnapshotLost("the engine started a container that is not the saved one")
+        if told.get("read_only") is not True:
+            raise SandboxError("the restored container's root cannot be made read-only")
+
+    def start_from_checkpoint(self, other: str, name: str, token: str) -> None:
+        """A new container that goes on from another one's checkpoint.
+
+        Args:
+            other: that container's id.
+            name: of the checkpoint.
+            token: in its memory.
+        """
+        self._create()
+        root = str(self._docker.info()["DockerRootDir"])
+        source, target = (checkpoint_folder(root, one, name) for one in (other, self.id))
+        try:
+            shutil.copytree(source, target)
+        except OSError as error:
+            raise SnapshotLost(f"the checkpoint is gone: {error}") from error
+        self.restore(name, token)
+        self._docker.remove_checkpoint(self.id, name)
+
+    def ensure_limits(self, limits: SandboxLimits) -> None:
+        """Have room for a call with other limits than the container's own."""
+        wanted = (max(container_memory(limits), self._limits[0]), limits.processes)
+        if wanted != self._limits:
+            self._docker.resize(self.id, wanted[0], wanted[1] + _OUTSIDE_PROCESSES)
+            self._limits = wanted
+
+    def disconnect(self) -> None:
+        """Speak to it no more."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def remove(self) -> None:
+        """Remove it with its checkpoints."""
+        self.disconnect()
+        self._resources.remove_container(self.id)
+
+    def _start_from(self, name: str) -> None:
+        folder = checkpoint_folder(str(self._docker.info()["DockerRootDir"]), self.id, name)
+        for left in reversed(range(_TRIES)):
+            try:
+                (folder / "nonce").write_text(uuid.uuid4().hex)
+            except OSError as error:
+                raise SnapshotLost(f"the checkpoint is gone: {error}") from error
+            try:
+                self._docker.start(self.id, name)
+            except ContentExists:
+                if not left:
+                    raise
+            else:
+                return
+
+    def _create(self, image: str = "") -> None:
+        network = "none"
+        if self._docker.major >= NETWORK_HOLDER_FROM:
+            network = f"container:{self._network_holder()}"
+        self.id = self._docker.create(
+            image or self.spec.image, **create_arguments(self.spec, self._resources.labels, network)
+        )
+        self._resources.containers.add(self.id)
+
+    def _network_holder(self) -> str:
+        """A container that only holds a network namespace."""
+        given = create_arguments(self.spec, self._resources.labels, "none")
+        given["command"] = ["import signal; signal.pause()"]
+        holder: str = self._docker.create(self.spec.image, **given)
+        self._resources.containers.add(holder)
+        self._docker.start(holder)
+        return holder
+
+    def _size(self, name: str) -> int:
+        folder = checkpoint_folder(str(self._docker.info()["DockerRootDir"]), self.id, name)
+        return sum(one.stat().st_size for one in folder.rglob("*") if one.is_file())
+
+
+def create_arguments(spec: ContainerSpec, labels: dict[str, str], network: str) -> dict[str, Any]:
+    """Arguments of `DockerClient.create` for a container that may do as little as possible."""
+    limits = spec.limits
+    memory, own = container_memory(limits), f"uid={spec.user},gid={spec.user},nosuid,nodev"
+    room = f"size={limits.disk_mb}m,nr_inodes={max(64, limits.disk_mb) * 256},{own}"
+    folders = {HOME: f"{room},mode=755,exec", "/tmp": f"{room},mode=1777,exec"}
+    folders["/dev/shm"] = f"{room},mode=1777,noexec"
+    # A snapshot's image has this folder; so that / looks the same, every container has it.
+    folders[f"{snapshot_file_path()[0]}/own"] = "size=4k,mode=755,ro"
+    given: dict[str, Any] = {
+        "command": [BOOT],
+        "entrypoint": _PYTHON,
+        "user": f"{spec.user}:{spec.user}",
+        "environment": dict(ENVIRON, PYTHONDONTWRITEBYTECODE="1"),
+        "working_dir": "/",
+        "stdin_open": True,
+        "labels": labels,
+        "host_config": {
+            "AutoRemove": False,
+            "CapDrop": ["ALL"],
+            "SecurityOpt": ["no-new-privileges"],
+            "NetworkMode": network,
+            "IpcMode": "none",
+            "ReadonlyRootfs": True,
+            "Tmpfs": folders,
+            "Memory": memory,
+            "MemorySwap": memory,
+            "NanoCpus": 10**9,
+            "PidsLimit": limits.processes + _OUTSIDE_PROCESSES,
+            "OomScoreAdj": 500,
+            "Ulimits": [{"Name": "core", "Soft": 0, "Hard": 0}],
+            "LogConfig": {"Type": "none", "Config": {}},
+            "RestartPolicy": {"Name": "no"},
+        },
+    }
+    if network == "none":
+        given["hostname"] = "box"
+    return given
+
+
+def snapshot_file_path() -> tuple[str, str]:
+    """(folder, name) of the file in which an image has its snapshot's files."""
+    folder, _, name = SNAPSHOT_FILE.rpartition("/")
+    return folder, name
+
+
+def remount_root_read_only(pid: int) -> None:
+    """Make the root of a container read-only, from outside; needs root.
+
+    Args:
+        pid: the host's process of the container.
+
+    Raises:
+        SandboxError: if that is refused.
+    """
+    if not pid:
+        raise SandboxError("the restored container ended at once")
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", _REMOUNT_READ_ONLY, str(pid)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    if done.returncode:
+        raise SandboxError(f"its root cannot be made read-only: {done.stderr[-200:]}")

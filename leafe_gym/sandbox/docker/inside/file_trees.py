@@ -1,0 +1,189 @@
+"""Files of a container's folders, kept in the memory of its first process.
+
+A container has no right to mount, so there are no layers to exchange as in the embedded sandbox:
+what is there is read, and put back in place, so that files that stay open stay the same files.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import stat
+import struct
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from leafe_gym.sandbox.embedded.inside import syscalls
+from leafe_gym.sandbox.embedded.inside.layers import Chain, FilesBusy
+
+_SIZE = struct.Struct("!I")
+_OWN = 0o700
+Entry = tuple[int, int, bytes]
+"""(kind and mode, time of change in nanoseconds, content or target of a link)."""
+
+Tree = dict[str, Entry]
+"""Path -> entry, each folder before what is in it."""
+
+
+class MemoryFiles:
+    """`Layers` of the embedded sandbox, in memory.
+
+    Args:
+        folders: the folders whose content is kept.
+    """
+
+    def __init__(self, folders: Sequence[str]) -> None:
+        self._folders = folders
+        self._count = 0
+        self._saved: dict[int, Tree] = {}
+
+    def freeze(self) -> Chain:
+        """See `Layers.freeze`."""
+        try:
+            tree = read_trees(self._folders)
+        except OSError as error:
+            raise FilesBusy(f"the files cannot be read: {error.strerror}") from error
+        self._count += 1
+        self._saved[self._count] = tree
+        return (self._count,)
+
+    def restore(self, chain: Chain) -> None:
+        """See `Layers.restore`."""
+        put_trees(self._folders, self._saved[chain[0]])
+
+    def retain(self, chains: Collection[Chain]) -> None:
+        """See `Layers.retain`."""
+        needed = {one for chain in chains for one in chain}
+        for one in [one for one in self._saved if one not in needed]:
+            del self._saved[one]
+
+    def view(self, chain: Chain) -> str:
+        """See `Layers.view`; there is no such folder."""
+        raise syscalls.SyscallError(f"a folder that shows saved files {chain}", errno.ENOTSUP)
+
+    def nbytes(self, chain: Chain) -> int:
+        """See `Layers.nbytes`."""
+        return sum(len(data) for _, _, data in self._saved[chain[0]].values())
+
+
+def read_trees(folders: Sequence[str]) -> Tree:
+    """All folders, plain files, links and pipes below some folders.
+
+    Raises:
+        OSError: if something cannot be read, such as paths beyond the kernel's limit.
+    """
+    found: Tree = {}
+    waiting = list(folders)
+    while waiting:
+        folder = waiting.pop()
+        with _readable(folder):
+            for one in sorted(os.scandir(folder), key=lambda one: one.name):
+                told = one.stat(follow_symlinks=False)
+                data = b""
+                if stat.S_ISDIR(told.st_mode):
+                    waiting.append(one.path)
+                elif stat.S_ISLNK(told.st_mode):
+                    data = os.fsencode(os.readlink(one.path))
+                elif stat.S_ISREG(told.st_mode):
+                    data = _content(one.path)
+                elif not stat.S_ISFIFO(told.st_mode):
+                    continue
+                found[one.path] = told.st_mode, told.st_mtime_ns, data
+    return found
+
+
+def put_trees(folders: Sequence[str], tree: Mapping[str, Entry]) -> None:
+    """Make what is below some folders what it was; a file that exists keeps its identity."""
+    for folder in folders:
+        _clear(folder, tree)
+    for path, (mode, _, data) in tree.items():
+        _make(path, mode, data)
+    for path, (mode, changed, _) in reversed(list(tree.items())):
+        if not stat.S_ISLNK(mode):
+            os.chmod(path, stat.S_IMODE(mode))
+        os.utime(path, ns=(changed, changed), follow_symlinks=False)
+
+
+def pack_tree(tree: Mapping[str, Entry]) -> bytes:
+    """A tree as bytes."""
+    heads = [(path, mode, time, len(data)) for path, (mode, time, data) in tree.items()]
+    text = json.dumps(heads).encode()
+    return b"".join([_SIZE.pack(len(text)), text, *(data for _, _, data in tree.values())])
+
+
+def unpack_tree(data: bytes) -> Tree:
+    """The tree that `pack_tree` made bytes of."""
+    (size,) = _SIZE.unpack_from(data)
+    at = _SIZE.size + size
+    tree: Tree = {}
+    for path, mode, time, length in json.loads(data[_SIZE.size : at]):
+        tree[path] = mode, time, data[at : at + length]
+        at += length
+    return tree
+
+
+def _clear(top: str, tree: Mapping[str, Entry]) -> None:
+    """Remove what is not there, or is of another kind."""
+    waiting = [top]
+    while waiting:
+        folder = waiting.pop()
+        os.chmod(folder, stat.S_IMODE(os.lstat(folder).st_mode) | _OWN)
+        for one in list(os.scandir(folder)):
+            mode = one.stat(follow_symlinks=False).st_mode
+            wanted = tree.get(one.path)
+            same = wanted is not None and stat.S_IFMT(wanted[0]) == stat.S_IFMT(mode)
+            if stat.S_ISDIR(mode) and same:
+                waiting.append(one.path)
+            elif stat.S_ISDIR(mode):
+                _remove(one.path)
+            elif not same or stat.S_ISLNK(mode):
+                os.unlink(one.path)
+
+
+def _remove(top: str) -> None:
+    os.chmod(top, _OWN)
+    for folder, inner, _ in os.walk(top):
+        for name in inner:
+            if not os.path.islink(f"{folder}/{name}"):
+                os.chmod(f"{folder}/{name}", _OWN)
+    shutil.rmtree(top)
+
+
+def _make(path: str, mode: int, data: bytes) -> None:
+    if stat.S_ISDIR(mode):
+        if not os.path.isdir(path):
+            os.mkdir(path)
+        os.chmod(path, _OWN)
+    elif stat.S_ISLNK(mode):
+        os.symlink(os.fsdecode(data), path)
+    elif stat.S_ISFIFO(mode):
+        if not os.path.lexists(path):
+            os.mkfifo(path)
+    elif not os.path.lexists(path) or _content(path) != data:
+        if os.path.lexists(path):
+            os.chmod(path, _OWN)
+        with open(path, "wb") as file:
+            file.write(data)
+
+
+def _content(path: str) -> bytes:
+    with _readable(path), open(path, "rb") as file:
+        return file.read()
+
+
+@contextmanager
+def _readable(path: str) -> Iterator[None]:
+    """Reading a path of our own that says nobody may."""
+    mode = stat.S_IMODE(os.lstat(path).st_mode)
+    if mode & _OWN == _OWN or (mode & 0o400 and not os.path.isdir(path)):
+        yield
+        return
+    changed = os.stat(path).st_mtime_ns
+    os.chmod(path, mode | _OWN)
+    try:
+        yield
+    finally:
+        os.chmod(path, mode)
+        os.utime(path, ns=(changed, changed))

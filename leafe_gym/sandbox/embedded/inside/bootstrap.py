@@ -1,0 +1,129 @@
+"""From a fresh process to the first process of a sandbox.
+
+An ordinary user becomes the owner of new namespaces. Root first becomes a user id that nobody has,
+so that limits on processes hold (they do not for root), and goes on as an ordinary user.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import sys
+from typing import Any
+
+from leafe_gym.sandbox.embedded.inside import jail, syscalls
+from leafe_gym.sandbox.embedded.inside.layers import make_layers
+from leafe_gym.sandbox.embedded.inside.programs import NamespacedContext
+from leafe_gym.sandbox.embedded.inside.session_manager import SessionManager
+from leafe_gym.sandbox.embedded.inside.supervisor import Supervisor
+from leafe_gym.sandbox.embedded.inside.wire import Channel
+
+_INSIDE = 1000
+_NOBODYS = 0x70000000
+
+
+def main(arguments: list[str]) -> None:
+    """Take settings as JSON, the socket to the host program, and a handle of its process."""
+    settings = json.loads(arguments[0])
+    host = Channel(socket.socket(fileno=int(arguments[1])))
+    owner = int(arguments[2])
+    try:
+        parts = None
+        if os.geteuid() == 0:
+            parts = jail.HostPaths(settings["folders"])
+            _become_nobody()
+        user, group = os.geteuid(), os.getegid()
+        syscalls.unshare(syscalls.NEWUSER, "new user namespace")
+        syscalls.prctl(4, 1)
+        _map("setgroups", "deny")
+        _map("uid_map", f"{_INSIDE} {user} 1")
+        _map("gid_map", f"{_INSIDE} {group} 1")
+        flags = (
+            syscalls.NEWNS | syscalls.NEWPID | syscalls.NEWNET | syscalls.NEWIPC | syscalls.NEWUTS
+        )
+        syscalls.unshare(flags | syscalls.NEWCGROUP, "new namespaces")
+        parts = parts or jail.HostPaths(settings["folders"])
+        first = os.fork()
+        if not first:
+            _first(settings, host, owner, parts)
+    except OSError as error:
+        _report_failure(host, error)
+        os._exit(1)
+    host.close()
+    _watch(first, owner)
+
+
+def _become_nobody() -> None:
+    user = _unused_id()
+    try:
+        os.setgroups([])
+        os.setresgid(user, user, user)
+        os.setresuid(user, user, user)
+    except OSError as error:
+        raise syscalls.SyscallError(f"becoming user {user}", error.errno or 0) from error
+    syscalls.prctl(4, 1)
+
+
+def _unused_id() -> int:
+    """An id that belongs to no user and, as process ids are unique, to no other sandbox."""
+    with open("/proc/self/uid_map") as file:
+        spans = [tuple(map(int, line.split())) for line in file]
+    wanted = _NOBODYS + os.getpid()
+    if any(first <= wanted < first + count for first, _, count in spans):
+        return wanted
+    first, _, count = max(spans, key=lambda span: span[2])
+    half = max(1, count // 2)
+    return first + half + os.getpid() % half
+
+
+def _map(name: str, text: str) -> None:
+    try:
+        with open(f"/proc/self/{name}", "w") as file:
+            file.write(text)
+    except OSError as error:
+        raise syscalls.SyscallError(f"writing {name}", error.errno or 0) from error
+
+
+def _first(settings: dict[str, Any], host: Channel, owner: int, parts: jail.HostPaths) -> None:
+    """The life of the first process; everything in the namespaces ends with it."""
+    try:
+        syscalls.prctl(1, signal.SIGKILL)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.umask(0o022)
+        syscalls.sethostname(b"box")
+        jail.enter(parts)
+        os.environ["PATH"] = settings["path"]
+        session = SessionManager(
+            settings, owner, make_layers(settings["disk_mb"], settings["files"])
+        )
+        own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        supervisor = Supervisor(host, owner, session, NamespacedContext(settings["path"], own))
+    except OSError as error:
+        _report_failure(host, error)
+        os._exit(1)
+    supervisor.serve()
+    os._exit(0)
+
+
+def _report_failure(host: Channel, error: OSError) -> None:
+    what = getattr(error, "what", error.filename or "start")
+    host.send({"failed": str(what), "errno": error.errno or 0})
+
+
+def _watch(first: int, owner: int) -> None:
+    """End the sandbox when the host program ends, and this process when the sandbox does."""
+    child = os.pidfd_open(first)
+    waiting = select.poll()
+    waiting.register(child, select.POLLIN)
+    waiting.register(owner, select.POLLIN)
+    waiting.poll()
+    os.kill(first, signal.SIGKILL)
+    os.waitpid(first, 0)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

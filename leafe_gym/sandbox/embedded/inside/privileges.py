@@ -1,0 +1,99 @@
+"""Giving up rights: what a process does before it runs code that is not ours."""
+
+from __future__ import annotations
+
+import os
+import resource
+import struct
+from collections.abc import Sequence
+from contextlib import suppress
+
+from leafe_gym.sandbox.embedded.inside import seccomp
+from leafe_gym.sandbox.embedded.inside.syscalls import SyscallError, capset_none, prctl, syscall
+
+MOST_PROCESSES = 32768
+"""Hard limit; the soft one counts. Code in the sandbox cannot change either."""
+
+_LAST_CAPABILITY = 63
+_CREATE_RULESET, _ADD_RULE, _RESTRICT = 444, 445, 446
+_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1, 2, 4, 8
+_DEVICES = 1 << 6 | 1 << 11  # character and block
+
+
+def drop_privileges(homes: Sequence[str], protected: Sequence[int] = ()) -> None:
+    """No capabilities, no way to new ones, Landlock where the kernel has it, seccomp.
+
+    Args:
+        homes: the only folders that may be written, beside devices such as /dev/null; without
+            any there is no Landlock.
+        protected: processes that may not be sent signals.
+    """
+    for number in range(_LAST_CAPABILITY + 1):
+        with suppress(SyscallError):  # there is no such capability
+            prctl(24, number)
+    with suppress(SyscallError):
+        prctl(47, 4)
+    capset_none()
+    prctl(38, 1)
+    if homes:
+        landlock(homes)
+    prctl(4, 1)
+    seccomp.install(protected)
+
+
+def landlock(homes: Sequence[str]) -> int:
+    """Restrict files, TCP, signals and abstract sockets as far as this kernel can.
+
+    Returns:
+        The kernel's version of Landlock; 0 where it has none, or one that forbids renaming.
+    """
+    try:
+        version = syscall("landlock", _CREATE_RULESET, None, 0, 1)
+    except SyscallError:
+        return 0
+    if version < 2:
+        return 0
+    files = (1 << {2: 14, 3: 15, 4: 15}.get(version, 16)) - 1
+    network = 0b11 if version >= 4 else 0
+    scope = 0b11 if version >= 6 else 0
+    given = struct.pack("=QQQ", files, network, scope)
+    size = 8 * (1 + (version >= 4) + (version >= 6))
+    rules = syscall("landlock", _CREATE_RULESET, given, size, 0)
+    reading = _EXECUTE | _READ_FILE | _READ_DIR
+    devices = files & (_READ_FILE | _READ_DIR | _WRITE_FILE | 1 << 14 | 1 << 15)
+    writing = [(home, files & ~_DEVICES) for home in homes]
+    for path, rights in (("/", reading), ("/dev", devices), *writing):
+        folder = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        syscall("landlock", _ADD_RULE, rules, 1, struct.pack("=Qi", rights, folder), 0)
+        os.close(folder)
+    syscall("landlock", _RESTRICT, rules, 0)
+    os.close(rules)
+    return version
+
+
+def set_limits(memory_mb: int, disk_mb: int, processes: int, cpu_s: int | None = None) -> None:
+    """SandboxLimits of this process and its children; they can be lowered only."""
+    memory, disk = memory_mb * 2**20, disk_mb * 2**20
+    for kind, most in (
+        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_FSIZE, disk),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_NOFILE, 512),
+        (resource.RLIMIT_MSGQUEUE, 0),
+        (resource.RLIMIT_MEMLOCK, 65536),
+    ):
+        _lower(kind, most)
+    if cpu_s is not None:  # first a signal that says why, then one that cannot be ignored
+        resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
+    hard = min(MOST_PROCESSES, _hard(resource.RLIMIT_NPROC))
+    resource.setrlimit(resource.RLIMIT_NPROC, (min(processes, hard), hard))
+
+
+def _lower(kind: int, most: int) -> None:
+    most = min(most, _hard(kind))
+    resource.setrlimit(kind, (most, most))
+
+
+def _hard(kind: int) -> int:
+    hard = resource.getrlimit(kind)[1]
+    return 2**62 if hard == resource.RLIM_INFINITY else hard

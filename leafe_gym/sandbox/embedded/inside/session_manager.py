@@ -1,0 +1,425 @@
+"""The live session and its saved states, as the supervisor keeps them.
+
+A saved state is a process that waits and a chain of frozen layers. A session that is killed, or
+kills itself, is put in the place where it was; what it left behind is ended.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import select
+import signal
+import socket
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from leafe_gym.sandbox.embedded.inside import processes, syscalls
+from leafe_gym.sandbox.embedded.inside.jail import HOME
+from leafe_gym.sandbox.embedded.inside.layers import TOP, Chain, FilesBusy, Layers, difference
+from leafe_gym.sandbox.embedded.inside.privileges import drop_privileges, set_limits
+from leafe_gym.sandbox.embedded.inside.programs import CappedOutput
+from leafe_gym.sandbox.embedded.inside.wire import Channel, ChannelBroken
+from leafe_gym.sandbox.embedded.inside.worker import SessionWorker
+
+_FORK_S = 20.0
+"""Longest a session may take to become two."""
+
+_DIGEST_S = 5.0
+_KILL_S = 2.0
+_MAX_UNSOLICITED = 8
+"""Messages that a waiting process may send on its own; it has one to send."""
+
+_SEND_S = 5.0
+_CHANNEL = 3
+
+
+class RequestFailed(Exception):
+    """A request that cannot be met; `kind` says how the host program is to see it."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
+@dataclass(slots=True)
+class SessionProcess:
+    """The session, or a saved state of it."""
+
+    pid: int
+    channel: Channel
+    digest: str = ""
+
+    def end(self) -> None:
+        """Kill it."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        self.channel.close()
+
+
+@dataclass(slots=True)
+class SavedState:
+    """A saved state: a waiting process, None once that was found gone, and the files."""
+
+    process: SessionProcess | None
+    chain: Chain
+    digest: str = ""
+
+
+class SessionManager:
+    """See the module.
+
+    Args:
+        settings: limits.
+        owner: what can be read once the host program is gone.
+        layers: what keeps the files.
+    """
+
+    root = "/jail"
+    """What the session has for its root."""
+
+    homes: tuple[str, ...] = ("/home",)
+    """Folders it may write, as far as Landlock can say so."""
+
+    def __init__(self, settings: dict[str, Any], owner: int, layers: Layers) -> None:
+        self._settings = settings
+        self._owner = owner
+        self.layers = layers
+        self._empty = self.layers.freeze()
+        self.saved: dict[int, SavedState] = {}
+        self.current_id: int | None = None
+        self._count = 0
+        self._pipes = [os.pipe(), os.pipe()]
+        for read, _ in self._pipes:
+            os.set_blocking(read, False)
+        self._live: SessionProcess | None = None
+        self._start_worker()
+
+    def run_cell(
+        self, code: str, seconds: float, most: int
+    ) -> tuple[dict[str, Any], list[CappedOutput]]:
+        """Run a cell; one that is stopped leaves the session as it was.
+
+        Args:
+            code: the cell.
+            seconds: wall-clock limit.
+            most: bytes of standard output and standard error, each.
+
+        Returns:
+            Its traceback, why it was stopped and whether the session is back; what it wrote.
+        """
+        self.ensure_alive()
+        guard, temporary = self.find_or_make_guard()
+        if guard is not None and not temporary:
+            self.digest(guard)  # as the cell could kill the process before it was told
+        live = self.live_process()
+        live.digest = ""
+        self._drain()
+        processes.set_process_limit(
+            live.pid, self._settings["processes"] + self.reserved_processes()
+        )
+        outputs = [CappedOutput(read, most) for read, _ in self._pipes]
+        deadline = time.monotonic() + seconds
+        why, error = "", ""
+        try:
+            live.channel.send({"do": "run_cell", "code": code}, seconds=_SEND_S)
+            why, error = self._cell(live, outputs, deadline)
+        except ChannelBroken:
+            why = "ended"
+        back = why == ""
+        if why:
+            self.kill()
+            if guard is not None:
+                with suppress(RequestFailed):  # the cell may have killed it
+                    self.restore(guard)
+                    back = True
+        else:
+            self.current_id = None
+            self.kill_leftovers()
+        if temporary and guard is not None:
+            self.drop(guard)
+        return {"error": error, "why": why, "back": back}, outputs
+
+    def reset(self) -> None:
+        """A session without variables in an empty work folder."""
+        self.kill()
+        self.layers.restore(self._empty)
+        self.current_id = None
+        self._start_worker()
+
+    def replace(self, number: int) -> None:
+        """Take the current session for a saved one that lost its process, if it is the same."""
+        other = self.save()
+        lost, made = self.saved[number], self.saved.pop(other)
+        assert made.process is not None
+        made.digest = made.digest or self._await_digest(made.process)
+        where = difference(self.layers.view(lost.chain), TOP)
+        if where or not lost.digest or lost.digest != made.digest:
+            made.process.end()
+            self.current_id = None
+            what = f"the file {where!r}" if where else "its variables"
+            raise RequestFailed("lost", f"made again it differs in {what}")
+        self.saved[number] = SavedState(made.process, lost.chain, made.digest)
+        self.current_id = number
+
+    def digest(self, number: int) -> str:
+        """The fingerprint of a saved state; "" if its process was lost before it was made."""
+        saved = self.saved[number]
+        if self.is_held(number) and not saved.digest and saved.process is not None:
+            saved.digest = self._await_digest(saved.process)
+        return saved.digest
+
+    def release_unused(self) -> None:
+        """What need not be done before an answer."""
+        self.layers.retain([self._empty, *(one.chain for one in self.saved.values())])
+        processes.reap()
+
+    def ensure_alive(self) -> None:
+        """Come back to the current state where the session was ended from outside."""
+        live = self._live
+        if live is not None and _poll_digest(live):
+            return
+        if self.current_id is None or not self.is_held(self.current_id):
+            self.kill()
+            raise RequestFailed("dead", "the session's interpreter was ended from outside")
+        self.restore(self.current_id)
+
+    def find_or_make_guard(self) -> tuple[int | None, bool]:
+        """(a saved state equal to the current one, whether it was made just now)."""
+        if self.current_id is not None and self.is_held(self.current_id):
+            return self.current_id, False
+        try:
+            return self.save(digest=False), True
+        except RequestFailed:
+            return None, False
+
+    def save(self, *, digest: bool = True) -> int:
+        """Save the session and its files; the number of the saved state.
+
+        Args:
+            digest: have its fingerprint made, so that it can be made again.
+        """
+        live = self.live_process()
+        if processes.threads(live.pid) > 1:
+            raise RequestFailed("sandbox", "the session runs threads, which no snapshot can hold")
+        try:
+            new = self._fork(live, digest)
+        except ChannelBroken as error:
+            raise RequestFailed("sandbox", f"the session cannot be saved: {error}") from error
+        try:
+            chain = self.layers.freeze()
+        except FilesBusy as error:
+            new.end()
+            raise RequestFailed("sandbox", str(error)) from None
+        self._live = new
+        self._count += 1
+        self.saved[self._count] = SavedState(live, chain, live.digest)
+        self.current_id = self._count
+        return self._count
+
+    def restore(self, number: int) -> None:
+        """Go on from a saved state."""
+        if number not in self.saved:
+            raise RequestFailed("lost", "the snapshot was dropped")
+        saved = self.saved[number]
+        if not self.is_held(number) or saved.process is None:
+            raise RequestFailed("gone", "the process that held the snapshot is gone")
+        self.kill()
+        self.layers.restore(saved.chain)
+        try:
+            self._live = self._fork(saved.process)
+        except ChannelBroken as error:
+            self._discard_process(saved)
+            raise RequestFailed("gone", f"the process that held the snapshot: {error}") from error
+        self.current_id = number
+
+    def is_held(self, number: int) -> bool:
+        """Whether a saved state still has its process; takes its fingerprint on the way."""
+        saved = self.saved[number]
+        if saved.process is None:
+            return False
+        if not _poll_digest(saved.process):
+            self._discard_process(saved)
+            return False
+        saved.digest = saved.digest or saved.process.digest
+        return True
+
+    def _await_digest(self, process: SessionProcess) -> str:
+        try:
+            message, _ = process.channel.receive(_DIGEST_S, 4096)
+        except ChannelBroken:
+            return ""
+        return str(message.get("digest", ""))
+
+    def _discard_process(self, saved: SavedState) -> None:
+        if saved.process is not None:
+            saved.process.end()
+            saved.process = None
+
+    def drop(self, number: int) -> None:
+        """Give a saved state up."""
+        saved = self.saved.pop(number, None)
+        if saved is not None:
+            self._discard_process(saved)
+        if self.current_id == number:
+            self.current_id = None
+
+    def _fork(self, process: SessionProcess, digest: bool = False) -> SessionProcess:
+        """Have a process become two; the new one."""
+        ours, theirs = socket.socketpair()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        channel = Channel(ours)
+        try:
+            processes.set_process_limit(
+                process.pid, self._settings["processes"] + self.reserved_processes() + 1
+            )
+            process.channel.send(
+                {"do": "fork", "digest": digest}, fd=theirs.fileno(), seconds=_FORK_S
+            )
+        finally:
+            theirs.close()
+        waiting = select.poll()
+        waiting.register(ours, select.POLLIN)
+        waiting.register(process.channel.sock, select.POLLIN)
+        deadline = time.monotonic() + _FORK_S
+        while time.monotonic() < deadline:
+            ready = {fd for fd, _ in waiting.poll(1000)}
+            if ours.fileno() in ready:
+                channel.receive(_FORK_S, 4096, extras=True)
+                return SessionProcess(channel.pid, channel)
+            if ready:
+                message, _ = process.channel.receive(_FORK_S, 4096)
+                if "refused" in message:
+                    raise ChannelBroken(str(message["refused"]))
+                process.digest = process.digest or str(message.get("digest", ""))
+        raise ChannelBroken("it does not answer")
+
+    def _start_worker(self) -> None:
+        ours, theirs = socket.socketpair()
+        pid = os.fork()
+        if not pid:
+            self._become_worker(theirs)
+        theirs.close()
+        channel = Channel(ours)
+        try:
+            channel.receive(_FORK_S, 4096)
+        except ChannelBroken as error:
+            raise syscalls.SyscallError(f"the session's start: {error}", errno.EIO) from error
+        self._live = SessionProcess(pid, channel)
+
+    def _become_worker(self, sock: socket.socket) -> None:
+        try:
+            null = os.open(f"{self.root}/dev/null", os.O_RDWR)
+            files = (null, *(write for _, write in self._pipes), sock.fileno())
+            # Far above first, so that no number is taken before it was copied.
+            high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100) for fd in files]
+            for number, fd in enumerate(high):
+                os.dup2(fd, number, inheritable=number < _CHANNEL)
+            os.closerange(_CHANNEL + 1, 2**20)
+            settings = self._settings
+            if self.root:
+                os.chroot(self.root)
+            os.chdir(f"{HOME}/work")
+            os.setsid()
+            set_limits(settings["memory_mb"], settings["disk_mb"], settings["processes"] + 4)
+            drop_privileges(self.homes)
+            worker = SessionWorker(
+                Channel(socket.socket(fileno=_CHANNEL)), settings["output_bytes"]
+            )
+            worker.serve()
+        finally:
+            os._exit(1)
+
+    def live_process(self) -> SessionProcess:
+        """The session; fails if it is gone."""
+        if self._live is None:
+            raise RequestFailed("dead", "the session's interpreter is gone")
+        return self._live
+
+    def _cell(
+        self, live: SessionProcess, outputs: list[CappedOutput], deadline: float
+    ) -> tuple[str, str]:
+        """(why the cell was stopped, "" if it was not; its traceback)."""
+        watch = processes.memory_watcher(
+            self._settings["memory_mb"], {1, *self.own_pids()} - {live.pid}
+        )
+        waiting = select.poll()
+        waiting.register(live.channel.sock, select.POLLIN)
+        waiting.register(self._owner, select.POLLIN)
+        for one in outputs:
+            waiting.register(one.fd, select.POLLIN)
+        while True:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return "time", ""
+            ready = {fd for fd, _ in waiting.poll(min(left, 0.02) * 1000)}
+            if self._owner in ready:
+                os._exit(0)
+            for one in outputs:
+                if one.fd in ready:
+                    one.take()
+            if live.channel.sock.fileno() in ready:
+                most = 8 * self._settings["output_bytes"] + 2**16
+                message, _ = live.channel.receive(max(left, 0.1), most)
+                if "error" not in message:
+                    continue  # a fingerprint begun when a snapshot was refused
+                while any([one.take() for one in outputs]):
+                    pass
+                return "", str(message.get("error", ""))
+            if not ready and (why := watch()):
+                return why, ""
+
+    def kill_leftovers(self) -> None:
+        """End what the cell started and left behind."""
+        if not processes.kill_others({1, *self.own_pids()}, _KILL_S):
+            self._end_all()
+
+    def kill(self) -> None:
+        """End the session and all it started."""
+        live, self._live = self._live, None
+        if live is not None:
+            live.end()
+        if not processes.kill_others({1, *self.own_pids()}, _KILL_S):
+            self._end_all()
+
+    def _end_all(self) -> None:
+        """Processes that multiply faster than they are ended go together with all saved states."""
+        with suppress(ProcessLookupError):
+            os.kill(-1, signal.SIGKILL)
+        for saved in self.saved.values():
+            self._discard_process(saved)
+        self._live = None
+
+    def own_pids(self) -> list[int]:
+        """The session's process and those that wait."""
+        live = [] if self._live is None else [self._live.pid]
+        return live + [one.process.pid for one in self.saved.values() if one.process is not None]
+
+    def reserved_processes(self) -> int:
+        """Processes of this user id that are not the session's: ours, and saved states.
+
+        There can be one or two more, which come and go; the session then has as many fewer.
+        """
+        return 1 + len(self.own_pids())
+
+    def _drain(self) -> None:
+        for read, _ in self._pipes:
+            one = CappedOutput(read, 0)
+            while one.take():
+                pass
+
+
+def _poll_digest(process: SessionProcess) -> bool:
+    """Take what a process said on its own, which can be its fingerprint; whether it is there."""
+    try:
+        for _ in range(_MAX_UNSOLICITED):
+            if not select.select([process.channel.sock], [], [], 0)[0]:
+                return True
+            message, _ = process.channel.receive(1.0, 4096)
+            process.digest = process.digest or str(message.get("digest", ""))
+    except ChannelBroken:
+        pass
+    return False

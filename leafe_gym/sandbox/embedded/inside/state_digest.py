@@ -1,0 +1,85 @@
+"""A fingerprint of a session's plain data, to tell whether a session made again is the same.
+
+Looks at names, types, and values of exact built-in types, up to a bounded number of objects, and
+calls no code of theirs. Addresses and clocks do not enter unless they are stored as values.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import sys
+from collections import deque
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+MAX_OBJECTS = 2_000
+"""Objects that are looked at. Looking changes their reference counts, and so makes a copy of the
+page of memory that each is on."""
+
+_PLAIN = (int, float, complex, bool, type(None), range, slice)
+_ATOMS = (*_PLAIN, str, bytes)
+_PER_STEP = 25
+_BYTES = 2**14
+_STDLIB = ("datetime", "decimal", "fractions", "uuid", "pathlib")
+
+
+def digest_steps(space: dict[str, Any]) -> Iterator[str]:
+    """Make the fingerprint of a session's variables and of `random`, bit by bit.
+
+    Yields:
+        "" while there is more to do, then the fingerprint.
+    """
+    # What was seen stays referenced, so that no other object gets its address.
+    seen: dict[int, tuple[int, Any]] = {}
+    digest = hashlib.blake2b(digest_size=16)
+    waiting: deque[Any] = deque([{k: v for k, v in space.items() if not k.startswith("__")}])
+    waiting.append(random.getstate())
+    for number in range(MAX_OBJECTS):
+        if not waiting:
+            break
+        if number % _PER_STEP == 0:
+            yield ""
+        one = waiting.popleft()
+        if type(one) in _ATOMS:
+            digest.update(_describe(one, waiting))
+        elif id(one) in seen:
+            digest.update(b"@%d;" % seen[id(one)][0])
+        else:
+            seen[id(one)] = len(seen), one
+            digest.update(_describe(one, waiting))
+    yield digest.hexdigest()
+
+
+def _describe(one: Any, waiting: deque[Any]) -> bytes:
+    """What goes into the fingerprint for one object; what it holds waits to be looked at."""
+    kind = type(one)
+    name = f"{kind.__module__}.{kind.__qualname__}:"
+    if kind in _PLAIN:
+        return f"{name}{one!r};".encode()
+    if kind is str:
+        one = one.encode("utf-8", "surrogatepass")
+    if isinstance(one, bytes | bytearray):
+        return name.encode() + b"%d:" % len(one) + one[:_BYTES] + one[-_BYTES:]
+    if kind in (list, tuple, deque):
+        waiting.extend(islice(one, MAX_OBJECTS))
+        return f"{name}{len(one)};".encode()
+    if kind is dict:
+        waiting.extend(islice(one.keys(), MAX_OBJECTS))
+        waiting.extend(islice(one.values(), MAX_OBJECTS))
+        return f"{name}{len(one)};".encode()
+    if kind in (set, frozenset):
+        plain = sorted(repr(item) for item in islice(one, MAX_OBJECTS) if type(item) in _ATOMS)
+        return f"{name}{len(one)}:{plain};".encode()
+    if kind.__module__ in _STDLIB and kind is getattr(
+        sys.modules.get(kind.__module__), kind.__name__, None
+    ):
+        return f"{name}{one!r};".encode()
+    try:
+        inside = object.__getattribute__(one, "__dict__")
+    except (AttributeError, TypeError):
+        inside = None
+    if type(inside) is dict and kind.__name__ not in ("module", "function", "type"):
+        waiting.append(inside)
+    return name.encode()

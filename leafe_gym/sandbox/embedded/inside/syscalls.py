@@ -1,0 +1,117 @@
+"""System calls that Python does not offer, with their names in the errors."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_LIBC.syscall.restype = ctypes.c_long
+
+NEWNS, NEWCGROUP, NEWUTS, NEWIPC = 0x00020000, 0x02000000, 0x04000000, 0x08000000
+NEWUSER, NEWPID, NEWNET = 0x10000000, 0x20000000, 0x40000000
+
+MS_REC, MS_PRIVATE = 0x4000, 0x40000
+MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
+MNT_DETACH = 2
+
+ATTR_RDONLY, ATTR_NOSUID, ATTR_NODEV = 1, 2, 4
+_AT_FDCWD, _AT_EMPTY_PATH, _AT_RECURSIVE = -100, 0x1000, 0x8000
+_OPEN_TREE_CLONE, _CLOEXEC = 1, 0o2000000
+_RESOLVE_BENEATH, _NO_MAGICLINKS = 0x08, 0x02
+
+# The same on all machines since they were added.
+_OPEN_TREE, _MOVE_MOUNT, _OPENAT2, _MOUNT_SETATTR = 428, 429, 437, 442
+_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
+MACHINES = tuple(_PIVOT_ROOT)
+
+
+class SyscallError(OSError):
+    """A call failed; says which."""
+
+    def __init__(self, what: str, number: int) -> None:
+        super().__init__(number, os.strerror(number))
+        self.what = what
+
+
+def _done(what: str, result: int) -> int:
+    if result < 0:
+        raise SyscallError(what, ctypes.get_errno())
+    return result
+
+
+def syscall(what: str, number: int, *arguments: int | bytes | None) -> int:
+    """Any system call; `what` goes into the error."""
+    given = [ctypes.c_long(one) if isinstance(one, int) else one for one in arguments]
+    return _done(what, _LIBC.syscall(ctypes.c_long(number), *given))
+
+
+def prctl(option: int, *arguments: int) -> int:
+    """`prctl(2)`; missing arguments are 0."""
+    given = [ctypes.c_ulong(one) for one in (*arguments, 0, 0, 0, 0)[:4]]
+    return _done(f"prctl {option}", _LIBC.prctl(option, *given))
+
+
+def unshare(flags: int, what: str) -> None:
+    """New namespaces for this process, or for its children where it is pids."""
+    _done(what, _LIBC.unshare(ctypes.c_int(flags)))
+
+
+def setns(descriptor: int, kind: int) -> None:
+    """Enter a namespace again."""
+    _done("setns", _LIBC.setns(descriptor, kind))
+
+
+def sethostname(name: bytes) -> None:
+    """Name this machine, in its namespace."""
+    _done("sethostname", _LIBC.sethostname(name, ctypes.c_size_t(len(name))))
+
+
+def capset_none() -> None:
+    """Give up every capability."""
+    header, data = struct.pack("=Ii", 0x20080522, 0), bytes(24)
+    _done("capset", _LIBC.capset(header, data))
+
+
+def mount(source: str, target: str, kind: str, flags: int = 0, data: str = "") -> None:
+    """`mount(2)`."""
+    names = [one.encode() for one in (source, target, kind)]
+    result = _LIBC.mount(*names, ctypes.c_ulong(flags), data.encode())
+    _done(f"mount of {kind or 'propagation'} on {target}", result)
+
+
+def unmount(target: str) -> None:
+    """Take a mount away at once; it ends when nothing uses it any more."""
+    _done(f"umount of {target}", _LIBC.umount2(target.encode(), MNT_DETACH))
+
+
+def open_tree(path: str) -> int:
+    """A copy of what is mounted at a path, not yet anywhere; a descriptor."""
+    flags = _OPEN_TREE_CLONE | _CLOEXEC | _AT_RECURSIVE
+    return syscall(f"open_tree of {path}", _OPEN_TREE, _AT_FDCWD, path.encode(), flags)
+
+
+def move_mount(tree: int, target: str, attributes: int) -> None:
+    """Put a copy made by `open_tree` at a path, with more attributes than it has."""
+    given = struct.pack("=QQQQ", attributes, 0, 0, 0)
+    flags = _AT_EMPTY_PATH | _AT_RECURSIVE
+    syscall(f"attributes of {target}", _MOUNT_SETATTR, tree, b"", flags, given, len(given))
+    syscall(f"mount of {target}", _MOVE_MOUNT, tree, b"", _AT_FDCWD, target.encode(), 4)
+
+
+def make_read_only(target: str) -> None:
+    """Nobody writes there any more; fails (EBUSY) while a file there is open for writing."""
+    given = struct.pack("=QQQQ", ATTR_RDONLY, 0, 0, 0)
+    syscall(f"read-only {target}", _MOUNT_SETATTR, _AT_FDCWD, target.encode(), 0, given, len(given))
+
+
+def pivot_root(new: str, old: str) -> None:
+    """Exchange the root folder of this mount namespace."""
+    syscall("pivot_root", _PIVOT_ROOT[os.uname().machine], new.encode(), old.encode())
+
+
+def open_beneath(folder: int, path: str, flags: int, mode: int = 0) -> int:
+    """Open a file that is in a folder, whatever links say."""
+    how = struct.pack("=QQQ", flags | _CLOEXEC, mode, _RESOLVE_BENEATH | _NO_MAGICLINKS)
+    return syscall(f"open of {path!r}", _OPENAT2, folder, os.fsencode(path), how, len(how))

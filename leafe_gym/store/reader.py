@@ -1,0 +1,179 @@
+"""`RunReader`: what a run folder holds; a writer may be at work, and the folder may be read-only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+from leafe_gym.budget import UNITS
+from leafe_gym.errors import StoreCorrupt, StoreError, UsageError
+from leafe_gym.prompts.base import PromptSet, find_prompt_set
+from leafe_gym.store import records
+from leafe_gym.store.schema import RunFile, open_to_read, sound
+from leafe_gym.tree import Branch, Tree
+from leafe_gym.types import Json, Task
+
+
+class RunReader(RunFile):
+    """A run folder, open for reading; a context manager.
+
+    Args:
+        folder: an existing run.
+
+    Raises:
+        UsageError: if there is no run in the folder.
+        StoreError: if it has another format.
+        StoreCorrupt: if it cannot be read.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        path = Path(folder)
+        super().__init__(path, open_to_read(path))
+        try:
+            self.check_format()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def config(self) -> Json:
+        """The configuration the run was made with."""
+        return self.meta("config")
+
+    def prompts(self) -> PromptSet:
+        """The prompt set that the run was made with.
+
+        Raises:
+            UsageError: if it is not known here; says what to import.
+            ConfigMismatch: if it is known here with another hash.
+        """
+        made = self.config["agent"]["prompts"]
+        source = self.rows("SELECT value FROM meta WHERE key = 'prompts_source'")
+        return find_prompt_set(made["name"], made["hash"], json.loads(source[0][0]) if source else "")
+
+    def backends(self) -> list[dict[str, Json]]:
+        """The rollback backends in use, one record per kind of environment."""
+        rows = self.rows("SELECT value, sum FROM meta WHERE key LIKE 'backend:%' ORDER BY key")
+        return [sound(value, total, "backend") for value, total in rows]
+
+    def tasks(self) -> list[Task]:
+        """All tasks, in order."""
+        return list(self.each_task())
+
+    def branches(self, task: int) -> list[Branch]:
+        """The committed branches of one task, in order."""
+        rows = self.rows("SELECT body, sum FROM branches WHERE task = ? ORDER BY id", task)
+        return [_branch(body, total) for body, total in rows]
+
+    def repeated(self, task: int) -> int:
+        """Attempts at this task that crashes of the process cut short."""
+        return int(self.rows("SELECT repeated FROM tasks WHERE idx = ?", task)[0][0])
+
+    def failures(self) -> dict[int, str]:
+        """Open tasks that were tried and could not be finished: number -> reason."""
+        rows = self.rows("SELECT idx, failure FROM tasks WHERE result IS NULL ORDER BY idx")
+        return {idx: failure for idx, failure in rows if failure is not None}
+
+    def trees(self) -> Iterator[Tree]:
+        """Finished trees, one at a time, in task order."""
+        for idx, _ in self.results():
+            yield self.tree(idx)
+
+    def tree(self, task: int) -> Tree:
+        """The tree of one task, finished or not.
+
+        Raises:
+            UsageError: if there is no such task, or it was never begun.
+        """
+        rows = self.rows(
+            "SELECT body, sum, start, start_sum, result, result_sum FROM tasks WHERE idx = ?", task
+        )
+        if not rows or rows[0][2] is None:
+            raise UsageError(f"{self.folder}: task {task} has no tree")
+        body, total, start, start_sum, result, result_sum = rows[0]
+        done = sound(result, result_sum, "result") if result else {}
+        data = {
+            "task": sound(body, total, "task") | {"instruction": done.get("instruction", "")},
+            "start": sound(start, start_sum, "start"),
+            "spent": done.get("spent", {}),
+            "solved_at": done.get("solved_at"),
+            "stopped": done.get("stopped", ""),
+            "token_source": done.get("token_source", ""),
+            "branches": [],
+        }
+        tree = records.read_tree(data)
+        found = self.branches(task)
+        if len(found) != done.get("branches", len(found)):
+            raise StoreCorrupt(
+                f"{self.folder}: task {task} had {done['branches']} branches, {len(found)} are left"
+            )
+        for branch in found:
+            _attach(tree, branch)
+        return tree
+
+    def results(self) -> Iterator[tuple[int, Json]]:
+        """(task number, ledger and ending) of every finished task; read a page at a time."""
+        idx = -1
+        while page := self.rows(
+            "SELECT idx, result, result_sum FROM tasks WHERE result IS NOT NULL AND idx > ? "
+            "ORDER BY idx LIMIT 64",
+            idx,
+        ):
+            for idx, result, total in page:
+                yield idx, sound(result, total, "result")
+
+    def fingerprint(self) -> str:
+        """A hash of tasks, finished trees and budget units: equal for equal runs.
+
+        Overhead and replayed steps are left out: they depend on interruptions and timing.
+        """
+        total, number = records.Checksum(), -1
+        for number, task in enumerate(self.each_task()):
+            total.add(("," if number else "[") + records.dump(records.task_json(task)))
+        total.add("]" if number >= 0 else "[]")
+        for idx, result in self.results():
+            spent = {unit: result["spent"][unit] for unit in UNITS}
+            branches = self.rows("SELECT body FROM branches WHERE task = ? ORDER BY id", idx)
+            total.add("\n" + records.dump([idx, spent, result["stopped"], branches]))
+        return total.hex()
+
+    def export(self, path: str | Path) -> int:
+        """Write finished trees as JSON lines, one a line; returns how many.
+
+        Raises:
+            StoreError: if the file cannot be written.
+        """
+        target, count = Path(path), 0
+        partial = target.with_name(target.name + ".part")
+        try:
+            with partial.open("w", encoding="utf-8") as out:
+                for tree in self.trees():
+                    out.write(records.dump(records.tree_json(tree)) + "\n")
+                    count += 1
+            partial.replace(target)
+        except OSError as error:
+            raise StoreError(f"{target}: cannot write the export: {error}") from error
+        return count
+
+
+def _attach(tree: Tree, branch: Branch) -> None:
+    try:
+        tree.add(branch)
+    except UsageError as error:
+        raise StoreCorrupt(f"the branches of {tree.task.id} do not follow: {error}") from error
+
+
+def _branch(body: str, total: str) -> Branch:
+    data = sound(body, total, "branch")
+    try:
+        return records.read_branch(data)
+    except (TypeError, KeyError, ValueError) as error:
+        raise StoreCorrupt(f"a branch row of the run is damaged: {error}") from error

@@ -1,0 +1,183 @@
+"""What an episode leaves behind: enough to do it again and to notice if it comes out otherwise.
+
+The log of a path only ever grows. A snapshot holds the log and a length, so it costs the same at
+step 5 and at step 5,000; a path that leaves an old one in its middle copies the part they share.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from leafe_gym.types import Info
+from leafe_gym.wrappers.rollback.values import chain_digest
+
+_FILLING = threading.Lock()
+
+
+class Transition(NamedTuple):
+    """One action and what came of it.
+
+    Attributes:
+        action: what `env.step` was given.
+        observation: what came back.
+        reward: finite.
+        terminated: the task is over.
+        truncated: the episode was cut.
+        info: of `env.step`, with `won`; not compared when the action is done again.
+        entropy: where not None, the random generators were seeded with it just before the action
+            (a restore with `rng="fresh"`).
+    """
+
+    action: Any
+    observation: Any
+    reward: float
+    terminated: bool
+    truncated: bool
+    info: Mapping[str, Any] = {}
+    entropy: int | None = None
+
+
+class EpisodeStart(NamedTuple):
+    """A reset to begin a replay with.
+
+    Attributes:
+        seed: of the reset.
+        observation: what the reset must give; None to accept any.
+        options: of the reset.
+    """
+
+    seed: int
+    observation: Any = None
+    options: dict[str, Any] | None = None
+
+
+@dataclass(eq=False, slots=True)
+class EpisodeLog:
+    """The transitions of one path from its reset on; append-only.
+
+    Attributes:
+        seed: given to `env.reset`; never None, so that the episode can be done again.
+        options: given to `env.reset`.
+        observation: that of the reset.
+        info: that of the reset.
+        transitions: all actions so far, in order.
+        writer: who alone may append; another instance that goes on from here copies first, so
+            that two threads never write one list.
+        digests: running hash; entry n covers the reset and the first n transitions. Filled when
+            first asked for.
+    """
+
+    seed: int
+    options: dict[str, Any] | None
+    observation: Any
+    info: Info
+    transitions: list[Transition] = field(default_factory=list)
+    writer: object = None
+    digests: list[bytes] = field(default_factory=list)
+
+    def digest(self, length: int) -> str:
+        """Hash of the reset and the first `length` transitions, in hex."""
+        done = self.digests
+        if len(done) <= length:
+            with _FILLING:
+                if not done:
+                    done.append(chain_digest(b"", (self.seed, self.options, self.observation)))
+                for move in self.transitions[len(done) - 1 : length]:
+                    done.append(chain_digest(done[-1], (*move[:5], move.entropy)))
+        return done[length].hex()
+
+    def prefix(self, length: int, writer: object = None) -> EpisodeLog:
+        """A log of its own with the first `length` transitions."""
+        return EpisodeLog(
+            self.seed,
+            self.options,
+            self.observation,
+            self.info,
+            self.transitions[:length],
+            writer,
+            self.digests[: length + 1],
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EpisodeView:
+    """The first `length` transitions of a log, shared with whoever appends to it.
+
+    Attributes:
+        log: the shared log.
+        length: transitions that belong to this view.
+        entropy: where not None, the generators were seeded with it after the last of them.
+    """
+
+    log: EpisodeLog
+    length: int
+    entropy: int | None = None
+
+    def moves(self, first: int = 0) -> Iterator[Transition]:
+        """The transitions from number `first` on, in order."""
+        for index in range(first, self.length):
+            yield self.log.transitions[index]
+
+    @property
+    def observation(self) -> Any:
+        """The last observation."""
+        return self.log.transitions[self.length - 1][1] if self.length else self.log.observation
+
+    @property
+    def info(self) -> Mapping[str, Any]:
+        """The last info."""
+        return self.log.transitions[self.length - 1][5] if self.length else self.log.info
+
+    def entropy_before(self, length: int) -> int | None:
+        """What the generators were seeded with anew between `length` actions and the next."""
+        if length == self.length:
+            return self.entropy
+        return self.log.transitions[length].entropy
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What came after the view is no business of whoever receives a pickled snapshot.
+        return EpisodeView, (self.log.prefix(self.length), self.length, self.entropy)
+
+
+class SnapshotRecord:
+    """What a snapshot holds: the backend's data and the way that led there.
+
+    Attributes:
+        backend: name of the backend that made the data.
+        data: the backend's own; None once it was given up.
+        view: the episode so far.
+        env_key: which kind of environment it belongs to.
+        owner: identity of the wrapper that made it; 0 in another process.
+        released: nobody may come back to it any more.
+    """
+
+    __slots__ = ("__weakref__", "backend", "data", "env_key", "owner", "released", "view")
+
+    def __init__(
+        self, backend: str, data: Any, view: EpisodeView, env_key: str, owner: int
+    ) -> None:
+        self.backend = backend
+        self.data = data
+        self.view = view
+        self.env_key = env_key
+        self.owner = owner
+        self.released = False
+
+    @property
+    def usable(self) -> bool:
+        """Whether the data is still there: neither released nor evicted."""
+        return self.data is not None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _revive, (self.backend, self.data, self.view, self.env_key, self.released)
+
+
+def _revive(
+    backend: str, data: Any, view: EpisodeView, env_key: str, released: bool
+) -> SnapshotRecord:
+    held = SnapshotRecord(backend, data, view, env_key, 0)
+    held.released = released
+    return held

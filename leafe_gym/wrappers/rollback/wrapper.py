@@ -1,0 +1,419 @@
+"""`RollbackWrapper`: any Gymnasium environment, with a way back.
+
+Must be the outermost wrapper: a counter outside it (`TimeLimit`, say) would not be taken back.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import gymnasium as gym
+import numpy as np
+
+from leafe_gym.errors import SnapshotReleased, SnapshotUnsupported, UsageError, WrapperOrder
+from leafe_gym.types import Info, Snapshot
+from leafe_gym.wrappers.backends.base import BACKENDS, AnyEnv, Backend
+from leafe_gym.wrappers.rollback.controller import RollbackController, Won
+from leafe_gym.wrappers.rollback.episode_log import EpisodeStart, SnapshotRecord, Transition
+from leafe_gym.wrappers.rollback.remote import RemoteEnv
+from leafe_gym.wrappers.rollback.snapshot_size import SnapshotSizer
+from leafe_gym.wrappers.verification.instance_factory import (
+    InstanceFactory,
+    InstanceUnavailable,
+    kind_name,
+)
+from leafe_gym.wrappers.verification.report import BackendReport
+from leafe_gym.wrappers.verification.selection import BackendChoice, select_backend
+
+_TOKENS = itertools.count(1)  # not id(self), which a later wrapper may get again
+WonRule = Literal["info", "function", "default"]
+
+
+class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
+    """Saves states of an episode and comes back to them.
+
+    A restore is right or it raises. Which backend does the work is decided at the first snapshot,
+    rollback or fork, on a second instance of the environment that nobody else uses; see
+    `backend_report`. Every `info` of a step has `won`: the environment's own, or what `won` says,
+    or whether the episode terminated with a positive reward. Rewards come back as floats.
+
+    `reset()` without a seed takes the next one of a sequence that begins with the last seed given,
+    because only a seeded episode can be done again.
+
+    Example:
+        >>> import gymnasium as gym
+        >>> env = RollbackWrapper(gym.make("FrozenLake-v1"))
+        >>> _ = env.reset(seed=1)
+        >>> snapshot = env.snapshot()
+        >>> first = env.step(2)
+        >>> _ = env.restore(snapshot)
+        >>> env.step(2) == first, env.steps
+        (True, 1)
+
+    Args:
+        env: the environment, in all its other wrappers.
+        backend: "auto", a name of the registry `BACKENDS`, or a backend object; with an object the
+            environment's spec cannot be written as JSON.
+        won: rule for environments whose info has no `won`: (reward, terminated, info) -> bool.
+        factory: makes another instance of `env`; needed where `gym.make(env.spec)` cannot.
+        probe_actions: actions that change something, to prove backends with; without them the
+            admissible commands, samples of the action space, or words of the texts are tried.
+
+    Raises:
+        UsageError: if there is no backend of that name, or `env` is a RollbackWrapper already.
+    """
+
+    def __init__(
+        self,
+        env: AnyEnv,
+        backend: str | Backend = "auto",
+        *,
+        won: Won | None = None,
+        factory: Callable[[], AnyEnv] | None = None,
+        probe_actions: Sequence[Any] | None = None,
+    ) -> None:
+        gym.utils.RecordConstructorArgs.__init__(
+            self,
+            _disable_deepcopy=True,
+            backend=backend,
+            won=won,
+            factory=factory,
+            probe_actions=None if probe_actions is None else list(probe_actions),
+        )
+        gym.Wrapper.__init__(self, env)
+        _refuse_nesting(env)
+        if isinstance(backend, str) and backend != "auto" and backend not in BACKENDS:
+            raise UsageError(f"{BACKENDS.unknown(backend)} (or 'auto')")
+        self._controller = RollbackController(env, won)
+        self._asked = backend
+        self._won = won
+        self._factory = factory
+        self._probe_actions = probe_actions
+        self._choice: BackendChoice | None = None
+        self._env_key = ""
+        self._fresh_count = 0
+        self._left_behind: list[AnyEnv] = []
+        self._sizer = SnapshotSizer()
+        self._retry_at = 8
+        self._replayed_before = 0
+        self._token = next(_TOKENS)
+
+    # The episode
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, Info]:
+        """Begin an episode. An error of the environment passes through."""
+        return self._controller.reset(seed, options)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, Info]:
+        """Do one action.
+
+        Raises:
+            ResetNeeded: if no episode is running, or the last call into the environment failed.
+            EnvironmentFailure: if the reward is not a finite number or the info not a dict; other
+                errors of the environment pass through. Either way a reset or restore must follow.
+        """
+        return self._controller.step(action)
+
+    @property
+    def steps(self) -> int:
+        """Actions taken so far in this episode, 0 to t."""
+        return self._controller.taken
+
+    @property
+    def seed(self) -> int | None:
+        """Seed of the current episode; None where none is running."""
+        return None if self._controller.log is None else self._controller.log.seed
+
+    @property
+    def transitions(self) -> tuple[Transition, ...]:
+        """What was done and what came of it on the current path, oldest first."""
+        return tuple(self._controller.view().moves())
+
+    @property
+    def replayed_steps(self) -> int:
+        """Environment steps done again so far for the sake of restores, in total."""
+        again = 0 if self._choice is None else self._choice.backend.replayed
+        return self._controller.replayed + self._replayed_before + again
+
+    @property
+    def won_rule(self) -> WonRule:
+        """Where `info["won"]` comes from: the environment, the given function, or the default."""
+        if self._controller.won_in_info:
+            return "info"
+        return "default" if self._won is None else "function"
+
+    # Going back
+
+    @property
+    def backend_report(self) -> BackendReport:
+        """Which backend is in use, what was refused and why, what it costs."""
+        asked = self._asked if isinstance(self._asked, str) else self._asked.name
+        return BackendReport(asked) if self._choice is None else self._choice.report
+
+    def snapshot(self) -> Snapshot:
+        """Save the current state; restorable any number of times until released.
+
+        Raises:
+            ResetNeeded: if no episode is running.
+            SnapshotUnsupported: if the asked-for backend cannot save this environment rightly.
+            BackendError: if the backend fails in another way.
+        """
+        controller = self._controller
+        if controller.log is None:
+            controller.view()  # raises, before a backend is looked for
+        choice = self._settled()
+        held, saved = controller.hold(choice.backend, self._env_key, self._token)
+        view = held.view
+        self._take_over()
+        nbytes = saved.nbytes
+        if not nbytes and choice.backend.name != "replay":
+            nbytes = self._sizer.size(saved.data, view.length)
+        return Snapshot(
+            kind=choice.backend.name,
+            step=view.length,
+            digest=view.log.digest(view.length),
+            payload=held,
+            scope=choice.scope,
+            nbytes=nbytes,
+        )
+
+    def restore(
+        self,
+        snapshot: Snapshot,
+        rng: Literal["same", "fresh"] = "same",
+        *,
+        seed: int | None = None,
+    ) -> tuple[Any, Info]:
+        """Come back to a snapshot; returns the observation and info that were current then.
+
+        Args:
+            snapshot: of this environment, or of another instance of the same kind.
+            rng: "same": the same actions meet the same luck again, as after a reset and replay.
+                "fresh": the environment's and its spaces' generators are seeded anew.
+            seed: for "fresh": where the new luck comes from; without it each fresh restore of this
+                wrapper gets other luck, fixed by the episode's seed and their count.
+
+        Raises:
+            SnapshotReleased: if the snapshot was released.
+            RestoreMismatch: if the state could not be reached again.
+            BackendError: if the backend fails in another way; a reset or restore must follow.
+            UsageError: if the snapshot belongs to another kind of environment.
+        """
+        if rng not in ("same", "fresh"):
+            raise UsageError(f"rng must be 'same' or 'fresh', not {rng!r}")
+        held = self._held(snapshot)
+        choice = self._settled()
+        if held.backend != choice.backend.name:
+            # Made by another backend: its data means nothing here, but the way there does.
+            self._controller.replay(held.view)
+        elif snapshot.scope == "instance" and held.owner != self._token:
+            self._controller.replay(held.view)
+        elif not held.usable:
+            self._controller.return_to(held.view, choice.backend)
+        else:
+            self._controller.put_back(choice.backend, held)
+        self._take_over()
+        if rng == "fresh":
+            self._fresh_count += 1
+            source = held.view.log.seed if seed is None else seed
+            key = (self._fresh_count,) if seed is None else ()
+            entropy = np.random.SeedSequence(source, spawn_key=key).generate_state(2, np.uint32)
+            self._controller.reseed(int(entropy[0]) << 32 | int(entropy[1]))
+        return self._controller.now()
+
+    def rollback(self, to: int) -> tuple[Any, Info]:
+        """Go back until `to` actions are taken, 0 to t; shaped like `reset`.
+
+        Starts from the nearest snapshot still held on the current path, otherwise from a reset;
+        what lies between is done again and compared.
+
+        Raises:
+            ResetNeeded: if no episode is running.
+            UsageError: if `to` is not in 0..t.
+            RestoreMismatch: if the state could not be reached again.
+        """
+        taken = self._controller.view().length
+        if isinstance(to, bool) or not isinstance(to, int | np.integer) or not 0 <= to <= taken:
+            raise UsageError(
+                f"rollback(to={to!r}): {taken} actions were taken, so `to` must be an integer "
+                f"from 0 to {taken}"
+            )
+        if to < taken:
+            choice = self._settled()
+            self._controller.rewind(int(to), choice.backend)
+            self._take_over()
+        return self._controller.now()
+
+    def fork(self) -> RollbackWrapper:
+        """A new environment in the same state; the two go on independently.
+
+        Raises:
+            ResetNeeded: if no episode is running.
+            SnapshotUnsupported: if no second instance can be made; says what to pass.
+        """
+        snapshot = self.snapshot()
+        choice = self._settled()
+        if choice.backend.rebuilds:
+            inner = choice.backend.load(self.env, snapshot.payload.data[0])
+        else:
+            try:
+                inner = self.instance_factory().make()
+            except InstanceUnavailable as error:
+                raise SnapshotUnsupported(f"fork() needs a second instance: {error}") from error
+        copy = RollbackWrapper(
+            inner,
+            self._asked,
+            won=self._won,
+            factory=self._factory,
+            probe_actions=self._probe_actions,
+        )
+        copy._choice = choice.for_fork(self.instance_factory())
+        copy._env_key = self._env_key
+        copy.restore(snapshot)
+        self.release(snapshot)
+        return copy
+
+    def release(self, snapshot: Snapshot) -> None:
+        """Give a snapshot up; releasing it again does nothing."""
+        self.discard_data(snapshot)
+        if isinstance(snapshot.payload, SnapshotRecord):
+            snapshot.payload.released = True
+
+    def discard_data(self, snapshot: Snapshot) -> None:
+        """Free the memory of a snapshot, which stays restorable; again does nothing.
+
+        A later restore starts from the nearest earlier snapshot that still has its data, or from a
+        reset, and replays the actions in between, compared; `replayed_steps` counts them.
+        """
+        held = snapshot.payload
+        if not isinstance(held, SnapshotRecord) or held.data is None:
+            return
+        data, held.data = held.data[0], None
+        if self._choice is not None and held.backend == self._choice.backend.name:
+            self._choice.backend.release(data)
+
+    def replay(
+        self, transitions: Sequence[Transition], from_reset: EpisodeStart | None = None
+    ) -> tuple[Any, Info]:
+        """Repeat recorded actions and compare every outcome; shaped like `reset`.
+
+        Args:
+            transitions: the recorded actions and outcomes, oldest first; infos are not compared.
+            from_reset: begin with this reset, which needs no snapshot and so reaches a state of
+                an earlier process; None to go on from the current state.
+
+        Raises:
+            ResetNeeded: if no episode is running and `from_reset` is None.
+            RestoreMismatch: naming the first step that differs; None where the reset does.
+        """
+        self._controller.repeat(transitions, from_reset)
+        return self._controller.now()
+
+    def instance_factory(self, factory: Callable[[], AnyEnv] | None = None) -> InstanceFactory:
+        """Maker of further instances of the wrapped environment, by `factory` if given."""
+        return InstanceFactory(self.env, factory or self._factory)
+
+    def close(self) -> None:
+        """Close the environment and whatever the backend holds."""
+        if self._choice is not None:
+            self._choice.backend.close()
+        self.env.close()
+        while self._left_behind:
+            self._left_behind.pop().close()
+
+    @property
+    def kind(self) -> str:
+        """Which kind of environment this is, in words; the same in every process."""
+        return self._key()
+
+    # Details
+
+    def _take_over(self) -> None:
+        """Use the controller's chain; one replaced by another process is closed with this one."""
+        old, self.env = self.env, self._controller.env
+        if isinstance(self.env, RemoteEnv) and not isinstance(old, RemoteEnv):
+            self._left_behind.append(old)
+
+    def _held(self, snapshot: Snapshot) -> SnapshotRecord:
+        held = snapshot.payload if isinstance(snapshot, Snapshot) else None
+        if not isinstance(held, SnapshotRecord):
+            raise UsageError("restore() takes a snapshot made by a RollbackWrapper")
+        if held.released:
+            raise SnapshotReleased(
+                f"the snapshot of step {snapshot.step} was released; take a new one"
+            )
+        if held.env_key != self._key():
+            raise UsageError(
+                f"the snapshot belongs to {held.env_key}, this environment is {self._env_key}"
+            )
+        return held
+
+    def _key(self) -> str:
+        if not self._env_key:
+            self._env_key = kind_name(self.env)
+        return self._env_key
+
+    def _settled(self) -> BackendChoice:
+        """The backend in use; chosen when first needed.
+
+        Where nothing could be proved for want of actions, those of the episode may help: tried
+        again after 8, 16, 32... steps. Snapshots of the backend before stay good.
+        """
+        if self._choice is None:
+            return self._choose()
+        if self._choice.provisional and self._controller.taken >= self._retry_at:
+            self._retry_at *= 2
+            self._replayed_before += self._choice.backend.replayed
+            return self._choose()
+        return self._choice
+
+    def _choose(self) -> BackendChoice:
+        self._key()
+        episode = None if self._controller.log is None else self._controller.view()
+        self._choice = select_backend(
+            self._asked, self.instance_factory(), self._probe_actions, episode
+        )
+        self._controller.learn_globals()
+        return self._choice
+
+
+def _refuse_nesting(env: AnyEnv) -> None:
+    link = env
+    while isinstance(link, gym.Wrapper):
+        if isinstance(link, RollbackWrapper):
+            raise UsageError(
+                "this environment has a RollbackWrapper already; use that one, or pass its `.env`"
+            )
+        link = link.env
+
+
+def require_outermost(env: gym.Env[Any, Any]) -> RollbackWrapper:
+    """`env` itself, if it is a RollbackWrapper.
+
+    A wrapper outside keeps its own state (`TimeLimit` its count) through a restore, so episodes
+    would change without an error.
+
+    Raises:
+        WrapperOrder: if a RollbackWrapper sits below other wrappers; names the outermost of them.
+        UsageError: if there is none at all.
+    """
+    if isinstance(env, RollbackWrapper):
+        return env
+    outer: list[str] = []
+    link = env
+    while isinstance(link, gym.Wrapper):
+        if isinstance(link, RollbackWrapper):
+            raise WrapperOrder(
+                f"{' and '.join(outer)} outside RollbackWrapper would not be restored "
+                "with it; make RollbackWrapper the outermost: "
+                f"RollbackWrapper({'('.join(outer)}(env{')' * len(outer)})"
+            )
+        outer.append(type(link).__name__)
+        link = link.env
+    raise UsageError(
+        f"{env} cannot go back to earlier states; wrap it: RollbackWrapper(env), outermost"
+    )

@@ -1,0 +1,285 @@
+"""The state of the wrappers between a RollbackWrapper and the bare environment.
+
+`TimeLimit` counts steps, `OrderEnforcing` remembers the reset, `FrameStackObservation` keeps a
+queue: restoring the bare environment alone leaves all of that behind. Here every wrapper's
+attributes are saved, plus every random generator Gymnasium knows of.
+
+SavedState: each wrapper's `__dict__` except its link inwards and constants of its construction; the
+generators of the bare environment and of all action and observation spaces, nested ones included.
+Attributes that cannot change are kept by reference, the rest goes through one pickle (a deep copy
+where something in it cannot be pickled), so an object that two wrappers share stays shared.
+
+Not saved: frames and files of recording wrappers on disk; an object shared between a wrapper and
+the bare environment, which is the business of `get_state`; variables inside function closures.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+
+from leafe_gym.envs.space import TextSpace
+from leafe_gym.errors import SnapshotUnsupported
+from leafe_gym.wrappers.rollback.random_state import seed_globals
+from leafe_gym.wrappers.rollback.remote import RemoteEnv
+from leafe_gym.wrappers.rollback.values import ATOMS
+
+AnyEnv = gym.Env[Any, Any]
+
+_CONSTANT = frozenset({"env", "_saved_kwargs", "_cached_spec", "_metadata"})
+_PARTS = (gym.Space, gym.Env)
+_CONTAINERS = frozenset({list, dict, set, deque})
+_LEAVES = frozenset({gym.spaces.Discrete, gym.spaces.Box, gym.spaces.Text, TextSpace})
+
+
+class ChainState(NamedTuple):
+    """Opaque; see `save_chain`.
+
+    Attributes:
+        plain: per wrapper, outermost first, the attributes kept by reference.
+        sizes: per wrapper, how many attributes it had in all.
+        deep: all other attributes in one pickle, or a deep copy, or None where there are none.
+        generators: states of the generators, in the order of `_generators`.
+    """
+
+    plain: list[dict[str, Any]]
+    sizes: list[int]
+    deep: bytes | dict[tuple[int, str], Any] | None
+    generators: list[tuple[Any, ...] | None]
+
+
+def wrappers_of(env: AnyEnv) -> list[gym.Wrapper[Any, Any, Any, Any]]:
+    """The wrappers around the bare environment, outermost first."""
+    found = []
+    while isinstance(env, gym.Wrapper):
+        found.append(env)
+        env = env.env
+    return found
+
+
+def describe_chain(env: AnyEnv) -> list[str]:
+    """Class names from the outermost wrapper to the bare environment."""
+    if isinstance(env, RemoteEnv):
+        return list(env.face.chain)
+    return [f"{type(one).__module__}.{type(one).__qualname__}" for one in _links(env)]
+
+
+def save_chain(env: AnyEnv) -> ChainState:
+    """The state of all wrappers and generators of `env`; later steps do not change it."""
+    plain: list[dict[str, Any]] = []
+    sizes: list[int] = []
+    deep: dict[tuple[int, str], Any] = {}
+    link = env
+    while isinstance(link, gym.Wrapper):
+        attributes = vars(link)
+        kept: dict[str, Any] = {}
+        # The test is made at every save: an attribute may hold a number now and a list later.
+        for name, value in attributes.items():
+            if type(value) in ATOMS:
+                kept[name] = value
+            elif name not in _CONSTANT and not isinstance(value, _PARTS):
+                deep[len(plain), name] = value
+        kept.pop("_cached_spec", None)
+        plain.append(kept)
+        sizes.append(len(attributes))
+        link = link.env
+    generators = [_peek(one) for one in _holders(env)]
+    return ChainState(plain, sizes, _freeze(env, deep) if deep else None, generators)
+
+
+def load_chain(env: AnyEnv, state: ChainState) -> None:
+    """Put `env`'s wrappers and generators back; `state` stays good for further loads.
+
+    Raises:
+        SnapshotUnsupported: if `env` is built of other wrappers or spaces.
+    """
+    links = wrappers_of(env)
+    if len(links) != len(state.plain):
+        raise _other_chain(env)
+    deep = {} if state.deep is None else _thaw(env, state.deep)
+    for (depth, name), value in deep.items():
+        vars(links[depth])[name] = value
+    for depth, link in enumerate(links):
+        attributes, kept = vars(link), state.plain[depth]
+        attributes.update(kept)
+        if len(attributes) > state.sizes[depth]:
+            _drop_newer(attributes, kept, depth, deep)
+    _load_generators(env, state.generators)
+
+
+def reseed(env: AnyEnv, entropy: int) -> None:
+    """Seed the environment's generator and its spaces' with numbers derived from `entropy`."""
+    seed_globals(env, entropy)
+    if isinstance(env.unwrapped, RemoteEnv):
+        env.unwrapped.reseed(entropy)
+    holders = _holders(env)
+    seeds = np.random.SeedSequence(entropy).spawn(len(holders))
+    for holder, seed in zip(holders, seeds, strict=True):
+        if holder is holders[0] or getattr(holder, "_np_random", None) is not None:
+            number = int(seed.generate_state(1, np.uint32)[0])
+            fresh, _ = gym.utils.seeding.np_random(number)
+            _poke(holder, (type(fresh.bit_generator), fresh.bit_generator.state))
+
+
+def _links(env: AnyEnv) -> Iterator[AnyEnv]:
+    yield env
+    while isinstance(env, gym.Wrapper):
+        env = env.env
+        yield env
+
+
+def _other_chain(env: AnyEnv) -> SnapshotUnsupported:
+    return SnapshotUnsupported(
+        f"the snapshot comes from another chain of wrappers than {env}; restore it in an "
+        "environment built the same way"
+    )
+
+
+def _drop_newer(
+    attributes: dict[str, Any], kept: dict[str, Any], depth: int, deep: dict[Any, Any]
+) -> None:
+    """Delete attributes that did not exist yet when the state was saved."""
+    for name in [n for n in attributes if n not in kept and (depth, n) not in deep]:
+        if name not in _CONSTANT and not isinstance(attributes[name], _PARTS):
+            del attributes[name]
+
+
+def _freeze(env: AnyEnv, deep: dict[tuple[int, str], Any]) -> Any:
+    if (flat := _copy_flat(deep)) is not None:
+        return flat
+    links = {id(link): index for index, link in enumerate(_links(env))}
+    buffer = io.BytesIO()
+    try:
+        _Pickler(buffer, links).dump(deep)
+    except Exception:  # noqa: BLE001 - any attribute may refuse in any way; a deep copy may not
+        try:
+            return copy.deepcopy(deep, {id(link): link for link in _links(env)})
+        except Exception as error:
+            names = sorted({name for _, name in deep})
+            raise SnapshotUnsupported(
+                f"a wrapper of {env} holds something that can neither be pickled nor copied, in "
+                f"one of {', '.join(names)}: {error}; use backend='replay'"
+            ) from error
+    return buffer.getvalue()
+
+
+class _Flat(dict[tuple[int, str], Any]):
+    """Attributes that are all containers of constants, such as the queues of statistics."""
+
+
+def _copy_flat(deep: dict[tuple[int, str], Any]) -> _Flat | None:
+    """A copy, several times as fast as a pickle; None where something is nested.
+
+    A container that two attributes share is copied once.
+    """
+    copies: dict[int, Any] = {}
+    flat = _Flat()
+    for key, value in deep.items():
+        if type(value) not in _CONTAINERS:
+            return None
+        kinds = set(map(type, value.values() if type(value) is dict else value))
+        if not kinds <= ATOMS:
+            return None
+        if id(value) not in copies:
+            copies[id(value)] = value.copy()
+        flat[key] = copies[id(value)]
+    return flat
+
+
+def _thaw(env: AnyEnv, deep: Any) -> dict[tuple[int, str], Any]:
+    if type(deep) is _Flat:
+        return _copy_flat(deep) or {}
+    if isinstance(deep, bytes):
+        return dict(_Unpickler(io.BytesIO(deep), list(_links(env))).load())
+    return dict(copy.deepcopy(deep, {id(link): link for link in _links(env)}))
+
+
+class _Pickler(pickle.Pickler):
+    """Writes a reference to an environment of the chain as its place in the chain."""
+
+    def __init__(self, file: io.BytesIO, links: dict[int, int]) -> None:
+        super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
+        self._links = links
+
+    def persistent_id(self, obj: Any) -> int | None:
+        return self._links.get(id(obj))
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, links: list[AnyEnv]) -> None:
+        super().__init__(file)
+        self._links = links
+
+    def persistent_load(self, pid: Any) -> Any:
+        return self._links[pid]
+
+
+def _holders(env: AnyEnv) -> list[Any]:
+    """Everything with a generator of its own: the bare environment first, then the spaces."""
+    spaces: list[Any] = []
+    while isinstance(env, gym.Wrapper):
+        attributes = vars(env)
+        for name in ("_action_space", "_observation_space"):
+            if (space := attributes.get(name)) is not None:
+                spaces.append(space)
+        env = env.env
+    holders: list[Any] = [env]
+    for name in ("action_space", "observation_space"):
+        if (space := getattr(env, name, None)) is not None:
+            spaces.append(space)
+    for space in spaces:
+        holders.append(space)
+        if type(space) not in _LEAVES:
+            holders.extend(_inner_spaces(space))
+    return holders
+
+
+def _inner_spaces(space: gym.Space[Any]) -> Iterator[gym.Space[Any]]:
+    for value in list(vars(space).values()):
+        if isinstance(value, gym.Space):
+            inner = [value]
+        elif isinstance(value, dict):
+            inner = [one for one in value.values() if isinstance(one, gym.Space)]
+        elif isinstance(value, list | tuple):
+            inner = [one for one in value if isinstance(one, gym.Space)]
+        else:
+            continue
+        for one in inner:
+            yield one
+            yield from _inner_spaces(one)
+
+
+def _peek(holder: Any) -> tuple[Any, ...] | None:
+    generator = getattr(holder, "_np_random", None)
+    if generator is None:
+        return None
+    bits = generator.bit_generator
+    return type(bits), bits.state, getattr(holder, "_np_random_seed", None)
+
+
+def _load_generators(env: AnyEnv, states: list[Any]) -> None:
+    holders = _holders(env)
+    if len(holders) != len(states):
+        raise _other_chain(env)
+    for holder, state in zip(holders, states, strict=True):
+        if state is not None:
+            _poke(holder, state)
+        elif getattr(holder, "_np_random", None) is not None:
+            holder._np_random = None
+
+
+def _poke(holder: Any, state: tuple[Any, ...]) -> None:
+    """Set the generator in place, because an environment may hold a second reference to it."""
+    generator = getattr(holder, "_np_random", None)
+    if generator is None or type(generator.bit_generator) is not state[0]:
+        generator = holder._np_random = np.random.Generator(state[0]())
+    generator.bit_generator.state = state[1]
+    if len(state) > 2 and isinstance(holder, gym.Env):
+        holder._np_random_seed = state[2]

@@ -1,0 +1,317 @@
+"""Finding actions that do something, so that a proof compares more than two copies of nothing.
+
+Tried in this order: actions the caller names; the environment's admissible commands; samples of an
+action space that is not text; words of the instruction and the first observation, as written and
+in lower case; actions already taken in the caller's episode.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+
+from leafe_gym.wrappers.rollback.random_state import globals_kept, seed_globals
+from leafe_gym.wrappers.rollback.values import private_copy, same
+from leafe_gym.wrappers.verification.instance_factory import (
+    InstanceUnavailable,
+    close_quietly,
+    quietly,
+)
+
+AnyEnv = gym.Env[Any, Any]
+Make = Callable[[], AnyEnv]
+
+_TRIES = 48
+_SAMPLES = 16
+_SECONDS = 5.0
+_RUN_SECONDS = 0.5
+_PREFIX, _FIRST, _SECOND = 4, 10, 6
+
+
+@dataclass(frozen=True, slots=True)
+class ActionScript:
+    """What a proof does.
+
+    Attributes:
+        seed: of the reset.
+        options: of the reset.
+        prefix: actions before the snapshot.
+        first: one way to go on from there.
+        second: another.
+        changed: whether some action was seen to change the observation.
+        source: where the actions come from, in words.
+    """
+
+    seed: int
+    options: dict[str, Any] | None = None
+    prefix: tuple[Any, ...] = ()
+    first: tuple[Any, ...] = ()
+    second: tuple[Any, ...] = ()
+    changed: bool = False
+    source: str = "no actions"
+
+
+class _Effect(NamedTuple):
+    """What one action did.
+
+    Attributes:
+        changed: the observation is another one than before.
+        telling: it is not just the answer that any action gets: the first reply after a reset
+            always differs from the start, and one that repeats the action from the one before.
+        over: the episode ended.
+    """
+
+    changed: bool
+    telling: bool
+    over: bool
+
+
+def find_script(
+    make: Make,
+    *,
+    seed: int = 0,
+    options: dict[str, Any] | None = None,
+    actions: Sequence[Any] | None = None,
+    seen: Sequence[Any] = (),
+) -> ActionScript:
+    """Play an instance of its own to find what a proof should do; at most some seconds.
+
+    Args:
+        make: makes an instance.
+        seed: of the episodes.
+        options: of the episodes' resets.
+        actions: the caller's; None to look for some.
+        seen: actions of the caller's episode, the last resort.
+
+    Raises:
+        InstanceUnavailable: if none can be made, or its reset fails.
+    """
+    with quietly(), globals_kept():
+        player = _Player(make, seed, options)
+        try:
+            return _script(player, actions, seen)
+        finally:
+            close_quietly(player.env)
+
+
+def words(*texts: Any) -> list[str]:
+    """Words of some texts, each also in lower case, without repeats, in order."""
+    found: dict[str, None] = {}
+    for text in texts:
+        if isinstance(text, str):
+            for word in re.findall(r"\w+(?:[-']\w+)*", text):
+                found[word] = found[word.lower()] = None
+    return list(found)
+
+
+class _Player:
+    """One instance, reset again with the same seed whenever an episode ends or breaks."""
+
+    def __init__(self, make: Make, seed: int, options: dict[str, Any] | None) -> None:
+        self._make = make
+        self.seed = seed
+        self.options = options
+        self._seconds = 0.0
+        self._plays = 0
+        self.env = make()
+        self.deadline = time.monotonic() + _SECONDS
+        self._first_replies: list[Any] = []
+        self.restart()
+
+    def restart(self) -> None:
+        seed_globals(self.env, self.seed)
+        try:
+            observation, info = self.env.reset(seed=self.seed, options=self.options)
+        except Exception as error:
+            raise InstanceUnavailable(
+                f"a second instance failed at reset(seed={self.seed}): {error!r}; pass factory="
+            ) from error
+        self.observation, self.info = private_copy(observation), info
+        self._rest = self.observation
+        self._steps = 0
+
+    def play(self, action: Any) -> _Effect | None:
+        """Take one action; None if the environment raised, which begins a new episode."""
+        begin = time.monotonic()
+        try:
+            observation, _, terminated, truncated, info = self.env.step(action)
+        except Exception:  # noqa: BLE001 - not every word is an action everywhere
+            self.restart()
+            return None
+        self._seconds += time.monotonic() - begin
+        self._plays += 1
+        before, self.observation, self.info = self.observation, private_copy(observation), info
+        self._steps += 1
+        changed = not same(before, self.observation)
+        rest, self._rest = self._rest, _without(action, self.observation)
+        others = [rest]
+        if self._steps == 1:
+            others = self._first_replies.copy()
+            self._first_replies.append(self._rest)
+        telling = changed and any(not same(self._rest, other) for other in others)
+        return _Effect(changed, telling, bool(terminated or truncated))
+
+    @property
+    def begun(self) -> bool:
+        """Whether exactly one action was taken since the reset."""
+        return self._steps == 1
+
+    @property
+    def affordable(self) -> int:
+        """How many steps one run of a proof may have."""
+        if not self._seconds:
+            return _TRIES
+        return max(4, min(_TRIES, int(_RUN_SECONDS * self._plays / self._seconds)))
+
+    @property
+    def late(self) -> bool:
+        return time.monotonic() > self.deadline
+
+
+def _without(action: Any, observation: Any) -> Any:
+    """The observation with the action cut out wherever it is repeated."""
+    if not isinstance(action, str) or not isinstance(observation, str) or not action:
+        return observation
+    return re.sub(re.escape(action), "", observation, flags=re.IGNORECASE)
+
+
+def _script(player: _Player, actions: Sequence[Any] | None, seen: Sequence[Any]) -> ActionScript:
+    if actions is None and _admissible(player.info):
+        return _play_out(player, [], [], "admissible_commands")
+    for source, tried in _sources(player, actions, seen):
+        useful, enders, telling = _try_all(player, tried)
+        if useful:
+            script = _play_out(player, useful, enders, source, changed=telling)
+            if script.changed:
+                return script
+    return ActionScript(player.seed, player.options)
+
+
+def _sources(
+    player: _Player, actions: Sequence[Any] | None, seen: Sequence[Any]
+) -> list[tuple[str, list[Any]]]:
+    if actions is not None:
+        return [("given actions", list(actions))]
+    sources: list[tuple[str, list[Any]]] = []
+    space = player.env.action_space
+    if getattr(getattr(space, "dtype", None), "kind", "") != "U":
+        try:
+            # A copy: a class may share one space among all its instances, the user's included.
+            sampler = copy.deepcopy(space)
+            sampler.seed(player.seed)
+            samples = [sampler.sample() for _ in range(_SAMPLES)]
+            sources.append(("samples of the action space", samples))
+        except Exception:  # noqa: BLE001 - a space of somebody else's may be unable to sample
+            pass
+    texts = words(player.info.get("instruction"), player.observation)
+    return [*sources, ("words of the texts", texts), ("actions already taken", list(seen))]
+
+
+def _admissible(info: Mapping[str, Any]) -> list[Any]:
+    return list(info.get("admissible_commands") or ())
+
+
+def _try_all(player: _Player, tried: Sequence[Any]) -> tuple[list[Any], list[Any], bool]:
+    """(actions worth taking, actions that ended an episode, whether any effect was telling).
+
+    About half of the actions worth taking have a telling effect, if any has; the rest may do
+    something that shows only later.
+    """
+    telling: list[Any] = []
+    others: list[Any] = []
+    enders: list[Any] = []
+    player.restart()
+    for action in list(tried)[:_TRIES]:
+        if player.late:
+            break
+        effect = player.play(action)
+        if effect is not None and player.begun and effect.changed and not effect.over:
+            effect = player.play(action)  # the first reply after a reset tells little
+        if effect is None:
+            continue
+        if effect.telling:
+            telling.append(action)
+        else:
+            others.append(action)
+        if effect.over:
+            enders.append(action)
+            player.restart()
+    going_on = [one for one in telling if not _among(one, enders)]
+    others = [one for one in others if not _among(one, enders)]
+    if going_on:
+        repeats = -(-len(others) // len(going_on))
+        return going_on * max(1, repeats) + others, enders, True
+    return telling or others, enders, bool(telling)
+
+
+def _among(action: Any, actions: Sequence[Any]) -> bool:
+    return any(same(action, one) for one in actions)
+
+
+def _play_out(
+    player: _Player,
+    useful: list[Any],
+    enders: list[Any],
+    source: str,
+    *,
+    changed: bool = False,
+) -> ActionScript:
+    """Choose the actions by taking them, so that the prefix does not end the episode."""
+    dice = random.Random(player.seed)
+    length = min(max(_FIRST, len(useful)), player.affordable)
+    for attempt in range(12):
+        wanted = max(0, _PREFIX - attempt // 3)
+        prefix, moved, over = _walk(player, useful, wanted, dice, ())
+        if not over:
+            break
+    else:
+        prefix, moved = [], False
+    first, moved_first, over = _walk(player, useful, length, dice, prefix)
+    if enders and not over:
+        first.append(enders[0])
+    second, _, _ = _walk(player, useful, _SECOND, dice, prefix)
+    return ActionScript(
+        seed=player.seed,
+        options=player.options,
+        prefix=tuple(prefix),
+        first=tuple(first),
+        second=tuple(second),
+        changed=changed or moved or moved_first,
+        source=source,
+    )
+
+
+def _walk(
+    player: _Player, useful: list[Any], length: int, dice: random.Random, before: Sequence[Any]
+) -> tuple[list[Any], bool, bool]:
+    """(actions taken after `before`, whether one was telling, whether it ended)."""
+    player.restart()
+    for action in before:
+        player.play(action)
+    taken: list[Any] = []
+    fresh: list[Any] = []
+    moved = False
+    while len(taken) < length and not (taken and player.late):
+        if useful:
+            # Each in turn, in mixed order, so that none is left out by chance.
+            fresh = fresh or dice.sample(useful, len(useful))
+            action = fresh.pop()
+        elif choices := _admissible(player.info):
+            action = dice.choice([one for one in choices if one not in taken] or choices)
+        else:
+            break
+        outcome = player.play(action)
+        if outcome is None:
+            return taken, moved, True
+        taken.append(action)
+        moved |= outcome.telling
+        if outcome.over:
+            return taken, moved, True
+    return taken, moved, False
