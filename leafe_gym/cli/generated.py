@@ -32,7 +32,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -55,10 +55,12 @@ class Flags:
     Attributes:
         without: fields that get none.
         flags: field -> flag in place of `--field-name`.
+        defaults: field -> what the help shows as its default, where the verb sets another one.
     """
 
     without: tuple[str, ...] = ()
-    flags: Mapping[str, str] | None = None
+    flags: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, str] = field(default_factory=dict)
 
 
 class Given(dict[str, Any]):
@@ -202,24 +204,20 @@ def with_options(verb: Verb) -> Verb:
 def config_options(config: type[Config], flags: Flags = Flags()) -> list[OptionSpec]:
     """The options of a configuration's fields; fields without a form as text have none."""
     found = []
-    for name, field in config.model_fields.items():
-        kinds, choices, limits = _plain_types(field.annotation, list(field.metadata))
+    for name, info in config.model_fields.items():
+        kinds, choices, limits = _plain_types(info.annotation, list(info.metadata))
         if name in flags.without or not set(kinds) - {NoneType}:
             continue
-        flag = (flags.flags or {}).get(name, "--" + name.replace("_", "-"))
-        default = (
-            ""
-            if field.is_required()
-            else f"default: {_shown(field.get_default(call_default_factory=True))}"
-        )
-        extra = "; ".join(part for part in (*limits, default) if part)
-        text = " ".join((field.description or "").split())
+        flag = flags.flags.get(name, "--" + name.replace("_", "-"))
+        default = flags.defaults.get(name) or _default(info)
+        extra = "; ".join([*limits, *([f"default: {default}"] if default else [])])
+        text = " ".join((info.description or "").split())
         skip = any(
             isinstance(one, SkipValidation)  # type: ignore[misc]
-            for one in _metadata(field.annotation, field)
+            for one in _metadata(info.annotation, info)
         )
         # The annotation alone lacks the limits that pydantic moved into the field.
-        annotated: Any = Annotated[field.annotation, field] if field.metadata else field.annotation
+        annotated: Any = Annotated[info.annotation, info] if info.metadata else info.annotation
         adapter = None if skip else TypeAdapter(annotated, config={"arbitrary_types_allowed": True})
         shown_help = f"{text} [{extra}]" if extra else text
         found.append(OptionSpec(name, flag, kinds, choices, tuple(limits), adapter, shown_help))
@@ -299,9 +297,9 @@ def _built(config: type[Config], given: dict[str, Any], options: list[OptionSpec
         raise UsageError(message) from None
 
 
-def _metadata(annotation: Any, field: FieldInfo) -> list[Any]:
+def _metadata(annotation: Any, info: FieldInfo) -> list[Any]:
     inner = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
-    return [*field.metadata, *inner]
+    return [*info.metadata, *inner]
 
 
 def _plain_types(
@@ -350,7 +348,11 @@ def _limits(one: Any) -> list[str]:
     ]
 
 
-def _shown(default: Any) -> str:
+def _default(info: FieldInfo) -> str:
+    """A field's default as the help shows it; "" for a field without one."""
+    if info.is_required():
+        return ""
+    default = info.get_default(call_default_factory=True)
     if default is None:
         return "none"
     if isinstance(default, bool):
