@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,13 +14,15 @@ from rich.table import Table
 
 from leafe_gym.cli.options import MOST, JsonOut, Seed
 from leafe_gym.cli.screen import out, plain, write_json
-from leafe_gym.distill.dataset import RECIPES, Rows, one_of, rows
+from leafe_gym.distill.data.config import RowConfig
+from leafe_gym.distill.data.dataset import Rows, rows
 from leafe_gym.errors import ConfigMismatch, StoreError, UsageError
 from leafe_gym.evals.meta import machine_meta
 from leafe_gym.store.records import checksum, dump
 from leafe_gym.store.run import Run
 from leafe_gym.types import Json
 
+RECIPES: dict[str, Callable[..., RowConfig]] = {"default": RowConfig, "paper": RowConfig.paper}
 FORMATS = ("trl", "jsonl", "verl", "shards", "preference")
 REPORT = "distill.json"
 """Written last into DIR: the rows are complete."""
@@ -74,9 +77,9 @@ def command(
     seed: Seed = 0,
     json_path: JsonOut = None,
 ) -> None:
-    """Turn the trees of a run into rows: revised actions without the tip, and rehearsal."""
-    one_of("--recipe", recipe, tuple(RECIPES))
-    one_of("--format", format_, FORMATS)
+    """Turn the trees of a run into rows: revised actions without the experience, and rehearsal."""
+    _one_of("--recipe", recipe, tuple(RECIPES))
+    _one_of("--format", format_, FORMATS)
     if (format_ == "shards") != (tokenizer is not None):
         raise UsageError(
             "--format shards needs --tokenizer PATH, that of the model to train ('bytes' is a "
@@ -86,18 +89,17 @@ def command(
         )
     if max_length is not None and format_ != "shards":
         raise UsageError(f"--max-length is for --format shards; {format_} holds text")
-    given: dict[str, Any] = RECIPES[recipe] | {"target": target, "splits": splits}
-    given |= {
-        name: value
-        for name, value in {"keep": keep, "per_task": per_task, "rehearsal": rehearsal}.items()
-        if value is not None
-    }
-    if given["per_task"] == -1:
+    given: dict[str, Any] = {"keep": keep, "per_task": per_task, "rehearsal": rehearsal}
+    given = {name: value for name, value in given.items() if value is not None}
+    if per_task == -1:
         given["per_task"] = None
-    found = rows(folder, **given, seed=seed, dedupe=dedupe, balance=balance)
+    config = RECIPES[recipe](
+        target=target, splits=splits, seed=seed, dedupe=dedupe, balance=balance, **given
+    )
+    found = rows(folder, config)
     asked = {
         "format": format_,
-        "settings": found.settings(),
+        "config": config.as_dict(),
         "tokenizer": tokenizer,
         "max_length": max_length,
         "source": _fingerprint(folder),
@@ -171,7 +173,7 @@ def write(
     if format_ == "shards":
         made: Any = tokenizer
         if tokenizer == "bytes":
-            from leafe_gym.distill.byte_tokenizer import byte_tokenizer
+            from leafe_gym.distill.data.byte_tokenizer import byte_tokenizer
 
             made = byte_tokenizer()
         folder.rmdir()
@@ -188,6 +190,11 @@ def show(report: Json, folder: Path) -> None:
     for name, count in report["manifest"]["counts"].items():
         table.add_row(plain(name.replace("_", " ")), f"{count:,}")
     out.print(table)
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UsageError(f"{name}={value!r}: expected one of {', '.join(allowed)}")
 
 
 def _fingerprint(folder: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +11,7 @@ from rich.table import Table
 
 from leafe_gym.cli.options import JsonOut
 from leafe_gym.cli.screen import out, plain, progress_bar, write_json
-from leafe_gym.errors import MissingExtra
+from leafe_gym.errors import UsageError
 from leafe_gym.evals.meta import machine_meta
 from leafe_gym.types import Json
 
@@ -26,7 +25,9 @@ def _option(name: str, text: str, **more: Any) -> Any:
 
 
 def command(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Rows as shards (leafe distill).")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Rows: shards, TRL or JSON lines (leafe distill).")
+    ],
     model: Annotated[
         str, _option("--model", "Checkpoint: a folder, a name, or a config for a fresh model.")
     ],
@@ -67,20 +68,20 @@ def command(
     Several GPUs: accelerate launch --config_file examples/accelerate_fsdp2.yaml -m leafe_gym.cli
     train DIR ...
     """
-    if (
-        importlib.util.find_spec("torch") is None
-        or importlib.util.find_spec("transformers") is None
-    ):
-        raise MissingExtra("leafe train", "train")
-    from leafe_gym.distill.training import train
+    from leafe_gym.distill.training.config import TrainConfig
+    from leafe_gym.distill.training.train import train
 
+    if recipe not in ("paper", "none"):
+        raise UsageError(f"--recipe={recipe!r}: expected paper or none")
     given = {
         "epochs": epochs, "lr": lr, "batch": batch, "micro_batch": micro_batch, "beta": beta,
         "normalise": normalise, "packing": packing, "pack_length": pack_length, "order": order,
         "schedule": schedule, "warmup": warmup, "lora": lora, "lora_rank": lora_rank,
         "attention": attention, "bf16": bf16, "save_every": save_every, "seed": seed,
+        "report_to": report_to,
         "activation_checkpointing": activation_checkpointing,
     }  # fmt: skip
+    config = TrainConfig.paper(**{name: one for name, one in given.items() if one is not None})
     with progress_bar() as bar:
         line = bar.add_task("training", total=None, note="")
 
@@ -90,13 +91,11 @@ def command(
 
         result = train(
             folder,
-            model,
-            out_dir,
-            recipe=None if recipe == "none" else recipe,
-            resume=not fresh,
-            report_to=tuple(report_to or ()),
+            model=model,
+            out=out_dir,
+            config=config,
+            fresh=fresh,
             progress=tick,
-            **given,
         )
     last = {name: result.last.get(name) for name in ("loss", "loss_cf", "loss_reh")}
     figures = {"steps": result.steps, "resumed_from": result.resumed_from, "tokens": result.tokens}

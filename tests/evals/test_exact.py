@@ -11,9 +11,9 @@ import pytest
 import torch
 
 import leafe_gym as lg
-from leafe_gym.evals.exact import Chain
+from leafe_gym.evals.reproduce.exact import Chain
 from leafe_gym.evals.reproduce.levels import Levels, recovery_pool
-from leafe_gym.evals.reproduce.setting import EVERY
+from leafe_gym.evals.reproduce.protocol import EVERY
 from leafe_gym.policies.base import policy
 from leafe_gym.prompts.tiny import inside
 from leafe_gym.tiny.policy import TinyPolicy

@@ -16,9 +16,9 @@ from leafe_gym.evals.passk import pass_at_k
 from leafe_gym.evals.reproduce import multiturn
 from leafe_gym.evals.reproduce.levels import Levels
 from leafe_gym.evals.reproduce.merge_multiturn import MergedMultiturn
-from leafe_gym.evals.reproduce.oracle import LateTau
+from leafe_gym.evals.reproduce.oracle_reflection import LateTau
+from leafe_gym.evals.reproduce.protocol import POOL_SLACK, Scale
 from leafe_gym.evals.reproduce.report import write_report
-from leafe_gym.evals.reproduce.setting import POOL_SLACK, Scale
 from leafe_gym.policies.base import policy
 from leafe_gym.prompts.base import prompt_set
 from leafe_gym.tiny.words import SMALL as WORDS
@@ -143,7 +143,7 @@ def test_figures_report_and_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "tree_kept" in merged["stage1"]
     assert "oracle_tau" not in merged["stage1"]
     assert {one["verdict"] for one in merged["differences"].values()} <= {
-        "reproduced", "reversed", "undecided",
+        "reproduced", "reversed", "undecided", "exploratory",
     }  # fmt: skip
     text = write_report({}, tmp_path, merged).read_text()
     assert text.startswith("## Model with a history")

@@ -12,8 +12,8 @@ import torch
 import leafe_gym as lg
 from leafe_gym.errors import UsageError
 from leafe_gym.evals.reproduce.levels import Levels, load
-from leafe_gym.evals.reproduce.run import reproduce
-from leafe_gym.evals.reproduce.setting import LARGE
+from leafe_gym.evals.reproduce.protocol import LARGE
+from leafe_gym.evals.reproduce.reproduce import reproduce
 from leafe_gym.tiny.pretrain import graphs, make_levels, make_model
 from leafe_gym.tiny.words import SMALL, World, vocabulary
 
@@ -65,7 +65,7 @@ def test_the_whole_run_on_a_cpu(tmp_path: Path) -> None:
 
 
 def test_a_large_model_plays_larger_rooms(tmp_path: Path) -> None:
-    from leafe_gym.tiny.build import build
+    from leafe_gym.tiny.make_base import build
     from leafe_gym.tiny.policy import TinyPolicy
 
     recipe = replace(LITTLE.recipe, world=LARGE.recipe.world, levels=2, fresh=None, steps=1)

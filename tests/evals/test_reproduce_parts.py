@@ -9,10 +9,10 @@ import numpy as np
 from leafe_gym.envs.sokoban.parse import parse_board
 from leafe_gym.envs.sokoban.solver import distance
 from leafe_gym.evals.reproduce.levels import Levels
-from leafe_gym.evals.reproduce.methods import _GroupBudget
-from leafe_gym.evals.reproduce.oracle import OracleTau
-from leafe_gym.evals.reproduce.quality import reflector_quality
-from leafe_gym.evals.reproduce.setting import Scale
+from leafe_gym.evals.reproduce.oracle_reflection import OracleTau
+from leafe_gym.evals.reproduce.protocol import Scale
+from leafe_gym.evals.reproduce.reflection_quality import reflector_quality
+from leafe_gym.evals.reproduce.train_methods import _GroupBudget
 from leafe_gym.policies.base import policy
 from leafe_gym.prompts.base import prompt_set
 from leafe_gym.tiny.words import END, SMALL, vocabulary

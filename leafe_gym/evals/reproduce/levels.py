@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from leafe_gym.envs.sokoban.graph import NEVER, StateGraph
 from leafe_gym.envs.tasks import tasks as list_tasks
-from leafe_gym.evals.exact import Chain
-from leafe_gym.evals.reproduce.setting import POOL_ROLLOUTS, POOL_SLACK
-from leafe_gym.evals.reproduce.talk import Talk
+from leafe_gym.evals.reproduce.batched_sampling import Talk
+from leafe_gym.evals.reproduce.exact import Chain
+from leafe_gym.evals.reproduce.protocol import POOL_ROLLOUTS, POOL_SLACK
 from leafe_gym.seeds import derive_rng
 from leafe_gym.tiny.corpus import act_prompts, state_rows
 from leafe_gym.tiny.policy import TinyPolicy

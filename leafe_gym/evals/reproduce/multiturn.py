@@ -2,7 +2,7 @@
 
 Two questions need it. What methods cost in tokens as a server with a prefix cache counts them; and
 whether L_cf adds to L_reh where the history of a revised action holds the failure that led to it.
-Its success is sampled, not computed: see `leafe_gym.evals.reproduce.talk`.
+Its success is sampled, not computed: see `leafe_gym.evals.reproduce.batched_sampling`.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from leafe_gym.envs.sokoban.graph import NEVER
 from leafe_gym.envs.sokoban.parse import parse_board
 from leafe_gym.envs.sokoban.solver import distance
 from leafe_gym.errors import ConfigMismatch
-from leafe_gym.evals.exact import Episodes
+from leafe_gym.evals.reproduce.exact import Episodes
 from leafe_gym.evals.reproduce.levels import Levels, load
-from leafe_gym.evals.reproduce.methods import Stage
-from leafe_gym.evals.reproduce.oracle import LateTau
-from leafe_gym.evals.reproduce.seed import samplers
-from leafe_gym.evals.reproduce.setting import POOL_ROLLOUTS, POOL_SLACK, Scale
+from leafe_gym.evals.reproduce.oracle_reflection import LateTau
+from leafe_gym.evals.reproduce.protocol import POOL_ROLLOUTS, POOL_SLACK, Scale
+from leafe_gym.evals.reproduce.run_base import samplers
+from leafe_gym.evals.reproduce.train_methods import Stage
 from leafe_gym.seeds import derive_rng
 from leafe_gym.store.run import Run
-from leafe_gym.tiny.build import build
+from leafe_gym.tiny.make_base import build
 from leafe_gym.tiny.policy import SHIPPED, TinyPolicy
 from leafe_gym.tiny.pretrain import Recipe
 from leafe_gym.tiny.words import SMALL

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from leafe_gym.distill.dataset import rows as make_rows
-from leafe_gym.distill.records import Encoded
-from leafe_gym.distill.tokens import Encoder
+from leafe_gym.distill.data.config import RowConfig
+from leafe_gym.distill.data.dataset import rows as make_rows
+from leafe_gym.distill.data.row_types import Encoded
+from leafe_gym.distill.data.tokens import Encoder
 from leafe_gym.envs.sokoban.rules import ACTIONS
 from leafe_gym.errors import UsageError
-from leafe_gym.evals.exact import Chain
+from leafe_gym.evals.reproduce.exact import Chain
 from leafe_gym.evals.reproduce.levels import Levels
 from leafe_gym.tiny.corpus import act_prompts
 from leafe_gym.tiny.words import ASSISTANT, END, SMALL, USER, World, make_tokenizer, vocabulary
@@ -23,7 +24,7 @@ def run_rows(folder: Path, world: World = SMALL) -> dict[str, list[Encoded]]:
     encoder = Encoder(make_tokenizer(world))
     found: dict[str, list[Encoded]] = {"counterfactual": [], "rehearsal": []}
     try:
-        for row in make_rows(folder, per_task=None, rehearsal=1.0):
+        for row in make_rows(folder, RowConfig(per_task=None, rehearsal=1.0)):
             encoded = encoder.encode(row)
             assert encoded is not None
             found[row.kind].append(encoded)

@@ -1,4 +1,4 @@
-"""Optimiser batches as tensors, cut into micro-batches and dealt out to ranks.
+"""Optimizer batches as tensors, cut into micro-batches and distributed over ranks.
 
 Every micro-batch, padded or packed, has the same form, so that one loss serves both:
 
@@ -15,46 +15,46 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from leafe_gym.distill.batches import Plan
-from leafe_gym.distill.loss import KINDS, Denominators, Normalise
-from leafe_gym.distill.pack_model import FLEX_BLOCK
-from leafe_gym.distill.packing import Packed, pack
-from leafe_gym.distill.records import Encoded
+from leafe_gym.distill.data.row_types import Encoded
+from leafe_gym.distill.training.batch_plan import BatchPlan
+from leafe_gym.distill.training.config import Normalise, Packing
+from leafe_gym.distill.training.loss import LossNormalizer
+from leafe_gym.distill.training.packed_attention import FLEX_BLOCK
+from leafe_gym.distill.training.packing import PackedRows, pack
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Packing = Literal["tree", "none"]
-Micro = dict[str, "Tensor"]
+MicroBatch = dict[str, "Tensor"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
+class MicroBatchLayout:
     """How rows become micro-batches.
 
     Attributes:
         packing: "tree" (`packing.pack`) or "none" (rows side by side, padded on the left).
         micro_batch: rows of a padded micro-batch.
         pack_length: most tokens of a packed one.
-        keep: the model computes only the logits it is asked for.
+        selects_logits: the model computes only the logits it is asked for.
         multiple: packed sequences are padded to a multiple of this.
-        normalise: see `Denominators`.
+        normalise: see `LossNormalizer`.
     """
 
     packing: Packing = "none"
     micro_batch: int = 8
     pack_length: int = 8192
-    keep: bool = True
+    selects_logits: bool = True
     multiple: int = 1
     normalise: Normalise = "token"
 
-    def split(self, rows: Sequence[Encoded]) -> list[Micro]:
-        """One optimiser batch as micro-batches whose losses add up to the batch's loss."""
-        whole = Denominators.of(rows, self.normalise)
+    def split(self, rows: Sequence[Encoded]) -> list[MicroBatch]:
+        """One optimizer batch as micro-batches whose losses add up to the batch's loss."""
+        whole = LossNormalizer.of(rows, self.normalise)
         if self.packing == "tree":
             return [self.packed(part) for part in pack(rows, whole, self.pack_length)]
         by_length = sorted(rows, key=lambda row: len(row.ids))  # less padding
@@ -62,10 +62,14 @@ class Layout:
         cut = [by_length[i : i + size] for i in range(0, len(rows), size)]
         return [self.padded(part, whole) for part in cut]
 
-    def padded(self, rows: Sequence[Encoded], whole: Denominators) -> Micro:
+    def padded(self, rows: Sequence[Encoded], whole: LossNormalizer) -> MicroBatch:
         """Rows side by side; padding on the left, so that targets lie together at the end."""
         time = max(len(row.ids) for row in rows)
-        kept = max(len(row.ids) - row.target_start for row in rows) + 1 if self.keep else time
+        kept = (
+            max(len(row.ids) - row.target_start for row in rows) + 1
+            if self.selects_logits
+            else time
+        )
         ids, position, seen = (np.zeros((len(rows), time), dtype=np.int64) for _ in range(3))
         at: list[int] = []
         labels: list[int] = []
@@ -77,7 +81,7 @@ class Layout:
             seen[number, skip:] = 1
             first = number * kept + skip + row.target_start - 1 - (time - kept)
             share = whole.share(row)
-            pair = (share, 0.0) if row.kind == KINDS[0] else (0.0, share)
+            pair = (share, 0.0) if row.kind == "counterfactual" else (0.0, share)
             for offset, label in enumerate(row.ids[row.target_start :]):
                 at.append(first + offset)
                 labels.append(label)
@@ -85,11 +89,11 @@ class Layout:
         micro = _tensors(input_ids=ids, position_ids=position, attention_mask=seen)
         micro |= _tensors(at=np.array(at), labels=np.array(labels))
         micro["shares"] = _floats(np.array(shares).T)
-        if self.keep:
+        if self.selects_logits:
             micro |= _tensors(keep=np.arange(time - kept, time))
         return micro
 
-    def packed(self, part: Packed) -> Micro:
+    def packed(self, part: PackedRows) -> MicroBatch:
         """A packed sequence; padding nodes come last and attend to themselves only."""
         length = len(part)
         padded = -(-length // self.multiple) * self.multiple
@@ -101,24 +105,29 @@ class Layout:
             input_ids=np.concatenate([part.ids, zeros])[None],
             position_ids=np.concatenate([part.depth, zeros])[None],
             end=np.concatenate([part.end, filler + 1]),
-            at=at if self.keep else parents,
+            at=at if self.selects_logits else parents,
             labels=part.ids[part.targets],
         )
         micro["shares"] = _floats(part.shares)
-        if self.keep:
+        if self.selects_logits:
             micro |= _tensors(keep=kept)
         return micro
 
 
 class BatchLoader:
-    """Item `i` is this rank's part of optimiser batch `i`: {"micro": [...], "rows", "tokens"}.
+    """Item `i` is this rank's part of optimizer batch `i`: {"micro": [...], "rows", "tokens"}.
 
     All ranks get the same number of micro-batches, because some ways of sharding a model need
     every rank to run as often; a rank that would have fewer repeats one with no share in the loss.
     """
 
     def __init__(
-        self, rows: Sequence[Encoded], plan: Plan, layout: Layout, rank: int = 0, world: int = 1
+        self,
+        rows: Sequence[Encoded],
+        plan: BatchPlan,
+        layout: MicroBatchLayout,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
         self.rows, self.plan, self.layout = rows, plan, layout
         self.rank, self.world = rank, world
@@ -136,11 +145,11 @@ class BatchLoader:
 
 
 def flex_multiple(attention: str) -> int:
-    """The `Layout.multiple` an attention implementation wants."""
+    """The `MicroBatchLayout.multiple` an attention implementation wants."""
     return FLEX_BLOCK if attention == "flex_attention" else 1
 
 
-def _tensors(**arrays: np.ndarray) -> Micro:
+def _tensors(**arrays: np.ndarray) -> MicroBatch:
     import torch
 
     return {name: torch.from_numpy(np.ascontiguousarray(one)) for name, one in arrays.items()}

@@ -1,4 +1,4 @@
-"""What a model needs to read a packed sequence: attention to ancestors only, positions by depth.
+"""The inputs of a packed sequence: attention to ancestors only, positions by depth.
 
 On a CPU the mask is dense under SDPA or eager attention. On a GPU FlexAttention takes the same rule
 as a function and skips blocks that no pair of nodes needs.
@@ -99,7 +99,7 @@ def check_packable(config: Any, forward: Callable[..., Any], attention: str, lon
     elif layers - {"full_attention", "sliding_attention"}:
         why = f"has layers of another kind ({', '.join(sorted(layers - {'full_attention'}))})"
     elif window and window < longest and (not layers or "sliding_attention" in layers):
-        why = f"looks back {window} tokens only and the longest row has {longest}"
+        why = f"attends to the last {window} tokens only and the longest row has {longest}"
     elif attention not in ("sdpa", "eager", "flex_attention"):
         why = f"uses {attention!r} attention, which takes no mask of that form"
     if why:
@@ -109,11 +109,12 @@ def check_packable(config: Any, forward: Callable[..., Any], attention: str, lon
         )
 
 
-def prove_packable(model: PreTrainedModel, attention: str) -> None:
-    """Compare a small packed forest with its rows, on this model, before it is trusted.
+def verify_packable(model: PreTrainedModel, attention: str) -> None:
+    """Compare a small packed forest with its rows, on this model, before packing is used.
 
-    FlexAttention needs a GPU, and the model may not be on one yet; it is proved with SDPA, which
-    shows the same of the architecture: that it attends as the mask says, at the positions given.
+    FlexAttention needs a GPU, and the model may not be on one yet; so SDPA is
+    used, which verifies the same property of the architecture: that it attends as the mask says,
+    at the given positions.
 
     Raises:
         UsageError: if the logits differ.

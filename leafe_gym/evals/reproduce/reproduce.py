@@ -11,12 +11,13 @@ import torch
 
 from leafe_gym.errors import UsageError
 from leafe_gym.evals.meta import machine_meta
+from leafe_gym.evals.reproduce.limits import LIMITS
 from leafe_gym.evals.reproduce.merge import DECIDED, EXPLORATORY, Merged
 from leafe_gym.evals.reproduce.merge_multiturn import MergedMultiturn
 from leafe_gym.evals.reproduce.multiturn import KIND, run_multiturn
-from leafe_gym.evals.reproduce.report import LIMITS, write_report
-from leafe_gym.evals.reproduce.seed import run_seed
-from leafe_gym.evals.reproduce.setting import BASE, Scale
+from leafe_gym.evals.reproduce.protocol import BASE, Scale
+from leafe_gym.evals.reproduce.report import write_report
+from leafe_gym.evals.reproduce.run_base import run_seed
 from leafe_gym.tiny.demonstrator import Kind
 from leafe_gym.tiny.policy import SHIPPED
 from leafe_gym.types import Json

@@ -1,4 +1,4 @@
-"""Tree packing: rows that begin alike become one sequence that holds each shared prefix once.
+"""Tree packing: rows with common prefixes become one sequence that holds each prefix once.
 
 The rows of one exploration tree share most of their prompts. Laid out depth first, with positions
 that count from each row's own start and attention to ancestors only, every token sees exactly what
@@ -18,15 +18,15 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from leafe_gym.distill.loss import KINDS, Denominators, target_tokens
-from leafe_gym.distill.records import Encoded
+from leafe_gym.distill.data.row_types import ROW_KINDS, Encoded
+from leafe_gym.distill.training.loss import LossNormalizer, target_tokens
 from leafe_gym.errors import UsageError
 
 Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Packed:
+class PackedRows:
     """A forest of rows as one sequence of `length` nodes, depth first.
 
     Attributes:
@@ -57,15 +57,15 @@ class Packed:
         return (node[None, :] <= node[:, None]) & (node[:, None] < self.end[None, :])
 
 
-def pack(rows: Iterable[Encoded], denominators: Denominators, limit: int) -> list[Packed]:
+def pack(rows: Iterable[Encoded], normalizer: LossNormalizer, limit: int) -> list[PackedRows]:
     """All rows in as few tokens as the limit allows.
 
     Trees over the limit are cut between rows; a part repeats the ancestors of its first row and
     nothing else. Where to cut is chosen so that the fewest tokens are repeated.
 
     Args:
-        rows: of one optimiser batch, or a part of it; their order does not matter.
-        denominators: of the whole optimiser batch.
+        rows: of one optimizer batch, or a part of it; their order does not matter.
+        normalizer: of the whole optimizer batch.
         limit: most tokens of a sequence.
 
     Raises:
@@ -83,7 +83,7 @@ def pack(rows: Iterable[Encoded], denominators: Denominators, limit: int) -> lis
     shared = [0, *(common_prefix(a, b) for a, b in pairwise(arrays))]
     bounds = cuts([len(array) for array in arrays], shared, limit)
     return [
-        _lay_out(ordered[a:b], arrays[a:b], [0, *shared[a + 1 : b]], denominators)
+        _lay_out(ordered[a:b], arrays[a:b], [0, *shared[a + 1 : b]], normalizer)
         for a, b in pairwise(bounds)
     ]
 
@@ -131,8 +131,11 @@ def cuts(lengths: Sequence[int], shared: Sequence[int], limit: int) -> list[int]
 
 
 def _lay_out(
-    rows: Sequence[Encoded], arrays: Sequence[Ints], shared: Sequence[int], whole: Denominators
-) -> Packed:
+    rows: Sequence[Encoded],
+    arrays: Sequence[Ints],
+    shared: Sequence[int],
+    normalizer: LossNormalizer,
+) -> PackedRows:
     """One sequence from sorted rows."""
     total = sum(map(len, arrays)) - sum(shared)
     ids, depth, end, parent = (np.zeros(total, dtype=np.int64) for _ in range(4))
@@ -148,11 +151,11 @@ def _lay_out(
             path[common - 1 : len(array) - 1] if common else [-1, *path[: len(array) - 1]]
         )
         targets = path[row.target_start : len(array)]
-        shares[KINDS.index(row.kind), targets] += whole.share(row)
+        shares[ROW_KINDS.index(row.kind), targets] += normalizer.share(row)
         used, before = fresh.stop, len(array)
     end[path[:before]] = used
     targets = np.flatnonzero(shares.any(0))
-    return Packed(
+    return PackedRows(
         ids=ids,
         depth=depth,
         end=end,

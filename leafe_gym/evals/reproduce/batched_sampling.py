@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from leafe_gym.envs.sokoban.graph import StateGraph
-from leafe_gym.evals.exact import Chance, Episodes, Mask, States, lockstep
+from leafe_gym.evals.reproduce.exact import Chance, Episodes, Mask, States, lockstep
 from leafe_gym.prompts.tiny import ACTIONS
 from leafe_gym.tiny.corpus import act_prompts
 from leafe_gym.tiny.words import END, vocabulary
@@ -76,7 +76,7 @@ class _Reader:
         self._node: States = np.zeros(0, dtype=np.int64)  # of each episode: its conversation
 
     def __call__(self, step: int, state: States, before: States | None, going: Mask) -> Chance:
-        """See `leafe_gym.evals.exact.Ask`."""
+        """See `leafe_gym.evals.reproduce.exact.Ask`."""
         chances = np.zeros((len(state), len(ACTIONS)))
         if not going.any():
             return chances

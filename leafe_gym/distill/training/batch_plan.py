@@ -1,27 +1,25 @@
-"""Which rows each optimiser step sees: fixed by the seed alone, so that a resumed run agrees."""
+"""Which rows each optimizer step sees: a function of the seed, so that a resumed run agrees."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Literal
 
-from leafe_gym.distill.records import Encoded
+from leafe_gym.distill.data.row_types import Encoded
+from leafe_gym.distill.training.config import RowOrder
 from leafe_gym.seeds import derive_seed
 
-Order = Literal["shuffled", "task"]
 
-
-class Plan:
-    """The batches of all epochs in order; batch `i` is the indices of its rows.
+class BatchPlan:
+    """The batches of all epochs in order; item `i` is the row indices of batch `i`.
 
     "shuffled" mixes all rows. "task" shuffles the tasks and keeps each task's rows together, so
-    that rows of a batch share prefixes; which loss a batch has does not depend on packing. Every
-    epoch is shuffled anew and sees each row once; the last batch of an epoch may be smaller.
+    that rows of a batch share prefixes; the loss of a batch does not depend on packing. Every
+    epoch is reshuffled and sees each row once; the last batch of an epoch may be smaller.
     """
 
     def __init__(
-        self, rows: Sequence[Encoded], *, batch: int, epochs: int, order: Order, seed: int
+        self, rows: Sequence[Encoded], *, batch: int, epochs: int, order: RowOrder, seed: int
     ) -> None:
         self.batch, self.epochs = batch, epochs
         self.seed, self.order = seed, order
@@ -34,7 +32,7 @@ class Plan:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimiser steps of one pass over the rows."""
+        """Optimizer steps of one pass over the rows."""
         return -(-self._count // self.batch)
 
     def __len__(self) -> int:
@@ -49,11 +47,11 @@ class Plan:
         return self._cached[1][place * self.batch : (place + 1) * self.batch]
 
     def _epoch(self, epoch: int) -> list[int]:
-        dice = random.Random(derive_seed(self.seed, "epoch", epoch))
+        rng = random.Random(derive_seed(self.seed, "epoch", epoch))
         if self.order == "shuffled":
             rows = list(range(self._count))
-            dice.shuffle(rows)
+            rng.shuffle(rows)
             return rows
         names = list(self._tasks)
-        dice.shuffle(names)
+        rng.shuffle(names)
         return [row for name in names for row in self._tasks[name]]

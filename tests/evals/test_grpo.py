@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from leafe_gym.distill.grpo import Batch, Sample, advantages, grpo, policy_loss
 from leafe_gym.errors import TrainingDiverged
+from leafe_gym.evals.reproduce.grpo import Batch, Sample, advantages, grpo, policy_loss
 from leafe_gym.tiny.pretrain import Recipe, make_model
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from leafe_gym.distill.leaks import find
+from leafe_gym.distill.data.leaks import find
 from leafe_gym.seeds import derive_rng
 
 SYNONYMS = {

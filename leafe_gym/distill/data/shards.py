@@ -12,21 +12,18 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import Any, Self, overload
 
 import numpy as np
 
-from leafe_gym.distill.records import Encoded, Kind
-from leafe_gym.distill.tokens import Encoder
+from leafe_gym.distill.data.row_types import ROW_KINDS, Encoded, Row
+from leafe_gym.distill.data.tokens import Encoder
 from leafe_gym.errors import StoreCorrupt, StoreError, UsageError
 from leafe_gym.types import Json
-
-if TYPE_CHECKING:
-    from leafe_gym.distill.dataset import Rows
 
 FORMAT = 1
 TOKENS_PER_SHARD = 1 << 27
@@ -44,17 +41,26 @@ _ROW = np.dtype(
         ("kind", "<u2"),
     ]
 )
-_KINDS: tuple[Kind, ...] = ("counterfactual", "rehearsal")
 
 
 def write_shards(
-    rows: Rows,
+    rows: Iterable[Row],
     folder: Path,
     tokenizer: Any,
     max_length: int | None = None,
+    *,
+    source: Callable[[], Json],
     tokens_per_shard: int = TOKENS_PER_SHARD,
 ) -> Json:
     """Encode and write; see `Rows.to_shards`. The folder appears when it is complete.
+
+    Args:
+        rows: what to write.
+        folder: new or empty.
+        tokenizer: a tokenizer with a chat template, or its path.
+        max_length: longest row in tokens; longer ones are left out and counted.
+        source: called after all rows were read, for the manifest.
+        tokens_per_shard: most tokens of a file.
 
     Raises:
         UsageError: if the folder holds something, the tokenizer has no chat template, or every
@@ -78,7 +84,7 @@ def write_shards(
                 f"all {encoder.too_long} rows are longer than max_length={max_length} tokens; "
                 "raise it, or use a prompt set that shows less history"
             )
-        manifest = _manifest(rows, encoder, writer, partial)
+        manifest = _manifest(source(), encoder, writer, partial)
         (partial / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         if folder.exists():
             folder.rmdir()
@@ -128,7 +134,7 @@ class _Writer:
         self._ids.write(np.array(encoded.ids, dtype=_IDS).tobytes())
         record = (
             self._offset, self._task_offset, length, encoded.target_start, self.shards - 1,
-            len(task), _KINDS.index(encoded.kind),
+            len(task), ROW_KINDS.index(encoded.kind),
         )  # fmt: skip
         self._rows.write(np.array([record], dtype=_ROW).tobytes())
         self._offset += length
@@ -138,7 +144,7 @@ class _Writer:
         self.longest = max(self.longest, length)
 
 
-def _manifest(rows: Rows, encoder: Encoder, writer: _Writer, folder: Path) -> Json:
+def _manifest(source: Json, encoder: Encoder, writer: _Writer, folder: Path) -> Json:
     files = {
         path.name: {"bytes": path.stat().st_size, "blake2b": _file_hash(path)}
         for path in sorted(folder.glob("*.bin"))
@@ -156,7 +162,7 @@ def _manifest(rows: Rows, encoder: Encoder, writer: _Writer, folder: Path) -> Js
         "tokenizer": encoder.about(),
         "files": files,
         "versions": {"leafe-gym": version("leafe-gym"), "numpy": np.__version__},
-        "source": rows.manifest(),
+        "source": source,
     }
 
 
@@ -248,7 +254,7 @@ class ShardSet(Sequence[Encoded]):
         return Encoded(
             ids=tuple(ids.tolist()),
             target_start=start,
-            kind=_KINDS[kind],
+            kind=ROW_KINDS[kind],
             task=task.decode("utf-8", "surrogatepass"),
         )
 

@@ -2,7 +2,7 @@
 
 These are texts: the trainer renders and tokenises them. So that an observation cannot end a turn,
 what looks like a control token is written with a space in it: `<|im_end|>` becomes `< |im_end|>`.
-Shards need no such change (`leafe_gym.distill.tokens`).
+Shards need no such change (`leafe_gym.distill.data.tokens`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from leafe_gym.distill.extras import need
-from leafe_gym.distill.records import Row
+from leafe_gym._optional import require
+from leafe_gym.distill.data.row_types import Row
 from leafe_gym.errors import LeafeError, StoreError, UsageError
 from leafe_gym.store.records import checksum
 from leafe_gym.types import Json, Message
@@ -147,7 +147,7 @@ def preference_dataset(rows: Iterable[Row]) -> Dataset:
 
 
 def _dataset(lines: Any, columns: dict[str, Any]) -> Dataset:
-    datasets = need("datasets", "a Hugging Face data set")
+    datasets = require("datasets", "train", "a Hugging Face data set")
     text, number = datasets.Value("string"), datasets.Value("int64")
     named = {
         "chat": [{"role": text, "content": text}],
@@ -234,7 +234,10 @@ def write_verl(rows: Iterable[Row], path: Path) -> int:
         MissingExtra: if pyarrow is not installed.
         StoreError: if the file cannot be written.
     """
-    arrow, parquet = need("pyarrow", "verl data"), need("pyarrow.parquet", "verl data")
+    arrow, parquet = (
+        require("pyarrow", "train", "verl data"),
+        require("pyarrow.parquet", "train", "verl data"),
+    )
     text, number = arrow.string(), arrow.int64()
     turns = arrow.list_(arrow.struct([("role", text), ("content", text)]))
     extra = [("index", number), ("kind", text), ("task", text), ("split", text)]

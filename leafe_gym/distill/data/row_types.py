@@ -1,4 +1,4 @@
-"""Training rows, as text and as tokens. What every other module of the subpackage passes on."""
+"""Training rows as text and as token ids."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import Literal
 
 from leafe_gym.types import Message
 
-Kind = Literal["counterfactual", "rehearsal"]
+RowKind = Literal["counterfactual", "rehearsal"]
+ROW_KINDS: tuple[RowKind, RowKind] = ("counterfactual", "rehearsal")
+"""The order of the two loss terms in every array that has one entry for each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One supervised example: the prompt of a step, without any experience, and its reply.
+    """One supervised example: the prompt of a step without any experience, and its reply.
 
     Attributes:
         kind: "counterfactual" is a revised action at tau (paper: D_cf), "rehearsal" a step of a
@@ -22,12 +24,12 @@ class Row:
         branch: number of the branch in its tree.
         step: own index of the step in that branch, from 0; with `branch` the row's provenance.
         prompt: chat messages, the last one a user turn; `render` with `experiences=()`.
-        target: what the model is to answer.
+        target: the reply to be learned.
         rejected: for counterfactual rows, the reply that was replaced, at the same history; else
             None.
     """
 
-    kind: Kind
+    kind: RowKind
     task: str
     split: str
     branch: int
@@ -45,11 +47,11 @@ class Encoded:
         ids: prompt and target, shape [length].
         target_start: index of the first target token, 1..length-1; loss falls on
             `ids[target_start:]` and on nothing else.
-        kind: which term of the loss it belongs to.
+        kind: the loss term it belongs to.
         task: id of the task; rows of one task share prefixes.
     """
 
     ids: tuple[int, ...]
     target_start: int
-    kind: Kind
+    kind: RowKind
     task: str

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import leafe_gym as lg
+from leafe_gym.evals.reproduce.batched_sampling import _Reader
 from leafe_gym.evals.reproduce.levels import Levels
-from leafe_gym.evals.reproduce.setting import EVERY
-from leafe_gym.evals.reproduce.talk import _Reader
+from leafe_gym.evals.reproduce.protocol import EVERY
 from leafe_gym.policies.base import policy
 from leafe_gym.prompts.base import prompt_set
 from leafe_gym.prompts.tiny import ACTIONS
@@ -145,7 +145,7 @@ def test_rows_hold_the_history_and_no_tip(tmp_path: Path) -> None:
         shown = sum(bool(s.experiences) for t in run.trees() for b in t.branches for s in b.steps)
     from leafe_gym import distill
 
-    rows = list(distill.rows(tmp_path, per_task=None, rehearsal=1.0))
+    rows = list(distill.rows(tmp_path, distill.RowConfig(per_task=None, rehearsal=1.0)))
     assert shown > 10
     assert {len(row.prompt) for row in rows} >= {1, 3, 5}
     assert not any("tip" in turn["content"] for row in rows for turn in row.prompt)

@@ -18,15 +18,15 @@ from numpy.typing import NDArray
 from leafe_gym.errors import ConfigMismatch
 from leafe_gym.evals.bench import Outcome, run_bench
 from leafe_gym.evals.reproduce.levels import Levels, Pool, load, recovery_pool
-from leafe_gym.evals.reproduce.methods import Stage
-from leafe_gym.evals.reproduce.oracle import OracleTau
-from leafe_gym.evals.reproduce.quality import reflector_quality
-from leafe_gym.evals.reproduce.setting import CROSS_CHECK, EVERY, SAMPLERS, SWAPPED, TREE, Scale
+from leafe_gym.evals.reproduce.oracle_reflection import OracleTau
+from leafe_gym.evals.reproduce.protocol import CROSS_CHECK, EVERY, SAMPLERS, SWAPPED, TREE, Scale
+from leafe_gym.evals.reproduce.reflection_quality import reflector_quality
+from leafe_gym.evals.reproduce.train_methods import Stage
 from leafe_gym.policies.base import Policy
 from leafe_gym.seeds import derive_rng
 from leafe_gym.store.run import Run
-from leafe_gym.tiny.build import build
 from leafe_gym.tiny.demonstrator import Kind, blind_pushes
+from leafe_gym.tiny.make_base import build
 from leafe_gym.tiny.policy import TinyPolicy
 from leafe_gym.tiny.words import SMALL, World
 from leafe_gym.types import Json

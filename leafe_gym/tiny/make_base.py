@@ -1,7 +1,7 @@
 """Train and save a small base model.
 
-`python -m leafe_gym.tiny.build --kind blind --seed 0 --out FOLDER` makes the model that comes with
-the package, in about three minutes of one core.
+`python -m leafe_gym.tiny.make_base --kind blind --seed 0 --out FOLDER` makes the model that comes
+with the package, in about three minutes of one core.
 """
 
 from __future__ import annotations

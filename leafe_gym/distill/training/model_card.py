@@ -25,18 +25,18 @@ alone, without reflection or rollback.
 """
 
 
-def write_card(folder: Path, *, settings: Json, results: Json, manifest: Json) -> None:
+def write_card(folder: Path, *, config: Json, results: Json, manifest: Json) -> None:
     """Write `README.md` beside the weights.
 
     Args:
         folder: of the trained model.
-        settings: of the training.
+        config: of the training, with the model's name.
         results: figures of the last step and totals.
         manifest: of the rows; {} where they came without one.
     """
-    head = _HEAD.format(title=_cell(folder.resolve().parent.name), model=_cell(settings["model"]))
+    head = _HEAD.format(title=_cell(folder.resolve().parent.name), model=_cell(config["model"]))
     rows = "".join(
-        f"| {_cell(name)} | {_cell(value)} |\n" for name, value in {**settings, **results}.items()
+        f"| {_cell(name)} | {_cell(value)} |\n" for name, value in {**config, **results}.items()
     )
     text = json.dumps(manifest, indent=1, sort_keys=True, default=str)
     fence = "```"

@@ -1,7 +1,7 @@
-"""The training loop: Hugging Face's `Trainer` with the two-term loss over whole optimiser batches.
+"""The training loop: Hugging Face's `Trainer` with the two-term loss over whole optimizer batches.
 
-One item of the data is one optimiser batch; this class cuts it into micro-batches itself, because
-the denominators of the loss belong to the whole batch and a packed sequence holds any number of
+One item of the data is one optimizer batch; this class cuts it into micro-batches itself, because
+the normalizers of the loss belong to the whole batch and a packed sequence holds any number of
 rows (docs/design/2026-11-21-training.md).
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +26,12 @@ from transformers import (
     TrainingArguments,
 )
 
-from leafe_gym.distill.collate import BatchLoader
-from leafe_gym.distill.loss import weighted_loss
-from leafe_gym.distill.pack_model import forward_inputs
+from leafe_gym.distill.training.checkpoints import COMPLETE
+from leafe_gym.distill.training.collate import BatchLoader
+from leafe_gym.distill.training.config import Progress
+from leafe_gym.distill.training.loss import weighted_loss
+from leafe_gym.distill.training.packed_attention import forward_inputs
 from leafe_gym.errors import TrainingDiverged
-
-COMPLETE = "complete"
-"""Empty file that is written last: a checkpoint without it was cut off and is not used."""
 
 
 class TwoTermTrainer(Trainer):
@@ -48,7 +46,7 @@ class TwoTermTrainer(Trainer):
         beta: float,
         attention: str,
         metrics: Path,
-        progress: Callable[[Any, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> None:
         self._beta, self._attention = beta, attention
         self._last: dict[str, float] = {}
@@ -80,7 +78,7 @@ class TwoTermTrainer(Trainer):
         inputs: dict[str, Any],
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor:
-        """Forward and backward of a whole optimiser batch, micro-batch by micro-batch."""
+        """Forward and backward of a whole optimizer batch, micro-batch by micro-batch."""
         model.train()
         world = self.accelerator.num_processes
         dtype = next(model.parameters()).dtype
@@ -119,17 +117,17 @@ class TwoTermTrainer(Trainer):
         if math.isfinite(value) and math.isfinite(self._last["loss"]):
             return norm
         step = self.state.global_step + 1
-        kept = self._keep(model)
-        where = f"kept in {kept}" if kept else "those the training began from"
+        saved = self._save_current(model)
+        where = f"saved in {saved}" if saved else "those the training began from"
         raise TrainingDiverged(
             f"step {step}: loss {self._last['loss']}, gradient norm {value}; the step was not "
             f"taken and the weights before it are {where}. Lower the learning rate (--lr), or look "
             "for rows the model gives probability 0",
             step=step,
-            checkpoint=str(kept) if kept else None,
+            checkpoint=str(saved) if saved else None,
         )
 
-    def _keep(self, model: nn.Module) -> Path | None:
+    def _save_current(self, model: nn.Module) -> Path | None:
         """The checkpoint of the steps taken so far, made now if there is none."""
         done = self.state.global_step
         if not done or self.args.output_dir is None:

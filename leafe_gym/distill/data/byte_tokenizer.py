@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from leafe_gym.distill.extras import need
+from leafe_gym._optional import require
 
 CHATML = (
     "{% for message in messages %}"
@@ -26,8 +26,8 @@ def byte_tokenizer(template: str | None = CHATML) -> Any:
     Raises:
         MissingExtra: if transformers is not installed.
     """
-    tokenizers = need("tokenizers", "a tokenizer")
-    transformers = need("transformers", "a tokenizer")
+    tokenizers = require("tokenizers", "train", "a tokenizer")
+    transformers = require("transformers", "train", "a tokenizer")
     level = tokenizers.pre_tokenizers.ByteLevel
     vocab = {letter: number for number, letter in enumerate(sorted(level.alphabet()))}
     core = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=vocab, merges=[]))

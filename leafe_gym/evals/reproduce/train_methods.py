@@ -13,15 +13,16 @@ from numpy.random import Generator
 
 from leafe_gym.agents.agent import Agent, IndependentSamplingAgent, ReflectiveTreeAgent
 from leafe_gym.budget import Budget
-from leafe_gym.distill.grpo import Batch, Sample, grpo
-from leafe_gym.distill.records import Encoded
-from leafe_gym.distill.training import train
+from leafe_gym.distill.data.row_types import Encoded
+from leafe_gym.distill.training.config import TrainConfig
+from leafe_gym.distill.training.train import train
 from leafe_gym.engines.explore import explore
 from leafe_gym.envs.sokoban.rules import ACTIONS
-from leafe_gym.evals.exact import Episodes
+from leafe_gym.evals.reproduce.exact import Episodes
+from leafe_gym.evals.reproduce.grpo import Batch, Sample, grpo
 from leafe_gym.evals.reproduce.levels import Levels, load
-from leafe_gym.evals.reproduce.rows import alternatives, drawn, run_rows
-from leafe_gym.evals.reproduce.setting import EVERY, TREE, Scale
+from leafe_gym.evals.reproduce.protocol import EVERY, TREE, Scale
+from leafe_gym.evals.reproduce.row_batches import alternatives, drawn, run_rows
 from leafe_gym.policies.base import Policy
 from leafe_gym.seeds import derive_rng
 from leafe_gym.tiny.corpus import Ids, act_prompts
@@ -111,18 +112,19 @@ class Stage:
             return model
         result = train(
             rows,
-            model,
-            self.folder / "models" / name,
-            recipe=None,
-            epochs=1,
-            batch=len(rows) // steps,
-            micro_batch=len(rows) // steps,
-            lr=self.scale.lr,
-            schedule="linear",
-            warmup=min(10, steps - 1),
-            save_every=10 * steps,
-            seed=self.seed,
-            progress=lambda *_: None,  # keeps the bars of transformers away
+            model=model,
+            out=self.folder / "models" / name,
+            config=TrainConfig(
+                epochs=1,
+                batch=len(rows) // steps,
+                micro_batch=len(rows) // steps,
+                lr=self.scale.lr,
+                schedule="linear",
+                warmup=min(10, steps - 1),
+                save_every=10 * steps,
+                seed=self.seed,
+            ),
+            progress=lambda *_: None,  # disables the progress bars of transformers
         )
         return result.model
 
@@ -167,7 +169,7 @@ class _GroupBudget:
         return self._whole - int(self._left.sum())
 
     def sample(self, network: Any, update: int) -> Batch | None:
-        """See `leafe_gym.distill.grpo.Sampler`."""
+        """See `leafe_gym.evals.reproduce.grpo.Sampler`."""
         sizes = np.minimum(self._scale.group, self._left // (2 * self._levels.world.steps))
         if not self._deck:
             self._deck = self._rng.permutation(np.flatnonzero(sizes >= 2)).tolist()

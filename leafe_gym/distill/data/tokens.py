@@ -17,9 +17,9 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from leafe_gym.distill.export import DATE, encodable
-from leafe_gym.distill.extras import need
-from leafe_gym.distill.records import Encoded, Row
+from leafe_gym._optional import require
+from leafe_gym.distill.data.export import DATE, encodable
+from leafe_gym.distill.data.row_types import Encoded, Row
 from leafe_gym.errors import UsageError
 from leafe_gym.store.records import checksum, dump
 from leafe_gym.types import Json, Message
@@ -39,7 +39,7 @@ def load_tokenizer(tokenizer: Any) -> Any:
         UsageError: if there is no tokenizer at the path, or it has no chat template.
     """
     if isinstance(tokenizer, str) or hasattr(tokenizer, "__fspath__"):
-        transformers = need("transformers", "a tokenizer")
+        transformers = require("transformers", "train", "a tokenizer")
         try:
             tokenizer = transformers.AutoTokenizer.from_pretrained(str(tokenizer))
         except (OSError, ValueError) as error:
