@@ -4,82 +4,57 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from leafe_gym.cli.options import MOST, JsonOut, Seed
+from leafe_gym.cli.generated import Flags, Given, with_options
+from leafe_gym.cli.options import MOST, JsonOut, use_current_folder
 from leafe_gym.cli.screen import out, plain, write_json
 from leafe_gym.distill.data.config import RowConfig
 from leafe_gym.distill.data.dataset import Rows, rows
 from leafe_gym.errors import ConfigMismatch, StoreError, UsageError
 from leafe_gym.evals.meta import machine_meta
+from leafe_gym.prompts.base import as_prompt_set
+from leafe_gym.store.reader import RunReader
 from leafe_gym.store.records import checksum, dump
-from leafe_gym.store.run import Run
 from leafe_gym.types import Json
 
-RECIPES: dict[str, Callable[..., RowConfig]] = {"default": RowConfig, "paper": RowConfig.paper}
-FORMATS = ("trl", "jsonl", "verl", "shards", "preference")
+Format = Literal["trl", "jsonl", "verl", "shards", "preference"]
 REPORT = "distill.json"
 """Written last into DIR: the rows are complete."""
 
 
+@with_options
 def command(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    out_dir: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the rows go.")],
-    recipe: Annotated[
-        str, typer.Option("--recipe", help=f"Settings by name: {', '.join(RECIPES)}.")
-    ] = "default",
-    keep: Annotated[
-        str | None, typer.Option("--keep", help="Branches: successful, improved or all.")
-    ] = None,
-    per_task: Annotated[
-        int | None,
-        typer.Option(
-            "--per-task", min=-1, max=MOST, help="Counterfactual rows a task; -1: no limit."
-        ),
-    ] = None,
-    rehearsal: Annotated[
-        float | None,
-        typer.Option("--rehearsal", min=0, max=1, help="Share of successful rollouts."),
-    ] = None,
-    balance: Annotated[
-        int | None,
-        typer.Option("--balance", min=0, max=MOST, help="Most rehearsed rollouts a task."),
-    ] = None,
-    target: Annotated[
-        str, typer.Option("--target", help="reply: the whole text; action: as short as can be.")
-    ] = "reply",
-    splits: Annotated[
-        list[str] | None,
-        typer.Option("--split", help="Tasks of this split; repeatable. Default: all but test."),
-    ] = None,
-    dedupe: Annotated[
-        bool, typer.Option("--dedupe/--no-dedupe", help="Equal rows of a kind once.")
-    ] = True,
-    format_: Annotated[
-        str, typer.Option("--format", help=f"One of: {', '.join(FORMATS)}.")
-    ] = "trl",
-    tokenizer: Annotated[
-        str | None,
-        typer.Option(
-            "--tokenizer", metavar="PATH", help="For shards: a model's, or 'bytes' for a tiny one."
-        ),
-    ] = None,
-    max_length: Annotated[
-        int | None,
-        typer.Option("--max-length", min=2, max=MOST, help="For shards: longest row in tokens."),
-    ] = None,
-    seed: Seed = 0,
+    folder: Annotated[Path, typer.Argument(metavar="RUN")],
+    out_dir: Annotated[Path, typer.Option("--out", metavar="DIR")],
+    recipe: Literal["default", "paper"] = "default",
+    format_: Annotated[Format, typer.Option("--format")] = "trl",
+    tokenizer: Annotated[str | None, typer.Option("--tokenizer", metavar="PATH")] = None,
+    max_length: Annotated[int | None, typer.Option("--max-length", min=2, max=MOST)] = None,
+    prompts: Annotated[str | None, typer.Option("--prompts", metavar="NAME")] = None,
     json_path: JsonOut = None,
+    *,
+    given: Annotated[Given, RowConfig, Flags(flags={"splits": "--split"})],
 ) -> None:
-    """Turn the trees of a run into rows: revised actions without the experience, and rehearsal."""
-    _one_of("--recipe", recipe, tuple(RECIPES))
-    _one_of("--format", format_, FORMATS)
+    """Turn the trees of a run into rows: revised actions without the experience, and rehearsal.
+
+    Args:
+        folder: a run folder.
+        out_dir: where the rows go.
+        recipe: settings that the options start from: ours, or those of the paper.
+        format_: trl and preference for TRL, jsonl, verl, or shards of tokens for leafe train.
+        tokenizer: for shards: that of the model to train, or 'bytes' for a tiny one.
+        max_length: for shards: longest row, in tokens.
+        prompts: the run's prompt set, if it is not found by its name: a registered name or
+            module:attribute.
+        json_path: write the figures there; '-' is stdout.
+        given: fields of `RowConfig`.
+    """
     if (format_ == "shards") != (tokenizer is not None):
         raise UsageError(
             "--format shards needs --tokenizer PATH, that of the model to train ('bytes' is a "
@@ -89,14 +64,9 @@ def command(
         )
     if max_length is not None and format_ != "shards":
         raise UsageError(f"--max-length is for --format shards; {format_} holds text")
-    given: dict[str, Any] = {"keep": keep, "per_task": per_task, "rehearsal": rehearsal}
-    given = {name: value for name, value in given.items() if value is not None}
-    if per_task == -1:
-        given["per_task"] = None
-    config = RECIPES[recipe](
-        target=target, splits=splits, seed=seed, dedupe=dedupe, balance=balance, **given
-    )
-    found = rows(folder, config)
+    config = RowConfig.paper(**given) if recipe == "paper" else RowConfig(**given)
+    use_current_folder(prompts or "")
+    found = rows(folder, config, prompts=as_prompt_set(prompts) if prompts else None)
     asked = {
         "format": format_,
         "config": config.as_dict(),
@@ -108,7 +78,7 @@ def command(
     if report is None:
         report = make(found, out_dir, format_, tokenizer, max_length, asked)
     if json_path:
-        write_json(report | {"meta": machine_meta(seed=seed)}, json_path)
+        write_json(report | {"meta": machine_meta(seed=config.seed)}, json_path)
     if json_path != "-":
         show(report, out_dir)
 
@@ -192,11 +162,6 @@ def show(report: Json, folder: Path) -> None:
     out.print(table)
 
 
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise UsageError(f"{name}={value!r}: expected one of {', '.join(allowed)}")
-
-
 def _fingerprint(folder: Path) -> str:
-    with Run.read(folder) as run:
+    with RunReader(folder) as run:
         return run.fingerprint()

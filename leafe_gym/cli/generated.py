@@ -105,7 +105,7 @@ class OptionSpec:
     def parameter(self) -> inspect.Parameter:
         """The parameter that typer makes an option of; None means that it was not given."""
         annotation: Any = str | None
-        if self.kinds == (bool,):
+        if set(self.kinds) <= {bool, NoneType}:
             annotation, declared = bool | None, f"{self.flag}/--no-{self.flag[2:]}"
             option = typer.Option(declared, help=self.help, show_default=False)
         else:

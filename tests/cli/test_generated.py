@@ -38,6 +38,8 @@ class Trip(Config):
     """Levels."""
     return_ticket: bool = False
     """Whether to come back."""
+    insured: bool | None = None
+    """None asks at the counter."""
     friends: tuple[str, ...] = ()
     """Who comes along."""
     extra: dict[str, Any] | None = None
@@ -129,6 +131,8 @@ def test_without_options_the_defaults_hold() -> None:
         ("--level all", "level", "all"),
         ("--return-ticket", "return_ticket", True),
         ("--no-return-ticket", "return_ticket", False),
+        ("--insured", "insured", True),
+        ("--no-insured", "insured", False),
         ("--friends Ann --friends Bo", "friends", ("Ann", "Bo")),
         ('--extra a=1 --extra b="x" --extra c=[2]', "extra", {"a": 1, "b": "x", "c": [2]}),
         ("--part hub", "part", "hub"),
