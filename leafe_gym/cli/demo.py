@@ -53,6 +53,7 @@ def command(
     if any(find_spec(name) is None for name in ("torch", "transformers", "accelerate")):
         raise MissingExtra("the demo", "train")
     from leafe_gym.evals.reproduce import demo
+    from leafe_gym.evals.reproduce.limits import DEMO_SPREAD
 
     _clear(out_dir)
     with progress_bar() as bar:
@@ -82,7 +83,7 @@ def command(
     out.print(f"{again.failed} of the first {again.levels} failed at their first attempt. Of them,")
     out.print(f"  another attempt of the same model solves {again.base} of {again.failed}")
     out.print(f"  an attempt of the trained model solves  {again.trained} of {again.failed}")
-    out.print(demo.SPREAD, soft_wrap=True)
+    out.print(DEMO_SPREAD, soft_wrap=True)
     page = _page(out_dir / "page.html", explored, trained, again)
     figures = {
         "levels": count,

@@ -11,16 +11,16 @@ import pytest
 import torch
 
 import leafe_gym as lg
-from leafe_gym.evals.exact import Chain
-from leafe_gym.evals.reproduce.levels import Levels, recovery_pool
-from leafe_gym.evals.reproduce.setting import EVERY
+from leafe_gym.evals.reproduce.exact import Chain
+from leafe_gym.evals.reproduce.levels import Data, recovery_pool
+from leafe_gym.evals.reproduce.protocol import EVERY
 from leafe_gym.policies.base import policy
 from leafe_gym.prompts.tiny import inside
 from leafe_gym.tiny.policy import TinyPolicy
 from leafe_gym.tiny.words import SMALL, UNKNOWN
 
 NETWORK = policy("tiny").network  # type: ignore[attr-defined]
-LEVELS = Levels.of("val", 12)
+LEVELS = Data.of("val", 12)
 
 
 def test_success_is_what_sampling_finds(counts: Callable[[int, int], int]) -> None:
@@ -95,7 +95,7 @@ def test_replies_without_action_are_what_they_are_for_the_agents(tmp_path: Path)
 
 
 def test_pool_states_are_mistakes_that_can_be_undone() -> None:
-    levels = Levels.of("val", 60)
+    levels = Data.of("val", 60)
     pool = recovery_pool(levels, NETWORK, seed=0)
     again = recovery_pool(levels, NETWORK, seed=0)
     assert len(pool.states) > 10
@@ -108,7 +108,7 @@ def test_pool_states_are_mistakes_that_can_be_undone() -> None:
 
 
 def test_rows_without_a_word_are_unknown_and_the_rest_is_played() -> None:
-    levels = Levels.of("test", 12, boxes=2)
+    levels = Data.of("test", 12, boxes=2)
     unknown = SMALL.words[UNKNOWN]
     for board, rows in zip(levels.graph.boards, levels.rows, strict=True):
         for row, word in zip(inside(board), rows, strict=True):

@@ -14,11 +14,11 @@ from leafe_gym.envs.sokoban.graph import NEVER
 from leafe_gym.errors import ConfigMismatch
 from leafe_gym.evals.passk import pass_at_k
 from leafe_gym.evals.reproduce import multiturn
-from leafe_gym.evals.reproduce.levels import Levels
+from leafe_gym.evals.reproduce.levels import Data
 from leafe_gym.evals.reproduce.merge_multiturn import MergedMultiturn
-from leafe_gym.evals.reproduce.oracle import LateTau
+from leafe_gym.evals.reproduce.oracle_reflection import LateTau
+from leafe_gym.evals.reproduce.protocol import POOL_SLACK, Scale
 from leafe_gym.evals.reproduce.report import write_report
-from leafe_gym.evals.reproduce.setting import POOL_SLACK, Scale
 from leafe_gym.policies.base import policy
 from leafe_gym.prompts.base import prompt_set
 from leafe_gym.tiny.words import SMALL as WORDS
@@ -29,7 +29,7 @@ LITTLE = Scale(
     stage1_levels=3, stage1_calls=30, train_levels=5, train_calls=120, test_levels=3, steps=4,
     batch=8,
 )  # fmt: skip
-LEVELS = Levels.of("val", 12)
+LEVELS = Data.of("val", 12)
 GRAPH = LEVELS.graph
 TASK = Task(id="t", env_id="leafe/Sokoban-v0")
 
@@ -143,7 +143,7 @@ def test_figures_report_and_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "tree_kept" in merged["stage1"]
     assert "oracle_tau" not in merged["stage1"]
     assert {one["verdict"] for one in merged["differences"].values()} <= {
-        "reproduced", "reversed", "undecided",
+        "reproduced", "reversed", "undecided", "exploratory",
     }  # fmt: skip
     text = write_report({}, tmp_path, merged).read_text()
     assert text.startswith("## Model with a history")

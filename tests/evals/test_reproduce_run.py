@@ -10,8 +10,8 @@ import pytest
 
 from leafe_gym.errors import ConfigMismatch, UsageError
 from leafe_gym.evals.reproduce.merge import DECIDED
-from leafe_gym.evals.reproduce.run import conclude, reproduce
-from leafe_gym.evals.reproduce.setting import Scale
+from leafe_gym.evals.reproduce.protocol import Scale
+from leafe_gym.evals.reproduce.reproduce import conclude, reproduce
 
 SMALL = Scale(
     stage1_levels=6, stage1_calls=40, train_levels=12, train_calls=170, test_levels=12, steps=12,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import leafe_gym as lg
-from leafe_gym.evals.reproduce.levels import Levels
+from leafe_gym.evals.reproduce.levels import Data
 from leafe_gym.policies.base import Policy
 from leafe_gym.policies.openai import OpenAIPolicy
 from leafe_gym.policies.transformers import TransformersPolicy
@@ -25,7 +25,7 @@ def grown(policy: Policy, count: int, out: Path) -> list[Tree]:
     agent = lg.ReflectiveTreeAgent(
         policy, lg.AgentConfig(reflect_every=None, max_depth=6, attempts_per_root=4, **GREEDY)
     )
-    tasks = Levels.of("val", count).tasks
+    tasks = Data.of("val", count).tasks
     with lg.explore(
         agent,
         tasks,

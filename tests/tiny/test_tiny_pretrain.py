@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from leafe_gym.errors import ConfigMismatch
-from leafe_gym.tiny.build import CURVE, build
+from leafe_gym.tiny.make_base import CURVE, build
 from leafe_gym.tiny.policy import SHIPPED
 from leafe_gym.tiny.pretrain import Recipe
 

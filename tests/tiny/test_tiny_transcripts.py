@@ -11,7 +11,7 @@ import numpy as np
 
 from leafe_gym.envs.sokoban.rules import ACTIONS
 from leafe_gym.prompts.base import prompt_set
-from leafe_gym.tiny.build import CURVE, build
+from leafe_gym.tiny.make_base import CURVE, build
 from leafe_gym.tiny.corpus import FOLLOW, IGNORE
 from leafe_gym.tiny.demonstrator import WEAKNESSES, demonstrator
 from leafe_gym.tiny.policy import SHIPPED, TinyPolicy

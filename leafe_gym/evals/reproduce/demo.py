@@ -1,6 +1,6 @@
 """The whole method in a minute: explore with the small model, train it, try again what it failed.
 
-Levels are taken in the order of their seeds and none is picked for how it went.
+Data are taken in the order of their seeds and none is picked for how it went.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import torch
 
 from leafe_gym.agents.agent import ReflectiveTreeAgent
 from leafe_gym.budget import Budget
-from leafe_gym.distill.training import train
+from leafe_gym.distill.training.config import TrainConfig
+from leafe_gym.distill.training.train import train
 from leafe_gym.explore.engine import explore
 from leafe_gym.envs.tasks import tasks as list_tasks
 from leafe_gym.errors import UsageError
 from leafe_gym.evals.evaluate import evaluate
-from leafe_gym.evals.reproduce.rows import drawn, run_rows
-from leafe_gym.evals.reproduce.setting import EVERY, TREE
+from leafe_gym.evals.reproduce.protocol import EVERY, TREE
+from leafe_gym.evals.reproduce.row_batches import drawn, run_rows
 from leafe_gym.seeds import derive_rng
 from leafe_gym.store.reader import RunReader
 from leafe_gym.tiny.policy import SHIPPED, TinyPolicy
@@ -33,11 +34,6 @@ CALLS = 200
 STEPS = 120
 BATCH = 64
 LR = 5e-4
-SPREAD = (
-    "Over ten other seeds and draws of levels the tree solves 44 to 53 of 60, and the trained model "
-    "52 to 85 % (mean 72 %) of the levels that the base had failed."
-)
-"""Range of the demo's figures, measured once; one run says little about another."""
 
 Tick = Callable[[Task, Tree | None], None]
 
@@ -147,8 +143,11 @@ def stage2(
             tick(line["loss"])
 
     result = train(
-        batch, BASE, folder, recipe=None, epochs=1, batch=BATCH, micro_batch=BATCH, lr=LR,
-        schedule="linear", warmup=10, save_every=10 * STEPS, seed=seed, progress=told,
+        batch, model=BASE, out=folder, progress=told,
+        config=TrainConfig(
+            epochs=1, batch=BATCH, micro_batch=BATCH, lr=LR, schedule="linear", warmup=10,
+            save_every=10 * STEPS, seed=seed,
+        ),
     )  # fmt: skip
     lines = (folder / "metrics.jsonl").read_text("utf-8").splitlines()
     losses = tuple(float(json.loads(line)["loss"]) for line in lines)

@@ -2,7 +2,7 @@
 
 The intervals cover tasks only, not seeds, and are not corrected for the number of comparisons.
 Verdicts are given for orderings of samplers. Differences between trained models are exploratory:
-their baselines were not tuned (`leafe_gym.evals.reproduce.report.LIMITS`).
+their baselines were not tuned (`leafe_gym.evals.reproduce.limits`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from leafe_gym.budget import UNITS
 from leafe_gym.evals.intervals import Interval, bootstrap_mean, paired_difference
 from leafe_gym.evals.passk import pass_at_k, pass_from_chance
-from leafe_gym.evals.reproduce.setting import CROSS_CHECK, KS
+from leafe_gym.evals.reproduce.protocol import CROSS_CHECK, KS
 from leafe_gym.types import Json
 
 Values = NDArray[np.float64]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from leafe_gym.budget import UNITS
 from leafe_gym.evals.passk import pass_at_k
 from leafe_gym.evals.reproduce.merge import Merged, Values, interval
-from leafe_gym.evals.reproduce.setting import KS
+from leafe_gym.evals.reproduce.protocol import KS
 from leafe_gym.types import Json
 
 CONTROLS = ("ir-all", "tree-no-tip", "tree-random-tau", "tree-random-tau-no-tip", "tree-other-tip")
