@@ -91,7 +91,10 @@ def _copy_object(value: Any, memo: dict[int, Any]) -> Any:
     if by_identity(type(value)) and raw_state(value) == STATELESS:
         return value
     try:
-        return copy.deepcopy(value, memo)
+        made = copy.deepcopy(value, memo)
+        if not _copies_itself(type(value)) or same(made, value):
+            return made
+        return value  # gymnasium.utils.EzPickle, for one, copies the constructor's arguments only
     except Exception:  # noqa: BLE001 - any type may refuse in any way
         pass
     try:
@@ -100,6 +103,16 @@ def _copy_object(value: Any, memo: dict[int, Any]) -> Any:
         return pickle.loads(pickle.dumps(value))
     except Exception:  # noqa: BLE001
         return value
+
+
+def _copies_itself(kind: Any) -> bool:
+    """Whether the class decides what a copy holds, and is not one known to be right."""
+    if kind.__module__.partition(".")[0] in ("builtins", "numpy", "collections", "datetime"):
+        return False
+    own = ("__reduce__", "__reduce_ex__", "__getstate__")
+    return hasattr(kind, "__deepcopy__") or any(
+        getattr(kind, name) is not getattr(object, name) for name in own
+    )
 
 
 def separate(value: Any) -> Any:
