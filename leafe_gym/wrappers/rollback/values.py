@@ -7,7 +7,7 @@ import math
 import pickle
 from collections import OrderedDict
 from collections.abc import Mapping
-from types import BuiltinFunctionType, FunctionType, MethodDescriptorType, ModuleType
+from types import FunctionType, MethodDescriptorType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -24,11 +24,13 @@ from leafe_gym.wrappers.rollback.digests import (
 ATOMS = frozenset(
     {
         *(str, int, float, bool, bytes, complex, type(None), type(Ellipsis), range, type),
-        *(FunctionType, BuiltinFunctionType, MethodDescriptorType, ModuleType),
+        *(FunctionType, MethodDescriptorType, ModuleType),
         *(np.bool_, np.int32, np.int64, np.float32, np.float64, np.dtype),
     }
 )
-"""Types whose values never change, so that a reference is as good as a copy."""
+"""Types whose values never change, so that a reference is as good as a copy.
+
+Not built-in functions: `generator.integers` is one, and refers to the generator."""
 
 _CONTAINERS = frozenset({list, dict, tuple, np.ndarray})
 
