@@ -22,7 +22,7 @@ from leafe_gym.agents.agent import (
     ReflectiveTreeAgent,
 )
 from leafe_gym.budget import UNITS, Budget, Spend
-from leafe_gym.explore.engine import aexplore
+from leafe_gym.exploration.engine import aexplore
 from leafe_gym.errors import UsageError
 from leafe_gym.evals.intervals import Interval, paired_difference, verdict, wilson
 from leafe_gym.policies.base import Policy

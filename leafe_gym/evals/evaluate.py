@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from leafe_gym.agents.agent import IndependentSamplingAgent
 from leafe_gym.agents.sync import run_blocking
 from leafe_gym.budget import Budget
-from leafe_gym.explore.engine import aexplore
+from leafe_gym.exploration.engine import aexplore
 from leafe_gym.errors import UsageError
 from leafe_gym.evals.intervals import Interval
 from leafe_gym.evals.passk import pass_curve

@@ -26,7 +26,7 @@ from leafe_gym.agents.task_runner import Observer, Slots, Stop
 from leafe_gym.agents.agent import whole_number
 from leafe_gym.agents.sync import run_blocking
 from leafe_gym.budget import Budget
-from leafe_gym.explore.engine import aexplore, make_env
+from leafe_gym.exploration.engine import aexplore, make_env
 from leafe_gym.errors import UsageError
 from leafe_gym.evals.evaluate import NO_LIMIT, Evaluation, aevaluate, count
 from leafe_gym.policies.base import Policy, PolicyFunction

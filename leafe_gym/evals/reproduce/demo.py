@@ -16,7 +16,7 @@ from leafe_gym.agents.agent import ReflectiveTreeAgent
 from leafe_gym.budget import Budget
 from leafe_gym.distill.training.config import TrainConfig
 from leafe_gym.distill.training.train import train
-from leafe_gym.explore.engine import explore
+from leafe_gym.exploration.engine import explore
 from leafe_gym.envs.tasks import tasks as list_tasks
 from leafe_gym.errors import UsageError
 from leafe_gym.evals.evaluate import evaluate

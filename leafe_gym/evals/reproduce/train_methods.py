@@ -16,7 +16,7 @@ from leafe_gym.budget import Budget
 from leafe_gym.distill.data.row_types import Encoded
 from leafe_gym.distill.training.config import TrainConfig
 from leafe_gym.distill.training.train import train
-from leafe_gym.explore.engine import explore
+from leafe_gym.exploration.engine import explore
 from leafe_gym.envs.sokoban.rules import ACTIONS
 from leafe_gym.evals.reproduce.exact import Episodes
 from leafe_gym.evals.reproduce.grpo import Batch, Sample, grpo
