@@ -148,7 +148,7 @@ def test_a_lost_snapshot_is_made_again_and_compared(make: Any, monkeypatch: Any)
     with pytest.raises(RestoreMismatch, match="cell 1"):
         env.set_state(bad)
     monkeypatch.setattr("leafe_gym.envs.code.repl.make_sandbox", lost)
-    with pytest.raises(BackendError, match="cannot be made again"):
+    with pytest.raises(BackendError, match="cannot be rebuilt"):
         env.set_state(good)
 
 
