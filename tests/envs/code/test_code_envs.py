@@ -288,13 +288,13 @@ def test_a_session_killed_from_outside_is_made_again(make: Any) -> None:
     env = lg.RollbackWrapper(make(IDS[2], kind="inbox"))
     env.reset(seed=1)
     env.step("first = inbox.take(); open('f', 'w').write(str(first))")
-    mark = env.snapshot()
+    snapshot = env.snapshot()
     kill(env)
     assert env.step("first == inbox.take() or len(inbox) > 3, len(open('f').read()) > 3")[0] == (
         "(True, True)"
     )
     kill(env)
-    env.restore(mark)
+    env.restore(snapshot)
     assert env.step("str(first) == open('f').read()")[0] == "True"
     kill(env)
     assert env.reset(seed=1)[0] == "Files: none"
