@@ -17,7 +17,7 @@ from leafe_gym.distill.dataset import RECIPES, Rows, one_of, rows
 from leafe_gym.errors import ConfigMismatch, StoreError, UsageError
 from leafe_gym.evals.meta import machine_meta
 from leafe_gym.store.records import checksum, dump
-from leafe_gym.store.run import Run
+from leafe_gym.store.reader import RunReader
 from leafe_gym.types import Json
 
 FORMATS = ("trl", "jsonl", "verl", "shards", "preference")
@@ -191,5 +191,5 @@ def show(report: Json, folder: Path) -> None:
 
 
 def _fingerprint(folder: Path) -> str:
-    with Run.read(folder) as run:
+    with RunReader(folder) as run:
         return run.fingerprint()

@@ -30,11 +30,11 @@ from leafe_gym.cli.options import (
     tree_options,
 )
 from leafe_gym.cli.screen import out, plain, progress_bar, write_json
-from leafe_gym.engines.explore import aexplore
+from leafe_gym.explore.engine import aexplore
 from leafe_gym.evals.bench import METHODS, check_methods, read_outcome
 from leafe_gym.evals.meta import machine_meta
 from leafe_gym.policies.base import policy as named_policy
-from leafe_gym.store.run import Run
+from leafe_gym.store.reader import RunReader
 from leafe_gym.tree import Tree
 from leafe_gym.types import Task
 
@@ -78,7 +78,7 @@ def command(
 
         run = interrupt.run(
             aexplore(
-                agent, tasks, budget=Budget(calls=calls), out=out_dir, concurrency=concurrency,
+                agent, tasks, budget=Budget(interactions=calls), out=out_dir, concurrency=concurrency,
                 seed=seed, progress=tick,
             )
         )  # fmt: skip
@@ -86,7 +86,7 @@ def command(
         report(run, export, json_path)
 
 
-def report(run: Run, export: Path | None, json_path: str | None) -> None:
+def report(run: RunReader, export: Path | None, json_path: str | None) -> None:
     """Print what a finished run holds."""
     outcome = read_outcome(run)
     if export is not None:

@@ -19,7 +19,7 @@ from leafe_gym.distill.select import Choice, Keep, Selection, Target
 from leafe_gym.errors import ConfigMismatch, UsageError
 from leafe_gym.prompts.base import PromptSet, prompt_set
 from leafe_gym.store.records import checksum, dump
-from leafe_gym.store.run import Run
+from leafe_gym.store.reader import RunReader
 from leafe_gym.types import Json
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ HELD_OUT = "test"
 
 
 def rows(
-    run: str | Path | Run,
+    run: str | Path | RunReader,
     *,
     keep: Keep = "successful",
     per_task: int | None = 3,
@@ -86,7 +86,7 @@ def rows(
         keep=keep, per_task=per_task, rehearsal=float(rehearsal), target=target, seed=seed,
         dedupe=dedupe, balance=balance,
     )  # fmt: skip
-    with Run.read(folder) as source:
+    with RunReader(folder) as source:
         prompts = own_prompts(source, prompts)
         if not any(not error for _, error, _ in source.outcomes()):
             raise UsageError(
@@ -120,7 +120,7 @@ class Rows:
             StoreCorrupt: if the run cannot be read.
         """
         counts: Counter[str] = Counter()
-        with Run.read(self.folder) as run, _Seen() as is_new:
+        with RunReader(self.folder) as run, _Seen() as is_new:
             for tree in run.trees():
                 counts["trees"] += 1
                 if not self._wanted(tree.task.split):
@@ -154,7 +154,7 @@ class Rows:
 
     def manifest(self) -> dict[str, Json]:
         """Where the rows come from and how many there are, as JSON."""
-        with Run.read(self.folder) as run:
+        with RunReader(self.folder) as run:
             source = {
                 "fingerprint": run.fingerprint(),
                 "config_hash": checksum(dump(run.config)),
@@ -253,7 +253,7 @@ class Rows:
         return f"all were left out ({reasons}); try keep='all' or a larger rehearsal"
 
 
-def own_prompts(run: Run, given: PromptSet | None = None) -> PromptSet:
+def own_prompts(run: RunReader, given: PromptSet | None = None) -> PromptSet:
     """The prompt set that a run was made with.
 
     Raises:

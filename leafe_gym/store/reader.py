@@ -1,4 +1,4 @@
-"""`RunReader`: what a run folder holds; a writer may be at work, and the folder may be read-only."""
+"""`RunReader`: what a run folder holds; it may be written meanwhile, or be read-only."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from leafe_gym.prompts.base import prompt_set
-from leafe_gym.store.run import Run
+from leafe_gym.store.writer import RunWriter
 from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Experience, Start, Step, Task
 
@@ -88,11 +88,11 @@ def toy_config(**prompts: str) -> dict[str, Any]:
 def toy_run(folder: Path, trees: Iterable[Tree], config: Any = None, *, done: bool = True) -> Path:
     kept = list(trees)
     tasks = [tree.task for tree in kept]
-    with Run.open(folder, config or toy_config(), tasks) as run, run.batch():
+    with RunWriter(folder, config or toy_config(), tasks) as run, run.batch():
         for number, tree in enumerate(kept):
-            run.opened(number, tree.start)
+            run.record_opened(number, tree.start)
             for branch in tree.branches:
-                run.committed(number, branch)
+                run.record_committed(number, branch)
             if done:
-                run.finished(number, tree)
+                run.record_finished(number, tree)
     return folder

@@ -96,7 +96,7 @@ def test_no_tip_is_shown_and_the_history_is(tmp_path: Path) -> None:
     one = pool.mistakes[0]
     first = [message["content"] for message in seen[0]]
     assert all(any(step.reply in turn for turn in first) for step in one.steps)
-    with lg.Run.read(tmp_path / "run") as run:
+    with lg.RunReader(tmp_path / "run") as run:
         (tree,) = run.trees()
     assert [branch.parent for branch in tree.branches] == [None, 0, 0, 0]
     assert all(tree.history(n)[: len(one.steps)] == list(one.steps) for n in (1, 2, 3))

@@ -68,7 +68,11 @@ class SokobanEnv(gym.Env[str, str]):
         UsageError: if an argument cannot be used; `BadLevel` for a malformed file.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012
+    metadata: dict[str, Any] = {  # noqa: RUF012
+        "render_modes": ["ansi"],
+        "render_fps": 4,
+        "inline_steps": True,
+    }
     keymap: ClassVar[Mapping[str, str]] = {"w": "up", "s": "down", "a": "left", "d": "right"}
 
     def __init__(

@@ -16,7 +16,7 @@ from leafe_gym.budget import Budget
 from leafe_gym.distill.grpo import Batch, Sample, grpo
 from leafe_gym.distill.records import Encoded
 from leafe_gym.distill.training import train
-from leafe_gym.engines.explore import explore
+from leafe_gym.explore.engine import explore
 from leafe_gym.envs.sokoban.rules import ACTIONS
 from leafe_gym.evals.exact import Episodes
 from leafe_gym.evals.reproduce.levels import Levels, load
@@ -82,7 +82,7 @@ class Stage:
         with explore(
             agents[name.partition("-")[0]](),
             self.train.tasks,
-            budget=Budget(calls=factor * self.scale.train_calls),
+            budget=Budget(interactions=factor * self.scale.train_calls),
             out=folder,
             concurrency=128,
             seed=self.seed,
@@ -92,7 +92,7 @@ class Stage:
         rows = run_rows(folder, self.train.world)
         self.notes[name] = {
             "solved": sum(tree.solved for tree in trees) / len(trees),
-            "calls": sum(tree.spent.calls for tree in trees),
+            "calls": sum(tree.spent.interactions for tree in trees),
             **{kind: len(found) for kind, found in rows.items()},
         }
         return rows

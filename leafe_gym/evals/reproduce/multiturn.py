@@ -32,7 +32,7 @@ from leafe_gym.evals.reproduce.oracle import LateTau
 from leafe_gym.evals.reproduce.seed import samplers
 from leafe_gym.evals.reproduce.setting import POOL_ROLLOUTS, POOL_SLACK, Scale
 from leafe_gym.seeds import derive_rng
-from leafe_gym.store.run import Run
+from leafe_gym.store.reader import RunReader
 from leafe_gym.tiny.build import build
 from leafe_gym.tiny.policy import SHIPPED, TinyPolicy
 from leafe_gym.tiny.pretrain import Recipe
@@ -118,7 +118,7 @@ def train_all(stage: Stage) -> dict[str, Path]:
         models[f"leafe{suffix}"] = stage.distil(
             f"leafe{suffix}", base, (rehearsed, half), (revised, half)
         )
-        with Run.read(stage.folder / "runs" / name) as run:
+        with RunReader(stage.folder / "runs" / name) as run:
             stage.notes[name] |= failures_in_history(run.trees())
     return models
 

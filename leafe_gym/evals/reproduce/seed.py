@@ -24,7 +24,7 @@ from leafe_gym.evals.reproduce.quality import reflector_quality
 from leafe_gym.evals.reproduce.setting import CROSS_CHECK, EVERY, SAMPLERS, SWAPPED, TREE, Scale
 from leafe_gym.policies.base import Policy
 from leafe_gym.seeds import derive_rng
-from leafe_gym.store.run import Run
+from leafe_gym.store.reader import RunReader
 from leafe_gym.tiny.build import build
 from leafe_gym.tiny.demonstrator import Kind, blind_pushes
 from leafe_gym.tiny.policy import TinyPolicy
@@ -106,7 +106,7 @@ def samplers(base: Path, seed: int, scale: Scale, folder: Path) -> Json:
         return asyncio.run(run).outcomes
 
     outcomes = bench(policy, ("is",), folder, factor=3) | bench(policy, SAMPLERS, folder)
-    with Run.read(folder / "tree") as run:
+    with RunReader(folder / "tree") as run:
         trees = list(run.trees())
     if sum(any(branch.experience for branch in tree.branches) for tree in trees) > 1:
         outcomes |= bench(policy, ("tree", SWAPPED), folder)

@@ -86,7 +86,9 @@ def test_trees_of_tasks(tmp_path: Path) -> None:
         ways[info["instruction"].split("\n")[0]] = env.walkthrough()
         env.close()
     agent = lg.ReflectiveTreeAgent(Follower(ways, noise=0.2))
-    with lg.explore(agent, tasks, budget=lg.Budget(calls=400), out=tmp_path, concurrency=2) as run:
+    with lg.explore(
+        agent, tasks, budget=lg.Budget(interactions=400), out=tmp_path, concurrency=2
+    ) as run:
         trees = list(run.trees())
     assert [tree.solved for tree in trees] == [True] * 3
     branches = [branch for tree in trees for branch in tree.branches if branch.experience]

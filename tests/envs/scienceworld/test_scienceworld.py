@@ -351,7 +351,7 @@ def test_a_tree(stack: ExitStack) -> None:
     env.reset(seed=0)
     way = env.unwrapped.walkthrough()  # type: ignore[attr-defined]
     player = Follower({"": way}, noise=0.3, wrong=("open the sky", "wait1"))
-    tree = lg.ReflectiveTreeAgent(player).run(env, budget=lg.Budget(calls=200), seed=1)
+    tree = lg.ReflectiveTreeAgent(player).run(env, budget=lg.Budget(interactions=200), seed=1)
     assert tree.solved
     assert any(branch.experience and branch.won for branch in tree.branches)
 

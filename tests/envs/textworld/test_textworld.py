@@ -157,7 +157,7 @@ def test_a_tree(story: Path, env_id: str) -> None:
     known.reset(seed=0)
     way = known.walkthrough()  # type: ignore[attr-defined]
     agent = lg.ReflectiveTreeAgent(Follower({"": way}, noise=0.4))
-    tree = agent.run(env, budget=lg.Budget(calls=300), seed=1)
+    tree = agent.run(env, budget=lg.Budget(interactions=300), seed=1)
     assert tree.solved
     fixed = [branch for branch in tree.branches if branch.experience]
     assert fixed

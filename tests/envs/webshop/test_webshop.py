@@ -310,7 +310,7 @@ def test_a_follower_grows_a_tree() -> None:
     _, info = env.reset(seed=0)
     way = env.unwrapped.walkthrough()  # type: ignore[attr-defined]
     player = Follower({info["instruction"]: way}, noise=0.4, wrong=("click[< prev]", "look"))
-    tree = lg.ReflectiveTreeAgent(player).run(env, budget=lg.Budget(calls=300), seed=0)
+    tree = lg.ReflectiveTreeAgent(player).run(env, budget=lg.Budget(interactions=300), seed=0)
     assert tree.solved
     assert any(branch.experience and branch.won for branch in tree.branches)
 

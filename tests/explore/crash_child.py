@@ -23,16 +23,16 @@ class SlowPlayer(SokobanPlayer):
         return await super().complete(messages, sampling)
 
 
-def explore(folder: str, concurrency: int) -> lg.Run:
+def explore(folder: str, concurrency: int) -> lg.RunReader:
     """The exploration under test."""
     kwargs = {"size": 6, "boxes": 2, "max_steps": 20}
     return lg.explore(
-        lg.ReflectiveTreeAgent(SlowPlayer(), reflect_every=5),
+        lg.ReflectiveTreeAgent(SlowPlayer(), lg.AgentConfig(reflect_every=5)),
         lg.tasks("leafe/Sokoban-v0", split="train", **kwargs)[:6],
-        budget=lg.Budget(calls=200),
+        budget=lg.Budget(interactions=200),
         out=folder,
         concurrency=concurrency,
-        seed=3,
+        config=lg.ExploreConfig(seed=3),
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import leafe_gym as lg
+from leafe_gym.store.writer import RunWriter
 
 CHILD = Path(__file__).with_name("crash_child.py")
 
@@ -33,7 +34,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, float]:
     begun = time.monotonic()
     finish(folder / "run", 8)
     took = time.monotonic() - begun
-    with lg.Run.read(folder / "run") as run:
+    with lg.RunReader(folder / "run") as run:
         return run.fingerprint(), took
 
 
@@ -51,7 +52,7 @@ def test_killed_runs_resume_to_the_same_result(
         killed = child.wait() == -signal.SIGKILL
         inside += killed and (folder / "run.sqlite").exists()
         finish(folder, 8)
-        with lg.Run.read(folder) as run:
+        with lg.RunReader(folder) as run:
             assert run.fingerprint() == expected, f"trial {trial}"
     assert inside, "no kill landed inside a run: the test proves nothing"
 
@@ -66,21 +67,21 @@ def test_a_run_killed_many_times_is_still_the_same(
         child.kill()
         child.wait()
     finish(tmp_path, 4)
-    with lg.Run.read(tmp_path) as run:
+    with lg.RunReader(tmp_path) as run:
         assert run.fingerprint() == expected
 
 
 def test_finishing_a_finished_run_changes_nothing(tmp_path: Path) -> None:
     finish(tmp_path, 2)
-    with lg.Run.read(tmp_path) as run:
+    with lg.RunReader(tmp_path) as run:
         before = run.fingerprint()
     finish(tmp_path, 2)
-    with lg.Run.read(tmp_path) as run:
+    with lg.RunReader(tmp_path) as run:
         assert run.fingerprint() == before
 
 
 def test_a_second_resumer_refuses_at_once(tmp_path: Path) -> None:
-    first = lg.Run.open(tmp_path, {"a": 1}, [])
+    first = RunWriter(tmp_path, {"a": 1}, [])
     try:
         begun = time.monotonic()
         child = subprocess.run(

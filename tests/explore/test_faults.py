@@ -15,7 +15,9 @@ import pytest
 from leafe_gym.store.run import Run
 
 import leafe_gym as lg
-from leafe_gym.errors import StoreError
+from leafe_gym.errors import LeafeError, RunIncomplete, StoreError, UsageError
+from leafe_gym.store.reader import RunReader
+from leafe_gym.store.writer import RunWriter
 from leafe_gym.testing.players.sokoban import SokobanPlayer
 from leafe_gym.wrappers.backends.fork import ForkBackend
 from leafe_gym.wrappers.backends.fork_client import ForkTimeouts
@@ -25,9 +27,9 @@ KWARGS = {"size": 6, "boxes": 1, "max_steps": 12}
 
 def explore(folder: Path, **more: Any) -> str:
     """A small exploration; its fingerprint."""
-    agent = lg.ReflectiveTreeAgent(SokobanPlayer(), reflect_every=5)
+    agent = lg.ReflectiveTreeAgent(SokobanPlayer(), lg.AgentConfig(reflect_every=5))
     tasks = lg.tasks("leafe/Sokoban-v0", split="train", **KWARGS)[:3]
-    options = {"budget": lg.Budget(calls=60), "concurrency": 2} | more
+    options = {"budget": lg.Budget(interactions=60), "concurrency": 2} | more
     with lg.explore(agent, tasks, out=folder, **options) as run:
         return run.fingerprint()
 
@@ -43,11 +45,11 @@ class Full:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
         self.writes = 0
         self.number = number
-        self.plain = Run._write
-        monkeypatch.setattr(Run, "_write", self.write())
+        self.plain = RunWriter._write
+        monkeypatch.setattr(RunWriter, "_write", self.write())
 
     def write(self) -> Callable[..., None]:
-        def method(run: Run, *statements: Any) -> None:
+        def method(run: RunWriter, *statements: Any) -> None:
             self.writes += 1
             if self.writes == self.number:
                 pages = run._db.execute("PRAGMA page_count").fetchone()[0]
@@ -72,7 +74,7 @@ def test_a_disk_full_at_any_write_is_named_and_survived(
                 explore(folder)
             except StoreError as error:
                 refused.append(str(error))
-        with Run.read(folder) as run:
+        with RunReader(folder) as run:
             list(run.trees())
         assert explore(folder) == expected, f"disk full at write {number}"
         if full.writes < number:
@@ -91,7 +93,7 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
 sys.path.insert(0, sys.argv[3])
 from test_faults import explore
-from leafe_gym.errors import StoreError
+from leafe_gym.errors import LeafeError, RunIncomplete, StoreError, UsageError
 try:
     explore(Path(sys.argv[1]))
 except StoreError as error:
@@ -151,31 +153,47 @@ def broken_ids() -> Iterator[None]:
 @pytest.mark.usefixtures("broken_ids")
 @pytest.mark.parametrize(
     ("when", "failed", "solved"),
-    [("never", 0, 4), ("odd", 2, 2), ("reset", 4, 0), ("make", 4, 0), ("step", 0, 0)],
+    [("never", 0, 4), ("odd", 2, 2), ("reset", 4, 0), ("make", 4, 0), ("step", 4, 0)],
 )
-def test_a_broken_environment_costs_its_own_task_only(
+def test_a_broken_environment_leaves_its_own_task_open(
     tmp_path: Path, when: str, failed: int, solved: int
 ) -> None:
     tasks = [
         lg.Task(id=str(n), env_id="test/Broken-v0", kwargs={"when": when}, seed=n) for n in range(4)
     ]
     agent = lg.IndependentSamplingAgent(lambda messages: "Action: go")
-    with lg.explore(
-        agent, tasks, budget=lg.Budget(calls=40), out=tmp_path, concurrency=2, stop="solved"
-    ) as run:
-        outcomes = list(run.outcomes())
+    error: LeafeError | None = None
+    try:
+        lg.explore(
+            agent,
+            tasks,
+            budget=lg.Budget(interactions=400),
+            out=tmp_path,
+            concurrency=2,
+            config=lg.ExploreConfig(stop="solved"),
+        ).close()
+    except LeafeError as raised:
+        error = raised
+    assert (error is None) == (failed == 0)
+    with RunReader(tmp_path) as run:
         trees = list(run.trees())
-    assert len(outcomes) == 4
-    assert sum(bool(error) for _, error, _ in outcomes) == failed
+        failures = run.failures()
+        begun = run.branches(0)
+    assert len(trees) == 4 - failed
     assert sum(tree.solved for tree in trees) == solved
+    assert len(failures) == failed
     if when == "step":
-        assert {branch.ending for tree in trees for branch in tree.branches} == {
-            "env_error",
-            "budget",
-        }
-        assert "the game crashed" in trees[0].branches[0].reason
+        assert isinstance(error, RunIncomplete)
+        assert {branch.ending for branch in begun} == {"env_error"}
+        assert "the game crashed" in failures[0]
     if when in ("reset", "make"):
-        assert "OSError" in outcomes[0][1]
+        assert isinstance(error, UsageError), "nothing could act: not a result"
+        assert "OSError" in failures[0]
+        assert "OSError" in str(error)
+    if when == "odd":
+        assert isinstance(error, RunIncomplete)
+        assert set(error.reasons) == {"1", "3"}
+        assert "2 of 4 tasks" in str(error)
 
 
 class Hangs(gym.Env[str, str]):
@@ -207,18 +225,18 @@ def test_a_step_that_hangs_or_grows_ends_its_attempt_only(
     tmp_path: Path, action: str, timeouts: ForkTimeouts, said: str
 ) -> None:
     def policy(messages: list[lg.Message], sampling: lg.Sampling) -> str:
-        return f"Action: {(action, 'go')[sampling.seed % 2]}"
+        return f"Action: {(action, 'go', 'go', 'go')[sampling.seed % 4]}"
 
     gym.register("test/Hangs-v0", Hangs)
     try:
         tasks = [lg.Task(id=str(n), env_id="test/Hangs-v0", seed=n) for n in range(2)]
         with lg.explore(
-            lg.ReflectiveTreeAgent(policy, reflect_every=None),
+            lg.ReflectiveTreeAgent(policy, lg.AgentConfig(reflect_every=None)),
             tasks,
-            budget=lg.Budget(calls=12),
+            budget=lg.Budget(interactions=24),
             out=tmp_path,
             concurrency=1,
-            backend=ForkBackend(timeouts=timeouts),
+            config=lg.ExploreConfig(backend=ForkBackend(timeouts=timeouts)),
         ) as run:
             branches = [branch for tree in run.trees() for branch in tree.branches]
     finally:
@@ -232,7 +250,7 @@ def test_a_step_that_hangs_or_grows_ends_its_attempt_only(
 
 def test_the_choice_of_auto_is_kept_in_the_run(tmp_path: Path, expected: str) -> None:
     assert explore(tmp_path) == expected
-    with Run.read(tmp_path) as run:
+    with RunReader(tmp_path) as run:
         (choice,) = run.backends()
     assert choice["backend"] == "native"
     assert "SokobanEnv" in choice["kind"]
