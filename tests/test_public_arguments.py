@@ -1,4 +1,4 @@
-"""Every public function and class refuses a wrong value with a `LeafeError`, never with a raw one."""
+"""Every public function and class refuses a wrong value with a `LeafeError`."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ def valid(folder: Path) -> dict[str, Any]:
     task = lg.Task(id="t", env_id="args/Line-v0", split="train", seed=1)
     step = lg.Step(action="right", reply="Action: right", observation="at 1")
     return {
-        "action": "right", "actions": ["right"], "after": 1, "agent": lg.IndependentSamplingAgent(act),
+        "action": "right", "actions": ["right"], "after": 1,
+        "agent": lg.IndependentSamplingAgent(act),
         "backend": "native", "backends": ["native"], "budget": lg.Budget(interactions=8),
         "digest": "d", "env": "args/Line-v0", "env_id": "args/Line-v0", "factory": None,
         "folder": folder, "id": 0, "instruction": "", "interactions": 8, "kind": "prompts",
