@@ -10,7 +10,7 @@ from _harness import Report, alternate, median, per_call, ratio
 from _worlds import held_kb, replay, wander
 
 import leafe_gym as lg
-from leafe_gym.envs.alfworld.library import engine
+from leafe_gym.envs.alfworld.game_file import load_planner
 
 ENV, SEED, DEPTH, NUMBER, ROUNDS = "leafe/ALFWorld-v0", 3, 50, 50, 5
 
@@ -54,8 +54,8 @@ def measure() -> Report:
 
 def library(game: dict[str, Any]) -> Any:
     """TextWorld's environment with the names that ALFWorld gives."""
-    module = engine()
-    from leafe_gym.envs.alfworld.names import text_names
+    module = load_planner()
+    from leafe_gym.envs.alfworld.text_names import text_names
 
     env = module.PddlEnv(module.EnvInfos(admissible_commands=True, won=True))
     env.load(game)

@@ -39,7 +39,7 @@ def measure() -> Report:
         "scienceworld_fast_vs_replay_median": ratio(samples["fast"], samples["replay"]),
         "scienceworld_restore_ms": 1e3 * mean(samples["parked"]),
         "scienceworld_fast_ms": 1e3 * mean(samples["fast"]),
-        "scienceworld_park_ms": 1e3 * mean(samples["park"]),
+        "scienceworld_park_ms": 1e3 * mean(samples["hold"]),
         "scienceworld_replay_ms": 1e3 * mean(samples["replay"]),
         "scienceworld_snapshot_kb": held_kb(env, SEED, commands),
         "scienceworld_parked_mb": _parked_mb(env),
@@ -76,11 +76,11 @@ def _sample(
         env.step(command)
         marks.append(env.snapshot())
         states.append(ours.get_state())
-    samples: dict[str, list[float]] = {name: [] for name in ("park", "parked", "fast", "replay")}
+    samples: dict[str, list[float]] = {name: [] for name in ("hold", "parked", "fast", "replay")}
     for tau in taus:
         back = partial(_back, env, marks[tau - 1])
         cases: dict[str, Callable[[], object]] = {
-            "park": partial(ours.park, states[tau - 1]),
+            "hold": partial(ours.hold, states[tau - 1]),
             "parked": back,
             "fast": back,
             "replay": partial(replay, theirs.reset, theirs.step, commands[:tau]),
@@ -112,32 +112,32 @@ def _episode(env: lg.RollbackWrapper) -> list[str]:
 
 def _back(env: lg.RollbackWrapper, mark: lg.Snapshot) -> None:
     env.restore(mark)
-    env.unwrapped._seat.game.ask("getNumMoves")
+    env.unwrapped._handle.game.ask("getNumMoves")
 
 
 def _forget(ours: Any) -> None:
     """Have no game wait on the way by chance: what is not parked begins anew."""
-    pool = ours._seat.pool()
-    ours._seat.leave_game()
-    for game in pool._waiting:
-        if not game.kept:
-            game.episode = None
+    pool = ours._handle.pool()
+    ours._handle.return_game()
+    for game in pool._idle:
+        if not game.held:
+            game.scenario = None
 
 
 def _parked_mb(env: lg.RollbackWrapper, number: int = 8) -> float:
     """Megabytes of Java's heap that a parked game takes."""
     ours: Any = env.unwrapped
-    jvm, state = ours._seat.pool().jvm, ours.get_state()
+    jvm, state = ours._handle.pool().jvm, ours.get_state()
     before = _heap(jvm)
     for _ in range(number):
-        ours.park(state)
+        ours.hold(state)
     grown = _heap(jvm) - before
     ours.release_state(state)
     return grown / number / 1e6
 
 
 def _heap(jvm: Any) -> int:
-    with jvm.talk() as wire:
+    with jvm.connection() as wire:
         wire.static("java.lang.System", "gc")
         runtime = wire.static("java.lang.Runtime", "getRuntime")
         return int(wire.call(runtime, "totalMemory")) - int(wire.call(runtime, "freeMemory"))

@@ -7,7 +7,8 @@ from _harness import Report, alternate, median, per_call, ratio
 from _worlds import held_kb, replay, wander
 
 import leafe_gym as lg
-from leafe_gym.envs.textworld.library import quiet, textworld
+from leafe_gym.envs.textworld.game_spec import load_textworld
+from leafe_gym.envs.textworld.jericho_warnings import no_unknown_story_warning
 
 ENV, SEED, DEPTH, NUMBER = "leafe/TextWorld-v0", 3, 20, 20
 
@@ -18,13 +19,13 @@ def measure() -> Report:
     env.reset(seed=SEED)
     ours = env.unwrapped
     commands = wander(env, SEED, DEPTH, not_this=ours.walkthrough()[-1])
-    with quiet():
-        infos = textworld().EnvInfos(admissible_commands=True, score=True, max_score=True)
-        theirs = textworld().start(ours.path, infos)
+    with no_unknown_story_warning():
+        infos = load_textworld().EnvInfos(admissible_commands=True, score=True, max_score=True)
+        theirs = load_textworld().start(ours.path, infos)
     replay(theirs.reset, theirs.step, commands)
     assert list(ours.actions()) == theirs.state.admissible_commands
     mark, state = env.snapshot(), ours.get_state()
-    with quiet():
+    with no_unknown_story_warning():
         samples = alternate(
             {
                 "restore": lambda: per_call(lambda: ours.set_state(state), NUMBER),
@@ -43,5 +44,7 @@ def measure() -> Report:
             "textworld_snapshot_kb": held_kb(env, SEED, commands),
         },
         goals={"textworld_vs_copy": ("<=", 1 / 50)},
-        meta={"textworld": {"depth": DEPTH, "calls": NUMBER, "version": textworld().__version__}},
+        meta={
+            "textworld": {"depth": DEPTH, "calls": NUMBER, "version": load_textworld().__version__}
+        },
     )

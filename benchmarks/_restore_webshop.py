@@ -34,9 +34,9 @@ def measure() -> Report:
 
 def loads(products: int) -> Report:
     """A first load, and `LOADS` from the cache, the last one with `QUERIES` searches."""
-    from leafe_gym.envs.webshop.library import need
+    from leafe_gym.envs.webshop.shop import check_packages
 
-    need()
+    check_packages()
     with tempfile.TemporaryDirectory(prefix="leafe-webshop-") as name:
         folder = Path(name)
         write(folder, products)

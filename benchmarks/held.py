@@ -75,10 +75,10 @@ def measure() -> Report:
 async def explore(tasks: Sequence[lg.Task], folder: str) -> tuple[Gate, int, float]:
     """Explore; the gate, the environment steps and the seconds."""
     gate = Gate(BRANCHES)
-    agent = lg.ReflectiveTreeAgent(gate, reflect_every=None, max_depth=0)
+    agent = lg.ReflectiveTreeAgent(gate, lg.AgentConfig(reflect_every=None, max_depth=0))
     began = time.perf_counter()
     run = await lg.aexplore(
-        agent, tasks, budget=lg.Budget(calls=2 * STEPS), out=folder, concurrency=len(tasks)
+        agent, tasks, budget=lg.Budget(interactions=2 * STEPS), out=folder, concurrency=len(tasks)
     )
     seconds = time.perf_counter() - began
     with run:

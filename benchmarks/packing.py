@@ -26,7 +26,7 @@ from leafe_gym.distill.data.row_types import Encoded
 from leafe_gym.distill.training.batch_plan import BatchPlan
 from leafe_gym.distill.training.loss import LossNormalizer
 from leafe_gym.distill.training.packing import pack
-from leafe_gym.store.run import Run
+from leafe_gym.store.reader import RunReader
 
 TASKS = 64
 CALLS = 600
@@ -89,9 +89,9 @@ def long_tasks(folder: Path) -> dict[str, int]:
     policy = lg.policy("scripted")
     tasks = lg.tasks("leafe/Sokoban-v0", split="train", boxes=2, size=7, max_steps=40)[:TASKS]
     agent = lg.ReflectiveTreeAgent(policy)
-    lg.explore(agent, tasks, budget=lg.Budget(calls=CALLS), out=folder).close()
+    lg.explore(agent, tasks, budget=lg.Budget(interactions=CALLS), out=folder).close()
     found = {}
-    with Run.read(folder) as run:
+    with RunReader(folder) as run:
         for tree in run.trees():
             steps = len(tree.branches[0].steps)
             if steps >= SHORTEST_ROOT:

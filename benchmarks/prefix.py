@@ -129,7 +129,7 @@ def _explore(seed: int) -> tuple[Recorder, Tree]:
     made = gym.make("leafe/Sokoban-v0", boxes=3, size=8, max_steps=ACTIONS)
     agent = lg.ReflectiveTreeAgent(policy)
     agent.prompts = recorder
-    env, budget = lg.RollbackWrapper(made), lg.Budget(calls=CALLS)
+    env, budget = lg.RollbackWrapper(made), lg.Budget(interactions=CALLS)
     return recorder, agent.run(env, budget=budget, seed=seed, stop="budget")
 
 

@@ -18,7 +18,7 @@ import leafe_gym as lg
 from leafe_gym.agents.context import Context
 from leafe_gym.agents.environment import as_text, begin, keep_info, place
 from leafe_gym.agents.frontier import Job, TreeFrontier
-from leafe_gym.agents.settings import Settings
+from leafe_gym.agents.config import Settings
 from leafe_gym.agents.shelf import BOOKKEEPING, Shelf
 from leafe_gym.budget import Meter
 from leafe_gym.policies.base import FunctionPolicy
@@ -135,7 +135,7 @@ def context(task: lg.Task, start: lg.Start) -> Context:
         prompts=prompt_set("chat"),
         settings=Settings(),
         frontier=TreeFrontier(max_depth=4, attempts=16),
-        meter=Meter(lg.Budget(calls=10**6)),
+        meter=Meter(lg.Budget(interactions=10**6)),
         seed=0,
     )
 

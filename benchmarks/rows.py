@@ -20,7 +20,7 @@ from _planted_leaks import measure as measure_planted
 from leafe_gym import distill
 from leafe_gym.prompts.base import prompt_set
 from leafe_gym.seeds import derive_rng
-from leafe_gym.store.run import Run
+from leafe_gym.store.writer import RunWriter
 from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Experience, Start, Step, Task
 
@@ -82,13 +82,13 @@ def make_run(folder: Path, count: int) -> Path:
     prompts = prompt_set("chat")
     config = {"agent": {"prompts": {"name": prompts.name, "hash": prompts.hash}}}
     tasks = [Task(id=f"bench:{i}", env_id="bench/Rows-v0", split="train") for i in range(count)]
-    with Run.open(folder, config, tasks) as run, run.batch():
+    with RunWriter(folder, config, tasks) as run, run.batch():
         for number, task in enumerate(tasks):
             tree = make_tree(task, number)
-            run.opened(number, tree.start)
+            run.record_opened(number, tree.start)
             for branch in tree.branches:
-                run.committed(number, branch)
-            run.finished(number, tree)
+                run.record_committed(number, branch)
+            run.record_finished(number, tree)
     return folder
 
 

@@ -22,11 +22,11 @@ from leafe_gym.agents.commit import commit
 from leafe_gym.agents.context import Context
 from leafe_gym.agents.frontier import Job, TreeFrontier
 from leafe_gym.agents.rollout import Attempt
-from leafe_gym.agents.settings import Settings
+from leafe_gym.agents.config import Settings
 from leafe_gym.budget import Budget, Meter
 from leafe_gym.policies.base import FunctionPolicy
 from leafe_gym.prompts.base import prompt_set
-from leafe_gym.store.run import Run
+from leafe_gym.store.writer import RunWriter
 from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Experience, Reflection, Start, Step, Task
 
@@ -110,7 +110,7 @@ def _context(*, wide: bool) -> Context:
         prompts=prompt_set("chat"),
         settings=Settings(reflections=2 if wide else 1),
         frontier=TreeFrontier(**shape),
-        meter=Meter(Budget(calls=10**9)),
+        meter=Meter(Budget(interactions=10**9)),
         seed=0,
     )
 
@@ -158,13 +158,13 @@ def _treequest() -> float:
 def _store() -> float:
     """Seconds a branch that is written, in batches."""
     branches = list(_grow(_context(wide=False), STORED))
-    with tempfile.TemporaryDirectory() as folder, Run.open(folder, {}, [TASK]) as run:
-        run.opened(0, START)
+    with tempfile.TemporaryDirectory() as folder, RunWriter(folder, {}, [TASK]) as run:
+        run.record_opened(0, START)
         began = time.perf_counter()
         for first in range(0, STORED, BATCH):
             with run.batch():
                 for branch in branches[first : first + BATCH]:
-                    run.committed(0, branch)
+                    run.record_committed(0, branch)
         return (time.perf_counter() - began) / STORED
 
 
@@ -179,13 +179,13 @@ def _chain_survives() -> bool:
         tree.add(branch)
     copy = pickle.loads(pickle.dumps(tree))
     with tempfile.TemporaryDirectory() as folder:
-        with Run.open(folder, {}, [TASK]) as run:
-            run.opened(0, START)
+        with RunWriter(folder, {}, [TASK]) as run:
+            run.record_opened(0, START)
             with run.batch():
                 for branch in tree.branches:
-                    run.committed(0, branch)
-            run.finished(0, tree)
-        with Run.read(Path(folder)) as run:
+                    run.record_committed(0, branch)
+            run.record_finished(0, tree)
+        with RunReader(Path(folder)) as run:
             stored = run.tree(0)
     history = tree.history(CHAIN - 1)
     return bool(

@@ -12,13 +12,17 @@ import leafe_gym as lg
 def main(folder: str | None = None) -> None:
     """Explore ten levels; then say where the branches came from."""
     folder = folder or tempfile.mkdtemp(prefix="leafe-run-")
-    agent = lg.ReflectiveTreeAgent(lg.policy("scripted"), reflect_every=10, max_depth=4)
+    agent = lg.ReflectiveTreeAgent(
+        lg.policy("scripted"), lg.AgentConfig(reflect_every=10, max_depth=4)
+    )
     tasks = lg.tasks("leafe/Sokoban-v0", split="train", boxes=2, max_steps=40)[:10]
-    with lg.explore(agent, tasks, budget=lg.Budget(calls=300), out=folder, concurrency=8) as run:
+    with lg.explore(
+        agent, tasks, budget=lg.Budget(interactions=300), out=folder, concurrency=8
+    ) as run:
         for tree in run.trees():
             fixed = [branch for branch in tree.branches if branch.won and branch.experience]
             print(
-                f"{tree.task.id}: {'solved' if tree.solved else 'open'}, {tree.spent.calls} calls"
+                f"{tree.task.id}: {'solved' if tree.solved else 'open'}, {tree.spent.interactions} calls"
             )
             for branch in fixed[:1]:
                 old = tree.replaced(branch.id)

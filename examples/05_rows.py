@@ -13,9 +13,11 @@ from leafe_gym import distill
 def main(folder: str | None = None) -> None:
     """Print where one counterfactual row comes from, and write all rows."""
     folder = folder or tempfile.mkdtemp(prefix="leafe-run-")
-    agent = lg.ReflectiveTreeAgent(lg.policy("scripted"), reflect_every=10, max_depth=4)
+    agent = lg.ReflectiveTreeAgent(
+        lg.policy("scripted"), lg.AgentConfig(reflect_every=10, max_depth=4)
+    )
     tasks = lg.tasks("leafe/Sokoban-v0", split="train", boxes=2, max_steps=40)[:8]
-    run = lg.explore(agent, tasks, budget=lg.Budget(calls=300), out=f"{folder}/run")
+    run = lg.explore(agent, tasks, budget=lg.Budget(interactions=300), out=f"{folder}/run")
 
     rows = distill.rows(run, distill.RowConfig(keep="successful", per_task=3, rehearsal=0.2))
     row = next(row for row in rows if row.kind == "counterfactual")

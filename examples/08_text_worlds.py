@@ -40,7 +40,9 @@ def main(name: str = "alfworld") -> None:
     print(f"reward {reward}\n")
 
     player = Follower({info["instruction"].splitlines()[0]: way}, noise=0.4)
-    tree = lg.ReflectiveTreeAgent(player).run(env, budget=lg.Budget(calls=300), seed=task.seed)
+    tree = lg.ReflectiveTreeAgent(player).run(
+        env, budget=lg.Budget(interactions=300), seed=task.seed
+    )
     print(f"tree: {'solved' if tree.solved else 'open'}, {len(tree.branches)} attempts")
     print(f"way back: {env.backend_report.chosen}")
     for branch in tree.branches:

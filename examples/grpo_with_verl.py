@@ -18,7 +18,7 @@ import gymnasium as gym
 import leafe_gym as lg
 from leafe_gym.policies.external_sampler import ExternalSamplerPolicy, Generated
 
-NO_LIMIT = lg.Budget(calls=10**9)  # the episode's own end is the limit
+NO_LIMIT = lg.Budget(interactions=10**9)  # the episode's own end is the limit
 
 
 def write_tasks(env_id: str, path: Path, split: str = "train", most: int = 1000) -> None:
@@ -40,7 +40,9 @@ def write_tasks(env_id: str, path: Path, split: str = "train", most: int = 1000)
 async def play(policy: ExternalSamplerPolicy, task: lg.Task, max_tokens: int = 256) -> float:
     """One episode of a task; 1.0 if it was won. The policy holds its tokens afterwards."""
     env = lg.RollbackWrapper(gym.make(task.env_id, **task.kwargs))
-    agent = lg.IndependentSamplingAgent(policy, attempts=1, max_tokens=max_tokens)
+    agent = lg.IndependentSamplingAgent(
+        policy, lg.AgentConfig(max_attempts=1, max_tokens=max_tokens)
+    )
     try:
         tree = await agent.arun(env, budget=NO_LIMIT, seed=task.seed)
     finally:

@@ -13,16 +13,18 @@ from leafe_gym.envs import register_builtin
 
 if TYPE_CHECKING:
     from leafe_gym.agents.agent import Agent as Agent
+    from leafe_gym.agents.agent import BestFirstAgent as BestFirstAgent
     from leafe_gym.agents.agent import IndependentSamplingAgent as IndependentSamplingAgent
     from leafe_gym.agents.agent import IterativeRefinementAgent as IterativeRefinementAgent
     from leafe_gym.agents.agent import ReflectiveTreeAgent as ReflectiveTreeAgent
-    from leafe_gym.agents.settings import Settings as Settings
+    from leafe_gym.agents.config import AgentConfig as AgentConfig
+    from leafe_gym.agents.env_pool import make_env as make_env
     from leafe_gym.budget import Budget as Budget
-    from leafe_gym.budget import Meter as Meter
     from leafe_gym.budget import Spend as Spend
-    from leafe_gym.engines.explore import aexplore as aexplore
-    from leafe_gym.engines.explore import explore as explore
-    from leafe_gym.engines.explore import make_env as make_env
+    from leafe_gym.explore.config import ExploreConfig as ExploreConfig
+    from leafe_gym.explore.engine import aexplore as aexplore
+    from leafe_gym.explore.engine import explore as explore
+    from leafe_gym.agents.env_pool import make_env as make_env
     from leafe_gym.envs.space import TextSpace as TextSpace
     from leafe_gym.envs.tasks import tasks as tasks
     from leafe_gym.evals.evaluate import Evaluation as Evaluation
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from leafe_gym.prompts.base import PromptSet as PromptSet
     from leafe_gym.prompts.base import prompt_set as prompt_set
     from leafe_gym.registry import register as register
-    from leafe_gym.store.run import Run as Run
+    from leafe_gym.store.reader import RunReader as RunReader
     from leafe_gym.tree import Branch as Branch
     from leafe_gym.tree import Tree as Tree
     from leafe_gym.types import Completion as Completion
@@ -55,24 +57,25 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Agent": "leafe_gym.agents.agent",
+    "AgentConfig": "leafe_gym.agents.config",
+    "BestFirstAgent": "leafe_gym.agents.agent",
     "Branch": "leafe_gym.tree",
     "Budget": "leafe_gym.budget",
     "Completion": "leafe_gym.types",
     "Evaluation": "leafe_gym.evals.evaluate",
     "Experience": "leafe_gym.types",
+    "ExploreConfig": "leafe_gym.explore.config",
     "IndependentSamplingAgent": "leafe_gym.agents.agent",
     "IterativeRefinementAgent": "leafe_gym.agents.agent",
     "Message": "leafe_gym.types",
-    "Meter": "leafe_gym.budget",
     "Policy": "leafe_gym.policies.base",
     "PromptSet": "leafe_gym.prompts.base",
     "RecoveryPool": "leafe_gym.evals.recovery",
     "Reflection": "leafe_gym.types",
     "ReflectiveTreeAgent": "leafe_gym.agents.agent",
     "RollbackWrapper": "leafe_gym.wrappers.rollback.wrapper",
-    "Run": "leafe_gym.store.run",
+    "RunReader": "leafe_gym.store.reader",
     "Sampling": "leafe_gym.types",
-    "Settings": "leafe_gym.agents.settings",
     "Snapshot": "leafe_gym.types",
     "Spend": "leafe_gym.budget",
     "Start": "leafe_gym.types",
@@ -83,12 +86,12 @@ _HOME = {
     "Tree": "leafe_gym.tree",
     "Usage": "leafe_gym.types",
     "aevaluate": "leafe_gym.evals.evaluate",
-    "aexplore": "leafe_gym.engines.explore",
+    "aexplore": "leafe_gym.explore.engine",
     "check_rollback": "leafe_gym.wrappers.verification.check",
     "evaluate": "leafe_gym.evals.evaluate",
     "evaluate_recovery": "leafe_gym.evals.recovery",
-    "explore": "leafe_gym.engines.explore",
-    "make_env": "leafe_gym.engines.explore",
+    "explore": "leafe_gym.explore.engine",
+    "make_env": "leafe_gym.agents.env_pool",
     "policy": "leafe_gym.policies.base",
     "prompt_set": "leafe_gym.prompts.base",
     "recovery_pool": "leafe_gym.evals.recovery",

@@ -18,6 +18,7 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections import defaultdict
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -41,11 +42,14 @@ class Registry:
     Args:
         group: entry-point group, such as "leafe_gym.policies".
         what: the kind in words, for messages: "policy".
+        builtin: the package's own, name -> "module:attribute"; they need no entry point, so they
+            are found in a source tree that was never installed, too.
     """
 
-    def __init__(self, group: str, what: str) -> None:
+    def __init__(self, group: str, what: str, builtin: Mapping[str, str] | None = None) -> None:
         self.group = group
         self.what = what
+        self.builtin = dict(builtin or {})
         self._own = _registered[group]
 
     def register(self, name: str, value: Any) -> None:
@@ -53,11 +57,12 @@ class Registry:
         self._own[name] = value
 
     def names(self) -> list[str]:
-        """All names, sorted."""
-        return sorted({*self._own, *_installed(self.group)})
+        """All names: the package's own in their order, then others sorted."""
+        others = {*self._own, *_installed(self.group)} - self.builtin.keys()
+        return [*self.builtin, *sorted(others)]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._own or name in _installed(self.group)
+        return name in self._own or name in self.builtin or name in _installed(self.group)
 
     def get(self, name: str) -> Any:
         """The object of that name, loaded where it is an entry point.
@@ -67,6 +72,8 @@ class Registry:
         """
         if name in self._own:
             return self._own[name]
+        if name in self.builtin:
+            return import_object(self.builtin[name])
         entry = _installed(self.group).get(name)
         if entry is None:
             raise UsageError(self.unknown(name))
@@ -100,6 +107,8 @@ def import_object(place: str) -> Any:
     module, _, attribute = place.partition(":")
     try:
         found: Any = importlib.import_module(module)
+    except LeafeError:
+        raise
     except Exception as error:
         raise UsageError(
             f"{place}: cannot import {module!r}: {type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""What a task may spend (`Budget`), what was spent (`Spend`), how tokens are counted (`TokenMeter`).
+"""What a task may spend (`Budget`), what it spent (`Spend`), how tokens are counted (`TokenMeter`).
 
 Units, per task:
 
@@ -46,7 +46,7 @@ class Budget(Config):
     tokens_total: PositiveInt | None = None
     """Most prompt + completion tokens; the call that crosses it is the last."""
     tokens_uncached: PositiveInt | None = None
-    """Most tokens that no earlier prompt of the task shares; the call that crosses it is the last."""
+    """Most tokens that no earlier prompt of the task shares; likewise."""
     replay_cost: bool = False
     """Charge tau environment steps for every rollback, as if each were a reset and a replay."""
 

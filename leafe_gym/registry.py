@@ -33,11 +33,61 @@ from leafe_gym.errors import UsageError
 Kind = Literal["policy", "prompts", "method", "backend", "sandbox"]
 
 REGISTRIES: dict[str, Registry] = {
-    "policy": Registry("leafe_gym.policies", "policy"),
-    "prompts": Registry("leafe_gym.prompts", "prompt set"),
-    "method": Registry("leafe_gym.methods", "method"),
-    "backend": Registry("leafe_gym.backends", "rollback backend"),
-    "sandbox": Registry("leafe_gym.sandboxes", "sandbox"),
+    "policy": Registry(
+        "leafe_gym.policies",
+        "policy",
+        {
+            "scripted": "leafe_gym.testing.players.sokoban:SokobanPlayer",
+            "tiny": "leafe_gym.tiny.policy:tiny_policy",
+            "transformers": "leafe_gym.policies.transformers:transformers_policy",
+            "openai": "leafe_gym.policies.openai:openai_policy",
+            "scripted-coder": "leafe_gym.testing.players.coder:coder",
+            "scripted-follower": "leafe_gym.testing.players.follower:Follower",
+            "scripted-shopper": "leafe_gym.testing.players.shopper:Shopper",
+        },
+    ),
+    "prompts": Registry(
+        "leafe_gym.prompts",
+        "prompt set",
+        {
+            "chat": "leafe_gym.prompts.chat:ChatPrompts",
+            "code": "leafe_gym.prompts.code:CodePrompts",
+            "tiny": "leafe_gym.prompts.tiny:TinyPrompts",
+            "tiny-multiturn": "leafe_gym.prompts.tiny_multiturn:TinyMultiTurnPrompts",
+        },
+    ),
+    "method": Registry(
+        "leafe_gym.methods",
+        "method",
+        {
+            "is": "leafe_gym.agents.agent:IndependentSamplingAgent",
+            "ir": "leafe_gym.agents.agent:IterativeRefinementAgent",
+            "tree": "leafe_gym.agents.agent:ReflectiveTreeAgent",
+            "best-first": "leafe_gym.agents.agent:BestFirstAgent",
+        },
+    ),
+    "backend": Registry(
+        "leafe_gym.backends",
+        "rollback backend",
+        {
+            "native": "leafe_gym.wrappers.backends.native:NativeBackend",
+            "pickle": "leafe_gym.wrappers.backends.pickled:PickleBackend",
+            "deepcopy": "leafe_gym.wrappers.backends.copied:DeepcopyBackend",
+            "replay": "leafe_gym.wrappers.backends.replay:ReplayBackend",
+            "fork": "leafe_gym.wrappers.backends.fork:ForkBackend",
+            "docker": "leafe_gym.wrappers.backends.docker:DockerBackend",
+        },
+    ),
+    "sandbox": Registry(
+        "leafe_gym.sandboxes",
+        "sandbox",
+        {
+            "embedded": "leafe_gym.sandbox.embedded.sandbox:EmbeddedSandbox",
+            "docker": "leafe_gym.sandbox.docker.sandbox:DockerSandbox",
+            "docker-commit": "leafe_gym.sandbox.docker.sandbox:DockerCommitSandbox",
+            "unsandboxed": "leafe_gym.sandbox.unsandboxed:UnsandboxedSandbox",
+        },
+    ),
 }
 """Kind -> its registry."""
 

@@ -1,8 +1,8 @@
-"""Budget, Meter and the prefix index against their definitions."""
+"""Budget, token counts and the prefix index against their definitions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,13 +12,15 @@ from hypothesis import strategies as st
 from leafe_gym.budget import (
     UNITS,
     Budget,
-    Meter,
+    Limits,
     PrefixIndex,
     Spend,
+    TokenMeter,
     chatml,
     estimate_tokens,
+    measure,
 )
-from leafe_gym.errors import BudgetExceeded, UsageError
+from leafe_gym.errors import UsageError
 from leafe_gym.types import Message, Usage
 
 NOTHING = Usage()
@@ -31,85 +33,65 @@ def chat(text: str) -> list[Message]:
 @pytest.mark.parametrize("unit", UNITS)
 @pytest.mark.parametrize("bad", [0, -1, 1.5, True, "9", float("nan")])
 def test_a_limit_is_a_positive_whole_number(unit: str, bad: Any) -> None:
-    with pytest.raises(UsageError, match=rf"Budget {unit}=.*whole number >= 1"):
+    with pytest.raises(UsageError, match=rf"Budget {unit}="):
         Budget(**{unit: bad})
 
 
 def test_a_budget_without_any_limit_names_the_units() -> None:
-    with pytest.raises(UsageError, match="calls, tokens_total, tokens_uncached"):
+    with pytest.raises(
+        UsageError, match="interactions, model_calls, env_steps, tokens_total, tokens_uncached"
+    ):
         Budget(replay_cost=True)
 
 
-def test_calls_are_steps_and_model_calls() -> None:
-    meter = Meter(Budget(calls=6))
-    meter.charge_act(chat("a"), "x", NOTHING, stepped=True)
-    meter.charge_act(chat("a"), "x", NOTHING, stepped=False)
-    meter.charge_reflect(chat("a"), "x", NOTHING)
-    meter.charge_rollback(5)
-    assert (meter.spent.steps, meter.spent.act_calls, meter.spent.reflect_calls) == (1, 2, 1)
-    assert (meter.spent.rollbacks, meter.spent.rollback_calls) == (1, 0)
-    assert meter.spent.calls == 4
-    assert meter.fits(2)
-    assert not meter.fits(3)
+def test_interactions_are_steps_and_model_calls() -> None:
+    spent = Spend(steps=1, act_calls=2, reflect_calls=1, rollback_steps=5)
+    assert (spent.env_steps, spent.model_calls, spent.interactions) == (6, 3, 9)
 
 
-CHARGES: dict[str, Callable[[Meter], None]] = {
-    "act": lambda meter: meter.charge_act(chat("b"), "y", NOTHING, stepped=True),
-    "rollback": lambda meter: meter.charge_rollback(2),
-    "reflect": lambda meter: meter.charge_reflect(chat("b"), "y", NOTHING),
-}
-
-
-@pytest.mark.parametrize("kind", CHARGES)
-def test_a_charge_that_does_not_fit_changes_nothing(kind: str) -> None:
-    limit = 1 if kind == "reflect" else 2
-    meter = Meter(Budget(calls=limit, replay_cost=True))
-    meter.charge_reflect(chat("a"), "x", NOTHING)
-    before = meter.spent.as_dict()
-    with pytest.raises(BudgetExceeded, match=f"budget calls={limit} does not hold") as caught:
-        CHARGES[kind](meter)
-    error = caught.value
-    assert (error.unit, error.limit, error.wanted) == ("calls", limit, limit + 1)
-    assert meter.spent.as_dict() == before
-
-
-def test_replay_cost_charges_tau() -> None:
-    meter = Meter(Budget(calls=10, replay_cost=True))
-    assert meter.rollback_cost(7) == 7
-    meter.charge_rollback(7)
-    assert meter.spent.calls == meter.spent.rollback_calls == 7
-    assert Meter(Budget(calls=10)).rollback_cost(7) == 0
+@pytest.mark.parametrize(
+    ("limits", "fits", "does_not"),
+    [
+        ({"interactions": 6}, {"model_calls": 1, "env_steps": 1}, {"model_calls": 3}),
+        ({"model_calls": 4}, {"model_calls": 1, "env_steps": 99}, {"model_calls": 2}),
+        ({"env_steps": 2}, {"model_calls": 99, "env_steps": 1}, {"env_steps": 2}),
+    ],
+)
+def test_limits_hold_what_is_left(
+    limits: dict[str, int], fits: dict[str, int], does_not: dict[str, int]
+) -> None:
+    spent = Spend(steps=1, act_calls=2, reflect_calls=1)
+    assert Limits.of(Budget(**limits)).hold(spent, **fits)
+    assert not Limits.of(Budget(**limits)).hold(spent, **does_not)
+    left = Limits.of(Budget(**limits), spent)
+    assert left.hold(Spend(), **fits), "what is left is counted from nothing"
+    assert not left.hold(Spend(), **does_not)
 
 
 @pytest.mark.parametrize("unit", ["tokens_total", "tokens_uncached"])
 def test_the_call_that_crosses_a_token_limit_is_the_last(unit: str) -> None:
-    limits: dict[str, Any] = {unit: 100}
-    meter = Meter(Budget(**limits))
-    meter.charge_reflect(chat("a"), "", Usage(prompt_tokens=98, completion_tokens=1))
-    assert meter.fits(1)
-    meter.charge_reflect(chat("b"), "", Usage(prompt_tokens=1000, completion_tokens=1000))
-    assert not meter.fits(0)
-    assert getattr(meter.spent, unit) >= 100
+    limits = Limits.of(Budget(**{unit: 100}))
+    assert limits.hold(Spend(prompt_tokens=98, completion_tokens=1), model_calls=1)
+    assert not limits.hold(Spend(prompt_tokens=98, completion_tokens=2))
+    shared = Spend(prompt_tokens=98, completion_tokens=2, shared_tokens=1)
+    assert limits.hold(shared) == (unit == "tokens_uncached")
 
 
-def test_an_empty_reply_uses_a_token_budget_up() -> None:
-    meter = Meter(Budget(tokens_uncached=40))
-    rounds = 0
-    while meter.fits(1):
-        rounds += 1
-        assert rounds < 100, "the same empty exchange would go on for ever"
-        meter.charge_act(chat("same"), "", NOTHING, stepped=False)
+@given(st.text(max_size=9), st.integers(0, 9), st.booleans())
+def test_every_call_costs_a_token(reply: str, reported: int, ids: bool) -> None:
+    usage = Usage(completion_tokens=reported)
+    assert measure(chat("same"), reply, usage, tokenizer if ids else None).completion_tokens >= 1
 
 
 def test_spend_adds_up_and_survives_json() -> None:
     one = Spend(steps=1, act_calls=2, prompt_tokens=10, shared_tokens=4, dropped=1)
-    two = Spend(reflect_calls=3, rollback_calls=5, completion_tokens=7, replayed_steps=2)
+    two = Spend(reflect_calls=3, rollback_steps=5, completion_tokens=7, replayed_steps=2)
     both = one + two
-    assert (both.calls, both.tokens_total, both.tokens_uncached) == (11, 17, 13)
+    assert (both.interactions, both.tokens_total, both.tokens_uncached) == (11, 17, 13)
     assert both.dropped == 1
     assert both.replayed_steps == 2
     data = both.as_dict()
-    assert [data[unit] for unit in UNITS] == [11, 17, 13]
+    assert [data[unit] for unit in UNITS] == [11, 5, 6, 17, 13]
     assert Spend.from_dict(data) == both
 
 
@@ -135,16 +117,29 @@ def test_prefix_index_takes_token_ids(keys: list[tuple[int, ...]]) -> None:
         index.add(key)
 
 
+class Ledger:
+    """Spending of calls that are charged one after the other."""
+
+    def __init__(self, tokenizer: Any = None) -> None:
+        self.meter, self.spent = TokenMeter(tokenizer), Spend()
+
+    def charge(self, chat: Sequence[Message], reply: str, usage: Usage = NOTHING) -> None:
+        size = measure(chat, reply, usage, self.meter.tokenizer)
+        self.spent.prompt_tokens += size.prompt_tokens
+        self.spent.completion_tokens += size.completion_tokens
+        self.spent.shared_tokens += self.meter.shared(size)
+
+
 calls = st.lists(st.tuples(st.text("ab", max_size=6), st.text("ab\u00e9", max_size=4)), max_size=12)
 
 
 @given(calls)
 def test_uncached_by_bytes_equals_its_definition(made: list[tuple[str, str]]) -> None:
-    meter = Meter(Budget(calls=10**6))
+    meter = Ledger()
     earlier: list[bytes] = []
     total = shared = 0
     for prompt, reply in made:
-        meter.charge_reflect(chat(prompt), reply, NOTHING)
+        meter.charge(chat(prompt), reply)
         head = chatml(chat(prompt))
         tokens = estimate_tokens(head)
         total += tokens + max(1, estimate_tokens(reply.encode()))
@@ -152,7 +147,7 @@ def test_uncached_by_bytes_equals_its_definition(made: list[tuple[str, str]]) ->
         earlier.append(head + reply.encode() + b"<|im_end|>\n")
     assert meter.spent.tokens_total == total
     assert meter.spent.tokens_uncached == total - shared
-    assert meter.token_source == "bytes/4"
+    assert meter.meter.source == "bytes/4"
 
 
 def tokenizer(messages: Sequence[Message], completion: str) -> tuple[list[int], int]:
@@ -163,39 +158,39 @@ def tokenizer(messages: Sequence[Message], completion: str) -> tuple[list[int], 
 
 @given(calls)
 def test_uncached_by_ids_equals_its_definition(made: list[tuple[str, str]]) -> None:
-    meter = Meter(Budget(calls=10**6), tokenizer)
+    meter = Ledger(tokenizer)
     earlier: list[list[int]] = []
     total = shared = 0
     for prompt, reply in made:
-        meter.charge_act(chat(prompt), reply, NOTHING, stepped=False)
+        meter.charge(chat(prompt), reply)
         ids, length = tokenizer(chat(prompt), reply)
         total += len(ids)
         shared += shared_with(ids[:length], earlier)
         earlier.append(ids)
     assert (meter.spent.tokens_total, meter.spent.shared_tokens) == (total, shared)
-    assert meter.token_source == "tokenizer"
+    assert meter.meter.source == "tokenizer"
 
 
 def test_server_counts_scale_the_shared_bytes() -> None:
-    meter = Meter(Budget(calls=9))
+    meter = Ledger()
     usage = Usage(prompt_tokens=50, completion_tokens=3)
-    meter.charge_reflect(chat("hello"), "yes", usage)
-    meter.charge_reflect(chat("hello"), "no", usage)
+    meter.charge(chat("hello"), "yes", usage)
+    meter.charge(chat("hello"), "no", usage)
     assert meter.spent.tokens_total == 106
     assert meter.spent.tokens_uncached == 56, "the second prompt is shared as a whole"
-    meter.charge_reflect(chat("help"), "no", usage)
+    meter.charge(chat("help"), "no", usage)
     head = chatml(chat("help"))
     common = head.index(b"hel") + 3
     assert meter.spent.shared_tokens == 50 + 50 * common // len(head)
-    assert meter.token_source == "server, prefixes by bytes"
+    assert meter.meter.source == "server, prefixes by bytes"
 
 
 def test_a_conversation_pays_for_its_new_turns_only() -> None:
     grown: list[Message] = chat("question")
-    meter = Meter(Budget(calls=9))
-    meter.charge_reflect(grown, "answer", NOTHING)
+    meter = Ledger()
+    meter.charge(grown, "answer")
     first = meter.spent.tokens_uncached
     grown = [*grown, {"role": "assistant", "content": "answer"}, *chat("and now")]
-    meter.charge_reflect(grown, "x", NOTHING)
+    meter.charge(grown, "x")
     new = len(chatml(grown)) - len(chatml(chat("question"))) - len("answer<|im_end|>\n")
     assert meter.spent.tokens_uncached - first <= -(-new // 4) + 2

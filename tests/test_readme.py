@@ -32,7 +32,7 @@ def test_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     finally:
         gym.registry.pop("me/Shop-v0", None)
     assert len(names["rows"].counts) > 0
-    assert names["tree"].spent.calls <= 300
+    assert names["tree"].spent.interactions <= 300
     assert (tmp_path / "runs" / "a" / "run.sqlite").is_file()
     assert (tmp_path / "data" / "a" / "dataset_info.json").is_file()
     assert "native" in str(names["env"].backend_report)

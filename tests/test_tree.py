@@ -102,16 +102,16 @@ def test_own_before_is_the_branchs_share_of_a_history(drawn: Paths) -> None:
 
 
 @given(paths())
-def test_home_is_who_took_the_action_before(drawn: Paths) -> None:
+def test_the_owner_is_who_took_the_action_before(drawn: Paths) -> None:
     tree, whole = drawn
     homes: dict[tuple[int, int], list[str | None]] = {}
     for number, path in enumerate(whole):
         acted = [(s, owner) for s, owner in path if s.action is not None]
         for tau in range(1, len(acted) + 1):
-            assert tree.home(number, tau) == acted[tau - 1][1]
+            assert tree.owner_of(number, tau) == acted[tau - 1][1]
         for tau in range(len(acted)):
             actions = [s.action for s, _ in acted[:tau]]
-            assert homes.setdefault((tree.home(number, tau), tau), actions) == actions
+            assert homes.setdefault((tree.owner_of(number, tau), tau), actions) == actions
 
 
 @given(paths())
@@ -165,7 +165,7 @@ def test_a_chain_of_thousands_pickles_copies_and_walks() -> None:
         tree.add(Branch(id=number, parent=number - 1, experience=fix, steps=(step("c"), step("d"))))
     last = len(tree.branches) - 1
     assert len(tree.history(last)) == 5001
-    assert tree.home(last, 1) == 0
+    assert tree.owner_of(last, 1) == 0
     assert tree.depth(last) == 4999
     for twin in (pickle.loads(pickle.dumps(tree)), copy.deepcopy(tree)):
         assert twin.branches == tree.branches

@@ -22,7 +22,7 @@ from leafe_gym.agents.rollout import (
     reflection_prompt,
     reflections_due,
 )
-from leafe_gym.budget import Budget, CallSize, Limits, Spend, TokenMeter, measure
+from leafe_gym.budget import Budget, CallSize, Limits, TokenMeter, measure
 from leafe_gym.prompts.base import PromptSet
 from leafe_gym.tree import Branch, Tree, actions_in
 from leafe_gym.types import ERRORS, Ending, Message, Reflection, Step, Usage
@@ -120,8 +120,8 @@ class _Charge:
         self, book: Accounting, plan: AttemptPlan, branch: Branch, cost: AttemptCost
     ) -> None:
         self.book, self.plan, self.branch = book, plan, branch
-        self.sizes = iter(cost.sizes)
-        self.measured = bool(cost.sizes)
+        self.turns = iter(cost.turns)
+        self.reflections = iter(cost.reflections)
         self.path = list(plan.prefix)
         self.waiting = list(branch.reflections[::-1])
         self.kept: list[Reflection] = []
@@ -139,9 +139,9 @@ class _Charge:
             over = last and ending not in ("context", "budget")
             self._charge_reflections(index + 1, ending if over else None)
         # An error or a full context came up in a further turn, which needs room of its own.
-        if steps and (ending in ERRORS or ending == "context"):
-            if not self.book.holds(model_calls=1, env_steps=1):
-                return self._cut(len(steps))
+        further = bool(steps) and (ending in ERRORS or ending == "context")
+        if further and not self.book.holds(model_calls=1, env_steps=1):
+            return self._cut(len(steps))
         if ending == "context":
             self._charge_reflections(len(steps), ending)
         return replace(self.branch, ending=ending, reason=reason, reflections=tuple(self.kept))
@@ -156,7 +156,7 @@ class _Charge:
         )
 
     def _charge_turn(self, step: Step) -> None:
-        size = self._next_size()
+        size = next(self.turns, None)
         if size is None:
             messages, _ = acting_prompt(self.plan, self.path, self.book.prompts, self.book.config)
             size = self._measure(messages, step.reply, step.usage)
@@ -185,18 +185,13 @@ class _Charge:
         self.kept.append(reflection)
         if reflection.verdict == "error":
             return
-        size = self._next_size()
+        size = next(self.reflections, None)
         if size is None:
-            messages = reflection_prompt(
-                self.plan, self.path, self.book.prompts, self.book.config
-            )
+            messages = reflection_prompt(self.plan, self.path, self.book.prompts, self.book.config)
             size = self._measure(messages, reflection.reply, reflection.usage)
         self.book.spent.reflect_calls += 1
         self._charge_tokens(size)
         self.opened += reflection.experience is not None
-
-    def _next_size(self) -> CallSize | None:
-        return next(self.sizes) if self.measured else None
 
     def _measure(self, messages: list[Message], reply: str, usage: Usage) -> CallSize:
         return measure(messages, reply, usage, self.book.meter.tokenizer)

@@ -197,9 +197,7 @@ class Agent:
             TokenMeter(tokenizer_of(self.policy)),
             compare=_is_deterministic(task),
         )
-        runner = TaskRunner(
-            book, self.policy, pool, stop, seed, slots or SlotCounter(), observer
-        )
+        runner = TaskRunner(book, self.policy, pool, stop, seed, slots or SlotCounter(), observer)
         runner.replay(stored)
         await runner.run()
         return book.tree

@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -75,10 +76,8 @@ def _serve(queue: SimpleQueue[_Work | None]) -> None:
         except BaseException as raised:  # noqa: BLE001 - handed to whoever waits
             error = raised
         if loop is not None and future is not None:
-            try:
+            with suppress(RuntimeError):  # the loop was closed while the call ran
                 loop.call_soon_threadsafe(_settle, future, result, error)
-            except RuntimeError:  # the loop was closed while the call ran
-                pass
         del work, call, future, result, error
 
 

@@ -198,9 +198,10 @@ class BestFirstFrontier:
             self._queued += 1
             self._queue.append((score, -self._queued, selection))
         best = _best_state(plan, branch)
-        if best is not None and depth <= self._max_depth:
-            if self._best is None or best[0] > self._best[0]:
-                self._best, self._resampled = best, 0
+        if best is None or depth > self._max_depth:
+            return
+        if self._best is None or best[0] > self._best[0]:
+            self._best, self._resampled = best, 0
 
     def capacity(self, number: int, selection: Selection) -> int:
         """What depth and attempts leave for the current root."""

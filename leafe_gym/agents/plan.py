@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from leafe_gym.agents.config import AgentConfig
 from leafe_gym.budget import Limits
 from leafe_gym.tree import Branch, Tree
-from leafe_gym.types import Experience, Reflection, Start, Step, Task
+from leafe_gym.types import Ending, Experience, Reflection, Start, Step, Task
 
 ReflectionKind = Literal["none", "reflect", "refine"]
 """What follows a failed attempt: nothing, a reflection (tau and e), or a refinement (e only)."""
@@ -73,6 +73,32 @@ class AttemptPlan:
         """Whether it starts in an earlier state instead of at a reset."""
         return self.selection.parent is not None and not self.selection.restart
 
+    def branch(
+        self,
+        ending: Ending,
+        reason: str = "",
+        steps: tuple[Step, ...] = (),
+        reflections: tuple[Reflection, ...] = (),
+    ) -> Branch:
+        """The branch that this attempt becomes."""
+        return Branch(
+            id=self.id,
+            parent=self.selection.parent,
+            start=self.selection.start,
+            experience=self.selection.experience,
+            steps=steps,
+            restart=self.selection.restart,
+            ending=ending,
+            reason=reason,
+            reflections=reflections,
+        )
+
+    def begins(self, branch: Branch) -> bool:
+        """Whether `branch` starts where this attempt does."""
+        return replace(self.branch(branch.ending), reason=branch.reason) == replace(
+            branch, steps=(), reflections=()
+        )
+
     def in_force(self, action: int, until: Literal["tau", "end"]) -> list[tuple[int, Experience]]:
         """(branch, experience) pairs that are in the prompt before action index `action`.
 
@@ -98,7 +124,9 @@ class AttemptPlan:
         Attempts beside this one are left out: which of them are known depends on timing.
         """
         key = (self.owner_of(experience.step), experience)
-        own = {(self.owner_of(r.experience.step), r.experience) for r in reflections if r.experience}
+        own = {
+            (self.owner_of(r.experience.step), r.experience) for r in reflections if r.experience
+        }
         return key in self.tried or key in own
 
 

@@ -54,14 +54,16 @@ class AttemptCost:
         model_calls: calls that were answered.
         retries: failed tries of those calls.
         replayed_steps: environment steps repeated to reach the attempt's start.
-        sizes: sizes of the calls in the branch, in the order they were made; empty where they are
-            to be measured again (an attempt that was stored).
+        turns: size of the call of each step; empty where they are to be measured again (an attempt
+            that was stored).
+        reflections: likewise of each reflection that was answered.
     """
 
     model_calls: int = 0
     retries: int = 0
     replayed_steps: int = 0
-    sizes: list[CallSize] = field(default_factory=list)
+    turns: list[CallSize] = field(default_factory=list)
+    reflections: list[CallSize] = field(default_factory=list)
 
 
 async def rollout(
@@ -123,17 +125,8 @@ class Rollout:
         except PolicyError as error:
             ending, reason = "policy_error", str(error)
         self.cost.replayed_steps = self.slot.replayed_steps - before
-        selection = self.plan.selection
-        branch = Branch(
-            id=self.plan.id,
-            parent=selection.parent,
-            start=selection.start,
-            experience=selection.experience,
-            steps=tuple(self.own),
-            restart=selection.restart,
-            ending=ending,
-            reason=reason[:MAX_REASON],
-            reflections=tuple(self.reflections),
+        branch = self.plan.branch(
+            ending, reason[:MAX_REASON], tuple(self.own), tuple(self.reflections)
         )
         return branch, self.cost
 
@@ -176,6 +169,7 @@ class Rollout:
         self.path.append(step)
         self.spent.act_calls += 1
         self.spent.steps += step.action is not None
+        self.cost.turns.append(size)
         self._count(size)
         return step
 
@@ -228,6 +222,7 @@ class Rollout:
                 )
                 continue
             self.spent.reflect_calls += 1
+            self.cost.reflections.append(size)
             self._count(size)
             self.reflections.append(self._read(completion, actions))
 
@@ -288,7 +283,6 @@ class Rollout:
 
     def _count(self, size: CallSize) -> None:
         """Add a call to the lower bound of what the ledger will charge: no prompt is new."""
-        self.cost.sizes.append(size)
         self.spent.prompt_tokens += size.prompt_tokens
         self.spent.shared_tokens += size.prompt_tokens
         self.spent.completion_tokens += size.completion_tokens

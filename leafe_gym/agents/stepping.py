@@ -115,7 +115,6 @@ def environment_step(
         observation, reward, terminated, truncated, info = env.step(action)
         kept = kept_info(info)
     outcome = {
-        "action": action,
         "observation": as_text(observation),
         "reward": float(reward),
         "terminated": bool(terminated),

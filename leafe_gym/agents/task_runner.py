@@ -17,7 +17,7 @@ from leafe_gym.agents.accounting import Accounting
 from leafe_gym.agents.config import AgentConfig
 from leafe_gym.agents.env_pool import EnvPool
 from leafe_gym.agents.plan import AttemptPlan, make_plan
-from leafe_gym.agents.rollout import AttemptCost, Rollout
+from leafe_gym.agents.rollout import MAX_REASON, AttemptCost, Rollout
 from leafe_gym.agents.snapshot_cache import SnapshotCache
 from leafe_gym.errors import EnvironmentFailure, StoreCorrupt
 from leafe_gym.policies.base import Policy
@@ -140,7 +140,7 @@ class TaskRunner:
             plan = None if self.tree.stopped else self._plan()
             follows = (
                 plan is not None
-                and (plan.id, *_origin(plan)) == (branch.id, *_origin_of(branch))
+                and plan.begins(branch)
                 and self._commit(plan, branch, AttemptCost()) == branch
             )
             if not follows:
@@ -237,20 +237,8 @@ class TaskRunner:
         try:
             slot = await self.pool.take()
         except EnvironmentFailure as error:
-            parent, start, experience, restart = _origin(plan)
-            branch = Branch(
-                id=plan.id,
-                parent=parent,
-                start=start,
-                experience=experience,
-                restart=restart,
-                ending="env_error",
-                reason=str(error),
-            )
-            return branch, AttemptCost()
-        rollout = Rollout(
-            plan, slot, self.policy, self.book.prompts, self.config, self._snapshots
-        )
+            return plan.branch("env_error", str(error)[:MAX_REASON]), AttemptCost()
+        rollout = Rollout(plan, slot, self.policy, self.book.prompts, self.config, self._snapshots)
         running.rollout = rollout
         try:
             branch, cost = await rollout.run()
@@ -278,12 +266,3 @@ class TaskRunner:
             if running.rollout is not None:
                 self.book.discard(running.rollout.cost)
         self._running.clear()
-
-
-def _origin(plan: AttemptPlan) -> tuple[object, ...]:
-    selection = plan.selection
-    return selection.parent, selection.start, selection.experience, selection.restart
-
-
-def _origin_of(branch: Branch) -> tuple[object, ...]:
-    return branch.parent, branch.start, branch.experience, branch.restart

@@ -17,9 +17,9 @@ from leafe_gym.cli.options import (
     Calls,
     Concurrency,
     Count,
+    Data,
     EnvId,
     JsonOut,
-    Levels,
     MaxDepth,
     Model,
     ReflectEvery,
@@ -62,13 +62,13 @@ def command(
     max_depth: MaxDepth = 4,
     attempts: Attempts = 16,
     set_: Set = None,
-    levels: Levels = None,
+    data: Data = None,
     json_path: JsonOut = None,
 ) -> None:
     """Compare methods on the same tasks: solved fraction over the budget, and each one's ledger."""
     names = [name.strip() for name in methods.split(",")]
     check_methods(names)
-    tasks = pick_tasks(env_id, split, count, env_kwargs(set_, levels))
+    tasks = pick_tasks(env_id, split, count, env_kwargs(set_, data))
     options = tree_options(reflect_every, max_depth, attempts)
     bench = run_with_bars(
         named_policy(model), tasks, names, calls, out_dir, concurrency, seed, options

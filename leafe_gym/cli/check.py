@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from leafe_gym.cli.options import EnvId, JsonOut, Levels, Set, env_kwargs, pick_tasks
+from leafe_gym.cli.options import Data, EnvId, JsonOut, Set, env_kwargs, pick_tasks
 from leafe_gym.cli.screen import out, plain, write_json
 from leafe_gym.wrappers.verification.check import check_rollback
 
@@ -20,11 +20,11 @@ def command(
     env_id: EnvId,
     action: Actions = None,
     set_: Set = None,
-    levels: Levels = None,
+    data: Data = None,
     json_path: JsonOut = None,
 ) -> None:
     """Which rollback backends are right for an environment, what they cost, what was refused."""
-    kwargs = env_kwargs(set_, levels)
+    kwargs = env_kwargs(set_, data)
     task = pick_tasks(env_id, "train", 1, kwargs)[0]
     report = check_rollback(task.env_id, actions=action, make_kwargs=kwargs)
     if json_path:

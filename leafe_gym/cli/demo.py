@@ -18,7 +18,7 @@ from leafe_gym.cli.options import JsonOut, Seed
 from leafe_gym.cli.screen import out, plain, progress_bar, write_json
 from leafe_gym.errors import MissingExtra, UsageError
 from leafe_gym.evals.meta import machine_meta
-from leafe_gym.store.run import Run
+from leafe_gym.store.reader import RunReader
 from leafe_gym.tree import Tree
 from leafe_gym.types import Step
 from leafe_gym.view.page import write_page
@@ -186,6 +186,6 @@ def _page(path: Path, explored: Any, trained: Any, again: Any) -> Path:
             before="first attempt, before", after="one attempt, after training",
         ),
     ]  # fmt: skip
-    with Run.read(explored.folder) as run:
+    with RunReader(explored.folder) as run:
         write_page(path, name, run.trees(), sections)
     return path

@@ -1,4 +1,4 @@
-"""`leafe doctor`: what works on this machine, and what to do where something does not."""
+"""`leafe doctor`: checks what works on this machine and suggests remedies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, entry_points, requires, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Literal
 
@@ -25,12 +25,11 @@ from rich.table import Table
 from leafe_gym.cli.options import JsonOut
 from leafe_gym.cli.screen import out, plain, write_json
 from leafe_gym.evals.meta import machine_meta
-from leafe_gym.sandbox.base import GROUP, Sandbox, make_sandbox
+from leafe_gym.sandbox.base import SANDBOXES, Sandbox, make_sandbox
 
 OLDEST = (3, 11)
-SANDBOXES = ("embedded", "docker", "docker-commit", "unsandboxed")
 NEEDED = "embedded"
-"""The sandbox that needs nothing installed: where it does not work, code environments do not."""
+"""The default sandbox, which needs nothing installed; without it, code environments fail."""
 
 DATA = {
     "mbpp.jsonl": "github.com/google-research/google-research/tree/master/mbpp",
@@ -38,7 +37,7 @@ DATA = {
     "boxoban": "github.com/google-deepmind/boxoban-levels",
     "webshop/items_shuffle.json": "github.com/princeton-nlp/WebShop (setup.sh)",
 }
-"""Files and folders of `LEAFE_DATA` that something reads -> where they come from."""
+"""Files and folders that environments look for in `LEAFE_DATA` -> their source."""
 
 State = Literal["ok", "absent", "broken"]
 _COLORS: dict[State, str] = {"ok": "green", "absent": "yellow", "broken": "bold red"}
@@ -47,13 +46,13 @@ _REQUIREMENT = re.compile(r"([\w.-]+)[^;]*(?:;.*extra\s*==\s*['\"]([\w-]+)['\"])
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at.
+    """Result of one check.
 
     Attributes:
         part: "python", "package", "extra", "sandbox", "gpu", "engine" or "data".
-        name: which.
-        state: "absent" is optional and not there; "broken" is needed and does not work.
-        detail: version or figures; where it does not work, why and what to do.
+        name: name of the item.
+        state: "ok"; "absent" if an optional item is missing; "broken" if a required one fails.
+        detail: version or figures; on failure, the cause and the remedy.
     """
 
     part: str
@@ -63,7 +62,7 @@ class Finding:
 
 
 def command(json_path: JsonOut = None) -> None:
-    """What works here: Python, packages, sandboxes, GPU, container engine, data.
+    """Check Python, packages, sandboxes, GPU, container engine and data files.
 
     Exit code 1 if something that every installation needs does not work.
     """
@@ -85,13 +84,13 @@ def command(json_path: JsonOut = None) -> None:
 
 
 def examine() -> Iterator[Finding]:
-    """Look at everything, in the order of the table."""
+    """Run all checks, in the order of the table."""
     here = ".".join(map(str, sys.version_info[:3]))
     old = sys.version_info < OLDEST
     wanted = f"; needs {'.'.join(map(str, OLDEST))} or newer" if old else ""
     yield Finding("python", sys.platform, "broken" if old else "ok", here + wanted)
     yield from _packages()
-    for kind in dict.fromkeys((*SANDBOXES, *(point.name for point in entry_points(group=GROUP)))):
+    for kind in SANDBOXES.names():
         yield _sandbox(kind)
     yield _gpu()
     yield _engine()
@@ -119,30 +118,30 @@ def _packages() -> Iterator[Finding]:
 
 
 def _sandbox(kind: str) -> Finding:
-    """Start it, change a variable and a file, come back to before that, and look at both."""
+    """Start a sandbox, change a variable and a file, restore, and check both."""
     bad: State = "broken" if kind == NEEDED else "absent"
     try:
         with closing(make_sandbox(kind, allow_unsandboxed=kind == "unsandboxed")) as sandbox:
-            return Finding("sandbox", kind, "ok", _tried(sandbox))
+            return Finding("sandbox", kind, "ok", _try_restore(sandbox))
     except Exception as error:  # noqa: BLE001 - another package's sandbox may raise anything
         return Finding("sandbox", kind, bad, _why(error))
 
 
-def _tried(sandbox: Sandbox) -> str:
-    look = "print(x, open('f').read())"
+def _try_restore(sandbox: Sandbox) -> str:
+    show = "print(x, open('f').read())"
     starting = _timed(sandbox.start)
     sandbox.run_cell("x = 1; open('f', 'w').write('one')")
     began = time.perf_counter()
-    mark = sandbox.snapshot()
+    snapshot = sandbox.snapshot()
     saving = time.perf_counter() - began
     sandbox.run_cell("x = 2; open('f', 'w').write('two')")
-    restoring = _timed(lambda: sandbox.restore(mark))
-    seen = sandbox.run_cell(look)
+    restoring = _timed(lambda: sandbox.restore(snapshot))
+    seen = sandbox.run_cell(show)
     if seen.stdout.strip() != "1 one":
         raise RuntimeError(f"a restored session shows {seen.stdout!r} {seen.error[-200:]!r}")
     can = sandbox.capabilities()
     return (
-        f"isolation: {can.isolation}; memory: {'saved' if can.memory else 'made again'}; "
+        f"isolation: {can.isolation}; memory: {'saved' if can.memory else 'replayed'}; "
         f"start {starting:.0f} ms, snapshot {1e3 * saving:.0f} ms, restore {restoring:.0f} ms"
     )
 
@@ -154,19 +153,19 @@ def _timed(call: Callable[[], object]) -> float:
 
 
 def _gpu() -> Finding:
-    """Names from the driver, and whether torch can use them; torch loads in another process."""
+    """GPU names from the driver, and whether torch can use them; imports torch in a subprocess."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return Finding("gpu", "cuda", "absent", "no nvidia-smi: everything runs on the CPU")
-    names = _said(tool, "--query-gpu=name,memory.total", "--format=csv,noheader")
+    names = _output_of(tool, "--query-gpu=name,memory.total", "--format=csv,noheader")
     code = "import torch; print(torch.__version__, torch.cuda.is_available())"
-    torch = _said(sys.executable, "-c", code)
+    torch = _output_of(sys.executable, "-c", code)
     usable = torch.endswith("True")
     note = "" if usable else f"; torch cannot use it ({torch or 'pip install leafe-gym[train]'})"
     return Finding("gpu", "cuda", "ok" if usable else "absent", f"{names}{note}")
 
 
-def _said(*argv: str) -> str:
+def _output_of(*argv: str) -> str:
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired):
@@ -175,11 +174,11 @@ def _said(*argv: str) -> str:
 
 
 def _engine() -> Finding:
-    """Ask the engine for its version over its socket; no client is needed."""
+    """Request the engine's version over its socket; needs no Docker client."""
     host = os.environ.get("LEAFE_DOCKER_HOST") or os.environ.get("DOCKER_HOST")
     host = host or "unix:///var/run/docker.sock"
     if not host.startswith("unix://"):
-        why = f"{host}: only unix:// sockets can be looked at"
+        why = f"{host}: only unix:// sockets can be checked"
         return Finding("engine", "docker", "absent", why)
     connection = http.client.HTTPConnection("localhost", timeout=5)
     connection.sock = socket.socket(socket.AF_UNIX)
@@ -187,14 +186,14 @@ def _engine() -> Finding:
     try:
         connection.sock.connect(host.removeprefix("unix://"))
         connection.request("GET", "/version")
-        told = json.loads(connection.getresponse().read(2**20))
+        response = json.loads(connection.getresponse().read(2**20))
     except (OSError, ValueError, http.client.HTTPException) as error:
         why = f"{host}: {_why(error)}; start an engine, or name its socket in LEAFE_DOCKER_HOST"
         return Finding("engine", "docker", "absent", why)
     finally:
         connection.close()
-    checkpoints = "with" if told.get("Experimental") else "without (not experimental)"
-    detail = f"{told.get('Version')} at {host}, {checkpoints} checkpoints"
+    checkpoints = "with" if response.get("Experimental") else "without (not experimental)"
+    detail = f"{response.get('Version')} at {host}, {checkpoints} checkpoints"
     return Finding("engine", "docker", "ok", detail)
 
 

@@ -15,9 +15,9 @@ from leafe_gym.cli.options import (
     MOST,
     Concurrency,
     Count,
+    Data,
     EnvId,
     JsonOut,
-    Levels,
     Model,
     Seed,
     Set,
@@ -54,7 +54,7 @@ def command(
     concurrency: Concurrency = 64,
     seed: Seed = 0,
     set_: Set = None,
-    levels: Levels = None,
+    data: Data = None,
     json_path: JsonOut = None,
 ) -> None:
     """Roll out a policy without reflection or tips; Pass@k with its interval over tasks.
@@ -62,7 +62,7 @@ def command(
     Killed at any moment, the same command goes on.
     """
     wanted = [k for k in _numbers(ks) if k <= samples]
-    tasks = pick_tasks(env_id, split, count, env_kwargs(set_, levels))
+    tasks = pick_tasks(env_id, split, count, env_kwargs(set_, data))
     every: dict[str, Any] = {"seed": seed, "concurrency": concurrency}
     with progress_bar() as bar:
         found = {

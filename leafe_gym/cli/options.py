@@ -46,8 +46,14 @@ Set = Annotated[
         help="Keyword argument of the environment; VALUE is JSON or plain text. Repeatable.",
     ),
 ]
-Levels = Annotated[
-    str | None, typer.Option("--levels", metavar="FILE", help="Sokoban levels in Boxoban's format.")
+Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="PATH",
+        help="Data file or folder of the environment; relative paths are also looked up in "
+        "LEAFE_DATA.",
+    ),
 ]
 Count = Annotated[int, typer.Option("-n", min=1, max=MOST, help="Number of tasks.")]
 Split = Annotated[str, typer.Option("--split", help="train, val or test.")]
@@ -68,8 +74,8 @@ JsonOut = Annotated[
 ]
 
 
-def env_kwargs(given: Sequence[str] | None, levels: str | None = None) -> dict[str, Json]:
-    """Keyword arguments of an environment from `KEY=VALUE` options.
+def env_kwargs(given: Sequence[str] | None, data: str | None = None) -> dict[str, Json]:
+    """Keyword arguments of the environment from `--data` and `KEY=VALUE` options.
 
     Raises:
         UsageError: if one is not of that form.
@@ -78,7 +84,7 @@ def env_kwargs(given: Sequence[str] | None, levels: str | None = None) -> dict[s
     for key in ("split", "env_id"):
         if key in kwargs:
             raise UsageError(f"--set {key}=...: give the {key} as --split or as the ID")
-    return {"levels": levels} | kwargs if levels else kwargs
+    return {"data": data} | kwargs if data else kwargs
 
 
 def given_budget(given: Given) -> Budget:

@@ -1,87 +1,173 @@
-"""`leafe play ID`: a person plays in the terminal, with undo and redo by rollback."""
+"""`leafe play ID`: play an environment in the terminal, with undo, redo and named snapshots."""
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-import gymnasium as gym
 import typer
 
-from leafe_gym.cli.options import EnvId, Levels, Set, Split, env_kwargs, pick_tasks
+from leafe_gym.agents.env_pool import make_env
+from leafe_gym.cli.interrupt import Interrupted
+from leafe_gym.cli.options import Data, EnvId, Set, Split, env_kwargs, pick_tasks
 from leafe_gym.cli.screen import out, plain
-from leafe_gym.engines.explore import make_env
-from leafe_gym.types import Info
+from leafe_gym.envs.display import keymap
+from leafe_gym.errors import LeafeError, UsageError
+from leafe_gym.types import Info, Snapshot
 from leafe_gym.wrappers.rollback.wrapper import RollbackWrapper
 
-HELP = "Type an action, or: undo (u), redo (r), to N, help (?), quit (q)."
-SHORT = {"u": "undo", "r": "redo", "q": "quit", "?": "help"}
-KEYS = {"w": "up", "s": "down", "a": "left", "d": "right"}
+COMMANDS = {
+    "undo": ":undo [N]         take back the last action, or the last N",
+    "redo": ":redo             take the action again that was taken back last",
+    "to": ":to N             return to the state after N actions",
+    "snapshot": ":snapshot [NAME]  save this state under a name",
+    "restore": ":restore [NAME]   return to a saved state; without a name, list them",
+    "actions": ":actions          list the possible actions, if the environment knows them",
+    "help": ":help             show this list",
+    "quit": ":quit             leave; Ctrl-D does the same",
+}
+SHORT = {"u": "undo", "r": "redo", "s": "snapshot", "q": "quit", "h": "help", "?": "help"}
+HELP = "Type an action, or :help for the commands."
 
 
 @dataclass(slots=True)
-class Game:
-    """One person at one environment."""
+class PlaySession:
+    """One person who plays one environment.
+
+    Every line is an action, except for lines that begin with a colon, which are commands. A line
+    that begins with two colons is an action that begins with one.
+    """
 
     env: RollbackWrapper
+    keys: Mapping[str, str] = field(default_factory=dict)
     undone: list[str] = field(default_factory=list)
+    saved: dict[str, Snapshot] = field(default_factory=dict)
+    admissible: list[str] = field(default_factory=list)
     over: bool = False
 
     def start(self, seed: int) -> None:
-        """Reset and show the first state."""
+        """Reset and show the first observation."""
         observation, info = self.env.reset(seed=seed)
         out.print(plain(str(info.get("instruction", ""))))
         out.print(plain(HELP, "dim"))
         self.show(observation, info)
 
-    def do(self, line: str, admissible: list[str]) -> bool:
-        """Carry out one line; False to stop."""
-        word = line if line in admissible else SHORT.get(line, line)
-        if word == "quit":
-            return False
-        if word == "help":
-            out.print(plain(HELP, "dim"))
-        elif word == "undo":
-            self.go_to(self.env.steps - 1)
-        elif word == "redo":
-            self.redo()
-        elif word.startswith("to ") and word[3:].strip().isdigit():
-            self.go_to(int(word[3:]))
-        elif word:
-            action = KEYS[word] if word in KEYS and KEYS[word] in admissible else word
-            self.undone.clear()
-            self.act(action)
+    def do(self, line: str) -> bool:
+        """Carry out one line; returns False to stop.
+
+        Errors of the environment and wrong commands are shown; the session continues.
+        """
+        try:
+            if line.startswith(":") and not line.startswith("::"):
+                return self.command(line[1:].split())
+            action = line[1:] if line.startswith("::") else line
+            if action:
+                key = self.keys.get(action)
+                self.undone.clear()
+                self.act(key if key and action not in self.admissible else action)
+        except LeafeError as error:
+            self.note(str(error))
+        except Exception as error:  # noqa: BLE001 - an environment may raise anything
+            self.note(f"the environment raised {type(error).__name__}: {error}; try :undo")
         return True
 
-    def act(self, action: str) -> None:
-        """One step, unless the episode is over."""
-        if self.over:
-            out.print(plain("The episode is over: undo, or quit.", "yellow"))
-            return
-        observation, reward, terminated, truncated, info = self.env.step(action)
-        self.over = terminated or truncated
-        self.show(observation, info, reward)
+    def command(self, words: Sequence[str]) -> bool:
+        """Carry out one command; returns False to stop.
 
-    def go_to(self, step: int) -> None:
-        """Roll back so that `step` actions are taken."""
+        Raises:
+            UsageError: if there is no such command, or its argument cannot be used.
+        """
+        name, *arguments = words or ["help"]
+        name = SHORT.get(name, name)
+        if name not in COMMANDS:
+            raise UsageError(f":{name} is not a command; :help lists them")
+        if len(arguments) > 1:
+            raise UsageError(f":{name} takes at most one argument")
+        if name == "quit":
+            return False
+        argument = arguments[0] if arguments else ""
+        getattr(self, f"do_{name}")(argument)
+        return True
+
+    def do_help(self, _: str) -> None:
+        """List commands and keys."""
+        lines = [*COMMANDS.values(), "Short forms: " + ", ".join(f":{one}" for one in SHORT)]
+        if self.keys:
+            keys = ", ".join(f"{key} = {action}" for key, action in self.keys.items())
+            lines.append(f"Keys: {keys}")
+        out.print(plain("\n".join(lines), "dim"))
+
+    def do_actions(self, _: str) -> None:
+        """List the possible actions."""
+        known = ", ".join(self.admissible) or "the environment does not list its actions"
+        out.print(plain(known, "dim"))
+
+    def do_undo(self, argument: str) -> None:
+        """Take back the last actions."""
+        taken = self.env.steps
+        if not taken:
+            raise UsageError("there is no action to take back")
+        count = _number(":undo", argument or "1", 1, taken)
+        self.return_to(taken - count)
+
+    def do_to(self, argument: str) -> None:
+        """Return to the state after a number of actions."""
+        self.return_to(_number(":to", argument, 0, self.env.steps))
+
+    def do_redo(self, _: str) -> None:
+        """Take the action that was taken back last."""
+        if not self.undone:
+            raise UsageError("there is nothing to redo")
+        self.act(self.undone.pop(0))
+
+    def do_snapshot(self, argument: str) -> None:
+        """Save the current state."""
+        name = argument or str(len(self.saved) + 1)
+        self.saved[name] = self.env.snapshot()
+        self.note(f"saved as {name}, after {self.env.steps} actions")
+
+    def do_restore(self, argument: str) -> None:
+        """Return to a saved state."""
+        if argument not in self.saved:
+            names = ", ".join(f"{one} ({self.saved[one].step} actions)" for one in self.saved)
+            if not argument:
+                self.note(f"saved states: {names or 'none'}")
+                return
+            raise UsageError(f":restore {argument}: there is no such state; saved: {names or '-'}")
+        observation, info = self.env.restore(self.saved[argument])
+        self.undone.clear()
+        self.over = False
+        self.show(observation, info)
+
+    def return_to(self, step: int) -> None:
+        """Roll back so that `step` actions are taken; redo can take the others again."""
         taken = [str(move.action) for move in self.env.transitions]
-        if not 0 <= step < len(taken):
-            out.print(plain(f"There is no earlier state {step}.", "yellow"))
+        if step == len(taken):
+            self.note(f"{step} actions are taken already")
             return
         observation, info = self.env.rollback(to=step)
         self.undone = taken[step:] + self.undone
         self.over = False
         self.show(observation, info)
 
-    def redo(self) -> None:
-        """Take the action that was undone last."""
-        if not self.undone:
-            out.print(plain("There is nothing to redo.", "yellow"))
-            return
-        self.act(self.undone.pop(0))
+    def act(self, action: str) -> None:
+        """Take one action.
+
+        Raises:
+            UsageError: if the episode is over.
+        """
+        if self.over:
+            raise UsageError("the episode is over: :undo or :quit")
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self.over = terminated or truncated
+        self.show(observation, info, reward)
 
     def show(self, observation: Any, info: Info, reward: float | None = None) -> None:
-        """The state, and what the last action brought."""
+        """Show the state and the outcome of the last action."""
+        self.admissible = [str(action) for action in info.get("admissible_commands", ())]
         out.print()
         out.print(plain(str(observation), "bold"))
         line = f"action {self.env.steps}"
@@ -94,30 +180,55 @@ class Game:
             won = bool(info.get("won"))
             out.print(plain("Won." if won else "Lost.", "bold green" if won else "bold red"))
 
+    def note(self, text: str) -> None:
+        """Show a message of the session itself."""
+        out.print(plain(text, "yellow"))
+
 
 def command(
     env_id: EnvId,
-    number: Annotated[int, typer.Option("-n", min=0, help="Which task of the split.")] = 0,
+    number: Annotated[int, typer.Option("-n", min=0, help="Index of the task in the split.")] = 0,
     split: Split = "train",
     set_: Set = None,
-    levels: Levels = None,
+    data: Data = None,
 ) -> None:
-    """Play an environment; every state you have been in is one `undo` away."""
-    task = pick_tasks(env_id, split, number + 1, env_kwargs(set_, levels))[number]
-    game = Game(make_env(task))
-    game.start(task.seed)
-    admissible = commands(game.env)
-    while True:
-        try:
-            line = input("> ").strip()
-        except EOFError:
-            break
-        if not game.do(line, admissible):
-            break
-    game.env.close()
+    """Play an environment; every earlier state is one `:undo` away."""
+    tasks = pick_tasks(env_id, split, number + 1, env_kwargs(set_, data))
+    if number >= len(tasks):
+        raise UsageError(f"-n {number}: the split {split!r} has {len(tasks)} tasks, from 0")
+    env = make_env(tasks[number])
+    with suppress(ImportError):  # line editing and history, where Python has them
+        importlib.import_module("readline")
+    session = PlaySession(env, keymap(env))
+    try:
+        session.start(tasks[number].seed)
+        while (line := _read()) is not None and session.do(line):
+            pass
+    finally:
+        env.close()
 
 
-def commands(env: gym.Env[Any, Any]) -> list[str]:
-    """What the environment says can be typed; empty where it does not say."""
-    _, info = env.reset(seed=env.seed) if isinstance(env, RollbackWrapper) else env.reset()
-    return [str(command) for command in info.get("admissible_commands", [])]
+def _read() -> str | None:
+    """The next line; None at the end of the input. Ctrl-C discards the line."""
+    try:
+        return input("> ").strip()
+    except EOFError:
+        return None
+    except Interrupted:
+        raise
+    except KeyboardInterrupt:
+        out.print("\n:quit leaves")
+        return ""
+
+
+def _number(name: str, text: str, low: int, high: int) -> int:
+    """The argument of a command as a number from `low` to `high`.
+
+    Raises:
+        UsageError: if it is not such a number; says which are possible.
+    """
+    if not text.isdecimal() or not low <= int(text) <= high:
+        given = f"{name} {text}".rstrip()
+        taken = f"{high} {'action is' if high == 1 else 'actions are'} taken"
+        raise UsageError(f"{given}: {taken}, so use {name} {low} to {name} {high}")
+    return int(text)

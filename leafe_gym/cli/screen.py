@@ -1,6 +1,6 @@
 """Writing to a terminal.
 
-Text of models and environments goes through `plain`, see `leafe_gym.view.clean`.
+Text of models and environments goes through `plain`, see `leafe_gym.view.sanitize`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rich.text import Text
 
 from leafe_gym.errors import StoreError
 from leafe_gym.types import Json
-from leafe_gym.view.clean import safe
+from leafe_gym.view.sanitize import safe
 
 out = Console(highlight=False, soft_wrap=False)
 err = Console(stderr=True, highlight=False)

@@ -1,4 +1,4 @@
-"""`leafe view RUN`: one tree of a run, readable."""
+"""`leafe view RUN`: the tasks of a run, one tree of it, or all trees as a page."""
 
 from __future__ import annotations
 
@@ -11,16 +11,22 @@ from rich.table import Table
 
 from leafe_gym.cli.options import JsonOut
 from leafe_gym.cli.screen import out, plain, write_json
+from leafe_gym.errors import UsageError
+from leafe_gym.store.reader import RunReader
 from leafe_gym.store.records import tree_json
-from leafe_gym.store.run import Run
-from leafe_gym.view.page import write_page
+from leafe_gym.store.schema import FILE
+from leafe_gym.types import Json
+from leafe_gym.view.page import PageSummary, write_page
 from leafe_gym.view.terminal import render_tree
+
+PREFERRED = "tree"
+"""The run that is shown of a folder with several, such as that of `leafe bench`."""
 
 
 def command(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     number: Annotated[
-        int | None, typer.Option("-n", min=0, help="Number of the task; without it, a list.")
+        int | None, typer.Option("-n", min=0, help="Index of the task; without it, a list.")
     ] = None,
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="All trees as one HTML page.")
@@ -28,33 +34,79 @@ def command(
     json_path: JsonOut = None,
 ) -> None:
     """Show the tree of one task, list the tasks of a run, or write all trees as a page."""
-    with Run.read(folder) as run:
+    place = find_run(folder)
+    quiet = json_path == "-"
+    if place != folder and not quiet:
+        out.print(plain(f"{folder} has several runs; showing {place}", "dim"))
+    with RunReader(place) as run:
         if html is not None:
-            written = write_page(html, f"Run {folder.resolve().name}", run.trees())
-            out.print(plain(f"{written.shown} trees, {written.nbytes:,} bytes: {html}"))
-            if written.left_out:
-                out.print(f"{written.left_out} trees left out for size; the figures count them")
-            return
-        if number is None:
-            out.print(listing(run))
-            return
-        tree = run.tree(number)
+            title = f"Run {place.resolve().name}"
+            written = write_page(html, title, run.trees())
+            data: Json = {"html": str(html), **written.as_dict()}
+            if not quiet:
+                show_page(html, written)
+        elif number is None:
+            data = {"run": str(place), "tasks": outcomes(run)}
+            if not quiet:
+                out.print(listing(data["tasks"]))
+        else:
+            tree = run.tree(number)
+            data = tree_json(tree)
+            if not quiet:
+                out.print(render_tree(tree))
     if json_path:
-        write_json(tree_json(tree), json_path)
-    if json_path != "-":
-        out.print(render_tree(tree, plain))
+        write_json(data, json_path)
 
 
-def listing(run: Run) -> Table:
-    """All tasks of a run, a line each."""
-    table = Table("-n", "task", "outcome", "calls", "calls until solved", box=SIMPLE_HEAD)
-    done = {idx: (error, result) for idx, error, result in run.outcomes()}
-    for idx, task in enumerate(run.tasks()):
-        error, result = done.get(idx, ("", {}))
-        first = result.get("solved_at")
-        outcome = error or ("solved" if first else result.get("stopped", "open"))
-        calls = str(result["spent"]["calls"]) if "spent" in result else ""
-        table.add_row(
-            str(idx), plain(task.id), plain(outcome), calls, str(first["calls"]) if first else ""
+def find_run(folder: Path) -> Path:
+    """The run folder that is meant: the folder itself, or the one run (or `tree`) within it.
+
+    Raises:
+        UsageError: if it holds several runs and none is called `tree`; names them.
+    """
+    if (folder / FILE).exists() or not folder.is_dir():
+        return folder
+    runs = sorted(path.parent for path in folder.glob(f"*/{FILE}"))
+    if folder / PREFERRED in runs:
+        return folder / PREFERRED
+    if len(runs) > 1:
+        names = ", ".join(str(run) for run in runs)
+        raise UsageError(f"{folder} holds several runs; name one of them: {names}")
+    return runs[0] if runs else folder
+
+
+def show_page(path: Path, written: PageSummary) -> None:
+    """Say what was written."""
+    out.print(plain(f"{written.shown} trees, {written.nbytes:,} bytes: {path}"))
+    if written.left_out:
+        out.print(f"{written.left_out} trees left out for size; the figures include them")
+
+
+def outcomes(run: RunReader) -> list[Json]:
+    """One record per task: index, id, outcome, interactions spent and until the first success."""
+    failed, finished = run.failures(), dict(run.results())
+    rows = []
+    for index, task in enumerate(run.each_task()):
+        result = finished.get(index, {})
+        first, spent = result.get("solved_at"), result.get("spent")
+        open_outcome = f"open: {failed[index]}" if index in failed else "open"
+        rows.append(
+            {
+                "n": index,
+                "task": task.id,
+                "outcome": "solved" if first else result.get("stopped", open_outcome),
+                "interactions": spent["interactions"] if spent else None,
+                "interactions_until_solved": first["interactions"] if first else None,
+            }
         )
+    return rows
+
+
+def listing(rows: list[Json]) -> Table:
+    """All tasks of a run, one per line."""
+    table = Table("-n", "task", "outcome", "interactions", "until solved", box=SIMPLE_HEAD)
+    for row in rows:
+        counts = (row["interactions"], row["interactions_until_solved"])
+        cells = ["" if count is None else str(count) for count in counts]
+        table.add_row(str(row["n"]), plain(row["task"]), plain(row["outcome"]), *cells)
     return table

@@ -1,7 +1,7 @@
-"""A text space that takes any Unicode string.
+"""A text space that contains all Unicode strings.
 
-`gymnasium.spaces.Text` accepts alphanumeric characters only unless it is given every character it
-may ever see; with all of Unicode it takes seconds to build and megabytes to pickle.
+`gymnasium.spaces.Text` accepts only characters of a given set. With all of Unicode as that set it
+takes seconds to construct and megabytes to pickle.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+
+from leafe_gym.envs.arguments import whole_number
+from leafe_gym.errors import UsageError
 
 _SAMPLE_ALPHABET = np.array(list("abcdefghijklmnopqrstuvwxyz   "))
 
@@ -23,13 +26,18 @@ class TextSpace(gym.Space[str]):
         (True, True, False)
 
     Args:
-        max_length: longest string, in characters; None for no limit.
+        max_length: longest string in characters, >= 0; None for no limit.
         seed: seed of `sample`.
+
+    Raises:
+        UsageError: if `max_length` is not such a number.
     """
 
     def __init__(
         self, max_length: int | None = None, seed: int | np.random.Generator | None = None
     ) -> None:
+        if max_length is not None:
+            whole_number("max_length", max_length, 0)
         self.max_length = max_length
         super().__init__(shape=None, dtype=str, seed=seed)
 
@@ -42,10 +50,10 @@ class TextSpace(gym.Space[str]):
         """A string of 1 to 12 lower-case letters and spaces.
 
         Raises:
-            ValueError: if a mask or probabilities are given; the space is unbounded.
+            UsageError: if a mask or probabilities are given; the space is unbounded.
         """
         if mask is not None or probability is not None:
-            raise ValueError("TextSpace.sample takes no mask and no probability")
+            raise UsageError("TextSpace.sample takes no mask and no probability")
         longest = 12 if self.max_length is None else min(12, self.max_length)
         length = int(self.np_random.integers(1, longest + 1)) if longest else 0
         return "".join(self.np_random.choice(_SAMPLE_ALPHABET, size=length))

@@ -1,13 +1,15 @@
-"""The tasks of an environment, split into train, val and test and built only when asked for."""
+"""The tasks of an environment, split into train, val and test and built on access."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from functools import partial
+from functools import cache, partial
 from hashlib import blake2b
 from importlib import import_module
+from inspect import signature
+from logging import getLogger
 from operator import index
 from typing import Any, overload
 
@@ -19,21 +21,22 @@ from leafe_gym.types import Json, Task
 
 SPLITS = ("train", "val", "test")
 SEEDS = 10_000
-"""Seeds that are listed for an environment."""
+"""Number of seeds listed for an environment without a task list of its own."""
 
+_LOGGER = getLogger(__name__)
 _TRAIN, _VAL = 80, 90  # of 100: below the first train, below the second val, the rest test
 
 
 class TaskList(Sequence[Task]):
-    """Tasks that are built one at a time; a slice is such a list too and builds nothing.
+    """Tasks that are built on access; a slice is a `TaskList` too and builds nothing.
 
     Attributes:
-        may_repeat_across_splits: whether other splits may hold the same content, because the
-            tasks were split by their seeds and not by what these lead to.
+        may_repeat_across_splits: whether other splits may have the same content, because tasks
+            were split by seed and not by content.
 
     Args:
-        build: makes the task of a number.
-        numbers: what to give to `build`, in order; or a function that finds them when needed.
+        build: makes the task with a number.
+        numbers: arguments of `build`, in order, or a function that returns them when needed.
         may_repeat_across_splits: see the attribute.
     """
 
@@ -76,27 +79,33 @@ class TaskList(Sequence[Task]):
 def tasks(env_id: str, split: str = "train", **kwargs: Json) -> Sequence[Task]:
     """The tasks of an environment in one split.
 
-    An environment class with a classmethod `tasks(split, **kwargs)` lists its own. For any other,
+    An environment class with a classmethod `tasks(split, **kwargs)` lists its own. For all others
     the tasks are the seeds 0 to 9999, each in a split (80 % train, 10 % val, 10 % test) by the
-    hash of `env_id`, `kwargs` and seed. Such a list says `may_repeat_across_splits`, because two
-    seeds can lead to the same content.
+    hash of `env_id`, `kwargs` and seed. Two seeds can lead to the same content, so such a list has
+    `may_repeat_across_splits` set and a warning is logged: in small worlds most test tasks may be
+    in the train split as well.
 
     Args:
         env_id: Gymnasium id; "module:id" imports the module first.
-        split: "train", "val" or "test", or what else the class's own `tasks` knows.
-        kwargs: arguments of `gymnasium.make`, plain JSON.
+        split: "train", "val" or "test", or another split that the class's own `tasks` knows.
+        **kwargs: arguments of `gymnasium.make`, plain JSON.
 
     Raises:
-        UsageError: if the id or the split is unknown, or `kwargs` is not plain JSON.
+        UsageError: if the id, the split or an argument is unknown, or `kwargs` is not plain JSON.
     """
-    spec = _find(env_id)
-    own = getattr(_creator(spec), "tasks", None)
-    if callable(own):
-        listed: Sequence[Task] = own(split, **{**spec.kwargs, **kwargs})
-        return listed
-    if split not in SPLITS:
+    if not isinstance(env_id, str):
+        raise UsageError(f"env_id={env_id!r}: give the id of an environment as a string")
+    if not isinstance(split, str):
         raise UsageError(f"split={split!r}: use one of {', '.join(SPLITS)}")
-    given = plain(kwargs)
+    spec = _find(env_id)
+    creator = _creator(spec)
+    _check_arguments(spec.id, creator, kwargs)
+    own = getattr(creator, "tasks", None)
+    if callable(own):
+        return _listed(spec, own, split, {**spec.kwargs, **kwargs})
+    check_split(split)
+    given = json_kwargs(kwargs)
+    _warn_of_repeats(spec.id)
     return TaskList(
         partial(_seeded, env_id, spec.id, given, split),
         partial(_seeds, spec.id, given, split),
@@ -104,11 +113,26 @@ def tasks(env_id: str, split: str = "train", **kwargs: Json) -> Sequence[Task]:
     )
 
 
-def plain(kwargs: Mapping[str, Any]) -> dict[str, Json]:
-    """The arguments as they read after a trip through JSON: tuples become lists.
+def check_split(split: str | None, *, also: Sequence[str] = ()) -> None:
+    """Check the name of a split.
+
+    Args:
+        split: the name.
+        also: names that are allowed besides `SPLITS`.
 
     Raises:
-        UsageError: if they are not plain JSON, so that no file could hold them.
+        UsageError: if it is another name, or not a string.
+    """
+    names = (*SPLITS, *also)
+    if split not in names:
+        raise UsageError(f"split={split!r}: use one of {', '.join(names)}")
+
+
+def json_kwargs(kwargs: Mapping[str, Any]) -> dict[str, Json]:
+    """The arguments as JSON represents them: tuples become lists.
+
+    Raises:
+        UsageError: if they are not plain JSON and so cannot be stored in a file.
     """
     try:
         copy: dict[str, Json] = json.loads(json.dumps(dict(kwargs), allow_nan=False))
@@ -118,13 +142,13 @@ def plain(kwargs: Mapping[str, Any]) -> dict[str, Json]:
 
 
 def hash_of(value: Json, size: int = 4) -> str:
-    """Hex digits, two for each of `size` bytes, that are the same for equal JSON everywhere."""
+    """A hash of `size` bytes as hex digits; equal for equal JSON on all machines."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return blake2b(text.encode("utf-8"), digest_size=size).hexdigest()
 
 
 def split_by_hash(digest: bytes) -> str:
-    """The split of what has this hash: 80 % train, 10 % val, 10 % test."""
+    """The split that belongs to a hash: 80 % train, 10 % val, 10 % test."""
     place = int.from_bytes(digest, "big") % 100
     return "train" if place < _TRAIN else "val" if place < _VAL else "test"
 
@@ -142,23 +166,74 @@ def _seeded(env_id: str, name: str, kwargs: Mapping[str, Json], split: str, seed
     return Task(id=task_id, env_id=env_id, kwargs=dict(kwargs), split=split, seed=seed)
 
 
+def _check_arguments(name: str, creator: Any, kwargs: Mapping[str, Any]) -> None:
+    """Refuse arguments that neither the environment's constructor nor `gymnasium.make` takes."""
+    try:
+        own = signature(creator).parameters
+    except (TypeError, ValueError):
+        return
+    if any(one.kind is one.VAR_KEYWORD for one in own.values()):
+        return
+    known = {*own, *signature(gym.make).parameters} - {"kwargs", "id"}
+    for unknown in sorted(kwargs.keys() - known):
+        near = get_close_matches(unknown, own, n=3)
+        rest = f"did you mean: {', '.join(near)}?" if near else f"there are: {', '.join(own)}"
+        raise UsageError(f"{name} takes no argument {unknown!r}; {rest}")
+
+
+@cache
+def _warn_of_repeats(name: str) -> None:
+    """Once a process and environment."""
+    _LOGGER.warning(
+        "%s has no task list of its own: tasks are seeds, and two seeds may give the same task, so "
+        "the same task can be in train and test; give its class a classmethod tasks(split, "
+        "**kwargs) that splits by content",
+        name,
+    )
+
+
+def _listed(
+    spec: EnvSpec, own: Callable[..., Sequence[Task]], split: str, kwargs: Mapping[str, Any]
+) -> Sequence[Task]:
+    """What the class's own `tasks` lists.
+
+    Raises:
+        UsageError: if it does not take an argument, or returns no sequence.
+    """
+    try:
+        signature(own).bind(split, **kwargs)
+    except TypeError as error:
+        raise UsageError(f"{spec.id}: tasks(): {error}") from error
+    listed = own(split, **kwargs)
+    if not isinstance(listed, Sequence):
+        raise UsageError(
+            f"{spec.id}: tasks() returned {type(listed).__name__}; return a sequence of Task"
+        )
+    return listed
+
+
 def _find(env_id: str) -> EnvSpec:
-    """What is registered under an id, after importing the module it names."""
+    """The registration of an id, after importing the module that it names."""
     module, _, name = env_id.rpartition(":")
     if module:
         try:
             import_module(module)
-        except ImportError as error:
+        except (ImportError, ValueError, TypeError) as error:
             raise UsageError(f"{env_id!r}: cannot import {module!r}: {error}") from error
     if name in gym.registry:
         return gym.registry[name]
-    near = get_close_matches(name, gym.registry, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else "register it with gymnasium.register"
-    raise UsageError(f"no environment {name!r}; {hint}")
+    namespace = name.partition("/")[0] if "/" in name else ""
+    known = [one for one in gym.registry if not namespace or one.startswith(f"{namespace}/")]
+    near = get_close_matches(name, known or gym.registry, n=3, cutoff=0.6)
+    advice = f"did you mean {' or '.join(near)}? " if known and near else ""
+    raise UsageError(
+        f"no environment {name!r} is registered; {advice}If a module of yours registers it, write "
+        f"'module:{name}', such as 'my_package.envs:{name}'"
+    )
 
 
 def _creator(spec: EnvSpec) -> Any:
-    """The class or function that makes the environment."""
+    """The class or function that makes an environment."""
     if not isinstance(spec.entry_point, str):
         return spec.entry_point
     try:

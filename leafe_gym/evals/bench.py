@@ -22,11 +22,11 @@ from leafe_gym.agents.agent import (
     ReflectiveTreeAgent,
 )
 from leafe_gym.budget import UNITS, Budget, Spend
-from leafe_gym.engines.explore import aexplore
+from leafe_gym.explore.engine import aexplore
 from leafe_gym.errors import UsageError
 from leafe_gym.evals.intervals import Interval, paired_difference, verdict, wilson
 from leafe_gym.policies.base import Policy
-from leafe_gym.store.run import Run
+from leafe_gym.store.reader import RunReader
 from leafe_gym.tree import Tree
 from leafe_gym.types import Json, Task
 
@@ -209,7 +209,7 @@ async def run_bench(
         with await aexplore(
             agent,
             tasks,
-            budget=Budget(calls=calls),
+            budget=Budget(interactions=calls),
             out=out / name,
             concurrency=concurrency,
             seed=seed,
@@ -233,7 +233,7 @@ def check_methods(methods: Sequence[str]) -> None:
         raise UsageError("tree-other-tip takes its tips from tree: name tree before it")
 
 
-def read_outcome(run: Run) -> Outcome:
+def read_outcome(run: RunReader) -> Outcome:
     """The figures of a finished run."""
     spends: list[Spend] = []
     firsts: list[Spend | None] = []
@@ -257,7 +257,7 @@ def read_outcome(run: Run) -> Outcome:
     )
 
 
-def collect_donors(run: Run) -> Donors:
+def collect_donors(run: RunReader) -> Donors:
     """(task id, e) of every branch of a run's trees."""
     return tuple(
         (tree.task.id, branch.experience.text)

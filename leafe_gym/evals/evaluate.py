@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from leafe_gym.agents.agent import IndependentSamplingAgent
 from leafe_gym.agents.sync import run_blocking
 from leafe_gym.budget import Budget
-from leafe_gym.engines.explore import aexplore
+from leafe_gym.explore.engine import aexplore
 from leafe_gym.errors import UsageError
 from leafe_gym.evals.intervals import Interval
 from leafe_gym.evals.passk import pass_curve
 from leafe_gym.policies.base import Policy, PolicyFunction
 from leafe_gym.policies.base import policy as named_policy
-from leafe_gym.store.run import Run
+from leafe_gym.store.reader import RunReader
 from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Json, Task
 
@@ -103,7 +103,7 @@ def evaluate(
         policy, tasks, samples=samples, seed=seed, out=out, concurrency=concurrency,
         progress=progress, **settings,
     )  # fmt: skip
-    return run_blocking(call, twin="aevaluate")
+    return run_blocking(call, variant="aevaluate")
 
 
 async def aevaluate(
@@ -117,7 +117,7 @@ async def aevaluate(
     progress: Callable[[Task, Tree | None], None] | None = None,
     **settings: Any,
 ) -> Evaluation:
-    """The asynchronous twin of `evaluate`."""
+    """The asynchronous variant of `evaluate`."""
     if not tasks:
         raise UsageError("there is no task to evaluate on")
     agent = IndependentSamplingAgent(named_policy(policy), attempts=samples, **settings)
@@ -126,7 +126,7 @@ async def aevaluate(
         await aexplore(
             agent,
             tasks,
-            budget=Budget(calls=NO_LIMIT),
+            budget=Budget(interactions=NO_LIMIT),
             out=Path(out) if out is not None else Path(scratch) / "run",
             concurrency=concurrency,
             seed=seed,
@@ -138,7 +138,7 @@ async def aevaluate(
 
 
 def count(
-    run: Run, tasks: Sequence[Task], of: Callable[[Branch], bool] = lambda _: True
+    run: RunReader, tasks: Sequence[Task], of: Callable[[Branch], bool] = lambda _: True
 ) -> Evaluation:
     """Wins and rollouts of each task of a run.
 

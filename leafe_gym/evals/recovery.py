@@ -22,11 +22,11 @@ from typing import Any
 from leafe_gym.agents.agent import Agent, make_settings
 from leafe_gym.agents.environment import Lanes, begin, environment_calls
 from leafe_gym.agents.frontier import Frontier, Job, LookBack
-from leafe_gym.agents.grow import Observer, Slots, Stop
-from leafe_gym.agents.settings import whole_number
+from leafe_gym.agents.task_runner import Observer, Slots, Stop
+from leafe_gym.agents.agent import whole_number
 from leafe_gym.agents.sync import run_blocking
 from leafe_gym.budget import Budget
-from leafe_gym.engines.explore import aexplore, make_env
+from leafe_gym.explore.engine import aexplore, make_env
 from leafe_gym.errors import UsageError
 from leafe_gym.evals.evaluate import NO_LIMIT, Evaluation, aevaluate, count
 from leafe_gym.policies.base import Policy, PolicyFunction
@@ -39,7 +39,7 @@ from leafe_gym.store.records import (
     read_task,
     task_json,
 )
-from leafe_gym.store.run import Run
+from leafe_gym.store.reader import RunReader
 from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Experience, Json, Start, Step, Task
 from leafe_gym.wrappers.rollback.wrapper import RollbackWrapper
@@ -149,8 +149,8 @@ def recovery_pool(
             base, tasks, samples=rollouts, seed=seed, out=folder, concurrency=concurrency,
             progress=progress, **settings,
         )  # fmt: skip
-        run_blocking(call, twin="aevaluate")
-        with Run.read(folder) as run:
+        run_blocking(call, variant="aevaluate")
+        with RunReader(folder) as run:
             found = (_first_mistake(tree, slack) for tree in run.trees())
             return RecoveryPool(tuple(one for one in found if one is not None), len(tasks))
 
@@ -180,11 +180,11 @@ def evaluate_recovery(
     with tempfile.TemporaryDirectory(prefix="leafe-recovery-") as scratch:
         tasks = [one.task for one in pool.mistakes]
         call = aexplore(
-            agent, tasks, budget=Budget(calls=NO_LIMIT),
+            agent, tasks, budget=Budget(interactions=NO_LIMIT),
             out=Path(out) if out is not None else Path(scratch) / "run",
             concurrency=concurrency, seed=seed, progress=progress,
         )  # fmt: skip
-        with run_blocking(call, twin="aexplore") as run:
+        with run_blocking(call, variant="aexplore") as run:
             return count(run, tasks, of=lambda branch: branch.parent is not None)
 
 

@@ -1,1 +1,1 @@
-"""Sandboxes: places where a model's code can run, whose memory and files can be taken back."""
+"""Sandboxes: isolated places to run a model's code, with snapshots of memory and files."""

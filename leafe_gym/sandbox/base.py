@@ -1,61 +1,64 @@
-"""What a sandbox is, and how one is found by name.
+"""The sandbox interface, its result types, and the registry of sandboxes by name.
 
-Other packages add theirs through the entry-point group `leafe_gym.sandboxes`: the name is what
-users write, the object a callable that takes `limits=` and the sandbox's own options.
+Other packages add a sandbox through the entry-point group `leafe_gym.sandboxes`. The entry's name
+is what users write; its object is a callable that takes `limits=` and the sandbox's own options.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
-from importlib.metadata import entry_points
-from typing import Any, Literal, Protocol, cast, runtime_checkable
+from typing import Annotated, Any, Literal, Protocol, cast, runtime_checkable
 
+from pydantic import Field
+
+from leafe_gym.registry import REGISTRIES
+from leafe_gym.config import Config, PositiveInt
 from leafe_gym.errors import SandboxUnavailable, UsageError
 
-GROUP = "leafe_gym.sandboxes"
+SANDBOXES = REGISTRIES["sandbox"]
+"""Sandboxes by name."""
 
-BUILTIN = {
-    "embedded": "leafe_gym.sandbox.embedded.sandbox:EmbeddedSandbox",
-    "docker": "leafe_gym.sandbox.docker.sandbox:DockerSandbox",
-    "docker-commit": "leafe_gym.sandbox.docker.sandbox:DockerCommitSandbox",
-    "unsandboxed": "leafe_gym.sandbox.unsandboxed:UnsandboxedSandbox",
-}
-"""Name -> where its class lives."""
+PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SandboxLimits:
-    """What one call may take.
+class SandboxLimits(Config):
+    """Resource limits of one call.
 
-    Attributes:
-        call_s: wall-clock seconds.
-        cpu_s: seconds of processor time; None for no limit but `call_s`.
-        memory_mb: memory, in MiB.
-        processes: processes and threads at the same time.
-        output_bytes: standard output and standard error, each.
-        disk_mb: files of the work folder, in MiB.
+    Raises:
+        UsageError: for an unknown field, a value of another type, or a value <= 0.
     """
 
-    call_s: float = 10.0
-    cpu_s: float | None = None
-    memory_mb: int = 256
-    processes: int = 64
-    output_bytes: int = 2**20
-    disk_mb: int = 64
+    call_s: PositiveSeconds = 10.0
+    """Wall-clock seconds."""
+
+    cpu_s: PositiveSeconds | None = None
+    """Processor seconds; None for no limit other than `call_s`."""
+
+    memory_mb: PositiveInt = 256
+    """Memory of all processes together, in MiB."""
+
+    processes: PositiveInt = 64
+    """Processes and threads that may exist at the same time."""
+
+    output_bytes: PositiveInt = 2**20
+    """Bytes of standard output and of standard error, each."""
+
+    disk_mb: PositiveInt = 64
+    """Size of all files in the work folder, in MiB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellResult:
-    """What came of a cell.
+    """Result of running a cell in the session.
 
     Attributes:
-        stdout: what it printed.
-        stderr: what it wrote to standard error.
-        error: the traceback; "" if it ran through.
-        timed_out: it was stopped; the session goes on as it was before the cell.
-        truncated: output was cut at the limit.
+        stdout: standard output.
+        stderr: standard error.
+        error: traceback; "" if the cell finished without an exception.
+        timed_out: whether the cell hit its time limit; the session then has its previous state.
+        truncated: whether output was cut at the limit.
         seconds: wall-clock time.
     """
 
@@ -69,16 +72,16 @@ class CellResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProgramResult:
-    """How a program ended.
+    """Result of running a program.
 
     Attributes:
-        stdout: what it wrote, cut at the limit.
-        stderr: likewise.
-        exit_code: 0 to 255; -1 where a signal ended it.
-        signal: the signal that ended it, or 0.
-        timed_out: it used up its wall-clock or processor time.
-        out_of_memory: it was ended for its memory.
-        truncated: it wrote more than it may, and was ended.
+        stdout: standard output, cut at the limit.
+        stderr: standard error, cut at the limit.
+        exit_code: 0 to 255; -1 if a signal ended the program.
+        signal: number of the signal that ended the program, or 0.
+        timed_out: whether it hit its wall-clock or processor-time limit.
+        out_of_memory: whether it was killed for exceeding its memory limit.
+        truncated: whether it was killed for exceeding its output limit.
         seconds: wall-clock time.
     """
 
@@ -94,14 +97,14 @@ class ProgramResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What a sandbox can do.
+    """Features of a sandbox.
 
     Attributes:
-        memory: a snapshot holds the interpreter's memory itself, not the way to it.
-        files: a snapshot holds the work folder.
-        branch: another sandbox can be made from a snapshot.
-        isolation: what keeps code from the host.
-        needs_root: it works for root only.
+        memory: snapshots contain the interpreter's memory; if False, memory is replayed.
+        files: snapshots contain the work folder.
+        branch: a second sandbox can be created from a snapshot.
+        isolation: the mechanism that separates code from the host.
+        needs_root: whether it requires root.
     """
 
     memory: bool
@@ -113,12 +116,12 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SandboxSnapshot:
-    """A state of a session: memory and files. Good until dropped, or until its sandbox is closed.
+    """Saved memory and files of a session; valid until dropped or until its sandbox is closed.
 
     Attributes:
-        kind: of the sandbox that made it.
-        token: the sandbox's own; opaque.
-        nbytes: what it takes, as far as known.
+        kind: of the sandbox that created it.
+        token: private data of that sandbox.
+        nbytes: memory that the snapshot occupies, as far as known.
     """
 
     kind: str
@@ -128,36 +131,60 @@ class SandboxSnapshot:
 
 @runtime_checkable
 class Sandbox(Protocol):
-    """A work folder, a live Python session in it, and programs beside the session.
+    """A work folder, a live Python session in it, and programs that run beside the session.
 
-    Errors of a sandbox itself are `SandboxError`; what code does wrong is in the results.
+    A failure of the sandbox itself raises `SandboxError`; a failure of the code is part of the
+    result. A sandbox belongs to the process that created it. After a fork, every method raises
+    `ForkedUse` in the child, except `drop` and `close`: these release the child's copies of file
+    descriptors and leave the parent's sandbox untouched.
     """
 
     kind: str
 
     def start(self) -> None:
-        """Begin: an empty work folder and a session without variables.
+        """Start with an empty work folder and a session without variables.
 
         Raises:
-            SandboxUnavailable: if this host cannot; says what it refuses and what to do.
+            SandboxUnavailable: if the host cannot run it; names the cause and the remedy.
         """
         ...
 
     def run_cell(self, code: str, *, timeout: float | None = None) -> CellResult:
-        """Run a cell in the session, whose variables stay."""
+        """Run code in the session; its variables persist.
+
+        Args:
+            code: Python source.
+            timeout: wall-clock limit in seconds, > 0; default `call_s` of the sandbox's limits.
+
+        Raises:
+            UsageError: if an argument has the wrong type or range.
+            SandboxError: if the session is lost and cannot be rebuilt.
+        """
         ...
 
     def run_program(
         self, argv: Sequence[str], *, stdin: str = "", limits: SandboxLimits | None = None
     ) -> ProgramResult:
-        """Run a program in the work folder, away from the session; nothing of it goes on after."""
+        """Run a program in the work folder, isolated from the session.
+
+        All processes that it starts end with it.
+
+        Args:
+            argv: program and arguments.
+            stdin: standard input.
+            limits: default the sandbox's.
+
+        Raises:
+            UsageError: if an argument has the wrong type or range.
+            SandboxError: if the program cannot be started.
+        """
         ...
 
     def write_file(self, path: str, data: bytes) -> None:
         """Write a file of the work folder.
 
         Raises:
-            UsageError: if `path` leads out of it.
+            UsageError: if `path` leads out of the folder, or an argument has the wrong type.
         """
         ...
 
@@ -165,8 +192,8 @@ class Sandbox(Protocol):
         """The first `limit` bytes of a file of the work folder.
 
         Raises:
-            FileNotFoundError: if there is no such plain file.
-            UsageError: if `path` leads out of the folder.
+            FileNotFoundError: if there is no such regular file.
+            UsageError: if `path` leads out of the folder, or an argument has the wrong type.
         """
         ...
 
@@ -175,31 +202,33 @@ class Sandbox(Protocol):
         ...
 
     def restore(self, snapshot: SandboxSnapshot) -> None:
-        """Come back to a snapshot, in place.
+        """Restore a snapshot in place.
 
         Raises:
-            SnapshotLost: if it is gone.
+            SnapshotLost: if the snapshot no longer exists.
+            UsageError: if it is not a snapshot of this kind of sandbox.
         """
         ...
 
     def branch(self, snapshot: SandboxSnapshot) -> Sandbox:
-        """Another sandbox in that state; the two go on independently.
+        """Create a second, independent sandbox in the snapshot's state.
 
         Raises:
-            SnapshotLost: if it is gone.
+            SnapshotLost: if the snapshot no longer exists.
+            UsageError: if it is not a snapshot of this kind of sandbox.
         """
         ...
 
     def drop(self, snapshot: SandboxSnapshot) -> None:
-        """Give a snapshot up; again does nothing."""
+        """Release a snapshot; does nothing if it was released before."""
         ...
 
     def close(self) -> None:
-        """End everything; safe to call twice."""
+        """Release all resources; safe to call twice."""
         ...
 
     def capabilities(self) -> Capabilities:
-        """What it can do."""
+        """Features of this sandbox."""
         ...
 
 
@@ -210,40 +239,68 @@ def make_sandbox(
     allow_unsandboxed: bool = False,
     **options: Any,
 ) -> Sandbox:
-    """A sandbox of that kind, not started yet.
+    """Create a sandbox; `start()` starts it.
 
     Args:
-        kind: "embedded", "docker", "docker-commit", "unsandboxed", or one that another package
-            adds.
-        limits: of each call where it names none of its own.
-        allow_unsandboxed: run code without isolation where this host has no such sandbox.
-        options: the sandbox's own, such as a container image.
+        kind: "embedded", "docker", "docker-commit", "unsandboxed", or a name that another package
+            registers.
+        limits: default limits of each call.
+        allow_unsandboxed: run code without isolation if this host cannot provide the sandbox.
+        options: options of that kind of sandbox, such as a container image.
 
     Raises:
-        UsageError: if nothing goes by that name, or it is "unsandboxed" and that is not allowed.
-        SandboxUnavailable: if this host cannot have it.
+        UsageError: if the name is unknown, an argument or option cannot be used, or the sandbox
+            is "unsandboxed" without `allow_unsandboxed=True`.
+        SandboxUnavailable: if the host cannot run it.
     """
-    if kind == "unsandboxed" and not allow_unsandboxed:
-        raise UsageError(
-            "sandbox='unsandboxed' runs a model's code with your own rights; if that is what you "
-            "want, say so with allow_unsandboxed=True"
-        )
+    check_sandbox_choice(kind, allow_unsandboxed, argument="kind")
+    if limits is None:
+        limits = SandboxLimits()
+    elif not isinstance(limits, SandboxLimits):
+        raise UsageError(f"limits={limits!r}: expected SandboxLimits")
     try:
-        return _factory(kind)(limits=limits or SandboxLimits(), **options)
+        return _construct(kind, limits, options)
     except SandboxUnavailable:
         if not allow_unsandboxed or kind == "unsandboxed":
             raise
-        return _factory("unsandboxed")(limits=limits or SandboxLimits())
+        return _construct("unsandboxed", limits, {})
 
 
-def _factory(kind: str) -> Callable[..., Sandbox]:
-    if kind in BUILTIN:
-        module, _, attribute = BUILTIN[kind].partition(":")
-        return cast(Callable[..., Sandbox], getattr(import_module(module), attribute))
-    for point in entry_points(group=GROUP):
-        if point.name == kind:
-            return cast(Callable[..., Sandbox], point.load())
-    others = {point.name for point in entry_points(group=GROUP)} - BUILTIN.keys()
-    raise UsageError(
-        f"there is no sandbox {kind!r}; use one of {', '.join([*BUILTIN, *sorted(others)])}"
-    )
+def check_sandbox_choice(
+    kind: Any, allow_unsandboxed: Any = False, options: Any = None, *, argument: str = "sandbox"
+) -> None:
+    """Check the arguments that select a sandbox, without creating it.
+
+    Args:
+        kind: name of the sandbox.
+        allow_unsandboxed: whether code may run without isolation.
+        options: options of the sandbox, or None.
+        argument: name of the caller's argument that holds `kind`, for the message.
+
+    Raises:
+        UsageError: if one of them cannot be used.
+    """
+    if not isinstance(kind, str):
+        raise UsageError(f"{argument}={kind!r}: expected the name of a sandbox")
+    if type(allow_unsandboxed) is not bool:
+        raise UsageError(f"allow_unsandboxed={allow_unsandboxed!r}: expected True or False")
+    if options is not None and not (
+        isinstance(options, Mapping) and all(isinstance(key, str) for key in options)
+    ):
+        raise UsageError(f"sandbox_options={options!r}: expected a mapping from names to values")
+    if kind not in SANDBOXES:
+        raise UsageError(SANDBOXES.unknown(kind))
+    if kind == "unsandboxed" and not allow_unsandboxed:
+        raise UsageError(
+            "sandbox='unsandboxed' runs a model's code with your own rights; to allow that, pass "
+            "allow_unsandboxed=True"
+        )
+
+
+def _construct(kind: str, limits: SandboxLimits, options: Mapping[str, Any]) -> Sandbox:
+    factory = cast(Callable[..., Sandbox], SANDBOXES.get(kind))
+    try:
+        inspect.signature(factory).bind(limits=limits, **options)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"sandbox {kind!r} cannot be created: {error}") from error
+    return factory(limits=limits, **options)

@@ -1,7 +1,8 @@
-"""A live Python session in a child process: cells in, what they print out.
+"""A live Python interpreter in a child process that runs cells and returns their output.
 
-One JSON line per cell over pipes of its own, so what a cell prints cannot pass for an answer. The
-other side may be hostile: lines are bounded, and whatever is no answer ends the session.
+Each cell and its result is one JSON line over dedicated pipes, so nothing that a cell prints is
+taken for a result. The child may be compromised: lines are bounded, and a malformed one ends the
+session.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from leafe_gym._process_guard import ProcessGuard
 from leafe_gym.errors import SandboxError
 from leafe_gym.sandbox.base import CellResult, SandboxLimits
 from leafe_gym.sandbox.limited_process import end_group, set_limits
 
 WORKER = r"""
 import ast, io, json, os, sys, traceback
-asked, told, most = map(int, sys.argv[1:])
-asked, told = os.fdopen(asked, "r"), os.fdopen(told, "w")
+request_fd, result_fd, most = map(int, sys.argv[1:])
+request_fd, result_fd = os.fdopen(request_fd, "r"), os.fdopen(result_fd, "w")
 space = {"__name__": "__main__", "__builtins__": __builtins__}
 sys.argv = [""]
 
@@ -35,7 +37,7 @@ def run(code):
         if value is not None:
             print(repr(value))
 
-for line in asked:
+for line in request_fd:
     code = json.loads(line)
     out, err, error = io.StringIO(), io.StringIO(), ""
     sys.stdout, sys.stderr = out, err
@@ -50,58 +52,75 @@ for line in asked:
         error = "".join(lines)
     shown = [text[:most] for text in (out.getvalue(), err.getvalue(), error)]
     long = any(len(text) > most for text in (out.getvalue(), err.getvalue(), error))
-    told.write(json.dumps([*shown, long]) + "\n")
-    told.flush()
+    result_fd.write(json.dumps([*shown, long]) + "\n")
+    result_fd.flush()
 """
 
 
 class InterpreterProcess:
-    """One interpreter process.
+    """An interpreter process.
 
     Args:
-        folder: its work folder.
-        limits: memory and output.
-        environ: its environment variables.
+        folder: working directory.
+        limits: of memory and output.
+        environ: environment variables.
     """
 
     def __init__(self, folder: Path, limits: SandboxLimits, environ: Mapping[str, str]) -> None:
+        self._guard = ProcessGuard("an interpreter process")
         self._most = limits.output_bytes
-        asked, self._ask = os.pipe()
-        self._told, told = os.pipe()
+        request_fd, self._requests = os.pipe()
+        self._results, result_fd = os.pipe()
         self._buffer = bytearray()
+        self._closed = False
         try:
             self._child = subprocess.Popen(
-                ["python3", "-s", "-P", "-c", WORKER, str(asked), str(told), str(self._most)],
+                [
+                    "python3",
+                    "-s",
+                    "-P",
+                    "-c",
+                    WORKER,
+                    str(request_fd),
+                    str(result_fd),
+                    str(self._most),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 cwd=folder,
                 env=dict(environ),
-                pass_fds=(asked, told),
+                pass_fds=(request_fd, result_fd),
                 start_new_session=True,
                 preexec_fn=lambda: set_limits(limits),
             )
         finally:
-            os.close(asked)
-            os.close(told)
+            os.close(request_fd)
+            os.close(result_fd)
 
     def run_cell(self, code: str, timeout: float) -> CellResult:
-        """Run a cell; after one that timed out the session is over.
+        """Run a cell; after a timeout the process must be closed.
+
+        Args:
+            code: Python source.
+            timeout: seconds.
 
         Raises:
-            SandboxError: if the interpreter ended or answered nonsense.
+            ForkedUse: after a fork, in the child.
+            SandboxError: if the interpreter ended or sent a malformed result.
         """
+        self._guard.check()
         began = time.monotonic()
         try:
             data = (json.dumps(code) + "\n").encode()
             while data:
-                data = data[os.write(self._ask, data) :]
-            answer = self._answer(began + timeout)
+                data = data[os.write(self._requests, data) :]
+            response = self._receive(began + timeout)
         except TimeoutError:
             return CellResult(timed_out=True, seconds=time.monotonic() - began)
         except OSError as error:
-            raise SandboxError(f"the session's interpreter is gone: {error}") from error
-        stdout, stderr, failed, truncated = answer
+            raise SandboxError(f"the session's interpreter has ended: {error}") from error
+        stdout, stderr, failed, truncated = response
         return CellResult(
             stdout=str(stdout),
             stderr=str(stderr),
@@ -111,28 +130,33 @@ class InterpreterProcess:
         )
 
     def close(self) -> None:
-        """End the interpreter and whatever it started."""
-        if self._child.returncode is None:
+        """Kill the interpreter and its children; after a fork only close the child's pipes."""
+        if self._closed:
+            return
+        self._closed = True
+        os.close(self._requests)
+        os.close(self._results)
+        if not self._guard.foreign:
             end_group(self._child.pid)
             self._child.wait()
-            os.close(self._ask)
-            os.close(self._told)
 
-    def _answer(self, deadline: float) -> list[Any]:
+    def _receive(self, deadline: float) -> list[Any]:
         while b"\n" not in self._buffer:
-            ready, _, _ = select.select([self._told], [], [], max(0.0, deadline - time.monotonic()))
+            ready, _, _ = select.select(
+                [self._results], [], [], max(0.0, deadline - time.monotonic())
+            )
             if not ready:
                 raise TimeoutError
-            data = os.read(self._told, 65536)
+            data = os.read(self._results, 65536)
             self._buffer += data
             if not data or len(self._buffer) > 8 * self._most + 65536:
-                raise SandboxError("the session's interpreter ended, or answers too much")
+                raise SandboxError("the session's interpreter ended, or its result is too long")
         line, _, rest = bytes(self._buffer).partition(b"\n")
         self._buffer = bytearray(rest)
         try:
-            answer = json.loads(line)
+            result = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise SandboxError("the session's interpreter answered nonsense") from error
-        if not isinstance(answer, list) or len(answer) != 4:
-            raise SandboxError("the session's interpreter answered nonsense")
-        return answer
+            raise SandboxError("the session's interpreter sent a malformed result") from error
+        if not isinstance(result, list) or len(result) != 4:
+            raise SandboxError("the session's interpreter sent a malformed result")
+        return result

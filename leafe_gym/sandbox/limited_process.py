@@ -1,4 +1,4 @@
-"""Running a program with limits, as a group of processes that is ended with it."""
+"""Runs a program with resource limits in a process group that is killed when it ends."""
 
 from __future__ import annotations
 
@@ -14,27 +14,43 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from leafe_gym.sandbox._arguments import encode_stdin
 from leafe_gym.sandbox.base import ProgramResult, SandboxLimits
+
+_NOT_FOUND, _NOT_EXECUTABLE = 127, 126
+"""Exit codes of programs that cannot be started, as a shell gives them."""
 
 
 def run_limited(
     argv: Sequence[str], stdin: str, limits: SandboxLimits, folder: Path, environ: dict[str, str]
 ) -> ProgramResult:
-    """Run a program as a process group of its own, all of which is ended afterwards."""
+    """Run a program in a process group of its own and kill the group afterwards.
+
+    Args:
+        argv: program and arguments.
+        stdin: standard input.
+        limits: of the run.
+        folder: working directory.
+        environ: environment variables.
+    """
     began = time.monotonic()
     with tempfile.TemporaryFile() as given:
-        given.write(stdin.encode("utf-8", "surrogateescape"))
+        given.write(encode_stdin(stdin))
         given.seek(0)
-        child = subprocess.Popen(
-            argv,
-            stdin=given,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=folder,
-            env=environ,
-            start_new_session=True,
-            preexec_fn=lambda: set_limits(limits),
-        )
+        try:
+            child = subprocess.Popen(
+                argv,
+                stdin=given,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd=folder,
+                env=environ,
+                start_new_session=True,
+                preexec_fn=lambda: set_limits(limits),
+            )
+        except OSError as error:
+            code = _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE
+            return ProgramResult(stderr=f"{argv[0]}: {error.strerror}\n", exit_code=code)
     output, timed_out, truncated = _collect(child, began + limits.call_s, limits.output_bytes)
     end_group(child.pid)
     _, status, usage = os.wait4(child.pid, 0)
@@ -53,7 +69,7 @@ def run_limited(
 
 
 def set_limits(limits: SandboxLimits) -> None:
-    """SandboxLimits of the calling process, between fork and exec."""
+    """Set the limits of the calling process; runs between fork and exec."""
     memory = limits.memory_mb * 2**20
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -61,16 +77,16 @@ def set_limits(limits: SandboxLimits) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (disk, disk))
     if limits.cpu_s is not None:
         whole = math.ceil(limits.cpu_s)  # the kernel counts whole seconds
-        # First SIGXCPU, which says why; whoever ignores that is killed a second later.
+        # SIGXCPU tells the cause; a process that ignores it is killed one second later.
         resource.setrlimit(resource.RLIMIT_CPU, (whole, whole + 1))
 
 
 def _collect(
     child: subprocess.Popen[bytes], deadline: float, most: int
 ) -> tuple[list[bytes], bool, bool]:
-    """(what it wrote, whether time ran out, whether it wrote too much).
+    """(standard output and error, whether it timed out, whether output was truncated).
 
-    What other processes that it left behind write after its own end does not count.
+    Output of its child processes after its own end is ignored.
     """
     assert child.stdout is not None
     assert child.stderr is not None
@@ -102,6 +118,6 @@ def _collect(
 
 
 def end_group(pid: int) -> None:
-    """Kill a group of processes, as far as there is one."""
+    """Kill a process group, if it exists."""
     with suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)

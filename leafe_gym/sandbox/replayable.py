@@ -1,7 +1,7 @@
-"""What sandboxes with a supervisor share: its questions, and the list of all that was done.
+"""Base class of sandboxes with a supervisor: operations are recorded and can be replayed.
 
-A session that was lost is made again by doing the same things again; kind they show must be the
-same, or it is `SnapshotLost`.
+A session that was lost is rebuilt by replaying its operations from an empty work folder. Every
+output is compared with the recorded one; a difference raises `SnapshotLost`.
 """
 
 from __future__ import annotations
@@ -12,21 +12,40 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from leafe_gym.errors import SandboxError, SnapshotLost, UsageError
+from leafe_gym._process_guard import ProcessGuard
+from leafe_gym.errors import SandboxError, SnapshotLost
+from leafe_gym.sandbox._arguments import (
+    check_cell,
+    check_data,
+    check_limits,
+    check_path,
+    check_program,
+    check_read_limit,
+    encode_stdin,
+)
 from leafe_gym.sandbox.base import CellResult, ProgramResult, SandboxLimits
 from leafe_gym.sandbox.supervisor_client import SessionDied, SupervisorClient
 
 _GRACE_S = 30.0
+"""How much longer than its time limit a call may take before the sandbox counts as broken."""
+
 _STOPPED = {
     "time": "",
-    "memory": "MemoryError: the cell took more than {memory_mb} MiB and was ended",
-    "ended": "The session ended. It is again as it was before this cell.",
+    "memory": "MemoryError: the cell exceeded {memory_mb} MiB and was stopped",
+    "ended": "The session ended and was restored to its state before this cell.",
 }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Operation:
-    """Something that was done, after another; None before the first."""
+    """A recorded operation; a linked list from the newest to the first.
+
+    Attributes:
+        previous: the operation before it; None for the first.
+        kind: which method was called.
+        arguments: its arguments.
+        outcome: what it showed, without times.
+    """
 
     previous: Operation | None
     kind: Literal["run_cell", "run_program", "write_file"]
@@ -38,76 +57,82 @@ class ReplayableSandbox(ABC):
     """A session behind a supervisor; see the module.
 
     Args:
-        limits: of each call where it names none of its own.
+        limits: default limits of each call.
+
+    Raises:
+        UsageError: if `limits` is not `SandboxLimits`.
     """
 
-    def __init__(self, limits: SandboxLimits) -> None:
-        self.limits = limits
+    def __init__(self, limits: SandboxLimits | None) -> None:
+        self.limits = check_limits(limits)
+        self._guard = ProcessGuard("a sandbox")
         self._last: Operation | None = None
 
     def run_cell(self, code: str, *, timeout: float | None = None) -> CellResult:
-        """See `Sandbox.run_cell`.
-
-        Raises:
-            SandboxError: if the session is gone and cannot be made again.
-        """
-        seconds = self.limits.call_s if timeout is None else timeout
+        """See `Sandbox.run_cell`."""
+        check_cell(code, timeout)
+        seconds = self.limits.call_s if timeout is None else float(timeout)
         try:
             result, stopped, lost = self._run_cell(code, seconds)
         except SessionDied:
             self._rebuild(self._last)
             result, stopped, lost = self._run_cell(code, seconds)
-        if stopped:
-            if lost:
-                self._rebuild(self._last)
-        else:
+        if not stopped:
             self._last = Operation(self._last, "run_cell", (code, seconds), _observable(result))
+        elif lost:
+            self._rebuild(self._last)
         return result
 
     def run_program(
         self, argv: Sequence[str], *, stdin: str = "", limits: SandboxLimits | None = None
     ) -> ProgramResult:
         """See `Sandbox.run_program`."""
-        arguments = (tuple(argv), stdin, limits or self.limits)
+        check_program(argv, stdin)
+        arguments = (tuple(argv), stdin, self.limits if limits is None else check_limits(limits))
         result = self._run_program(*arguments)
         self._last = Operation(self._last, "run_program", arguments, _observable(result))
         return result
 
     def write_file(self, path: str, data: bytes) -> None:
         """See `Sandbox.write_file`."""
+        check_path(path)
+        check_data(data)
         self._client.ask("write_file", data, path=path)
         self._last = Operation(self._last, "write_file", (path, data), None)
 
     def read_file(self, path: str, limit: int = 2**20) -> bytes:
         """See `Sandbox.read_file`."""
+        check_path(path)
+        check_read_limit(limit)
         return self._client.ask("read_file", path=path, limit=limit)[1][0]
 
     @property
     @abstractmethod
     def _client(self) -> SupervisorClient:
-        """The running sandbox; raises `SandboxError` where there is none."""
+        """Connection to the running sandbox; raises `SandboxError` if it is not running."""
 
     @abstractmethod
     def _rebuild(self, operation: Operation | None) -> None:
-        """A session in which everything up to a operation was done; raises `SnapshotLost`."""
+        """Rebuild the session as of an operation; raises `SnapshotLost` if outputs differ."""
 
     def _replay(self, operations: Sequence[Operation]) -> None:
-        """Do these things once more.
+        """Execute operations again.
 
         Raises:
-            SnapshotLost: if one shows something else, or the session dies of it.
+            SnapshotLost: if an output differs, or the session dies.
         """
         for number, operation in enumerate(operations):
             try:
                 outcome = self._execute(operation)
             except SessionDied as error:
                 raise SnapshotLost(
-                    f"made again, the session ends with call {number} of {len(operations)}"
+                    f"the session was lost, and its replay ended it again at call {number} of "
+                    f"{len(operations)}"
                 ) from error
             if outcome != operation.outcome:
                 raise SnapshotLost(
-                    f"the session was lost, and made again it differs: call {number} of "
-                    f"{len(operations)} showed something else"
+                    f"the session was lost, and its replay differs: call {number} of "
+                    f"{len(operations)} has another output"
                 )
             self._last = Operation(self._last, operation.kind, operation.arguments, outcome)
 
@@ -117,19 +142,20 @@ class ReplayableSandbox(ABC):
         if operation.kind == "run_program":
             return _observable(self._run_program(*operation.arguments))
         path, data = operation.arguments
-        return self._client.ask("write_file", data, path=path) and None
+        self._client.ask("write_file", data, path=path)
+        return None
 
     def _run_cell(self, code: str, seconds: float) -> tuple[CellResult, bool, bool]:
-        """(kind came of a cell, whether it was stopped, whether the session is gone with it)."""
-        answer, (out, err) = self._client.ask(
+        """(result of a cell, whether it was stopped, whether the session was lost with it)."""
+        response, (out, err) = self._client.ask(
             "run_cell",
             code.encode("utf-8", "replace"),
             seconds=seconds + _GRACE_S,
             limit=seconds,
             output_bytes=self.limits.output_bytes,
         )
-        why = str(answer["why"])
-        error = str(answer["error"])
+        why = str(response["why"])
+        error = str(response["error"])
         if why:
             error = _STOPPED[why].format(memory_mb=self.limits.memory_mb)
         result = CellResult(
@@ -137,18 +163,16 @@ class ReplayableSandbox(ABC):
             stderr=err.decode("utf-8", "replace"),
             error=error,
             timed_out=why == "time",
-            truncated=bool(answer["truncated"]),
-            seconds=float(answer["seconds"]),
+            truncated=bool(response["truncated"]),
+            seconds=float(response["seconds"]),
         )
-        return result, bool(why), not answer["back"]
+        return result, bool(why), not response["restored"]
 
     def _run_program(self, argv: Sequence[str], stdin: str, limits: SandboxLimits) -> ProgramResult:
-        if not argv:
-            raise UsageError("argv is empty: give a program")
         cpu = None if limits.cpu_s is None else max(1, -int(-limits.cpu_s // 1))
         ended, (out, err) = self._client.ask(
             "run_program",
-            stdin.encode("utf-8", "surrogateescape"),
+            encode_stdin(stdin),
             seconds=limits.call_s + _GRACE_S,
             argv=list(argv),
             call_s=limits.call_s,
@@ -158,7 +182,7 @@ class ReplayableSandbox(ABC):
             processes=limits.processes,
             output_bytes=limits.output_bytes,
         )
-        spent = limits.cpu_s is not None and (
+        out_of_time = limits.cpu_s is not None and (
             ended["signal"] == signal.SIGXCPU or ended["cpu"] >= limits.cpu_s
         )
         return ProgramResult(
@@ -166,7 +190,7 @@ class ReplayableSandbox(ABC):
             stderr=err.decode("utf-8", "replace"),
             exit_code=int(ended["code"]),
             signal=int(ended["signal"]),
-            timed_out=ended["why"] == "time" or spent,
+            timed_out=ended["why"] == "time" or out_of_time,
             out_of_memory=ended["why"] == "memory",
             truncated=ended["why"] == "output",
             seconds=float(ended["seconds"]),
@@ -174,16 +198,16 @@ class ReplayableSandbox(ABC):
 
 
 def not_running() -> SandboxError:
-    """What is raised where a sandbox was not started, or is closed."""
+    """The error for a sandbox that was not started, or that was closed."""
     return SandboxError("the sandbox is not running: call start()")
 
 
 def operations_between(last: Operation | None, first: Operation | None = None) -> list[Operation]:
-    """Everything that was done after one operation up to another, in arguments.
+    """The operations after `first` up to and including `last`, oldest first.
 
     Args:
-        last: the last of them.
-        first: the operation before them; None for all.
+        last: the newest operation to include.
+        first: the operation before the oldest; None for all.
     """
     found: list[Operation] = []
     while last is not None and last is not first:
@@ -193,7 +217,7 @@ def operations_between(last: Operation | None, first: Operation | None = None) -
 
 
 def _observable(result: CellResult | ProgramResult) -> tuple[Any, ...]:
-    """What of an outcome must be the same again: all but the time it took."""
+    """The part of a result that a replay must reproduce: everything but the time."""
     if isinstance(result, CellResult):
         return result.stdout, result.stderr, result.error, result.truncated, result.timed_out
     return result.stdout, result.stderr, result.exit_code, result.signal, result.timed_out

@@ -1,4 +1,4 @@
-"""Asking a supervisor, which may be hostile: bounded answers, and errors by their kind."""
+"""Requests to a supervisor process, which may be compromised: responses are bounded and checked."""
 
 from __future__ import annotations
 
@@ -6,62 +6,74 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from leafe_gym._process_guard import ProcessGuard
 from leafe_gym.errors import SandboxError, SnapshotLost, UsageError
 from leafe_gym.sandbox.embedded.inside.wire import MAX_MESSAGE, Channel, ChannelBroken
 
 
+class SnapshotProcessLost(SandboxError):
+    """Raised when the process that held a snapshot has died; the state can be rebuilt."""
+
+
+class SessionDied(SandboxError):
+    """Raised when the session's interpreter was killed from outside; it can be rebuilt."""
+
+
 class SupervisorClient:
-    """Questions to a supervisor, one at a time.
+    """Sends requests to a supervisor, one at a time.
 
     Args:
-        channel: to it.
+        channel: connection to the supervisor.
     """
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._lock = threading.Lock()
+        self._guard = ProcessGuard("a sandbox's connection")
 
     def ask(
         self,
-        what: str,
+        request: str,
         blob: bytes = b"",
         *,
         seconds: float = 60.0,
         most: int = MAX_MESSAGE,
-        **order: Any,
+        **arguments: Any,
     ) -> tuple[dict[str, Any], list[bytes]]:
-        """Have something done.
+        """Send a request and wait for the response.
 
         Args:
-            what: a request of `Supervisor`.
-            blob: bytes that go with it.
-            seconds: after which the sandbox is given up.
-            most: bytes of the largest answer that is taken.
-            order: the request's arguments.
+            request: name of a request that `Supervisor` handles.
+            blob: binary argument.
+            seconds: time limit, after which the connection is closed.
+            most: largest accepted response, in bytes.
+            arguments: further arguments; JSON.
 
         Raises:
-            SandboxError: if it cannot be done, or the sandbox is gone.
-            SnapshotLost: if a snapshot is gone for good.
+            ForkedUse: after a fork, in the child.
+            SandboxError: if the request failed or the connection is broken.
+            SnapshotLost: if a snapshot no longer exists.
             UsageError: if a path leads out of the work folder.
             FileNotFoundError: if there is no such file.
         """
+        self._guard.check()
         with self._lock:
             try:
-                self._channel.send({"do": what, **order}, blob)
-                answer, data = self._channel.receive(seconds, most)
+                self._channel.send({"do": request, **arguments}, blob)
+                response, data = self._channel.receive(seconds, most)
             except ChannelBroken as error:
                 self.close()
                 raise SandboxError(f"the sandbox is gone: {error}") from error
-        if "failed" in answer:
-            raise _error(str(answer["failed"]), str(answer.get("text")))
+        if "failed" in response:
+            raise _error(str(response["failed"]), str(response.get("text")))
         try:
-            return answer, _parts(data, answer["sizes"])
+            return response, _parts(data, response["sizes"])
         except (KeyError, TypeError, ValueError) as error:
             self.close()
-            raise SandboxError("the sandbox answered nonsense") from error
+            raise SandboxError("the sandbox sent a malformed response") from error
 
     def close(self) -> None:
-        """Ask nothing any more."""
+        """Close this process's end of the connection."""
         self._channel.close()
 
 
@@ -71,14 +83,6 @@ def _parts(data: bytes, sizes: Sequence[int]) -> list[bytes]:
         parts.append(data[start : start + size])
         start += size
     return parts
-
-
-class SnapshotProcessLost(SandboxError):
-    """A saved state lost its process; it can be made again."""
-
-
-class SessionDied(SandboxError):
-    """The session's interpreter was ended from outside; it can be made again."""
 
 
 def _error(kind: str, text: str) -> Exception:

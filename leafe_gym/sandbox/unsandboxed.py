@@ -1,10 +1,10 @@
-"""`unsandboxed`: a child process with limits and nothing else between it and the host.
+"""`unsandboxed`: a child process with resource limits and no isolation from the host.
 
-For hosts where no sandbox can be had and the user says `allow_unsandboxed=True`. Memory limits and
-clocks hold for programs that are merely wrong; nothing holds against code that means harm.
-Snapshots are the folder's files and the session's way there: a restore starts a new session, runs
-its cells again in an empty folder, and then puts the files back. Programs run beside the session
-are not run again, so a cell that read what one wrote may come out otherwise.
+For hosts that cannot run a sandbox, if the user passes `allow_unsandboxed=True`. Memory and time
+limits stop faulty programs; they do not protect the host from malicious ones. A snapshot contains
+the work folder's files and the list of cells run so far. A restore starts a new session, runs these
+cells again in an empty folder, then puts the files back. Programs that ran beside the session are
+not run again, so a cell that read a file written by one may behave differently.
 """
 
 from __future__ import annotations
@@ -13,10 +13,21 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from leafe_gym._process_guard import ProcessGuard
 from leafe_gym.errors import SandboxError, SnapshotLost, UsageError
+from leafe_gym.sandbox._arguments import (
+    check_cell,
+    check_data,
+    check_limits,
+    check_path,
+    check_program,
+    check_read_limit,
+    check_snapshot,
+)
 from leafe_gym.sandbox.base import (
     Capabilities,
     CellResult,
@@ -29,20 +40,33 @@ from leafe_gym.sandbox.limited_process import run_limited
 
 _PATH = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
 HistoryEntry = tuple[str, Any, Any]
-"""What was history: ("exec", code, timeout) or ("write", path, data)."""
+"""A recorded operation: ("run_cell", code, seconds) or ("write_file", path, data)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _SavedFolder:
+    """Private data of a snapshot."""
+
+    sandbox: UnsandboxedSandbox
+    number: int
+    history: tuple[HistoryEntry, ...]
 
 
 class UnsandboxedSandbox:
     """See the module.
 
     Args:
-        limits: of each call where it names none of its own.
+        limits: default limits of each call.
+
+    Raises:
+        UsageError: if `limits` is not `SandboxLimits`.
     """
 
     kind = "unsandboxed"
 
     def __init__(self, limits: SandboxLimits | None = None) -> None:
-        self.limits = limits or SandboxLimits()
+        self.limits = check_limits(limits)
+        self._guard = ProcessGuard("an unsandboxed session")
         self._folder: Path | None = None
         self._interpreter: InterpreterProcess | None = None
         self._history: list[HistoryEntry] = []
@@ -51,19 +75,22 @@ class UnsandboxedSandbox:
 
     def start(self) -> None:
         """See `Sandbox.start`."""
+        self._guard.check()
         self.close()
-        self._folder = Path(tempfile.mkdtemp(prefix="leafe-plain-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="leafe-unsandboxed-"))
         self._work.mkdir()
         self._history = []
         self._interpreter = InterpreterProcess(self._work, self.limits, self._environ())
 
     def run_cell(self, code: str, *, timeout: float | None = None) -> CellResult:
         """See `Sandbox.run_cell`."""
+        check_cell(code, timeout)
         work = self._work
+        seconds = self.limits.call_s if timeout is None else float(timeout)
         assert self._interpreter is not None
-        result = self._interpreter.run_cell(code, timeout or self.limits.call_s)
+        result = self._interpreter.run_cell(code, seconds)
         if not result.timed_out:
-            self._history.append(("exec", code, timeout))
+            self._history.append(("run_cell", code, seconds))
             return result
         files = self._copy(work)
         self._replay(self._history, files)
@@ -74,16 +101,19 @@ class UnsandboxedSandbox:
         self, argv: Sequence[str], *, stdin: str = "", limits: SandboxLimits | None = None
     ) -> ProgramResult:
         """See `Sandbox.run_program`."""
-        limits = limits or self.limits
+        check_program(argv, stdin)
+        limits = self.limits if limits is None else check_limits(limits)
         return run_limited(argv, stdin, limits, self._work, self._environ())
 
     def write_file(self, path: str, data: bytes) -> None:
         """See `Sandbox.write_file`."""
+        check_data(data)
         self._resolve(path).write_bytes(data)
-        self._history.append(("write", path, data))
+        self._history.append(("write_file", path, data))
 
     def read_file(self, path: str, limit: int = 2**20) -> bytes:
         """See `Sandbox.read_file`."""
+        check_read_limit(limit)
         file = self._resolve(path)
         if not file.is_file():
             raise FileNotFoundError(path)
@@ -96,26 +126,30 @@ class UnsandboxedSandbox:
         self._count += 1
         self._saved[self._count] = files
         size = sum(one.stat().st_size for one in files.rglob("*") if one.is_file())
-        token = (self, self._count, tuple(self._history))
-        return SandboxSnapshot(kind=self.kind, token=token, nbytes=size + 4096)
+        saved = _SavedFolder(self, self._count, tuple(self._history))
+        return SandboxSnapshot(kind=self.kind, token=saved, nbytes=size + 4096)
 
     def restore(self, snapshot: SandboxSnapshot) -> None:
         """See `Sandbox.restore`."""
-        self._replay(snapshot.token[2], _files(snapshot))
+        self._guard.check()
+        saved = _saved_folder(snapshot)
+        self._replay(saved.history, saved.sandbox._files_of(saved))
 
     def branch(self, snapshot: SandboxSnapshot) -> UnsandboxedSandbox:
         """See `Sandbox.branch`."""
-        files = _files(snapshot)
+        self._guard.check()
+        saved = _saved_folder(snapshot)
+        files = saved.sandbox._files_of(saved)
         other = UnsandboxedSandbox(self.limits)
         other.start()
-        other._replay(snapshot.token[2], files)
+        other._replay(saved.history, files)
         return other
 
     def drop(self, snapshot: SandboxSnapshot) -> None:
         """See `Sandbox.drop`."""
-        owner, number, _ = snapshot.token
-        files = owner._saved.pop(number, None)
-        if files is not None:
+        saved = _saved_folder(snapshot)
+        files = saved.sandbox._saved.pop(saved.number, None)
+        if files is not None and not saved.sandbox._guard.foreign:
             shutil.rmtree(files, ignore_errors=True)
 
     def close(self) -> None:
@@ -124,7 +158,7 @@ class UnsandboxedSandbox:
             self._interpreter.close()
         folder, self._folder, self._interpreter = self._folder, None, None
         self._saved.clear()
-        if folder is not None:
+        if folder is not None and not self._guard.foreign:
             shutil.rmtree(folder, ignore_errors=True)
 
     def capabilities(self) -> Capabilities:
@@ -133,6 +167,7 @@ class UnsandboxedSandbox:
 
     @property
     def _work(self) -> Path:
+        self._guard.check()
         if self._folder is None:
             raise SandboxError("the sandbox is not running: call start()")
         return self._folder / "work"
@@ -141,6 +176,7 @@ class UnsandboxedSandbox:
         return {"PATH": _PATH, "PYTHONHASHSEED": "0", "HOME": str(self._work), "LANG": "C.UTF-8"}
 
     def _resolve(self, path: str) -> Path:
+        check_path(path)
         work = self._work.resolve()
         file = (work / path).resolve()
         if work not in file.parents:
@@ -153,16 +189,23 @@ class UnsandboxedSandbox:
         shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
         return target
 
+    def _files_of(self, saved: _SavedFolder) -> Path:
+        self._guard.check()
+        files = self._saved.get(saved.number)
+        if files is None:
+            raise SnapshotLost("the snapshot was dropped, or its sandbox was closed")
+        return files
+
     def _replay(self, history: Sequence[HistoryEntry], files: Path) -> None:
-        """A new session that does `history` in an empty folder; then the folder is as in `files`."""
+        """Run `history` in a new session and an empty folder, then fill the folder with `files`."""
         work = self._work
         assert self._interpreter is not None
         self._interpreter.close()
         _empty(work)
         self._interpreter = InterpreterProcess(work, self.limits, self._environ())
-        for what, first, second in history:
-            if what == "exec":
-                self._interpreter.run_cell(first, second or self.limits.call_s)
+        for kind, first, second in history:
+            if kind == "run_cell":
+                self._interpreter.run_cell(first, second)
             else:
                 self._resolve(first).write_bytes(second)
         _empty(work)
@@ -170,12 +213,11 @@ class UnsandboxedSandbox:
         self._history = list(history)
 
 
-def _files(snapshot: SandboxSnapshot) -> Path:
-    owner, number, _ = snapshot.token
-    files: Path | None = owner._saved.get(number)
-    if files is None:
-        raise SnapshotLost("the snapshot was dropped, or its sandbox closed")
-    return files
+def _saved_folder(snapshot: SandboxSnapshot) -> _SavedFolder:
+    check_snapshot(snapshot)
+    if not isinstance(snapshot.token, _SavedFolder):
+        raise UsageError(f"a snapshot of sandbox {snapshot.kind!r} cannot be used here")
+    return snapshot.token
 
 
 def _empty(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""`RunReader`: what a run folder holds; a writer may be at work, and the folder may be read-only."""
+"""`RunReader`: what a run folder holds; it may be written meanwhile, or be read-only."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ class RunReader(RunFile):
         """
         made = self.config["agent"]["prompts"]
         source = self.rows("SELECT value FROM meta WHERE key = 'prompts_source'")
-        return find_prompt_set(made["name"], made["hash"], json.loads(source[0][0]) if source else "")
+        return find_prompt_set(
+            made["name"], made["hash"], json.loads(source[0][0]) if source else ""
+        )
 
     def backends(self) -> list[dict[str, Json]]:
         """The rollback backends in use, one record per kind of environment."""

@@ -1,1 +1,1 @@
-"""Trees for people to look at."""
+"""Trees as an HTML page and as text in the terminal."""

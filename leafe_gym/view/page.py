@@ -1,8 +1,8 @@
-"""One HTML file that shows trees: no network, no server, nothing to install.
+"""One self-contained HTML file that shows trees; it needs no network and no server.
 
-Nothing that a model or an environment said can become markup or code: texts are cleaned, travel as
-JSON in which `<`, `>` and `&` are escaped, and are put on the page as text by a script that the
-page's own security policy names by its hash; no other script, style, image or request is allowed.
+Text of models and environments cannot become markup or code: texts are sanitized, embedded as JSON
+with `<`, `>` and `&` escaped, and inserted as text nodes. The page's content security policy names
+its script by hash and forbids all other scripts, styles, images and requests.
 
 Example:
     >>> from leafe_gym.view.sections import Figures
@@ -18,39 +18,44 @@ import hashlib
 import html
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from string import Template
 
 from leafe_gym.budget import Spend
+from leafe_gym.envs.arguments import whole_number
 from leafe_gym.errors import StoreError, UsageError
 from leafe_gym.tree import Tree
 from leafe_gym.types import Json
-from leafe_gym.view.clean import safe
-from leafe_gym.view.records import recovered, summary, tree_record
+from leafe_gym.view.page_data import recovered, summary, tree_record
+from leafe_gym.view.sanitize import safe
 from leafe_gym.view.sections import Section
 
 LIMIT = 900_000
-"""Most bytes of trees on a page by default, so that it opens at once and can be mailed."""
+"""Default limit for the trees on a page, in bytes; such a page loads fast and fits in a mail."""
 
 _SCRIPTS = ("dom", "board", "player", "graph", "story", "sections", "main")
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """What a page holds.
+class PageSummary:
+    """The content of a page.
 
     Attributes:
-        shown: trees on the page.
-        left_out: trees that its size limit did not hold; the figures on top count them too.
-        nbytes: size of the page.
+        shown: number of trees on the page.
+        left_out: number of trees beyond the size limit; the figures on top include them.
+        nbytes: size of the page in bytes.
     """
 
     shown: int
     left_out: int
     nbytes: int
+
+    def as_dict(self) -> dict[str, int]:
+        """All fields, for JSON."""
+        return asdict(self)
 
 
 def write_page(
@@ -60,24 +65,23 @@ def write_page(
     sections: Sequence[Section] = (),
     *,
     limit: int = LIMIT,
-) -> Written:
-    """Write a page with `sections` on top and `trees` to walk through below.
+) -> PageSummary:
+    """Write a page with `sections` on top and an explorer for `trees` below.
 
     Args:
-        path: the HTML file; folders are made as needed.
+        path: the HTML file; missing folders are created.
         title: heading.
-        trees: what to show, read once and one at a time; `run.trees()` will do.
-        sections: what stands above the trees, see `leafe_gym.view.sections`. A demo would give
-            `Note`, `Curve` of the training, `Table` and `Replays` of levels failed before and
-            solved after.
-        limit: most bytes of trees. Where they need more, those that won after a rollback stay
-            first, then others that won; one tree is always shown, however large.
+        trees: the trees to show, read once and one at a time, such as `RunReader.trees()`.
+        sections: parts above the trees, see `leafe_gym.view.sections`.
+        limit: largest size of all trees in bytes, >= 1. If they need more, trees that were won
+            after a rollback are kept first, then other trees that were won. At least one tree is
+            shown.
 
     Returns:
-        What the page holds.
+        What the page contains.
 
     Raises:
-        UsageError: if a figure in `sections` is not finite.
+        UsageError: if `limit` is not such a number, or a figure in `sections` is not finite.
         StoreError: if the file cannot be written.
     """
     text, written = render_page(title, trees, sections, limit=limit)
@@ -98,18 +102,18 @@ def render_page(
     sections: Sequence[Section] = (),
     *,
     limit: int = LIMIT,
-) -> tuple[str, Written]:
+) -> tuple[str, PageSummary]:
     """The text of the page that `write_page` writes."""
-    shelf = _Shelf(limit)
+    selection = _Selection(whole_number("limit", limit, 1))
     for tree in trees:
-        shelf.add(tree)
-    kept = sorted(shelf.kept, key=lambda item: item.number)
+        selection.add(tree)
+    kept = sorted(selection.kept, key=lambda item: item.number)
     head = {
-        "figures": shelf.figures(),
+        "figures": selection.figures(),
         "sections": [section.record() for section in sections],
         "trees": [item.summary for item in kept],
-        "left_out": shelf.count - len(kept),
-        "first": _most_telling(kept),
+        "left_out": selection.count - len(kept),
+        "first": _first_shown(kept),
     }
     blocks = [_block("page", to_script(head))]
     blocks += [_block(f"tree-{place}", item.text) for place, item in enumerate(kept)]
@@ -121,11 +125,11 @@ def render_page(
         script=script,
         data="\n".join(blocks),
     )
-    return text, Written(len(kept), shelf.count - len(kept), len(text.encode()))
+    return text, PageSummary(len(kept), selection.count - len(kept), len(text.encode()))
 
 
 def to_script(value: Json) -> str:
-    r"""JSON that can stand inside a script element: ASCII, and without a character of markup.
+    r"""JSON for a script element: ASCII, without characters of markup.
 
     Example:
         >>> to_script("</script>")
@@ -150,11 +154,17 @@ class _Item:
 
 
 @dataclass(slots=True)
-class _Shelf:
-    """The trees of a page within its limit, and figures over all that came by."""
+class _Selection:
+    """The trees of a page within its limit, and figures over all trees.
+
+    As soon as a tree of some rank was left out, later trees of that rank or a worse one are only
+    counted, so that a large run is not serialized for nothing.
+    """
 
     limit: int
     kept: list[_Item] = field(default_factory=list)
+    nbytes: int = 0
+    worst: int = 3
     count: int = 0
     solved: int = 0
     recovered: int = 0
@@ -162,32 +172,43 @@ class _Shelf:
     spent: Spend = field(default_factory=Spend)
 
     def add(self, tree: Tree) -> None:
+        """Count a tree, and keep it if it belongs to the page."""
         after_rollback = recovered(tree)
         self.solved += tree.solved
         self.recovered += after_rollback
         self.attempts += len(tree.branches)
         self.spent = self.spent + tree.spent
-        rank = 0 if after_rollback else 1 if tree.solved else 2
-        self.kept.append(_Item(self.count, rank, summary(tree), to_script(tree_record(tree))))
         self.count += 1
-        while len(self.kept) > 1 and sum(len(item.text) for item in self.kept) > self.limit:
-            self.kept.remove(max(self.kept, key=lambda item: (item.rank, item.number)))
+        rank = 0 if after_rollback else 1 if tree.solved else 2
+        if rank < self.worst:
+            self._keep(rank, tree)
+
+    def _keep(self, rank: int, tree: Tree) -> None:
+        item = _Item(self.count, rank, summary(tree), to_script(tree_record(tree)))
+        self.kept.append(item)
+        self.nbytes += len(item.text)
+        while len(self.kept) > 1 and self.nbytes > self.limit:
+            last = max(self.kept, key=lambda item: (item.rank, item.number))
+            self.kept.remove(last)
+            self.nbytes -= len(last.text)
+            self.worst = min(self.worst, last.rank)
 
     def figures(self) -> Json:
+        """(value, name) pairs over all trees."""
         if not self.count:
             return []
         spent = self.spent
         return [
             [f"{self.solved} of {self.count}", "tasks solved"],
-            [f"{self.recovered}", "of them after a way back"],
+            [f"{self.recovered}", "of them after a rollback"],
             [f"{self.attempts:,}", "attempts"],
-            [f"{spent.calls:,}", "calls spent: steps + model calls"],
+            [f"{spent.interactions:,}", "interactions: environment steps + model calls"],
             [f"{spent.tokens_uncached:,}", f"uncached tokens, of {spent.tokens_total:,}"],
         ]
 
 
-def _most_telling(kept: Sequence[_Item]) -> int:
-    """The tree to open first: the one that won after the fewest ways back, if any did."""
+def _first_shown(kept: Sequence[_Item]) -> int:
+    """The tree to open first: the one won after a rollback with the fewest attempts, if any."""
     places = range(len(kept))
     return min(places, key=lambda at: (kept[at].rank, kept[at].summary["attempts"]), default=0)
 
@@ -209,7 +230,7 @@ def _digest(text: str) -> str:
 
 @cache
 def _assets() -> tuple[str, str]:
-    """Style and script, as they stand between their tags."""
+    """The content of the style and script elements."""
     parts = "\n".join(_read(f"{name}.js") for name in _SCRIPTS)
     return _read("page.css"), f'"use strict";\n(() => {{\n{parts}}})();\n'
 

@@ -1,4 +1,4 @@
-"""What a page can hold besides trees: figures, notes, tables, curves, replays.
+"""Parts of a page besides trees: figures, notes, tables, curves, replays.
 
 Example:
     >>> Table(title="Solved", header=("level", "before", "after"), rows=[("7", "0", "1")]).record()
@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from leafe_gym.envs.display import RenderText, render_hook
 from leafe_gym.tree import Tree
 from leafe_gym.types import Ending, Json, Start, Step
-from leafe_gym.view.clean import safe
-from leafe_gym.view.records import step_records
+from leafe_gym.view.page_data import step_records
+from leafe_gym.view.sanitize import safe
 from leafe_gym.view.texts import Texts, shorten
 
 Point = tuple[float, float] | tuple[float, float, float, float]
@@ -26,7 +27,7 @@ class Section(Protocol):
     """A part of a page, above the trees."""
 
     def record(self) -> Json:
-        """The part as JSON, cleaned of control characters; `assets/sections.js` draws it."""
+        """The part as sanitized JSON; `assets/sections.js` draws it."""
         ...
 
 
@@ -35,7 +36,7 @@ class Figures:
     """A row of large numbers.
 
     Attributes:
-        items: (value, what it is), such as ("17 of 20", "levels solved").
+        items: (value, name), such as ("17 of 20", "levels solved").
     """
 
     items: Sequence[tuple[str, str]]
@@ -50,7 +51,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
-    """A heading and paragraphs, which an empty line separates."""
+    """A heading and paragraphs, separated by empty lines."""
 
     title: str
     text: str
@@ -62,12 +63,12 @@ class Note:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Rows under a header; columns of numbers are set to the right.
+    """Rows under a header; columns of numbers are right-aligned.
 
     Attributes:
         title: heading.
-        header: a word for each column.
-        rows: as many cells each.
+        header: names of the columns.
+        rows: lists of cells, one per column.
         text: a paragraph above it.
     """
 
@@ -89,15 +90,15 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """Lines over a common axis, such as the loss over the steps of a training.
+    """Lines over a common axis, such as the training loss over the steps.
 
     Attributes:
         title: heading.
-        x: what the horizontal axis is, with its unit.
-        y: likewise the vertical one.
-        series: name of each line -> its points; finite numbers, x rising.
+        x: name and unit of the horizontal axis.
+        y: name and unit of the vertical axis.
+        series: name of each line -> its points; finite numbers, x increasing.
         text: a paragraph above it.
-        log_x: a logarithmic horizontal axis; all x must be positive then.
+        log_x: whether the horizontal axis is logarithmic; all x must be positive then.
     """
 
     title: str
@@ -124,39 +125,50 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Episode:
-    """One rollout from the start of a task to its end."""
+class ReplayEpisode:
+    """One episode from the start of a task to its end.
+
+    Attributes:
+        start: first observation.
+        steps: all steps.
+        ending: how it ended.
+        env_id: the environment, which may say how its observations are drawn.
+    """
 
     start: Start
     steps: Sequence[Step]
     ending: Ending
+    env_id: str = ""
 
 
-def episode(tree: Tree, branch: int) -> Episode:
+def episode(tree: Tree, branch: int) -> ReplayEpisode:
     """The whole path of a branch, from the start of the task."""
-    return Episode(
-        start=tree.start, steps=tree.history(branch), ending=tree.branches[branch].ending
+    return ReplayEpisode(
+        start=tree.start,
+        steps=tree.history(branch),
+        ending=tree.branches[branch].ending,
+        env_id=tree.task.env_id,
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """One task twice, played side by side. Either side may be missing."""
+    """Two episodes of one task, side by side; either may be missing."""
 
     label: str
-    before: Episode | None
-    after: Episode | None
+    before: ReplayEpisode | None
+    after: ReplayEpisode | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replays:
-    """Episodes played step by step, such as levels failed before training and solved after.
+    """Episodes to step through, such as levels failed before training and solved after it.
 
     Attributes:
         title: heading.
-        pairs: what is played.
-        before: what the left side of each pair is.
-        after: likewise the right one.
+        pairs: the episodes.
+        before: name of the left side of each pair.
+        after: name of the right side.
         text: a paragraph above them.
     """
 
@@ -168,7 +180,7 @@ class Replays:
 
     def record(self) -> Json:
         """See `Section.record`."""
-        texts = Texts()
+        texts = Texts(self._render_hook())
         pairs = [
             [safe(pair.label), _episode(pair.before, texts), _episode(pair.after, texts)]
             for pair in self.pairs
@@ -180,10 +192,15 @@ class Replays:
             "sides": [safe(self.before), safe(self.after)],
             "pairs": pairs,
             "texts": texts.entries,
+            "tiles": texts.tiles,
         }
 
+    def _render_hook(self) -> RenderText | None:
+        episodes = [one for pair in self.pairs for one in (pair.before, pair.after)]
+        return next((render_hook(one.env_id) for one in episodes if one is not None), None)
 
-def _episode(one: Episode | None, texts: Texts) -> Json:
+
+def _episode(one: ReplayEpisode | None, texts: Texts) -> Json:
     if one is None:
         return None
     return {

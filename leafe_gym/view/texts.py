@@ -1,44 +1,53 @@
-"""The texts of one tree or section, each held once, boards found among them."""
+"""The texts of one tree or section, each stored once; grids of characters are kept as rows."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 
+from leafe_gym.envs.display import SHAPES, RenderText, TextGrid
 from leafe_gym.types import Json
-from leafe_gym.view.clean import safe
+from leafe_gym.view.sanitize import safe
 
 LONGEST = 4_000
-"""Longest text on a page, in characters; the rest is counted and left out."""
-
-_ROW = re.compile(r"[#\-.$*@+]{3,}")
+"""Longest text on a page, in characters; longer texts are cut and say how much is missing."""
 
 
 @dataclass(slots=True)
 class Texts:
-    """A table of texts: cleaned, cut, each at one place however often it occurs."""
+    """A table of sanitized, shortened texts.
 
+    Attributes:
+        render: finds a grid of characters in a text, see `leafe_gym.envs.display`; None for none.
+        entries: each a string, or [before, rows, after] around a grid.
+        tiles: how the characters of grids are drawn.
+    """
+
+    render: RenderText | None = None
     entries: list[Json] = field(default_factory=list)
+    tiles: dict[str, str] = field(default_factory=dict)
     _places: dict[str, int] = field(default_factory=dict)
 
     def place(self, text: str) -> int:
-        """Where `text` stands in `entries`."""
+        """The index of `text` in `entries`; it is added if it is new."""
         if text not in self._places:
             self._places[text] = len(self.entries)
-            self.entries.append(as_entry(text))
+            self.entries.append(self._entry(shorten(safe(text))))
         return self._places[text]
 
+    def _entry(self, text: str) -> Json:
+        grid = self._grid(text)
+        if grid is None:
+            return text
+        self.tiles |= {character: _shapes(names) for character, names in grid.tiles.items()}
+        return [grid.before, list(grid.rows), grid.after]
 
-def as_entry(text: str) -> Json:
-    """The text as a page holds it: a string, or [before, rows, after] around a Sokoban board."""
-    text = shorten(safe(text))
-    lines = text.split("\n")
-    found = find_board(lines)
-    if found is None:
-        return text
-    top, bottom = found
-    before, after = "\n".join(lines[:top]), "\n".join(lines[bottom:])
-    return [before.strip("\n"), lines[top:bottom], after.strip("\n")]
+    def _grid(self, text: str) -> TextGrid | None:
+        if self.render is None:
+            return None
+        try:
+            return self.render(text)
+        except Exception:  # noqa: BLE001 - a hook of an environment; the text is shown without it
+            return None
 
 
 def shorten(text: str) -> str:
@@ -48,22 +57,5 @@ def shorten(text: str) -> str:
     return f"{text[:LONGEST]}\n[{len(text) - LONGEST:,} more characters]"
 
 
-def find_board(lines: list[str]) -> tuple[int, int] | None:
-    """First line and end of the last block of lines that reads as a Sokoban board, or None.
-
-    A board is at least three rows of one width in Sokoban's letters, with walls, one player and
-    at least one box or target.
-    """
-    end = len(lines)
-    while end > 0:
-        start = end
-        while start > 0 and _ROW.fullmatch(lines[start - 1]):
-            if start < end and len(lines[start - 1]) != len(lines[start]):
-                break
-            start -= 1
-        cells = "".join(lines[start:end])
-        one_player = cells.count("@") + cells.count("+") == 1
-        if end - start >= 3 and one_player and "#" in cells and set(cells) & set("$*.+"):
-            return start, end
-        end = start if start < end else end - 1
-    return None
+def _shapes(names: str) -> str:
+    return " ".join(name for name in names.split() if name in SHAPES)

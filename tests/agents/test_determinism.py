@@ -13,25 +13,29 @@ from toy_agents import Player, canonical, lock, noisy
 
 import leafe_gym as lg
 from leafe_gym.agents.agent import Agent
-from leafe_gym.agents.grow import Stop
+from leafe_gym.agents.env_pool import EnvPool
+from leafe_gym.agents.task_runner import Stop
 from leafe_gym.budget import Budget
 from leafe_gym.errors import StoreCorrupt
 from leafe_gym.types import Experience, Task
 
 AGENTS: dict[str, Callable[[Player], Agent]] = {
-    "tree": lambda p: lg.ReflectiveTreeAgent(p, reflect_every=2, attempts=7, reflections=2),
-    "tree to the end": lambda p: lg.ReflectiveTreeAgent(
-        p, until="end", tau="random", max_depth=2, reflect_every=3
+    "tree": lambda p: lg.ReflectiveTreeAgent(
+        p, lg.AgentConfig(reflect_every=2, attempts_per_root=7, reflections=2)
     ),
+    "tree to the end": lambda p: lg.ReflectiveTreeAgent(
+        p, lg.AgentConfig(until="end", max_depth=2, reflect_every=3)
+    ),
+    "best first": lambda p: lg.BestFirstAgent(p, lg.AgentConfig(reflect_every=2, max_depth=3)),
     "is": lg.IndependentSamplingAgent,
     "ir": lg.IterativeRefinementAgent,
 }
 BUDGETS = [
-    Budget(calls=23),
-    Budget(calls=150),
-    Budget(calls=120, replay_cost=True),
+    Budget(interactions=23),
+    Budget(interactions=150),
+    Budget(interactions=120, replay_cost=True),
     Budget(tokens_total=20_000),
-    Budget(tokens_uncached=3000, calls=400),
+    Budget(tokens_uncached=3000, interactions=400),
 ]
 
 
@@ -58,8 +62,8 @@ def one_tree(
 @pytest.mark.parametrize("method", AGENTS)
 def test_nor_does_where_it_is_solved(method: str) -> None:
     for seed in range(5):
-        alone = one_tree(method, Budget(calls=300), seed, 1, stop="solved")
-        beside = one_tree(method, Budget(calls=300), seed, 8, stop="solved")
+        alone = one_tree(method, Budget(interactions=300), seed, 1, stop="solved")
+        beside = one_tree(method, Budget(interactions=300), seed, 8, stop="solved")
         assert canonical(alone) == canonical(beside)
         assert alone.stopped in ("solved", "budget")
         assert alone.solved == (alone.stopped == "solved")
@@ -71,11 +75,11 @@ def test_other_seeds_give_other_trees() -> None:
 
 
 @pytest.mark.parametrize("backend", ["native", "replay"])
-def test_snapshots_of_other_lanes_change_nothing(backend: str) -> None:
+def test_snapshots_of_other_slots_change_nothing(backend: str) -> None:
     def grow(concurrency: int) -> Any:
         agent = AGENTS["tree"](noisy(delay=0.001))
         env = lock("abbab", backend)
-        budget = Budget(calls=150)
+        budget = Budget(interactions=150)
         return canonical(
             asyncio.run(agent.arun(env, budget=budget, stop="budget", concurrency=concurrency))
         )
@@ -84,7 +88,7 @@ def test_snapshots_of_other_lanes_change_nothing(backend: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["tree", "is", "ir"])
-@pytest.mark.parametrize("budget", [Budget(calls=60), Budget(tokens_uncached=2500)])
+@pytest.mark.parametrize("budget", [Budget(interactions=60), Budget(tokens_uncached=2500)])
 def test_a_run_does_not_depend_on_concurrency(method: str, budget: Budget, tmp_path: Path) -> None:
     tasks = [
         Task(id=f"lock {n}", env_id="toy/Lock-v0", kwargs={"code": code}, seed=n)
@@ -95,7 +99,12 @@ def test_a_run_does_not_depend_on_concurrency(method: str, budget: Budget, tmp_p
         agent = AGENTS[method](noisy(delay=0.001 * (concurrency > 1)))
         out = tmp_path / str(concurrency)
         with lg.explore(
-            agent, tasks, budget=budget, out=out, concurrency=concurrency, backend="native", seed=3
+            agent,
+            tasks,
+            budget=budget,
+            out=out,
+            concurrency=concurrency,
+            config=lg.ExploreConfig(backend="native", seed=3),
         ) as run:
             prints.add(run.fingerprint())
             trees = list(run.trees())
@@ -115,14 +124,12 @@ def foreign(branches: list[lg.Branch], how: str) -> list[lg.Branch]:
     return [*branches[:-1], replace(last, **changed[how])]
 
 
-async def replay(agent: Agent, branches: list[lg.Branch], calls: int = 100) -> lg.Tree:
-    from leafe_gym.agents.environment import Lanes
-
+async def replay(agent: Agent, branches: list[lg.Branch], interactions: int = 100) -> lg.Tree:
     env = lock("abba")
-    lanes = Lanes(lambda: env, env)
+    pool = EnvPool(lambda: env, env)
     task = Task(id="toy/Lock-v0:0", env_id="toy/Lock-v0", kwargs={"code": "abba"})
-    budget = Budget(calls=calls)
-    return await agent.explore_task(task, lanes, budget, seed=0, stop="budget", stored=branches)
+    budget = Budget(interactions=interactions)
+    return await agent.explore_task(task, pool, budget, seed=0, stop="budget", stored=branches)
 
 
 async def test_stored_branches_go_on_where_they_ended() -> None:
@@ -146,4 +153,4 @@ async def test_branches_that_do_not_follow_are_refused(how: str) -> None:
 async def test_more_than_the_budget_holds_is_refused() -> None:
     whole = await replay(AGENTS["tree"](noisy()), [])
     with pytest.raises(StoreCorrupt, match="does not follow"):
-        await replay(AGENTS["tree"](noisy()), whole.branches, calls=60)
+        await replay(AGENTS["tree"](noisy()), whole.branches, interactions=60)

@@ -14,11 +14,11 @@ import gymnasium as gym
 
 import leafe_gym as lg
 from leafe_gym.agents.agent import Agent
-from leafe_gym.budget import Budget, Meter, Spend
+from leafe_gym.budget import Spend, TokenMeter, measure
 from leafe_gym.seeds import derive_rng
 from leafe_gym.store.records import tree_json
 from leafe_gym.tree import Tree
-from leafe_gym.types import Completion, Message, Sampling, Usage
+from leafe_gym.types import Completion, Message, Reflection, Sampling, Step, Usage
 
 
 class Lock(gym.Env[str, str]):
@@ -88,7 +88,7 @@ class View:
         return self.messages[-1]["content"]
 
     @property
-    def looks_back(self) -> bool:
+    def reflects(self) -> bool:
         return "JSON object" in self.last
 
     @property
@@ -101,8 +101,8 @@ class View:
         return str(re.findall(r"trail=(\w*)", "".join(m["content"] for m in self.messages))[-1])
 
     @property
-    def tips(self) -> list[str]:
-        """All tips in the chat, oldest first."""
+    def experiences(self) -> list[str]:
+        """All experiences in the chat, oldest first."""
         whole = "\n".join(m["content"] for m in self.messages)
         return re.findall(r"looking back at an earlier attempt:\n(.+)", whole)
 
@@ -112,7 +112,7 @@ class View:
 
 
 def follow(view: View) -> str:
-    """Play what a tip in the last turn says, else a."""
+    """Play what a experience in the last turn says, else a."""
     said = re.findall(r"earlier attempt:\nplay (\w+)", view.last)
     return said[-1] if said else "a"
 
@@ -133,11 +133,11 @@ def answer(step: int | None, text: str = "") -> str:
 class Player:
     """A policy made of two functions; remembers what it was asked.
 
-    `act` gives an action, or None for a reply without one; `look_back` gives the whole reply.
+    `act` gives an action, or None for a reply without one; `reflect` gives the whole reply.
     """
 
     act: Callable[[View], str | None] = follow
-    look_back: Callable[[View], str] = blame
+    reflect: Callable[[View], str] = blame
     delay: float = 0.0
     usage: Usage = field(default_factory=Usage)
     name: str = "player"
@@ -148,14 +148,14 @@ class Player:
             await asyncio.sleep(SystemRandom().random() * self.delay)
         view = View(messages, sampling)
         self.seen.append(view)
-        if view.looks_back:
-            return Completion(text=self.look_back(view), usage=self.usage)
+        if view.reflects:
+            return Completion(text=self.reflect(view), usage=self.usage)
         action = self.act(view)
         return Completion(text="hm" if action is None else f"Action: {action}", usage=self.usage)
 
     @property
     def reflections(self) -> list[View]:
-        return [view for view in self.seen if view.looks_back]
+        return [view for view in self.seen if view.reflects]
 
 
 def noisy(*, delay: float = 0.0) -> Player:
@@ -165,7 +165,7 @@ def noisy(*, delay: float = 0.0) -> Player:
         letters: list[str | None] = [*"aaabbb", None]
         return letters[int(derive_rng(view.sampling.seed).integers(7))]
 
-    def look_back(view: View) -> str:
+    def reflect(view: View) -> str:
         rng = derive_rng(view.sampling.seed)
         taken = sum(m["content"].startswith("Action") for m in view.messages)
         step = int(rng.integers(taken))
@@ -174,11 +174,11 @@ def noisy(*, delay: float = 0.0) -> Player:
         choices = [answer(step, f"play {rng.choice(['a', 'b'])}")] * 4
         return str(rng.choice([*choices, answer(None), "nonsense", answer(taken, "too late")]))
 
-    return Player(act, look_back, delay)
+    return Player(act, reflect, delay)
 
 
 def refine(view: View) -> str:
-    """What to play, all letters that were complained about, as one tip."""
+    """What to play, all letters that were complained about, as one experience."""
     return json.dumps({"experience": "play " + " ".join(f"{n}{c[-1]}" for n, c in view.comments)})
 
 
@@ -188,9 +188,9 @@ def recount(tree: Tree, *, replay_cost: bool = False) -> Spend:
     return Spend(
         steps=sum(s.action is not None for b in tree.branches for s in b.steps),
         act_calls=sum(len(b.steps) for b in tree.branches),
-        reflect_calls=sum(len(b.reflections) for b in tree.branches),
+        reflect_calls=sum(r.verdict != "error" for b in tree.branches for r in b.reflections),
         rollbacks=len(back),
-        rollback_calls=sum(b.start for b in back) if replay_cost else 0,
+        rollback_steps=sum(b.start for b in back) if replay_cost else 0,
         attempts=len(tree.branches),
     )
 
@@ -203,7 +203,7 @@ def ledger(tree: Tree) -> Spend:
         act_calls=spent.act_calls,
         reflect_calls=spent.reflect_calls,
         rollbacks=spent.rollbacks,
-        rollback_calls=spent.rollback_calls,
+        rollback_steps=spent.rollback_steps,
         attempts=spent.attempts,
     )
 
@@ -213,29 +213,33 @@ def recharge(tree: Tree, agent: Agent) -> tuple[Spend, Spend]:
 
     For `until="tau"` and refinement.
     """
-    meter = Meter(Budget(calls=10**9))
-    before = Spend()
+    meter, spent, before = TokenMeter(), Spend(), Spend()
+
+    def charge(chat: list[Message], call: Step | Reflection) -> None:
+        nonlocal before
+        before = spent + Spend()
+        size = measure(chat, call.reply, call.usage, None)
+        spent.prompt_tokens += size.prompt_tokens
+        spent.completion_tokens += size.completion_tokens
+        spent.shared_tokens += meter.shared(size)
+
     for branch in tree.branches:
         back = branch.parent is not None and not branch.restart
         path = tree.history(branch.parent, branch.start) if back else []  # type: ignore[arg-type]
-        tip = [branch.experience] if branch.experience else []
-        for rounds, step in enumerate(branch.steps, start=1):
-            chat = agent.prompts.render(
-                tree.task, tree.start, path, tip if step.experiences else []
-            )
-            before = meter.spent + Spend()
-            meter.charge_act(chat, step.reply, step.usage, stepped=step.action is not None)
+        experience = [branch.experience] if branch.experience else []
+        for turns, step in enumerate(branch.steps, start=1):
+            shown = experience if step.experiences else []
+            charge(agent.prompts.render(tree.task, tree.start, path, shown), step)
             path.append(step)
             for reflection in branch.reflections:
-                if reflection.after == rounds:
+                if reflection.after == turns:
                     look = (
-                        agent.prompts.render_refinement(tree.task, tree.start, path, tip)
+                        agent.prompts.render_refinement(tree.task, tree.start, path, experience)
                         if agent.method == "ir"
                         else agent.prompts.render_reflection(tree.task, tree.start, path)
                     )
-                    before = meter.spent + Spend()
-                    meter.charge_reflect(look, reflection.reply, reflection.usage)
-    return before, meter.spent
+                    charge(look, reflection)
+    return before, spent
 
 
 def canonical(tree: Tree) -> Any:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from leafe_gym.cli import main
-from leafe_gym.view.clean import safe
+from leafe_gym.view.sanitize import safe
 
 SMALL = ["-s", "size=6", "-s", "boxes=1", "-s", "max_steps=20"]
 SOKOBAN = "leafe/Sokoban-v0"
@@ -50,7 +50,7 @@ def here(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
         (["explore", SOKOBAN, "--out", "x", "--model", "scriptd"], "scripted"),
         (["explore", SOKOBAN, "--out", "x", "-s", "boxes"], "KEY=VALUE"),
         (["explore", SOKOBAN, "--out", "x", "-s", "bxes=1"], "bxes"),
-        (["explore", SOKOBAN, "--out", "x", "--levels", "no.txt"], "no.txt"),
+        (["explore", SOKOBAN, "--out", "x", "--data", "no.txt"], "no.txt"),
         (["explore", SOKOBAN], "--out"),
         (["explore", SOKOBAN, "--out", "x", "-n", "0"], "-n"),
         (["explore", "no_such_module:me/X-v0", "--out", "x"], "cannot import no_such_module"),
@@ -157,23 +157,6 @@ def test_check_reports_backends(
     assert json.loads(capsys.readouterr().out)
     assert here(monkeypatch, "check", SOKOBAN) == 0
     assert "native" in capsys.readouterr().out
-
-
-def test_a_person_can_play_with_undo_and_redo(tmp_path: Path) -> None:
-    level = "######\n#@$ .#\n#    #\n######\n"
-    lines = "right up undo u redo r r ? to_0 d to_9 dance undo undo undo right right up q"
-    script = lines.replace(" ", "\n").replace("_", " ") + "\n"
-    levels = tmp_path / "level.txt"
-    levels.write_text("; 0\n" + level)
-    done = leafe("play", SOKOBAN, "--split", "all", "--levels", levels, stdin=script)
-    assert done.returncode == 0, done.stderr
-    assert "a wall is in the way" in done.stdout
-    assert "There is nothing to redo." in done.stdout
-    assert "There is no earlier state" in done.stdout
-    assert "unknown action 'dance'" in done.stdout
-    assert "Won." in done.stdout
-    assert "The episode is over" in done.stdout
-    assert "Traceback" not in done.stderr
 
 
 def test_an_interrupted_run_exits_130_and_goes_on(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("distill") / "run"
     agent = lg.ReflectiveTreeAgent(lg.policy("scripted"))
     tasks = lg.tasks("leafe/Sokoban-v0", split="train", boxes=2, max_steps=40)[:4]
-    lg.explore(agent, tasks, budget=lg.Budget(calls=200), out=folder).close()
+    lg.explore(agent, tasks, budget=lg.Budget(interactions=200), out=folder).close()
     return folder
 
 

@@ -36,9 +36,9 @@ def report(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any) -> Any:
     """
     monkeypatch.setenv("LEAFE_DOCKER_HOST", f"unix://{tmp_path}/none.sock")
 
-    def run(embedded: str = "") -> tuple[int, dict[str, dict[str, Any]], str]:
+    def run(embedded: type | None = None) -> tuple[int, dict[str, dict[str, Any]], str]:
         if embedded:
-            monkeypatch.setitem(base.BUILTIN, "embedded", embedded)
+            monkeypatch.setitem(base.SANDBOXES._own, "embedded", embedded)
         path = tmp_path / "doctor.json"
         monkeypatch.setattr(sys, "argv", ["leafe", "doctor", "--json", str(path)])
         with pytest.raises(SystemExit) as stop:
@@ -62,7 +62,7 @@ def test_what_works(report: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert set(parts) == {"python", "package", "extra", "sandbox", "gpu", "engine", "data"}
     assert parts["sandbox"]["embedded"]["state"] == "ok"
     assert "memory: saved" in parts["sandbox"]["embedded"]["detail"]
-    assert "memory: made again" in parts["sandbox"]["unsandboxed"]["detail"]
+    assert "memory: replayed" in parts["sandbox"]["unsandboxed"]["detail"]
     assert parts["extra"]["dev"]["state"] == "ok"
     assert parts["data"]["mbpp.jsonl"]["state"] == "ok"
     assert "github.com/openai" in parts["data"]["HumanEval.jsonl.gz"]["detail"]
@@ -74,7 +74,7 @@ def test_what_works(report: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     [(Refused, "refuses user namespaces"), (Forgetful, "a restored session shows '2 two")],
 )
 def test_a_sandbox_that_does_not_hold(report: Any, sandbox: type, says: str) -> None:
-    code, parts, _ = report(f"{__name__}:{sandbox.__name__}")
+    code, parts, _ = report(sandbox)
     found = parts["sandbox"]["embedded"]
     assert (code, found["state"]) == (1, "broken")
     assert says in found["detail"]
@@ -113,7 +113,7 @@ def test_an_engine_is_asked_over_its_socket(
 ) -> None:
     where = tmp_path / "engine.sock"
     monkeypatch.setenv("LEAFE_DOCKER_HOST", f"unix://{where}")
-    monkeypatch.setattr("leafe_gym.cli.doctor.SANDBOXES", ("embedded",))  # others ask it for more
+    monkeypatch.setattr(base.SANDBOXES, "names", lambda: ["embedded"])  # others ask it for more
     found = report()[1]["engine"]["docker"]
     assert found["state"] == "absent"
     assert "LEAFE_DOCKER_HOST" in found["detail"]

@@ -35,7 +35,7 @@ class Trip(Config):
     by: Literal["train", "bus"] = "train"
     """Means of transport."""
     level: Literal[1, 2, "all"] = 1
-    """Levels."""
+    """Data."""
     return_ticket: bool = False
     """Whether to come back."""
     insured: bool | None = None

@@ -11,7 +11,7 @@ import pytest
 
 from leafe_gym import distill
 from leafe_gym.prompts.base import prompt_set
-from leafe_gym.store.run import Run
+from leafe_gym.store.writer import RunWriter
 from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Experience, Start, Step, Task
 
@@ -94,11 +94,11 @@ def rows_of(source: Any, **options: Any) -> distill.Rows:
 def toy_run(folder: Path, trees: Iterable[Tree], config: Any = None, *, done: bool = True) -> Path:
     trees = list(trees)
     tasks = [tree.task for tree in trees]
-    with Run.open(folder, config or toy_config(), tasks) as run, run.batch():
+    with RunWriter(folder, config or toy_config(), tasks) as run, run.batch():
         for number, tree in enumerate(trees):
-            run.opened(number, tree.start)
+            run.record_opened(number, tree.start)
             for branch in tree.branches:
-                run.committed(number, branch)
+                run.record_committed(number, branch)
             if done:
-                run.finished(number, tree)
+                run.record_finished(number, tree)
     return folder

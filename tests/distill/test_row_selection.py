@@ -18,7 +18,7 @@ import leafe_gym as lg
 from leafe_gym.distill.data.row_types import Row
 from leafe_gym.errors import ConfigMismatch, UsageError
 from leafe_gym.policies.base import as_policy
-from leafe_gym.store.run import Run
+from leafe_gym.store.reader import RunReader
 from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Completion, Experience, Message, Sampling
 
@@ -54,9 +54,9 @@ def without_tips(chat: list[Message], tips: set[str]) -> list[Message]:
 @pytest.mark.parametrize("until", ["tau", "end"])
 def test_a_prompt_is_what_was_asked_without_the_experience(tmp_path: Path, until: Any) -> None:
     policy = Recorder()
-    agent = lg.ReflectiveTreeAgent(policy, reflect_every=10, until=until)
+    agent = lg.ReflectiveTreeAgent(policy, lg.AgentConfig(reflect_every=10, until=until))
     tasks = lg.tasks("leafe/Sokoban-v0", split="train", **SOKOBAN)[:6]
-    with lg.explore(agent, tasks, budget=lg.Budget(calls=250), out=tmp_path / "run") as run:
+    with lg.explore(agent, tasks, budget=lg.Budget(interactions=250), out=tmp_path / "run") as run:
         trees = {tree.task.id: tree for tree in run.trees()}
     found = list(rows_of(run.folder, keep="all", per_task=None, rehearsal=1.0))
     assert {row.kind for row in found} == {"counterfactual", "rehearsal"}
@@ -302,7 +302,7 @@ def test_no_success_is_named(tmp_path: Path) -> None:
 def test_the_manifest_says_where_rows_come_from(tmp_path: Path) -> None:
     folder = toy_run(tmp_path / "run", [toy_tree()])
     told = rows_of(folder, seed=4, splits=("train",)).manifest()
-    with Run.read(folder) as run:
+    with RunReader(folder) as run:
         assert told["source"]["fingerprint"] == run.fingerprint()
     assert told["config"]["seed"] == 4
     assert told["config"]["splits"] == ["train"]

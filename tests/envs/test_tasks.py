@@ -19,10 +19,14 @@ from leafe_gym.types import Task
 
 
 class Plain(gym.Env[int, int]):
-    pass
+    def __init__(self, size: Any = None) -> None:
+        self.size = size
 
 
 class Listing(gym.Env[int, int]):
+    def __init__(self, size: int, colour: str) -> None:
+        pass
+
     @classmethod
     def tasks(cls, split: str, **kwargs: Any) -> list[Task]:
         return [Task(id=f"mine:{split}", env_id="test/Listing-v0", kwargs=kwargs, split=split)]
@@ -107,7 +111,7 @@ def test_a_module_in_the_id_is_imported(tmp_path: Path, monkeypatch: pytest.Monk
     ("env_id", "split", "kwargs", "message"),
     [
         ("test/Plian-v0", "train", {}, "did you mean test/Plain-v0"),
-        ("zzzzzzzzzzzz", "train", {}, "register it with gymnasium.register"),
+        ("zzzzzzzzzzzz", "train", {}, "'module:zzzzzzzzzzzz'"),
         ("no_such_module:x-v0", "train", {}, "cannot import 'no_such_module'"),
         ("test/Broken-v0", "train", {}, "does not load"),
         ("test/Plain-v0", "dev", {}, "use one of train, val, test"),
@@ -123,7 +127,7 @@ def test_refused(env_id: str, split: str, kwargs: dict[str, Any], message: str) 
 def test_splits_do_not_depend_on_the_process() -> None:
     code = (
         "import leafe_gym; from leafe_gym.envs.tasks import tasks\n"
-        "print([t.id for t in tasks('CartPole-v1', 'val', x=1)[:9]])"
+        "print([t.id for t in tasks('CartPole-v1', 'val', sutton_barto_reward=True)[:9]])"
     )
     outputs = {
         subprocess.run(

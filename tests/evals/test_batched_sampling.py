@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import leafe_gym as lg
 from leafe_gym.evals.reproduce.batched_sampling import _Reader
-from leafe_gym.evals.reproduce.levels import Levels
+from leafe_gym.evals.reproduce.levels import Data
 from leafe_gym.evals.reproduce.protocol import EVERY
 from leafe_gym.policies.base import policy
 from leafe_gym.prompts.base import prompt_set
@@ -24,7 +24,7 @@ from leafe_gym.tiny.policy import TinyPolicy
 from leafe_gym.tiny.words import SMALL
 from leafe_gym.types import Message, Sampling, Start, Step
 
-LEVELS = Levels.of("val", 8)
+LEVELS = Data.of("val", 8)
 GRAPH = LEVELS.graph
 MODEL: TinyPolicy = policy("tiny", kind="multiturn")  # type: ignore[assignment]
 TALK = prompt_set("tiny-multiturn")
@@ -98,9 +98,9 @@ def test_sampling_is_what_the_agents_do(
     model: TinyPolicy, tmp_path: Path, counts: Callable[[int, int], int]
 ) -> None:
     attempts, samples = counts(12, 100), counts(100, 2000)
-    agent = lg.IndependentSamplingAgent(model, attempts=attempts, **EVERY)
+    agent = lg.IndependentSamplingAgent(model, lg.AgentConfig(max_attempts=attempts, **EVERY))
     with lg.explore(
-        agent, LEVELS.tasks, budget=lg.Budget(calls=10**6), out=tmp_path, concurrency=64
+        agent, LEVELS.tasks, budget=lg.Budget(interactions=10**6), out=tmp_path, concurrency=64
     ) as run:
         trees = list(run.trees())
     won = np.array([[branch.won for branch in tree.branches] for tree in trees])
@@ -110,7 +110,7 @@ def test_sampling_is_what_the_agents_do(
     rate = episodes.won.reshape(8, -1).mean(axis=1)
     error = np.sqrt((rate * (1 - rate) * (1 / attempts + 1 / samples)).sum()) / 8
     assert abs(won.mean() - rate.mean()) < 3 * error + 1e-9
-    spent = np.mean([tree.spent.calls / len(tree.branches) for tree in trees])
+    spent = np.mean([tree.spent.interactions / len(tree.branches) for tree in trees])
     assert episodes.calls.mean() == pytest.approx(spent, rel=0.1)
     bad = np.mean([s.action is None for t in trees for b in t.branches for s in b.steps])
     assert (bad > 0.05) == (model is not MODEL)
@@ -132,15 +132,17 @@ def test_batching_changes_nothing() -> None:
 
 
 def test_rows_hold_the_history_and_no_tip(tmp_path: Path) -> None:
-    agent = lg.ReflectiveTreeAgent(MODEL, attempts=16, max_depth=8, reflect_every=None, **EVERY)
+    agent = lg.ReflectiveTreeAgent(
+        MODEL, lg.AgentConfig(attempts_per_root=16, max_depth=8, reflect_every=None, **EVERY)
+    )
     assert agent.prompts.name == "tiny-multiturn"
     with lg.explore(
         agent,
         LEVELS.tasks,
-        budget=lg.Budget(calls=300),
+        budget=lg.Budget(interactions=300),
         out=tmp_path,
         concurrency=64,
-        stop="budget",
+        config=lg.ExploreConfig(stop="budget"),
     ) as run:
         shown = sum(bool(s.experiences) for t in run.trees() for b in t.branches for s in b.steps)
     from leafe_gym import distill

@@ -10,7 +10,7 @@ import pytest
 
 import leafe_gym as lg
 from leafe_gym.errors import UsageError
-from leafe_gym.evals.reproduce.levels import Levels
+from leafe_gym.evals.reproduce.levels import Data
 from leafe_gym.types import Message, Task
 
 TASKS = lg.tasks("leafe/Sokoban-v0", split="val", size=6, boxes=1, max_steps=10)[:4]
@@ -31,7 +31,7 @@ def test_counts_curve_and_resume(tmp_path: Path) -> None:
 
 
 def test_agrees_with_exact_chances() -> None:
-    levels = Levels.of("val", 10)
+    levels = Data.of("val", 10)
     policy = lg.policy("tiny")
     found = lg.evaluate(policy, levels.tasks, samples=60, max_tokens=4)
     exact = levels.chain(policy.network).success()  # type: ignore[attr-defined]

@@ -14,7 +14,7 @@ from leafe_gym.envs.sokoban.graph import NEVER
 from leafe_gym.errors import ConfigMismatch
 from leafe_gym.evals.passk import pass_at_k
 from leafe_gym.evals.reproduce import multiturn
-from leafe_gym.evals.reproduce.levels import Levels
+from leafe_gym.evals.reproduce.levels import Data
 from leafe_gym.evals.reproduce.merge_multiturn import MergedMultiturn
 from leafe_gym.evals.reproduce.oracle_reflection import LateTau
 from leafe_gym.evals.reproduce.protocol import POOL_SLACK, Scale
@@ -29,7 +29,7 @@ LITTLE = Scale(
     stage1_levels=3, stage1_calls=30, train_levels=5, train_calls=120, test_levels=3, steps=4,
     batch=8,
 )  # fmt: skip
-LEVELS = Levels.of("val", 12)
+LEVELS = Data.of("val", 12)
 GRAPH = LEVELS.graph
 TASK = Task(id="t", env_id="leafe/Sokoban-v0")
 

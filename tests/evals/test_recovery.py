@@ -13,7 +13,7 @@ import pytest
 import leafe_gym as lg
 from leafe_gym.errors import ConfigMismatch, UsageError
 from leafe_gym.evals.recovery import RecoveryPool
-from leafe_gym.evals.reproduce.levels import Levels
+from leafe_gym.evals.reproduce.levels import Data
 from leafe_gym.testing.players.sokoban import SokobanPlayer
 from leafe_gym.types import Message, Task
 
@@ -22,16 +22,16 @@ FAST: dict[str, Any] = {"size": 6, "boxes": 1, "max_steps": 14, "split": "val"}
 
 
 @pytest.fixture(scope="module")
-def levels() -> Levels:
-    return Levels.of("val", 16)
+def levels() -> Data:
+    return Data.of("val", 16)
 
 
 @pytest.fixture(scope="module")
-def pool(levels: Levels) -> RecoveryPool:
+def pool(levels: Data) -> RecoveryPool:
     return lg.recovery_pool("tiny", levels.tasks, seed=4, **SHORT)
 
 
-def test_states_are_the_first_that_can_be_made_good(pool: RecoveryPool, levels: Levels) -> None:
+def test_states_are_the_first_that_can_be_made_good(pool: RecoveryPool, levels: Data) -> None:
     assert len(pool.mistakes) >= 5
     assert pool.tasks == 16
     assert len({one.task.id for one in pool.mistakes}) == len(pool.mistakes)
@@ -50,7 +50,7 @@ def test_states_are_the_first_that_can_be_made_good(pool: RecoveryPool, levels: 
         assert env.unwrapped.steps_left() >= one.distance + 2  # type: ignore[attr-defined]
 
 
-def test_agrees_with_exact_chances(pool: RecoveryPool, levels: Levels) -> None:
+def test_agrees_with_exact_chances(pool: RecoveryPool, levels: Data) -> None:
     policy = lg.policy("tiny")
     found = lg.evaluate_recovery(policy, pool, samples=50, seed=1, **SHORT)
     graph = levels.graph
@@ -68,7 +68,7 @@ def test_agrees_with_exact_chances(pool: RecoveryPool, levels: Levels) -> None:
 
 
 def test_the_same_pool_after_saving_and_at_any_concurrency(
-    pool: RecoveryPool, levels: Levels, tmp_path: Path
+    pool: RecoveryPool, levels: Data, tmp_path: Path
 ) -> None:
     pool.save(tmp_path / "pool.json")
     loaded = RecoveryPool.load(tmp_path / "pool.json")
@@ -96,7 +96,7 @@ def test_no_tip_is_shown_and_the_history_is(tmp_path: Path) -> None:
     one = pool.mistakes[0]
     first = [message["content"] for message in seen[0]]
     assert all(any(step.reply in turn for turn in first) for step in one.steps)
-    with lg.Run.read(tmp_path / "run") as run:
+    with lg.RunReader(tmp_path / "run") as run:
         (tree,) = run.trees()
     assert [branch.parent for branch in tree.branches] == [None, 0, 0, 0]
     assert all(tree.history(n)[: len(one.steps)] == list(one.steps) for n in (1, 2, 3))

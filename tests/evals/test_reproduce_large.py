@@ -11,7 +11,7 @@ import torch
 
 import leafe_gym as lg
 from leafe_gym.errors import UsageError
-from leafe_gym.evals.reproduce.levels import Levels, load
+from leafe_gym.evals.reproduce.levels import Data, load
 from leafe_gym.evals.reproduce.protocol import LARGE
 from leafe_gym.evals.reproduce.reproduce import reproduce
 from leafe_gym.tiny.pretrain import graphs, make_levels, make_model
@@ -58,7 +58,7 @@ def test_the_whole_run_on_a_cpu(tmp_path: Path) -> None:
     assert set(result["elsewhere"]) == {"more walls", "longer solutions", "one box fewer"}
     assert "paper, Table 3" in (tmp_path / "report.md").read_text()
     network = load(tmp_path / "blind-0" / "base")
-    levels = Levels.of("test", 2, LITTLE.recipe.world)
+    levels = Data.of("test", 2, LITTLE.recipe.world)
     exact = levels.chain(network).success()
     assert exact.shape == (2,)
     assert np.isfinite(exact).all()
@@ -71,7 +71,7 @@ def test_a_large_model_plays_larger_rooms(tmp_path: Path) -> None:
     recipe = replace(LITTLE.recipe, world=LARGE.recipe.world, levels=2, fresh=None, steps=1)
     policy = TinyPolicy.load(build(recipe, tmp_path / "base"))
     assert policy.world == recipe.world
-    tasks = Levels.of("val", 2, recipe.world).tasks
+    tasks = Data.of("val", 2, recipe.world).tasks
     found = lg.evaluate(policy, tasks, samples=2, max_tokens=4)
     assert found.samples.tolist() == [2, 2]
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from leafe_gym.envs.sokoban.parse import parse_board
 from leafe_gym.envs.sokoban.solver import distance
-from leafe_gym.evals.reproduce.levels import Levels
+from leafe_gym.evals.reproduce.levels import Data
 from leafe_gym.evals.reproduce.oracle_reflection import OracleTau
 from leafe_gym.evals.reproduce.protocol import Scale
 from leafe_gym.evals.reproduce.reflection_quality import reflector_quality
@@ -83,7 +83,7 @@ def test_quality_counts_what_it_says() -> None:
 
 
 def test_groups_use_the_budget_and_never_more() -> None:
-    levels = Levels.of("train", 7)
+    levels = Data.of("train", 7)
     scale = Scale(train_levels=7, train_calls=230, grpo_tasks=3)
     budget = _GroupBudget(levels, scale, 1, np.random.default_rng(0))
     network = policy("tiny").network  # type: ignore[attr-defined]

@@ -70,12 +70,12 @@ def end(child: subprocess.Popen[str]) -> None:
 
 
 def fingerprint(folder: Path) -> str:
-    with lg.Run.read(folder) as run:
+    with lg.RunReader(folder) as run:
         return str(run.fingerprint())
 
 
 def endings(folder: Path) -> list[tuple[str, str]]:
-    with lg.Run.read(folder) as run:
+    with lg.RunReader(folder) as run:
         return [(one.ending, one.reason) for one in run.branches(0)]
 
 

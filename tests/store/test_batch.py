@@ -1,4 +1,4 @@
-"""`Run.batch`: all of it is kept, or nothing."""
+"""`RunWriter.batch`: all of it is kept, or nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from leafe_gym.errors import StoreCorrupt, UsageError
-from leafe_gym.store.run import Run
+from leafe_gym.store.reader import RunReader
+from leafe_gym.store.writer import RunWriter
 from leafe_gym.tree import Branch
 from leafe_gym.types import Start, Task
 
@@ -15,20 +16,20 @@ TASK = Task(id="t", env_id="me/T-v0")
 
 
 def test_a_batch_is_kept_whole_or_not_at_all(tmp_path: Path) -> None:
-    with Run.open(tmp_path, {}, [TASK]) as run:
-        run.opened(0, Start(observation="go"))
+    with RunWriter(tmp_path, {}, [TASK]) as run:
+        run.record_opened(0, Start(observation="go"))
         with run.batch():
             for number in range(3):
-                run.committed(0, Branch(id=number))
+                run.record_committed(0, Branch(id=number))
         with pytest.raises(StoreCorrupt), run.batch():
             _commit_twice(run, 3)
-        run.committed(0, Branch(id=3, ending="won"))
-        with run.batch(), pytest.raises(UsageError, match="within another"), run.batch():
+        run.record_committed(0, Branch(id=3, ending="won"))
+        with run.batch(), pytest.raises(UsageError, match="cannot be nested"), run.batch():
             pass
-    with Run.read(tmp_path) as run:
+    with RunReader(tmp_path) as run:
         assert [branch.won for branch in run.branches(0)] == [False, False, False, True]
 
 
-def _commit_twice(run: Run, number: int) -> None:
-    run.committed(0, Branch(id=number))
-    run.committed(0, Branch(id=number))
+def _commit_twice(run: RunWriter, number: int) -> None:
+    run.record_committed(0, Branch(id=number))
+    run.record_committed(0, Branch(id=number))

@@ -1,4 +1,4 @@
-"""The page: strangers' text stays text, a size limit holds, a real browser draws it."""
+"""The page: untrusted text stays text, a size limit holds, a real browser draws it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from leafe_gym.errors import StoreError, UsageError
 from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Experience, Start, Step, Task
+from leafe_gym.view import page as page_module
 from leafe_gym.view.page import render_page, to_script, write_page
 from leafe_gym.view.sections import Curve, Figures, Note, Pair, Replays, Table, episode
 
@@ -23,18 +25,26 @@ EVIL = "</script><img src=x onerror=alert(1)>\u202e\x1b[2J<b>&amp;"
 BOARD = "######\n#-@$.#\n######"
 
 
-def tree(name: str = "t", said: str = "right", extra: int = 0) -> Tree:
+def tree(
+    name: str = "t", said: str = "right", extra: int = 0, env_id: str = "leafe/Sokoban-v0"
+) -> Tree:
     def step(action: str, won: bool = False) -> Step:
         return Step(
             action=action, reply=action, observation=BOARD, terminated=won, info={"won": won}
         )
 
-    made = Tree(task=Task(id=name, env_id="me/T-v0"), start=Start(observation=BOARD))
+    made = Tree(task=Task(id=name, env_id=env_id), start=Start(observation=BOARD))
     made.add(Branch(id=0, steps=(step("left"), step(said), step("up")), ending="failed"))
     for number in range(1, 2 + extra):
-        tip = Experience(step=1, text=f"not {said}")
+        experience = Experience(step=1, text=f"not {said}")
         made.add(
-            Branch(id=number, parent=0, experience=tip, steps=(step("right", True),), ending="won")
+            Branch(
+                id=number,
+                parent=0,
+                experience=experience,
+                steps=(step("right", True),),
+                ending="won",
+            )
         )
     return made
 
@@ -73,14 +83,17 @@ def test_a_browser_draws_boards_attempts_and_sections(tmp_path: Path) -> None:
     shown = browse(tmp_path / "page.html", tmp_path)
     main = shown[shown.index("<main") : shown.index("</main>")]
     assert main.count('aria-label="board: ') == 3, "two replays and the player of a tree"
-    assert 'aria-label="attempt 1, won, back to step 1 of attempt 0"' in main
-    for text in ("3 of 4", "Because.", "1,200", "level 7", "first", "second"):
+    assert 'aria-label="attempt 1, won, rolled back to action 1 of attempt 0"' in main
+    for text in (
+        *("3 of 4", "Because.", "1,200", "level 7", "first", "second"),
+        "experience: not right",  # the page opens where the experience applies
+    ):
         assert f">{text}<" in main
     assert "<noscript" not in main
 
 
 @pytest.mark.browser
-def test_strangers_text_stays_text_in_a_browser(tmp_path: Path) -> None:
+def test_untrusted_text_stays_text_in_a_browser(tmp_path: Path) -> None:
     made = tree(EVIL, said=EVIL)
     note = Note(title=EVIL, text=EVIL)
     write_page(tmp_path / "page.html", EVIL, [made], [note])
@@ -104,7 +117,7 @@ def test_figures_must_be_finite() -> None:
         to_script(float("nan"))
 
 
-def test_a_limit_keeps_the_most_telling_and_says_what_is_missing() -> None:
+def test_a_limit_keeps_recovered_trees_first_and_counts_all() -> None:
     plain = [tree(f"{number}") for number in range(200)]
     failed = tree("failed")
     failed.branches[1:] = []
@@ -123,6 +136,27 @@ def test_two_thousand_trees_are_a_page_of_one_megabyte() -> None:
     _, written = render_page("x", (tree(str(number), extra=20) for number in range(2000)))
     assert written.nbytes < 1_100_000
     assert written.shown > 100
+
+
+@pytest.mark.parametrize("limit", [0, -3, 1.5, "9", None, True])
+def test_a_limit_is_a_positive_number(limit: Any) -> None:
+    with pytest.raises(UsageError, match="limit="):
+        render_page("x", [], limit=limit)
+
+
+def test_trees_beyond_the_limit_are_not_serialized(monkeypatch: pytest.MonkeyPatch) -> None:
+    serialized = 0
+    real = page_module.tree_record
+
+    def counted(one: Tree) -> Any:
+        nonlocal serialized
+        serialized += 1
+        return real(one)
+
+    monkeypatch.setattr(page_module, "tree_record", counted)
+    _, written = render_page("x", (tree(str(number)) for number in range(1000)), limit=20_000)
+    assert written.shown + written.left_out == 1000
+    assert serialized == written.shown + 1
 
 
 def test_where_it_cannot_be_written(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from leafe_gym.distill.data.select import RowSelector
 from leafe_gym.errors import ConfigMismatch, UsageError
 from leafe_gym.prompts.base import PromptSet, prompt_set
 from leafe_gym.store.records import checksum, dump
-from leafe_gym.store.run import Run
+from leafe_gym.store.reader import RunReader
 from leafe_gym.types import Json
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ TEST_SPLIT = "test"
 
 
 def rows(
-    source: str | Path | Run,
+    source: str | Path | RunReader,
     config: RowConfig = RowConfig(),  # noqa: B008 - frozen
     *,
     prompts: PromptSet | None = None,
@@ -58,8 +58,8 @@ def rows(
     """
     if not isinstance(config, RowConfig):
         raise UsageError(f"config={config!r}: expected a RowConfig")
-    folder = source.folder if isinstance(source, Run) else Path(source)
-    with Run.read(folder) as run:
+    folder = source.folder if isinstance(source, RunReader) else Path(source)
+    with RunReader(folder) as run:
         prompts = own_prompts(run, prompts)
         if not any(not error for _, error, _ in run.outcomes()):
             raise UsageError(
@@ -90,7 +90,7 @@ class Rows:
             StoreCorrupt: if the run cannot be read.
         """
         counts: Counter[str] = Counter()
-        with Run.read(self.folder) as run, _SeenHashes() as is_new:
+        with RunReader(self.folder) as run, _SeenHashes() as is_new:
             for tree in run.trees():
                 counts["trees"] += 1
                 if not self._selected(tree.task.split):
@@ -118,7 +118,7 @@ class Rows:
 
     def manifest(self) -> dict[str, Json]:
         """Where the rows come from and how many there are, as JSON."""
-        with Run.read(self.folder) as run:
+        with RunReader(self.folder) as run:
             source = {
                 "fingerprint": run.fingerprint(),
                 "config_hash": checksum(dump(run.config)),
@@ -217,7 +217,7 @@ class Rows:
         return f"all were left out ({reasons}); try keep='all' or a larger rehearsal"
 
 
-def own_prompts(run: Run, given: PromptSet | None = None) -> PromptSet:
+def own_prompts(run: RunReader, given: PromptSet | None = None) -> PromptSet:
     """The prompt set that a run was made with.
 
     Raises:

@@ -1,36 +1,39 @@
-"""What environments made of other libraries' games share."""
+"""The base of environments that adapt games of other libraries."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 
+from leafe_gym.envs.arguments import check_render_mode, check_reset, whole_number
 from leafe_gym.envs.space import TextSpace
 from leafe_gym.errors import ResetNeeded, UsageError
 from leafe_gym.types import Info
 
 
 class Opening(NamedTuple):
-    """What an episode begins with."""
+    """The first observation and the instruction of an episode."""
 
     observation: str
     instruction: str
 
 
-class Outcome(NamedTuple):
-    """What came of one action.
+class StepOutcome(NamedTuple):
+    """The outcome of one action.
 
     Attributes:
         observation: text.
-        reward: of this step alone.
+        reward: of this step only.
         terminated: the game ended, won or lost.
-        truncated: the game was cut by a limit of its own.
+        truncated: the game reached a limit of its own.
         won: the goal was reached.
-        score: 0 to 1, how much of the goal.
-        feedback: what was wrong with the action; "" when nothing was.
+        score: share of the goal, 0 to 1.
+        feedback: what was wrong with the action; "" if nothing was.
     """
 
     observation: str
@@ -46,7 +49,7 @@ _METADATA: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 4}
 
 
 class AdaptedGame(gym.Env[str, str]):
-    """A game of another library; subclasses fill in `_begin` and `_play`.
+    """A game of another library; subclasses implement `_begin` and `_play`.
 
     Args:
         max_steps: steps after which an episode is truncated, >= 1; None for the game's own limit.
@@ -59,10 +62,9 @@ class AdaptedGame(gym.Env[str, str]):
     metadata: dict[str, Any] = dict(_METADATA)  # noqa: RUF012
 
     def __init__(self, max_steps: int | None, render_mode: str | None) -> None:
-        if max_steps is not None and (type(max_steps) is not int or max_steps < 1):
-            raise UsageError(f"max_steps={max_steps!r}: use a whole number >= 1, or None")
-        if render_mode not in (None, "ansi"):
-            raise UsageError(f"render_mode={render_mode!r}: use 'ansi' or None")
+        if max_steps is not None:
+            whole_number("max_steps", max_steps, 1)
+        check_render_mode(render_mode)
         self.max_steps = max_steps
         self.render_mode = render_mode
         self.observation_space = TextSpace()
@@ -74,13 +76,14 @@ class AdaptedGame(gym.Env[str, str]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[str, Info]:
-        """Begin an episode; the same seed begins the same one everywhere.
+        """Start an episode; equal seeds give equal episodes on all machines.
 
         Raises:
-            UsageError: if there are options; no adapted game has any.
+            UsageError: if the seed is not an int >= 0, or there are options: adapted games have
+                none.
         """
-        if options:
-            raise UsageError(f"unknown reset options {sorted(options)}; there are none")
+        if given := check_reset(seed, options):
+            raise UsageError(f"unknown reset options {sorted(map(str, given))}; there are none")
         super().reset(seed=seed)
         opening = self._begin(seed)
         self._steps, self._over, self._shown = 0, False, opening.observation
@@ -92,7 +95,7 @@ class AdaptedGame(gym.Env[str, str]):
 
         Raises:
             ResetNeeded: if no episode is running.
-            UsageError: if the action is no string.
+            UsageError: if the action is not a string.
         """
         if not isinstance(action, str):
             raise UsageError(f"action {action!r}: give a string")
@@ -122,7 +125,7 @@ class AdaptedGame(gym.Env[str, str]):
         return self._shown if self.render_mode == "ansi" else None
 
     def actions(self) -> list[str]:
-        """Words that can be played now; empty where the game does not list them."""
+        """Actions that are possible now; empty if the game does not list them."""
         return []
 
     def _admissible(self) -> Info:
@@ -130,25 +133,42 @@ class AdaptedGame(gym.Env[str, str]):
         return {"admissible_commands": actions} if actions else {}
 
     def _begin(self, seed: int | None) -> Opening:
-        """Begin an episode; `self.np_random` has been seeded."""
+        """Start an episode; `self.np_random` has been seeded."""
         raise NotImplementedError
 
-    def _play(self, action: str) -> Outcome:
+    def _play(self, action: str) -> StepOutcome:
         """Take one action."""
         raise NotImplementedError
 
 
-class GlobalLuckGame(AdaptedGame):
-    """A game that draws from `random` and `numpy.random`; what goes back in it takes care of both.
+class GlobalRandomGame(AdaptedGame):
+    """A game that draws from the process-wide generators of `random` and `numpy.random`.
 
-    A plain copy of such a game goes on otherwise than the original.
+    Backends save and restore both. A plain copy of such a game shares them with the original, so
+    both continue differently.
     """
 
     metadata: dict[str, Any] = {**_METADATA, "global_rng": True}  # noqa: RUF012
 
-    def _seed_luck(self, seed: int | None) -> int:
-        """Seed both generators; gives the seed, drawn from `self.np_random` where there is none."""
+    def _seed_global_rng(self, seed: int | None) -> int:
+        """Seed both generators; returns the seed, drawn from `self.np_random` if None."""
         number = int(self.np_random.integers(2**32)) if seed is None else seed
         random.seed(number)
         np.random.seed(number % 2**32)
         return number
+
+
+@contextmanager
+def constructor_errors(what: str) -> Iterator[None]:
+    """Report arguments that a game's constructor refuses as a `UsageError`.
+
+    Args:
+        what: the game and argument, for the message.
+
+    Raises:
+        UsageError: for a TypeError or ValueError within the block.
+    """
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{what}: its constructor refuses the arguments: {error}") from error

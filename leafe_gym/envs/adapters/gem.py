@@ -1,7 +1,7 @@
 r"""Games of GEM (https://github.com/axon-rl/gem, package `gem-llm`).
 
-An observation is GEM's own followed by the position that GEM keeps in `info["suffix"]`. Actions may
-be written with or without GEM's `\boxed{...}`.
+An observation is GEM's observation followed by the position in `info["suffix"]`. Actions may be
+written with or without GEM's `\boxed{...}`.
 """
 
 from __future__ import annotations
@@ -10,15 +10,21 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
-from leafe_gym.envs.adapters.base import GlobalLuckGame, Opening, Outcome
-from leafe_gym.errors import MissingExtra, UsageError
+from leafe_gym._optional import require
+from leafe_gym.envs.adapters.base import (
+    GlobalRandomGame,
+    Opening,
+    StepOutcome,
+    constructor_errors,
+)
+from leafe_gym.errors import UsageError
 
 _WON = "Congratulations"
-"""How the last observation of a game that was won begins; GEM says it in no other way."""
+"""Start of the last observation of a won game; GEM has no other indication."""
 
 
-class GemEnv(GlobalLuckGame):
-    """One game; the same seed gives GEM's own episode of that seed.
+class GemEnv(GlobalRandomGame):
+    """One game; an episode equals GEM's own episode of the same seed.
 
     Args:
         game: GEM's id, such as "game:Sokoban-v0-easy" or "game:Minesweeper-v0-easy".
@@ -28,7 +34,7 @@ class GemEnv(GlobalLuckGame):
 
     Raises:
         MissingExtra: if GEM is not installed.
-        UsageError: if there is no such game.
+        UsageError: if there is no such game, or it does not take an argument.
     """
 
     def __init__(
@@ -44,20 +50,21 @@ class GemEnv(GlobalLuckGame):
         self._env: Any = None
 
     def _begin(self, seed: int | None) -> Opening:
-        number = self._seed_luck(seed)
+        number = self._seed_global_rng(seed)
         if self._env is None:
-            self._env = _library().make(self.game, **self._kwargs)
+            with constructor_errors(f"game={self.game!r}"):
+                self._env = _library().make(self.game, **self._kwargs)
         instruction, info = self._env.reset(seed=number % 2**32)
         return Opening(str(info.get("suffix") or instruction), str(instruction))
 
-    def _play(self, action: str) -> Outcome:
+    def _play(self, action: str) -> StepOutcome:
         given = action if "\\boxed" in action else f"\\boxed{{{action.strip()}}}"
         said, reward, terminated, truncated, info = self._env.step(given)
         won = bool(terminated) and str(said).startswith(_WON)
-        return Outcome(
+        return StepOutcome(
             observation="\n".join(part for part in (str(said), info.get("suffix")) if part),
             reward=float(reward),
-            # GEM says `terminated` at the turn limit, too.
+            # GEM sets `terminated` at the turn limit as well.
             terminated=bool(terminated) and (won or not truncated),
             truncated=bool(truncated) and not won,
             won=won,
@@ -66,16 +73,15 @@ class GemEnv(GlobalLuckGame):
 
 
 def _library() -> Any:
-    try:
-        return import_module("gem")
-    except ImportError as error:
-        raise MissingExtra("GEM's games", "gem") from error
+    return require("gem", "gem", "GEM's games")
 
 
 def _known_id(game: str) -> str:
+    if not isinstance(game, str):
+        raise UsageError(f"game={game!r}: give one of GEM's ids as a string")
     known = import_module(f"{_library().__name__}.envs.registration").ENV_REGISTRY
     if game in known:
         return game
     near = get_close_matches(game, known, n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else "see gem.print_envs()"
-    raise UsageError(f"GEM has no game {game!r}; {hint}")
+    advice = f"did you mean {' or '.join(near)}?" if near else "see gem.print_envs()"
+    raise UsageError(f"GEM has no game {game!r}; {advice}")

@@ -1,7 +1,7 @@
 """Single-player games of TextArena (https://github.com/LeonGuertler/TextArena).
 
-An observation holds what is new since the last action, not the transcript: the history belongs to
-the prompt. Actions may be written with or without TextArena's square brackets.
+An observation contains what is new since the last action, not the whole transcript, because prompts
+contain the history. Actions may be written with or without TextArena's square brackets.
 """
 
 from __future__ import annotations
@@ -11,20 +11,26 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
-from leafe_gym.envs.adapters.base import GlobalLuckGame, Opening, Outcome
-from leafe_gym.errors import MissingExtra, UsageError
+from leafe_gym._optional import require
+from leafe_gym.envs.adapters.base import (
+    GlobalRandomGame,
+    Opening,
+    StepOutcome,
+    constructor_errors,
+)
+from leafe_gym.errors import UsageError
 
 _CUT = re.compile(r"\b(turn|move) limit\b|maximum of \d+ turns", re.IGNORECASE)
 _NOTHING_NEW = "The game goes on."
 
 
-class TextArenaEnv(GlobalLuckGame):
-    """One single-player game; the same seed gives TextArena's own episode of that seed.
+class TextArenaEnv(GlobalRandomGame):
+    """One single-player game; an episode equals TextArena's own episode of the same seed.
 
-    TextArena rewards a game once, at its end: that is the last step's reward, and 0 before. A
-    game is won if its reward is at least 1 and it did not end by an invalid action.
+    TextArena gives one reward, at the end of the game; earlier steps have reward 0. A game is won
+    if that reward is at least 1 and the game did not end with an invalid action.
 
-    Does not take: games for several players; TextArena's wrappers of observations.
+    Games for several players and TextArena's observation wrappers are not supported.
 
     Args:
         game: TextArena's id, such as "2048-v0", "Minesweeper-v0", "Blackjack-v0", "Bandit-v0".
@@ -34,7 +40,8 @@ class TextArenaEnv(GlobalLuckGame):
 
     Raises:
         MissingExtra: if TextArena is not installed.
-        UsageError: if there is no such game, or it is for several players.
+        UsageError: if there is no such game, it is for several players, or it does not take an
+            argument.
     """
 
     def __init__(
@@ -50,9 +57,10 @@ class TextArenaEnv(GlobalLuckGame):
         self._env: Any = None
 
     def _begin(self, seed: int | None) -> Opening:
-        number = self._seed_luck(seed)
-        # A new game each time: TextArena's own reset leaves parts of the old one behind.
-        self._env = _library().make(self.game, **self._kwargs)
+        number = self._seed_global_rng(seed)
+        # A new game each time, because TextArena's own reset keeps parts of the old episode.
+        with constructor_errors(f"game={self.game!r}"):
+            self._env = _library().make(self.game, **self._kwargs)
         try:
             self._env.reset(num_players=1, seed=number)
         except AssertionError as error:
@@ -60,20 +68,20 @@ class TextArenaEnv(GlobalLuckGame):
         prompts, others = self._news()
         return Opening("\n".join(others) or "The game begins.", "\n".join(prompts))
 
-    def _play(self, action: str) -> Outcome:
+    def _play(self, action: str) -> StepOutcome:
         bare = "[" not in action and "]" not in action
         done, _ = self._env.step(f"[{action.strip()}]" if bare else action)
         _, news = self._news()
         feedback = "\n".join(self._complaints)
         if not done:
-            return Outcome("\n".join(news) or _NOTHING_NEW, feedback=feedback)
+            return StepOutcome("\n".join(news) or _NOTHING_NEW, feedback=feedback)
         rewards, about = self._env.close()
         reward = float((rewards or {}).get(0, 0.0))
         reason = str(about[0].get("reason") or "")
         invalid = bool(about[0].get("invalid_move"))
         won = reward >= 1.0 and not invalid
         cut = not won and _CUT.search(reason) is not None
-        return Outcome(
+        return StepOutcome(
             observation="\n".join([*news, reason]).strip() or "The game is over.",
             reward=reward,
             terminated=not cut,
@@ -84,7 +92,7 @@ class TextArenaEnv(GlobalLuckGame):
         )
 
     def _news(self) -> tuple[list[str], list[str]]:
-        """(prompts, other messages) since the last call; the player's own words are left out."""
+        """(prompts, other messages) since the last call, without the player's own messages."""
         player, messages = self._env.get_observation()
         kinds = _library().ObservationType
         prompts = [text for _, text, kind in messages if kind is kinds.PROMPT]
@@ -96,19 +104,18 @@ class TextArenaEnv(GlobalLuckGame):
 
 
 def _library() -> Any:
-    try:
-        return import_module("textarena")
-    except ImportError as error:
-        raise MissingExtra("TextArena's games", "textarena") from error
+    return require("textarena", "textarena", "TextArena's games")
 
 
 def _raw_id(game: str) -> str:
     """The id of the game without TextArena's wrappers."""
+    if not isinstance(game, str):
+        raise UsageError(f"game={game!r}: give one of TextArena's ids as a string")
     library = _library()
     known = import_module(f"{library.__name__}.envs.registration").ENV_REGISTRY
     for name in (game if game.endswith("-raw") else f"{game}-raw", game):
         if name in known:
             return name
     near = get_close_matches(game, known, n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else "see textarena.envs"
-    raise UsageError(f"TextArena has no game {game!r}; {hint}")
+    advice = f"did you mean {' or '.join(near)}?" if near else "see textarena.envs"
+    raise UsageError(f"TextArena has no game {game!r}; {advice}")

@@ -1,7 +1,7 @@
-"""Gymnasium's toy-text environments in words: `FrozenLake`, `Taxi`, `CliffWalking`, `Blackjack`.
+"""Gymnasium's toy-text environments as text: `FrozenLake`, `Taxi`, `CliffWalking`, `Blackjack`.
 
-Rules, rewards and luck are Gymnasium's: the same seed and the same actions give the same episode.
-What is saved is the game's own position and the step count, a few numbers.
+Rules, rewards and random draws are Gymnasium's: equal seeds and actions give equal episodes. A
+saved state is the position and the step count, a few numbers.
 """
 
 from __future__ import annotations
@@ -10,24 +10,27 @@ from typing import Any, ClassVar
 
 import gymnasium as gym
 
-from leafe_gym.envs.adapters.base import AdaptedGame, Opening, Outcome
+from leafe_gym.envs.adapters.base import AdaptedGame, Opening, StepOutcome, constructor_errors
 
-State = tuple[int, bool, tuple[Any, ...]]
+ToyTextState = tuple[int, bool, tuple[Any, ...]]
 """Steps taken, whether the episode is over, and the values of the game's `fields`."""
 
 
 class ToyTextEnv(AdaptedGame):
-    """One of Gymnasium's toy-text environments; a word that is no action costs a step.
+    """One of Gymnasium's toy-text environments; an unknown action costs a step.
 
     Attributes:
         game_id: Gymnasium's id.
-        words: one for each action number.
-        fields: the game's attributes that an episode changes.
+        words: a word for each action number.
+        fields: attributes of the game that an episode changes.
 
     Args:
         max_steps: see `AdaptedGame`.
         render_mode: see `AdaptedGame`.
         **kwargs: of the game, see Gymnasium's documentation.
+
+    Raises:
+        UsageError: if an argument cannot be used.
     """
 
     game_id: ClassVar[str] = ""
@@ -38,19 +41,20 @@ class ToyTextEnv(AdaptedGame):
         self, max_steps: int | None = 100, render_mode: str | None = None, **kwargs: Any
     ) -> None:
         super().__init__(max_steps, render_mode)
-        self._game: Any = gym.make(self.game_id, **kwargs).unwrapped
+        with constructor_errors(self.game_id):
+            self._game: Any = gym.make(self.game_id, **kwargs).unwrapped
 
     def actions(self) -> list[str]:
-        """All words; that one changes nothing does not forbid it."""
+        """All words, including those that change nothing in the current state."""
         return list(self.words)
 
-    def get_state(self) -> State:
-        """All of the episode but `np_random`."""
+    def get_state(self) -> ToyTextState:
+        """The state of the episode except `np_random`."""
         values = tuple(_own(getattr(self._game, name, None)) for name in self.fields)
         return self._steps, self._over, values
 
-    def set_state(self, state: State) -> None:
-        """Go to a state that `get_state` of an environment made alike returned."""
+    def set_state(self, state: ToyTextState) -> None:
+        """Restore a state that `get_state` of an equally configured environment returned."""
         self._steps, self._over, values = state
         for name, value in zip(self.fields, values, strict=True):
             setattr(self._game, name, _own(value))
@@ -65,25 +69,25 @@ class ToyTextEnv(AdaptedGame):
         raise NotImplementedError
 
     def event(self, reward: float, terminated: bool) -> str:
-        """What happened in the last step, where the position alone does not tell."""
+        """What happened in the last step, if the position alone does not show it."""
         return ""
 
     def _begin(self, seed: int | None) -> Opening:
-        # The game draws from this environment's generator, so saving that one is enough.
+        # The game draws from this environment's generator, so saving that generator is enough.
         self._game.np_random = self.np_random
         self._game.reset()
         return Opening(self.describe(), f"{self.instruction()} Actions: {', '.join(self.words)}.")
 
-    def _play(self, action: str) -> Outcome:
+    def _play(self, action: str) -> StepOutcome:
         word = action.strip().casefold()
         if word not in self.words:
-            note = f"{action!r} is no action; use one of {', '.join(self.words)}."
-            return Outcome(f"{note}\n{self.describe()}", feedback=note)
+            note = f"{action!r} is not an action; use one of {', '.join(self.words)}."
+            return StepOutcome(f"{note}\n{self.describe()}", feedback=note)
         self._game.np_random = self.np_random
         _, reward, terminated, _, _ = self._game.step(self.words.index(word))
         won = bool(terminated) and reward > 0
         parts = (self.event(float(reward), bool(terminated)), self.describe())
-        return Outcome(
+        return StepOutcome(
             observation="\n".join(part for part in parts if part),
             reward=float(reward),
             terminated=bool(terminated),
@@ -182,8 +186,8 @@ class CliffWalkingEnv(ToyTextEnv):
             return "You reached the goal."
         return "You fell off the cliff and are back at the start." if reward <= -100 else ""
 
-    def _play(self, action: str) -> Outcome:
-        # All rewards are negative here: to arrive is to win.
+    def _play(self, action: str) -> StepOutcome:
+        # All rewards are negative here; reaching the goal terminates the episode.
         outcome = super()._play(action)
         return outcome._replace(won=outcome.terminated, score=float(outcome.terminated))
 
@@ -223,5 +227,5 @@ _STANDS = ("R", "G", "Y", "B")
 
 
 def _own(value: Any) -> Any:
-    """The value, copied where later steps would change it."""
+    """The value, copied if later steps would change it in place."""
     return list(value) if isinstance(value, list) else value

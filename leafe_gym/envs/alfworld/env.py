@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from leafe_gym.envs.adapters.base import AdaptedGame, Opening, Outcome
-from leafe_gym.envs.alfworld.config import Config
-from leafe_gym.envs.alfworld.folder import find_trials, need_root, trial_file
-from leafe_gym.envs.alfworld.game import Game
+from leafe_gym.envs.adapters.base import AdaptedGame, Opening, StepOutcome
+from leafe_gym.envs.alfworld.config import ALFWorldConfig
+from leafe_gym.envs.alfworld.game_file import ALFWorldGame, load_planner
 from leafe_gym.envs.alfworld.generate import generate
-from leafe_gym.envs.alfworld.library import engine
+from leafe_gym.envs.alfworld.official_files import find_trials, need_root, trial_file
 from leafe_gym.envs.alfworld.tasks import list_tasks
 from leafe_gym.errors import ResetNeeded, UsageError
 from leafe_gym.types import Json, Task
@@ -27,20 +27,20 @@ _HINT = (
 _NOTHING = "Nothing happens."
 
 
-class State(NamedTuple):
+class ALFWorldState(NamedTuple):
     """All of an episode but `np_random`.
 
     Attributes:
         steps: taken.
         over: whether the episode is.
         shown: the last observation.
-        memento: the game's state; see `engine.Memento`.
+        planner: the game's state; see `engine.PlannerSnapshot`.
     """
 
     steps: int
     over: bool
     shown: str
-    memento: Any
+    planner: Any
 
 
 class ALFWorldEnv(AdaptedGame):
@@ -51,10 +51,13 @@ class ALFWorldEnv(AdaptedGame):
     `admissible_commands`.
 
     Args:
-        games: "official" plays the games below `$ALFWORLD_DATA`, "generated" those that are made
-            here from ALFWorld's domain and grammar, "auto" official ones where they are there.
-        trial: the one game to play: a trial's folder, absolute or below
-            `$ALFWORLD_DATA/json_2.1.1`, or a `.tw-pddl` file.
+        data: folder with the official games (`json_2.1.1`, or the folder above it), or one game: a
+            trial's folder or `.tw-pddl` file. A relative path is also looked up in `LEAFE_DATA`.
+            None: `$ALFWORLD_DATA`, `$LEAFE_DATA` or `$LEAFE_DATA/alfworld`.
+        games: "official" plays the official games, "generated" plays games that are generated from
+            ALFWorld's domain and grammar, "auto" plays official games if they are found.
+        trial: the only game to play: a trial's folder or `.tw-pddl` file, absolute or relative to
+            `json_2.1.1`.
         task_types: names of task types or their numbers in ALFWorld, 1 to 6; None for all six.
         split: play games of this split only; official ones are `train` unless it says otherwise.
         max_steps: see `AdaptedGame`; 50 is ALFWorld's own.
@@ -67,6 +70,7 @@ class ALFWorldEnv(AdaptedGame):
 
     def __init__(
         self,
+        data: str | os.PathLike[str] | None = None,
         games: str = "auto",
         trial: str | None = None,
         task_types: Sequence[str | int] | str | int | None = None,
@@ -75,12 +79,12 @@ class ALFWorldEnv(AdaptedGame):
         render_mode: str | None = None,
     ) -> None:
         super().__init__(max_steps, render_mode)
-        engine()
-        self.config = Config.of(games, trial, task_types, split)
-        if trial is None and self.config.games == "official":
-            need_root()
+        load_planner()
+        self.config = ALFWorldConfig.of(data, games, trial, task_types, split)
+        if self.config.trial is None and self.config.games == "official":
+            need_root(self.config.data)
         self._engine: Any = None
-        self._game: Game | None = None
+        self._game: ALFWorldGame | None = None
         self._plan: list[str] | None = None
 
     @classmethod
@@ -107,7 +111,7 @@ class ALFWorldEnv(AdaptedGame):
         return list(self._plan)
 
     @property
-    def game(self) -> Game:
+    def game(self) -> ALFWorldGame:
         """The current game.
 
         Raises:
@@ -121,7 +125,7 @@ class ALFWorldEnv(AdaptedGame):
         """See `AdaptedGame.actions`."""
         return list(self._engine.state.admissible_commands)
 
-    def get_state(self) -> State:
+    def get_state(self) -> ALFWorldState:
         """All of the episode but `np_random`.
 
         Raises:
@@ -129,13 +133,13 @@ class ALFWorldEnv(AdaptedGame):
         """
         if self._engine is None:
             raise ResetNeeded("no episode was begun; call reset() first")
-        return State(self._steps, self._over, self._shown, self._engine.save_state())
+        return ALFWorldState(self._steps, self._over, self._shown, self._engine.save_state())
 
-    def set_state(self, state: State) -> None:
+    def set_state(self, state: ALFWorldState) -> None:
         """Go to a state that `get_state` of an environment made alike returned."""
         self._steps, self._over, self._shown = state.steps, state.over, state.shown
-        self._running().load_state(state.memento)
-        self._take(state.memento.ready.game)
+        self._running().load_state(state.planner)
+        self._take(state.planner.ready.game)
 
     def close(self) -> None:
         """Leave the planner's library to the next environment."""
@@ -145,10 +149,10 @@ class ALFWorldEnv(AdaptedGame):
 
     def _running(self) -> Any:
         if self._engine is None:
-            self._engine = engine().Engine()
+            self._engine = load_planner().PlannerGame()
         return self._engine
 
-    def _take(self, game: Game) -> None:
+    def _take(self, game: ALFWorldGame) -> None:
         if game is not self._game:
             self._game, self._plan = game, None
 
@@ -160,23 +164,23 @@ class ALFWorldEnv(AdaptedGame):
         observation = before.partition("=-")[2].strip() or before.strip()
         return Opening(observation, f"{_TASK}{task}\n{_HINT}".strip())
 
-    def _play(self, action: str) -> Outcome:
+    def _play(self, action: str) -> StepOutcome:
         state = self._engine.act(" ".join(action.split()))
         won = bool(state["won"])
         said = state.feedback.strip()
         feedback = said if said == _NOTHING else ""
-        return Outcome(said, float(won), won, won=won, score=float(won), feedback=feedback)
+        return StepOutcome(said, float(won), won, won=won, score=float(won), feedback=feedback)
 
-    def _choose(self, seed: int | None) -> Game:
+    def _choose(self, seed: int | None) -> ALFWorldGame:
         config = self.config
         if config.trial is not None:
-            return _read(trial_file(config.trial))
+            return _read(trial_file(config.trial, config.data))
         if config.games == "official":
-            root = need_root()
+            root = need_root(config.data)
             trials = _trials(root, config.split or "train", config.task_types)
             return _read(root / trials[int(self.np_random.integers(len(trials)))])
         number = int(self.np_random.integers(2**63)) if seed is None else seed
-        return Game.generated(generate(number, config.task_types, config.split))
+        return ALFWorldGame.generated(generate(number, config.task_types, config.split))
 
 
 @lru_cache(maxsize=32)
@@ -184,5 +188,5 @@ def _trials(root: Path, split: str, task_types: tuple[str, ...]) -> tuple[str, .
     return tuple(find_trials(root, split, task_types))
 
 
-def _read(path: Path) -> Game:
-    return Game.read(path if path.name.endswith(".tw-pddl") else path / "game.tw-pddl")
+def _read(path: Path) -> ALFWorldGame:
+    return ALFWorldGame.read(path if path.name.endswith(".tw-pddl") else path / "game.tw-pddl")

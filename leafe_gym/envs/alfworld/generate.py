@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from leafe_gym.envs.alfworld.house import (
+from leafe_gym.envs.alfworld.room_tables import (
     LAMP,
     LAMP_STANDS,
     NEEDS,
@@ -33,7 +33,7 @@ _TRIES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class RoomLayout:
     """A room and a task in it.
 
     Attributes:
@@ -74,7 +74,9 @@ class Layout:
         return split_by_hash(bytes.fromhex(self.digest))
 
 
-def generate(seed: int, task_types: Sequence[str] = TASK_TYPES, split: str | None = None) -> Layout:
+def generate(
+    seed: int, task_types: Sequence[str] = TASK_TYPES, split: str | None = None
+) -> RoomLayout:
     """The layout of a seed; with a split, the first of the seed's layouts that belongs to it."""
     place = len(SPLITS) if split is None else SPLITS.index(split)
     rng = np.random.default_rng([seed % 2**64, place])
@@ -85,7 +87,7 @@ def generate(seed: int, task_types: Sequence[str] = TASK_TYPES, split: str | Non
     raise AssertionError(f"no layout of split {split!r} in {_TRIES}")
 
 
-def _draw(rng: np.random.Generator, task_type: str) -> Layout:
+def _draw(rng: np.random.Generator, task_type: str) -> RoomLayout:
     room = str(rng.choice(rooms_for(task_type)))
     stands = [
         kind
@@ -102,7 +104,7 @@ def _draw(rng: np.random.Generator, task_type: str) -> Layout:
     for kind in rng.choice(kinds_in(room), size=int(rng.integers(*_OTHERS, endpoint=True))):
         places = [one for one in fits(kind) if kind != target or one != parent]
         _put(rng, things, str(kind), places, stands)
-    return Layout(
+    return RoomLayout(
         task_type=task_type,
         target=target,
         parent=parent,

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from leafe_gym.envs.alfworld.config import Config
-from leafe_gym.envs.alfworld.folder import find_trials, need_root
-from leafe_gym.envs.alfworld.house import TASK_TYPES
-from leafe_gym.envs.tasks import SEEDS, SPLITS, TaskList, hash_of, plain
+from leafe_gym.envs.alfworld.config import ALFWorldConfig
+from leafe_gym.envs.alfworld.official_files import find_trials, need_root
+from leafe_gym.envs.alfworld.room_tables import TASK_TYPES
+from leafe_gym.envs.tasks import SEEDS, TaskList, check_split, hash_of, json_kwargs
 from leafe_gym.errors import UsageError
 from leafe_gym.types import Json, Task
 
@@ -30,25 +30,28 @@ def list_tasks(split: str, kwargs: Mapping[str, Any]) -> TaskList:
     Raises:
         UsageError: if the split or an argument cannot be used, or the official games are absent.
     """
-    if split not in SPLITS:
-        raise UsageError(f"split={split!r}: use one of {', '.join(SPLITS)}")
-    given = plain(kwargs)
+    check_split(split)
+    given = json_kwargs(kwargs)
     if given.pop("trial", None) is not None:
-        raise UsageError("trial= is one game; the tasks name it themselves: drop it")
-    chosen = {name: given[name] for name in ("games", "task_types") if name in given}
-    config = Config.of(**chosen, split=split)
+        raise UsageError("trial= selects one game, and a task list contains all of them: drop it")
+    chosen = {name: given[name] for name in ("data", "games", "task_types") if name in given}
+    config = ALFWorldConfig.of(**chosen, split=split)
+    if config.trial is not None:
+        raise UsageError(f"data={given['data']!r} is one game, not a folder of games")
     # Names, not "auto" or numbers, so that a task says the same on every machine.
     given.pop("task_types", None)
     some = {} if config.task_types == TASK_TYPES else {"task_types": list(config.task_types)}
     rest = {name: value for name, value in given.items() if name != "games"}
     if config.games == "official":
-        return _official(need_root(), split, config, rest)
+        return _official(need_root(config.data), split, config, rest)
     return _generated(split, {**rest, **some})
 
 
-def _official(root: Path, split: str, config: Config, rest: Mapping[str, Json]) -> TaskList:
+def _official(root: Path, split: str, config: ALFWorldConfig, rest: Mapping[str, Json]) -> TaskList:
     trials: list[str] = []
-    tag = f":{hash_of(rest)}" if rest else ""
+    # Ids do not depend on the folder, so that they are equal on all machines.
+    content = {name: value for name, value in rest.items() if name != "data"}
+    tag = f":{hash_of(content)}" if content else ""
 
     def numbers() -> range:
         trials[:] = find_trials(root, split, config.task_types)

@@ -123,6 +123,7 @@ class CodeContestsEnv(SubmissionEnv[Problem]):
 
     def close(self) -> None:
         """End the sandbox; a later step starts another."""
+        super().close()
         self._runner.close()
 
 

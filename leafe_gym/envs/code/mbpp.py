@@ -105,6 +105,7 @@ class MbppEnv(SubmissionEnv[FunctionProblem]):
 
     def close(self) -> None:
         """End the sandboxes; a later step starts others."""
+        super().close()
         self._judge.solutions.close()
         self._judge.tests.close()
 

@@ -1,34 +1,39 @@
-"""Problems as tasks: one for each, in the split that its name or content decides."""
+"""Problems as tasks: one task per problem, and checks of the environments' arguments."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from inspect import signature
 from math import isfinite
 from typing import Any
 
-from leafe_gym.envs.tasks import SPLITS, TaskList, hash_of, plain
+from leafe_gym.envs.tasks import SPLITS, TaskList, hash_of, json_kwargs
 from leafe_gym.errors import UsageError
 from leafe_gym.types import Json, Task
 
 _PLACE = frozenset({"problems", "sandbox", "allow_unsandboxed", "sandbox_options"})
-"""Arguments that change where something is or runs, not what a task is."""
+"""Arguments that change where something is stored or runs; they do not identify a task."""
 
 
 def select_problems(
     names: Sequence[str], problem: str | None, split: str | None, split_of: Callable[[str], str]
 ) -> Sequence[str]:
-    """The names to pose.
+    """The names of the problems that an environment uses.
+
+    Args:
+        names: of all problems.
+        problem: the only problem to use; None for all.
+        split: use problems of this split only; None for all.
+        split_of: the split of a problem by its name.
 
     Raises:
-        UsageError: if there is no problem of that name, or none in the split.
+        UsageError: if the problem does not exist, or the split is unknown or empty.
     """
-    if split is not None and split not in SPLITS:
-        raise UsageError(f"split={split!r}: use one of {', '.join(SPLITS)}, or None for all")
+    check_split(split)
     if problem is not None:
-        if problem not in names:
-            raise UsageError(f"problem={problem!r}: there is none of that name")
+        if not isinstance(problem, str) or problem not in names:
+            raise UsageError(f"problem={problem!r}: no problem has that name")
         return (problem,)
     if split is None:
         return names
@@ -50,25 +55,25 @@ def list_problems(
     """The tasks of a split.
 
     Args:
-        env: the environment's class, whose arguments `kwargs` are.
+        env: the environment's class; `kwargs` are arguments of its constructor.
         env_id: its id.
         split: "train", "val", "test", or "all".
         kwargs: as given by the user.
         names: of all problems.
         split_of: the split of a problem by its name.
-        path: of the file the problems are in; None for the built-in ones.
+        path: of the file with the problems; None for the built-in ones.
 
     Raises:
         UsageError: if the split or an argument cannot be used.
     """
-    if split not in (*SPLITS, "all"):
+    if not isinstance(split, str) or split not in (*SPLITS, "all"):
         raise UsageError(f"split={split!r}: use one of {', '.join(SPLITS)}, or all")
     known = signature(env.__init__).parameters.keys() - {"self", "problem", "split"}
     if unknown := kwargs.keys() - known:
         raise UsageError(
             f"unknown arguments {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}"
         )
-    given = plain({**kwargs, **({} if path is None else {"problems": path})})
+    given = json_kwargs({**kwargs, **({} if path is None else {"problems": path})})
     numbers = [n for n, name in enumerate(names) if split in ("all", split_of(name))]
     return TaskList(partial(_task, env, env_id, names, given, split_of), numbers)
 
@@ -94,7 +99,34 @@ def _task(
 
 
 def check_scale(value: Any) -> None:
-    """Raise a `UsageError` unless `value` is a finite factor above 0."""
+    """Raise a `UsageError` unless `value` is a finite number > 0."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not isfinite(value) or value <= 0:
         raise UsageError(f"time_scale={value!r}: expected a number above 0")
+
+
+def check_split(split: Any) -> None:
+    """Raise a `UsageError` unless `split` is the name of a split or None."""
+    if split is not None and (not isinstance(split, str) or split not in SPLITS):
+        raise UsageError(f"split={split!r}: use one of {', '.join(SPLITS)}, or None for all")
+
+
+def check_reset(seed: Any, options: Any, known: Collection[str]) -> Mapping[str, Any]:
+    """The options of a `reset` as a mapping.
+
+    Args:
+        seed: as given to `reset`.
+        options: as given to `reset`.
+        known: names of the options that exist.
+
+    Raises:
+        UsageError: if the seed is not an integer >= 0 or None, or an option is unknown.
+    """
+    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or seed < 0):
+        raise UsageError(f"seed={seed!r}: expected an integer >= 0, or None")
+    if options is not None and not isinstance(options, Mapping):
+        raise UsageError(f"options={options!r}: expected a mapping, or None")
+    if unknown := [key for key in options or () if key not in known]:
+        rest = f"use {', '.join(known)}" if known else "there are none"
+        raise UsageError(f"unknown reset options {', '.join(map(repr, unknown))}; {rest}")
+    return options or {}

@@ -1,4 +1,4 @@
-"""A sandbox for programs that run to their end: started when needed, clean for each program."""
+"""Runs programs in a sandbox that is started on first use, each in an empty work folder."""
 
 from __future__ import annotations
 
@@ -9,14 +9,21 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from leafe_gym._process_guard import ProcessGuard
 from leafe_gym.errors import SandboxError, SandboxUnavailable, UsageError
-from leafe_gym.sandbox.base import ProgramResult, Sandbox, SandboxLimits, make_sandbox
+from leafe_gym.sandbox.base import (
+    ProgramResult,
+    Sandbox,
+    SandboxLimits,
+    check_sandbox_choice,
+    make_sandbox,
+)
 
 TRIES = 3
-"""Sandboxes that are tried for one program before the failure counts as the environment's."""
+"""Sandboxes to try for one program before the failure counts as the environment's."""
 
 RENEW = 500
-"""Programs after which a sandbox is replaced, so that nothing piles up in it."""
+"""Programs after which a sandbox is replaced, to bound what accumulates in it."""
 
 MAX_ARTIFACT = 32 * 2**20
 """Largest compiled program, in bytes."""
@@ -37,12 +44,15 @@ for _one in list(_os.scandir(".")):
 
 
 class ProgramRunner:
-    """Runs programs, each in an empty work folder but for the files it is given.
+    """Runs programs, each in a work folder that contains only the given files.
 
     Args:
-        kind: of the sandbox; see `leafe_gym.sandbox`.
+        kind: name of the sandbox; see `leafe_gym.sandbox`.
         allow_unsandboxed: see `make_sandbox`.
         options: further arguments of `make_sandbox`, such as a container image.
+
+    Raises:
+        UsageError: if an argument cannot be used.
     """
 
     def __init__(
@@ -52,12 +62,14 @@ class ProgramRunner:
         allow_unsandboxed: bool = False,
         options: Mapping[str, Any] | None = None,
     ) -> None:
+        check_sandbox_choice(kind, allow_unsandboxed, options)
         self._kind = kind
         self._allow_unsandboxed = allow_unsandboxed
         self._options = dict(options or {})
+        self._guard: ProcessGuard | None = None
         self._sandbox: Sandbox | None = None
         self._runs = 0
-        self._end: weakref.finalize[..., Any] | None = None
+        self._finalizer: weakref.finalize[..., Any] | None = None
 
     def run(
         self,
@@ -66,10 +78,10 @@ class ProgramRunner:
         limits: SandboxLimits,
         files: Mapping[str, bytes] | None = None,
     ) -> ProgramResult:
-        """Run a program; see `make`."""
-        return self.make(argv, stdin, limits, files)[0]
+        """Run a program; see `run_with_artifact`."""
+        return self.run_with_artifact(argv, stdin, limits, files)[0]
 
-    def make(
+    def run_with_artifact(
         self,
         argv: Sequence[str],
         stdin: str,
@@ -77,28 +89,32 @@ class ProgramRunner:
         files: Mapping[str, bytes] | None = None,
         artifact: str = "",
     ) -> tuple[ProgramResult, bytes]:
-        """Run a program in a clean folder; a sandbox that fails is replaced and tried again.
+        """Run a program in a clean folder; a sandbox that fails is replaced and the run repeated.
 
         Args:
-            argv: the program and its arguments.
-            stdin: its standard input.
+            argv: program and arguments.
+            stdin: standard input.
             limits: of the run.
-            files: what lies in the folder, by name.
-            artifact: a file to bring back; "" for none.
+            files: content of the work folder, by name.
+            artifact: name of an output file to return; "" for none.
 
         Returns:
-            How it ended, and the artifact's content, b"" where it was not made.
+            The result, and the artifact's content; b"" if it does not exist.
 
         Raises:
-            SandboxUnavailable: if this host has no such sandbox.
-            SandboxError: if several sandboxes failed one after the other.
+            ForkedUse: after a fork, in the child.
+            SandboxUnavailable: if this host cannot run the sandbox.
+            SandboxError: if `TRIES` sandboxes failed one after the other.
         """
+        if self._guard is not None:
+            self._guard.check()
         for left in reversed(range(TRIES)):
             try:
                 sandbox = self._started()
                 for path, data in (files or {}).items():
                     sandbox.write_file(path, data)
-                result = _timed(sandbox.run_program(argv, stdin=stdin, limits=limits), limits)
+                result = sandbox.run_program(argv, stdin=stdin, limits=limits)
+                result = _with_time_limit(result, limits)
                 made = _content(sandbox, artifact) if artifact and not result.exit_code else b""
                 self._sweep(sandbox)
             except SandboxUnavailable:
@@ -113,15 +129,19 @@ class ProgramRunner:
 
     @property
     def kind(self) -> str:
-        """The sandbox in use; before the first program the one asked for."""
+        """The sandbox in use; before the first program, the requested one."""
         return self._kind if self._sandbox is None else self._sandbox.kind
 
     def close(self) -> None:
-        """End the sandbox; the next program starts another. Safe to call twice."""
-        self._sandbox = None
-        if self._end is not None:
-            with suppress(SandboxError):  # it is being given up
-                self._end()
+        """Close the sandbox; the next program starts another. Safe to call twice.
+
+        After a fork, the child only drops its references.
+        """
+        finalizer, self._finalizer = self._finalizer, None
+        self._sandbox = self._guard = None
+        if finalizer is not None:
+            with suppress(SandboxError):  # the sandbox is discarded anyway
+                finalizer()
 
     def _started(self) -> Sandbox:
         if self._runs >= RENEW:
@@ -133,21 +153,27 @@ class ProgramRunner:
             )
             sandbox.start()
             self._sandbox, self._runs = sandbox, 0
-            self._end = weakref.finalize(self, sandbox.close)
+            self._guard = ProcessGuard("a program runner")
+            self._finalizer = weakref.finalize(self, close_sandbox, sandbox, self._guard)
         return self._sandbox
 
     def _sweep(self, sandbox: Sandbox) -> None:
-        """Leave nothing for the next program to find."""
+        """Empty the work folder, so that the next program finds nothing."""
         swept = sandbox.run_cell(_SWEEP)
         if swept.error:
             raise SandboxError(f"the work folder could not be emptied: {swept.error}")
 
 
-def _timed(result: ProgramResult, limits: SandboxLimits) -> ProgramResult:
-    """The kernel's own end of what used up its processor time counts as that.
+def close_sandbox(sandbox: Sandbox, guard: ProcessGuard) -> None:
+    """Close a sandbox, unless this is a forked child of the process that created it."""
+    if not guard.foreign:
+        sandbox.close()
 
-    It is a signal like any other, and comes when the kernel's coarse clock says so, which can be
-    before the exact one does.
+
+def _with_time_limit(result: ProgramResult, limits: SandboxLimits) -> ProgramResult:
+    """Mark a result as timed out if the kernel killed the program for its processor time.
+
+    The kernel's coarse clock may send the signal before the exact clock reaches the limit.
     """
     killed = result.signal in (signal.SIGKILL, signal.SIGXCPU) and not result.out_of_memory
     if killed and limits.cpu_s is not None and result.seconds >= 0.9 * limits.cpu_s:

@@ -60,7 +60,7 @@ class ProgramJudge:
         language, source = self.language, code.encode("utf-8", "replace")
         if language.compile is None:
             return {language.file: source}, ""
-        result, made = self.runner.make(
+        result, made = self.runner.run_with_artifact(
             language.compile, "", _COMPILE, {language.file: source}, language.artifact
         )
         if made:

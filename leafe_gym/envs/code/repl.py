@@ -8,16 +8,20 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
+from inspect import signature
 from random import Random
 from typing import Any
 
 import gymnasium as gym
 
+from leafe_gym._process_guard import ProcessGuard
 from leafe_gym.envs.code.extract import MAX_CODE, extract_code
 from leafe_gym.envs.code.judge_result import stable
+from leafe_gym.envs.code.problem_tasks import check_reset, check_split
+from leafe_gym.envs.code.program_runner import close_sandbox
 from leafe_gym.envs.code.repl_goals import KINDS, GoalProgress, ReplGoal
 from leafe_gym.envs.space import TextSpace
-from leafe_gym.envs.tasks import SPLITS, TaskList, hash_of, plain, split_by_hash
+from leafe_gym.envs.tasks import SPLITS, TaskList, hash_of, json_kwargs, split_by_hash
 from leafe_gym.errors import (
     BackendError,
     ResetNeeded,
@@ -27,12 +31,18 @@ from leafe_gym.errors import (
     SnapshotUnsupported,
     UsageError,
 )
-from leafe_gym.sandbox.base import CellResult, Sandbox, SandboxSnapshot, make_sandbox
+from leafe_gym.sandbox.base import (
+    CellResult,
+    Sandbox,
+    SandboxSnapshot,
+    check_sandbox_choice,
+    make_sandbox,
+)
 from leafe_gym.types import Info, Json, Task
 
 ENV_ID = "leafe/PythonREPL-v0"
 SEEDS = 1000
-"""Seeds that are listed for each split together."""
+"""Number of seeds over which the tasks of all splits are distributed."""
 
 MAX_OUTPUT = 4000
 _MAX_FILE = 2**20
@@ -46,14 +56,14 @@ error. You have {steps} cells.
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class ReplState:
-    """A state of an episode; its snapshot is dropped with it, or earlier by `release_state`.
+    """State of an episode; releases its snapshot when garbage-collected or by `release_state`.
 
     Attributes:
         seed: of the goal.
-        cells: the cells run so far, with what each showed.
-        over: whether the episode is.
-        score: of the goal.
-        sandbox: the sandbox that the snapshot was made in.
+        cells: the cells run so far, each with its observation.
+        over: whether the episode is over.
+        score: of the goal, 0 to 1.
+        sandbox: the sandbox that created the snapshot.
         snapshot: interpreter memory and files; None once released.
     """
 
@@ -63,43 +73,50 @@ class ReplState:
     score: float
     sandbox: Sandbox
     snapshot: SandboxSnapshot | None = field(repr=False)
+    guard: ProcessGuard = field(
+        init=False, repr=False, default_factory=lambda: ProcessGuard("a state of PythonREPL")
+    )
     drop: Callable[[], object] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         assert self.snapshot is not None
-        end = weakref.finalize(self, _drop, self.sandbox, self.snapshot)
-        end.atexit = False  # the sandbox ends then, too
-        self.drop = end
+        finalizer = weakref.finalize(self, _drop, self.sandbox, self.snapshot, self.guard)
+        finalizer.atexit = False  # the sandbox is closed then, too
+        self.drop = finalizer
 
     @property
     def nbytes(self) -> int:
-        """What the snapshot takes, as far as the sandbox says; a page where it does not."""
+        """Size of the snapshot as the sandbox reports it, in bytes; 4096 if it does not."""
         return int(getattr(self.snapshot, "nbytes", 0)) or 4096
 
     def __reduce__(self) -> Any:
-        raise TypeError("a sandbox's snapshot lives in this process alone")
+        raise TypeError("a sandbox's snapshot is bound to its process and cannot be pickled")
 
 
 class PythonReplEnv(gym.Env[str, str]):
-    """A Python session with files, and a job to do in it.
+    """A Python session with files, and a task to do in it.
 
-    An action is a cell of code, the observation what it prints or its traceback. After each cell
-    the work folder is looked at from outside the sandbox: when the job is done the reward is 1
-    and the episode ends; else it is 0. `info["score"]` is the part that is done,
-    `info["feedback"]` says what was spoiled for good.
+    An action is a cell of code; the observation is its output or traceback. After each cell the
+    work folder is inspected from outside the sandbox. The reward is 1 when the task is done, which
+    ends the episode, and 0 otherwise. `info["score"]` is the fraction that is done;
+    `info["feedback"]` names damage that cannot be undone.
 
-    The state is the live interpreter's memory and the files together, so going back to before a
-    mistake brings back variables and files. Memory addresses in outputs are blanked, text hashes
-    and `random` are seeded; what depends on the clock is not the same twice.
+    The state is the interpreter's memory and the files together, so a rollback restores variables
+    and files. Memory addresses in outputs are masked; string hashing and `random` are seeded.
+    Outputs that depend on the clock are not reproducible.
+
+    An environment belongs to the first process that uses it: after a fork, its methods raise
+    `ForkedUse` in the child, except `close` and `release_state`, which have no effect on the
+    parent's session.
 
     Args:
-        kind: of the job, a key of `repl_goals.KINDS`; default any.
-        goal: seed of the only job to pose; default a new one with each seed of `reset`.
-        split: pose jobs of this split only; default all.
+        kind: kind of task, a key of `repl_goals.KINDS`; default any.
+        goal: seed of the only task; default a new one with each seed of `reset`.
+        split: use tasks of this split only; default all.
         max_steps: cells of an episode; >= 1.
-        cell_seconds: longest a cell may take; > 0.
-        sandbox: kind of sandbox the session runs in; see `leafe_gym.sandbox`.
-        allow_unsandboxed: run code without isolation where the host has no sandbox.
+        cell_seconds: time limit of a cell; > 0.
+        sandbox: name of the sandbox in which the session runs; see `leafe_gym.sandbox`.
+        allow_unsandboxed: run code without isolation if the host cannot run the sandbox.
         sandbox_options: further arguments of `make_sandbox`, such as a container image.
 
     Raises:
@@ -120,6 +137,7 @@ class PythonReplEnv(gym.Env[str, str]):
         sandbox_options: Mapping[str, Any] | None = None,
     ) -> None:
         _check(kind, goal, split, max_steps, cell_seconds)
+        check_sandbox_choice(sandbox, allow_unsandboxed, sandbox_options)
         self.observation_space = TextSpace()
         self.action_space = TextSpace()
         self.max_steps = max_steps
@@ -127,10 +145,11 @@ class PythonReplEnv(gym.Env[str, str]):
         self._goal_seed = goal
         self._split = split
         self._seconds = cell_seconds
+        self._guard: ProcessGuard | None = None
         self._make = (sandbox, allow_unsandboxed, dict(sandbox_options or {}))
         self._sandbox: Sandbox | None = None
         self._blank: SandboxSnapshot | None = None
-        self._end: weakref.finalize[..., Any] | None = None
+        self._finalizer: weakref.finalize[..., Any] | None = None
         self._seed = 0
         self._goal: ReplGoal | None = None
         self._cells: tuple[tuple[str, str], ...] = ()
@@ -139,7 +158,7 @@ class PythonReplEnv(gym.Env[str, str]):
 
     @classmethod
     def tasks(cls, split: str = "train", **kwargs: Json) -> Sequence[Task]:
-        """Jobs of a split; what a job is made of decides its split.
+        """Tasks of a split; a task's content decides its split.
 
         Args:
             split: "train", "val" or "test".
@@ -151,8 +170,10 @@ class PythonReplEnv(gym.Env[str, str]):
         if split not in SPLITS:
             raise UsageError(f"split={split!r}: use one of {', '.join(SPLITS)}")
         if taken := kwargs.keys() & {"goal", "split"}:
-            raise UsageError(f"the tasks name {', '.join(sorted(taken))} themselves; drop it")
-        given = plain(kwargs)
+            raise UsageError(f"the tasks set {', '.join(sorted(taken))} themselves; omit it")
+        if unknown := kwargs.keys() - signature(cls.__init__).parameters.keys():
+            raise UsageError(f"unknown arguments: {', '.join(sorted(unknown))}")
+        given = json_kwargs(kwargs)
         cls(**given)
         kind = given.get("kind")
         changed = {k: v for k, v in given.items() if not k.startswith(("sandbox", "allow"))}
@@ -171,21 +192,26 @@ class PythonReplEnv(gym.Env[str, str]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[str, Info]:
-        """Begin a job in a new session.
+        """Start a task in a new session.
+
+        Args:
+            seed: which task, if there are several; an integer >= 0.
+            options: none exist.
 
         Raises:
-            UsageError: for any option; there are none.
+            UsageError: for a seed that is not an integer >= 0, and for any option.
+            ForkedUse: after a fork, in the child.
             SandboxError: if no session can be started.
         """
+        self._bind()
+        check_reset(seed, options, ())
         super().reset(seed=seed)
-        if options:
-            raise UsageError(f"unknown reset options {sorted(options)}; there are none")
         goal = self._goal_seed
         while goal is None:
             drawn = int(self.np_random.integers(2**31))
             if self._split is None or _split(self._kind, drawn) == self._split:
                 goal = drawn
-        self._begin(goal)
+        self._start(goal)
         assert self._goal is not None
         files = ", ".join(sorted(self._goal.files)) or "none"
         instruction = _INSTRUCTION.format(steps=self.max_steps, goal=self._goal.text)
@@ -196,35 +222,39 @@ class PythonReplEnv(gym.Env[str, str]):
 
         Raises:
             ResetNeeded: if no episode is running.
-            UsageError: if the action is no string.
-            SandboxError: if the session is lost and cannot be made again.
+            UsageError: if the action is not a string.
+            ForkedUse: after a fork, in the child.
+            SandboxError: if the session is lost and cannot be rebuilt.
         """
+        self._bind()
         if not isinstance(action, str):
-            raise UsageError(f"action {action!r}: give a string, a cell of code")
+            raise UsageError(f"action {action!r:.80}: expected a string, a cell of code")
         if self._goal is None or self._over:
             raise ResetNeeded("no episode is running; call reset() before step()")
         cell = extract_code(action)
-        observation, finding = self._survive(cell)
+        observation, progress = self._run_with_recovery(cell)
         self._cells = (*self._cells, (cell, observation))
-        self._score = finding.score
-        truncated = not finding.done and len(self._cells) >= self.max_steps
-        self._over = finding.done or truncated
-        info: Info = {"won": finding.done, "score": finding.score, "feedback": finding.remark}
-        return observation, float(finding.done), finding.done, truncated, info
+        self._score = progress.score
+        truncated = not progress.done and len(self._cells) >= self.max_steps
+        self._over = progress.done or truncated
+        info: Info = {"won": progress.done, "score": progress.score, "feedback": progress.remark}
+        return observation, float(progress.done), progress.done, truncated, info
 
     def get_state(self) -> ReplState:
-        """The episode with a snapshot of the session; `release_state` gives that up.
+        """The episode with a snapshot of the session; `release_state` releases the snapshot.
 
         Raises:
-            ResetNeeded: if no episode was begun.
+            ResetNeeded: if no episode was started.
+            ForkedUse: after a fork, in the child.
             BackendError: if the sandbox cannot save the session.
         """
+        self._bind()
         if self._goal is None or self._sandbox is None:
-            raise ResetNeeded("no episode was begun; call reset() first")
+            raise ResetNeeded("no episode was started; call reset() first")
         try:
             snapshot = self._sandbox.snapshot()
-        except SandboxError:  # a session that was lost is made again
-            self._redo(self._seed, cells := self._cells)
+        except SandboxError:  # the session was lost: rebuild it
+            self._replay(self._seed, cells := self._cells)
             self._cells = cells
             try:
                 snapshot = self._sandbox.snapshot()
@@ -233,12 +263,19 @@ class PythonReplEnv(gym.Env[str, str]):
         return ReplState(self._seed, self._cells, self._over, self._score, self._sandbox, snapshot)
 
     def set_state(self, state: ReplState) -> None:
-        """Go to a state; where its snapshot is lost, by running its cells again, compared.
+        """Restore a state; if its snapshot is lost, replay its cells and compare their output.
 
         Raises:
-            BackendError: if it cannot be reached.
-            RestoreMismatch: if a cell run again shows something else.
+            UsageError: if `state` was not returned by `get_state`.
+            ForkedUse: after a fork, in the child.
+            SnapshotUnsupported: if the state was released.
+            BackendError: if the state cannot be restored.
+            RestoreMismatch: if the output of a replayed cell differs.
         """
+        self._bind()
+        if not isinstance(state, ReplState):
+            raise UsageError(f"state {state!r:.80}: expected what get_state() returned")
+        state.guard.check()
         if state.snapshot is None:
             raise SnapshotUnsupported("the state was released")
         try:
@@ -247,31 +284,42 @@ class PythonReplEnv(gym.Env[str, str]):
             else:
                 self._adopt(state.sandbox.branch(state.snapshot))
         except SandboxError:
-            self._redo(state.seed, state.cells)
+            self._replay(state.seed, state.cells)
         self._seed, self._goal = state.seed, _goal(self._kind, state.seed)
         self._cells, self._over, self._score = state.cells, state.over, state.score
 
     def release_state(self, state: ReplState) -> None:
-        """Give up the snapshot of a state; again does nothing."""
+        """Release the snapshot of a state; safe to call twice."""
         state.snapshot = None
         state.drop()
 
     @property
     def sandbox_kind(self) -> str:
-        """The sandbox in use; before the first session the one asked for."""
+        """The sandbox in use; before the first session, the requested one."""
         return self._make[0] if self._sandbox is None else self._sandbox.kind
 
     def close(self) -> None:
-        """End the session."""
+        """End the session; after a fork, the child only drops its references."""
+        self._end_session()
+        self._guard = None
+
+    def _end_session(self) -> None:
         self._sandbox = self._blank = self._goal = None
-        if self._end is not None:
-            with suppress(SandboxError):  # it is being given up
-                self._end()
+        finalizer, self._finalizer = self._finalizer, None
+        if finalizer is not None:
+            with suppress(SandboxError):  # the sandbox is discarded anyway
+                finalizer()
+
+    def _bind(self) -> None:
+        """Bind the environment to the first process that uses it; raise `ForkedUse` in another."""
+        if self._guard is None:
+            self._guard = ProcessGuard("a PythonREPL environment")
+        self._guard.check()
 
     def __getstate__(self) -> Mapping[str, Any]:
-        raise TypeError("it holds a sandbox; use its get_state() and set_state()")
+        raise TypeError("the environment holds a sandbox; use get_state() and set_state()")
 
-    def _begin(self, seed: int) -> None:
+    def _start(self, seed: int) -> None:
         goal = _goal(self._kind, seed)
         self._goal = None
         self._fresh_session()
@@ -284,18 +332,18 @@ class PythonReplEnv(gym.Env[str, str]):
         if ready.error:
             raise SandboxError(f"the session could not be prepared: {ready.error}")
         self._seed, self._goal, self._cells, self._over = seed, goal, (), False
-        self._score = self._found().score
+        self._score = self._progress().score
 
     def _fresh_session(self) -> None:
-        """A session without variables and files: the one there, taken back, or a new one."""
+        """Restore the session to its empty state, or start a new one."""
         if self._sandbox is not None and self._blank is not None:
             try:
                 self._sandbox.restore(self._blank)
             except SandboxError:
-                self.close()
+                self._end_session()
             else:
                 return
-        self.close()
+        self._end_session()
         kind, allowed, options = self._make
         sandbox = make_sandbox(kind, allow_unsandboxed=allowed, **options)
         sandbox.start()
@@ -303,46 +351,45 @@ class PythonReplEnv(gym.Env[str, str]):
         self._blank = sandbox.snapshot()
 
     def _adopt(self, sandbox: Sandbox) -> None:
-        self.close()
+        self._end_session()
         self._sandbox = sandbox
-        self._end = weakref.finalize(self, sandbox.close)
+        self._finalizer = weakref.finalize(self, close_sandbox, sandbox, ProcessGuard("a sandbox"))
 
-    def _survive(self, cell: str) -> tuple[str, GoalProgress]:
-        """Run a cell and look at the files, in a session that may die of it or while it runs.
+    def _run_with_recovery(self, cell: str) -> tuple[str, GoalProgress]:
+        """Run a cell and inspect the files; rebuilds a lost session and tries once more.
 
-        The session is made again and the cell run once more, so what befell the sandbox from
-        outside passes unnoticed. If it dies again, that was the cell's own doing.
+        A session that dies twice was ended by the cell itself.
         """
         for _ in range(2):
             try:
-                return self._run(cell), self._found()
+                return self._run(cell), self._progress()
             except SandboxError as error:
-                self._come_back(error)
-        return "The session ended. It is again as it was before this cell.", self._found()
+                self._recover(error)
+        return "The session ended and was restored to its state before this cell.", self._progress()
 
-    def _come_back(self, error: SandboxError) -> None:
+    def _recover(self, error: SandboxError) -> None:
         cells, score = self._cells, self._score
         try:
-            self._redo(self._seed, cells)
-        except BackendError as again:
-            raise SandboxError(f"{error}; {again}") from again
+            self._replay(self._seed, cells)
+        except BackendError as failure:
+            raise SandboxError(f"{error}; {failure}") from failure
         self._cells, self._score = cells, score
 
-    def _redo(self, seed: int, cells: Sequence[tuple[str, str]]) -> None:
+    def _replay(self, seed: int, cells: Sequence[tuple[str, str]]) -> None:
         try:
-            self.close()
-            self._begin(seed)
+            self._end_session()
+            self._start(seed)
             for number, (cell, shown) in enumerate(cells):
                 again = self._run(cell)
                 if again != shown:
                     raise RestoreMismatch(
-                        f"the session was lost, and cell {number} run again shows something else",
+                        f"the session was lost, and the output of replayed cell {number} differs",
                         step=number,
                     )
         except SandboxUnavailable:
             raise
         except SandboxError as error:
-            raise BackendError(f"the session was lost and cannot be made again: {error}") from error
+            raise BackendError(f"the session was lost and cannot be rebuilt: {error}") from error
 
     def _run(self, cell: str) -> str:
         assert self._sandbox is not None
@@ -350,7 +397,7 @@ class PythonReplEnv(gym.Env[str, str]):
             return f"No code, or more than {MAX_CODE} characters of it."
         return _shown(self._sandbox.run_cell(cell, timeout=self._seconds), self._seconds)
 
-    def _found(self) -> GoalProgress:
+    def _progress(self) -> GoalProgress:
         assert self._goal is not None
         return self._goal.check(self._read)
 
@@ -362,8 +409,10 @@ class PythonReplEnv(gym.Env[str, str]):
             return None
 
 
-def _drop(sandbox: Sandbox, snapshot: SandboxSnapshot) -> None:
-    with suppress(SandboxError):  # with its sandbox it is gone already
+def _drop(sandbox: Sandbox, snapshot: SandboxSnapshot, guard: ProcessGuard) -> None:
+    if guard.foreign:
+        return
+    with suppress(SandboxError):  # the sandbox was closed, and the snapshot with it
         sandbox.drop(snapshot)
 
 
@@ -397,14 +446,13 @@ def _split(kind: str | None, seed: int) -> str:
 def _check(
     kind: str | None, goal: int | None, split: str | None, max_steps: int, cell_seconds: float
 ) -> None:
-    if kind is not None and kind not in KINDS:
+    if kind is not None and (not isinstance(kind, str) or kind not in KINDS):
         raise UsageError(f"kind={kind!r}: use one of {', '.join(sorted(KINDS))}, or None for any")
     if goal is not None and (type(goal) is not int or goal < 0):
-        raise UsageError(f"goal={goal!r}: expected a whole number >= 0")
-    if split is not None and split not in SPLITS:
-        raise UsageError(f"split={split!r}: use one of {', '.join(SPLITS)}, or None for all")
+        raise UsageError(f"goal={goal!r}: expected an integer >= 0")
+    check_split(split)
     if type(max_steps) is not int or max_steps < 1:
-        raise UsageError(f"max_steps={max_steps!r}: expected a whole number >= 1")
+        raise UsageError(f"max_steps={max_steps!r}: expected an integer >= 1")
     number = isinstance(cell_seconds, int | float) and not isinstance(cell_seconds, bool)
     if not number or not 0 < cell_seconds < float("inf"):
         raise UsageError(f"cell_seconds={cell_seconds!r}: expected a number of seconds above 0")

@@ -1,16 +1,16 @@
-"""ScienceWorld: thirty science tasks in a house, simulated in Java.
+"""ScienceWorld: thirty elementary science tasks in a simulated house; the simulator runs in Java.
 
-env.py          `leafe/ScienceWorld-v0`
-catalogue.py    the tasks, their variations, splits and simplifications, without Java
-tasks.py        all of them as lists of tasks
-interpreter.py  one running game: begin, do, list what can be done, do it all again
-pool.py         running games that wait for the next one who comes their way
-jvm.py          calls into Java, for any number of games that do not meet
-process.py      the Java process, shared by all environments of a Python process
-wire.py         calls over a socket
-library.py      where Java and the simulator are, or what to install
-words.py        the simulator's answers: which ones refuse
+env.py             `leafe/ScienceWorld-v0`
+task_catalogue.py  tasks, variations, splits and simplifications; does not need Java
+tasks.py           task lists
+interpreter.py     one running game: begin, step, list actions, replay
+game_pool.py       idle and held games, shared by all environments of a process
+jvm.py             the simulator in a Java process; keeps the statics of games apart
+java_process.py    starting and ending the Java process
+py4j_client.py     calls into Java over a socket
+java_runtime.py    locations of Java and the simulator
+refusals.py        which answers of the simulator refuse an action
 
-The library's own `ScienceWorldEnv` is not used: it starts a Java process for each environment,
-has no seed, and lists possible actions at each step with the luck that the game itself needs.
+The library's own `ScienceWorldEnv` is not used: it starts one Java process per environment, cannot
+be seeded, and draws from the game's random generator when it lists the possible actions.
 """

@@ -7,69 +7,71 @@ from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
-from leafe_gym.envs.adapters.base import AdaptedGame, Opening, Outcome
-from leafe_gym.envs.scienceworld.catalogue import (
+from leafe_gym.envs.adapters.base import AdaptedGame, Opening, StepOutcome
+from leafe_gym.envs.arguments import true_or_false
+from leafe_gym.envs.scienceworld.game_pool import GameHandle, release_held
+from leafe_gym.envs.scienceworld.interpreter import History, Interpreter
+from leafe_gym.envs.scienceworld.java_runtime import check_requirements
+from leafe_gym.envs.scienceworld.refusals import refusal
+from leafe_gym.envs.scienceworld.task_catalogue import (
     TASKS,
     VARIATIONS,
-    Episode,
+    Scenario,
     simplified,
     task_of,
     variations,
 )
-from leafe_gym.envs.scienceworld.interpreter import Interpreter, Trail
-from leafe_gym.envs.scienceworld.library import need
-from leafe_gym.envs.scienceworld.pool import Seat, unkeep
 from leafe_gym.envs.scienceworld.tasks import list_tasks
-from leafe_gym.envs.scienceworld.words import refusal
 from leafe_gym.errors import EnvironmentFailure, ResetNeeded, UsageError
 from leafe_gym.types import Json, Task
 
 _LONGEST = 500
-"""Characters of an action that reach the simulator."""
+"""Longest action passed to the simulator, in characters."""
 
 
-class State(NamedTuple):
-    """All of an episode but `np_random`; plain values, good in any process.
+class ScienceWorldState(NamedTuple):
+    """The state of an episode except `np_random`; plain values, valid in any process.
 
     Attributes:
-        steps: taken.
-        over: whether the episode is.
+        steps: steps taken.
+        over: whether the episode has ended.
         shown: the last observation.
         points: -100 to 100.
-        episode: what is played.
-        trail: what was done, and the hashes of the answers.
+        scenario: what is played.
+        history: the actions taken, with hashes of the answers.
     """
 
     steps: int
     over: bool
     shown: str
     points: int
-    episode: Episode
-    trail: Trail
+    scenario: Scenario
+    history: History
 
 
 class ScienceWorldEnv(AdaptedGame):
-    """An elementary school's science task in a house with ten places.
+    """An elementary science task in a house with ten locations.
 
-    A reward is the change of the points, of which there are 100; focusing on the wrong thing fails
-    the task with -100. `score` is the share of the points. `feedback` is the simulator's reply to
-    an action that it refuses.
+    The reward is the change of the points, which range from 0 to 100; focusing on the wrong object
+    fails the task with -100. `score` is points / 100, at least 0. `feedback` is the simulator's
+    answer to an action that it refuses.
 
-    Going back does the actions again, without what only informs, in a game that waits on the way
-    there if one does; each answer is compared. See `park`.
+    A restore replays the actions, without listing `admissible_commands`, in a game that is already
+    at an earlier state of the same history where there is one; each answer is compared. `hold`
+    does this in advance.
 
     Args:
-        task: name ("boil") or number in the paper ("1-1"); None: one of the thirty by the seed.
-        variation: of the task; None: one of the split by the seed.
-        simplifications: "easy", or names with commas between; see `catalogue.SIMPLIFICATIONS`.
-        split: variations of "train", "val" or "test" only; None for all.
-        admissible: list `admissible_commands`, 100 to 2,000 of them, for 30 ms and more a step.
+        task: name ("boil") or number in the paper ("1-1"); None: chosen by the seed.
+        variation: number of the variation; None: chosen by the seed.
+        simplifications: "easy", or comma-separated names; see `task_catalogue.SIMPLIFICATIONS`.
+        split: only variations of "train", "val" or "test"; None for all.
+        admissible: list `admissible_commands`: 100 to 2,000 commands, 30 ms or more per step.
         max_steps: see `AdaptedGame`; 100 is ScienceWorld's own.
         render_mode: see `AdaptedGame`.
 
     Raises:
         MissingExtra: if ScienceWorld is not installed.
-        UsageError: if an argument cannot be used or there is no Java.
+        UsageError: if an argument cannot be used or Java is missing.
     """
 
     def __init__(
@@ -88,14 +90,14 @@ class ScienceWorldEnv(AdaptedGame):
         variations(TASKS[0], split)
         self._split = split
         self._variation = self._checked(variation)
-        self.admissible = admissible
-        need()
-        self._episode: Episode | None = None
-        self._trail: Trail = ()
+        self.admissible = true_or_false("admissible", admissible)
+        check_requirements()
+        self._scenario: Scenario | None = None
+        self._history: History = ()
         self._points = 0
         self._commands: tuple[str, ...] | None = None
-        self._seat = Seat()
-        weakref.finalize(self, self._seat.abandon)
+        self._handle = GameHandle()
+        weakref.finalize(self, self._handle.close_later)
 
     @classmethod
     def tasks(cls, split: str = "train", **kwargs: Json) -> Sequence[Task]:
@@ -103,89 +105,89 @@ class ScienceWorldEnv(AdaptedGame):
         return list_tasks(split, kwargs)
 
     @property
-    def episode(self) -> Episode:
-        """What is being played.
+    def scenario(self) -> Scenario:
+        """The task and variation that is being played.
 
         Raises:
-            ResetNeeded: if no episode was begun.
+            ResetNeeded: before the first reset.
         """
-        if self._episode is None:
-            raise ResetNeeded("no episode was begun; call reset() first")
-        return self._episode
+        if self._scenario is None:
+            raise ResetNeeded("no episode is running; call reset() first")
+        return self._scenario
 
     def walkthrough(self) -> list[str]:
-        """The simulator's own way to do the task from its beginning; takes 1 to 20 seconds once.
+        """The simulator's own solution from the start; takes 1 to 20 s the first time.
 
         Raises:
-            ResetNeeded: if no episode was begun.
+            ResetNeeded: before the first reset.
             EnvironmentFailure: if the simulator finds none.
         """
-        return list(_gold(self.episode))
+        return list(_gold(self.scenario))
 
     def actions(self) -> list[str]:
-        """See `AdaptedGame.actions`; looked for once in a state."""
+        """See `AdaptedGame.actions`; computed once per state."""
         if self._commands is None:
             self._commands = tuple(self._game().commands()) if self.admissible else ()
         return list(self._commands)
 
-    def park(self, state: State | None = None) -> None:
-        """Have a game wait at a state, so that coming back there once costs nothing.
+    def hold(self, state: ScienceWorldState | None = None) -> None:
+        """Pre-position a game at a state, so that the next restore of that state costs nothing.
 
-        Does what a restore would do, now; a thread may do it while a model thinks. The game takes
-        some 0.3 MB in the Java process, is taken by the first restore of this state and given up
-        with its snapshot.
+        Does the work of a restore in advance, for example in a thread while a model generates. The
+        game takes about 0.3 MB in the Java process. The first restore of the state uses it;
+        releasing the snapshot frees it.
 
         Args:
-            state: from `get_state`; None for the present one.
+            state: from `get_state`; None for the current one.
 
         Raises:
-            ResetNeeded: if no episode was begun.
-            RestoreMismatch: if the same actions lead elsewhere now.
+            ResetNeeded: before the first reset.
+            RestoreMismatch: if the same actions now give other answers.
         """
         state = self.get_state() if state is None else state
-        self._seat.pool().keep(state.episode, state.trail)
+        self._handle.pool().hold(state.scenario, state.history)
 
-    def get_state(self) -> State:
-        """All of the episode but `np_random`.
+    def get_state(self) -> ScienceWorldState:
+        """The state of the episode except `np_random`.
 
         Raises:
-            ResetNeeded: if no episode was begun.
+            ResetNeeded: before the first reset.
         """
-        return State(
+        return ScienceWorldState(
             self._steps,
             self._over,
             self._shown,
             self._points,
-            self.episode,
-            self._trail,
+            self.scenario,
+            self._history,
         )
 
-    def set_state(self, state: State) -> None:
-        """Go to a state that `get_state` returned, here or in another process.
+    def set_state(self, state: ScienceWorldState) -> None:
+        """Restore a state that `get_state` returned, here or in another process.
 
         Raises:
-            RestoreMismatch: if the same actions lead elsewhere now.
+            RestoreMismatch: if the same actions now give other answers.
             EnvironmentFailure: if the simulator fails.
         """
-        self._seat.go(state.episode, state.trail)
+        self._handle.restore(state.scenario, state.history)
         self._steps, self._over, self._shown = state.steps, state.over, state.shown
         self._points, self._commands = state.points, None
-        self._episode, self._trail = state.episode, state.trail
+        self._scenario, self._history = state.scenario, state.history
 
     @staticmethod  # so that a saved state, which names it, can be pickled
-    def release_state(state: State) -> None:
-        """Give up the games that wait at this state."""
-        unkeep(state.episode, state.trail)
+    def release_state(state: ScienceWorldState) -> None:
+        """Release the games that are held at this state."""
+        release_held(state.scenario, state.history)
 
     def close(self) -> None:
-        """Leave the Java process, which ends with the last environment."""
-        self._seat.close()
+        """Leave the Java process, which ends with its last environment."""
+        self._handle.close()
 
     def _checked(self, variation: int | None) -> int | None:
         if variation is None:
             return None
         if self._task is None:
-            raise UsageError("variation= is of one task; name it with task=, too")
+            raise UsageError(f"variation={variation!r} needs task= as well")
         known = variations(self._task, self._split)
         if type(variation) is not int or variation not in known:
             place = f"{self._task}, split {self._split}," if self._split else self._task
@@ -195,66 +197,66 @@ class ScienceWorldEnv(AdaptedGame):
         return variation
 
     def _begin(self, seed: int | None) -> Opening:
-        self._episode = self._choose()
-        observation = self._seat.begin(self._episode)
+        self._scenario = self._choose()
+        observation = self._handle.begin(self._scenario)
         game = self._game()
-        self._trail, self._points, self._commands = game.trail, 0, None
+        self._history, self._points, self._commands = game.history, 0, None
         task, forms = game.about()
         return Opening(observation, f"{task}\nActions: {', '.join(forms)}.")
 
-    def _choose(self) -> Episode:
+    def _choose(self) -> Scenario:
         names = [self._task] if self._task else list(VARIATIONS)
         name = names[int(self.np_random.integers(len(names)))]
         known = variations(name, self._split)
         number = known[int(self.np_random.integers(len(known)))]
         chosen = number if self._variation is None else self._variation
-        return Episode(name, chosen, self._simplifications)
+        return Scenario(name, chosen, self._simplifications)
 
-    def _play(self, action: str) -> Outcome:
+    def _play(self, action: str) -> StepOutcome:
         game = self._game()
         before = self._points
         try:
-            said = game.do(_clean(action))
+            answer = game.step(_clean(action))
             self._points = game.points
             self._commands = None
             self.actions()
         except BaseException:
-            self._seat.spoil()
+            self._handle.invalidate()
             raise
-        self._trail = game.trail
-        return Outcome(
-            observation=said,
+        self._history = game.history
+        return StepOutcome(
+            observation=answer,
             reward=float(self._points - before),
             terminated=game.over or self._points < 0,
             won=self._points >= 100,
             score=max(0.0, self._points / 100),
-            feedback=refusal(said),
+            feedback=refusal(answer),
         )
 
     def _game(self) -> Interpreter:
-        game = self._seat.game
+        game = self._handle.game
         if game is None:
-            raise EnvironmentFailure("the game is gone; reset() or restore() begins a new one")
+            raise EnvironmentFailure("the game is lost; reset() or restore() starts a new one")
         return game
 
 
 def _clean(action: str) -> str:
-    """One line, not too long, that can be encoded."""
+    """One line of at most `_LONGEST` characters that can be encoded."""
     encodable = action.encode("utf-8", "replace").decode("utf-8")
     return " ".join(encodable.replace("\0", " ").split())[:_LONGEST]
 
 
 @cache
-def _gold(episode: Episode) -> tuple[str, ...]:
-    seat = Seat()
+def _gold(scenario: Scenario) -> tuple[str, ...]:
+    handle = GameHandle()
     try:
-        game = seat.pool().new()
-        way = tuple(game.gold(episode))
+        game = handle.pool().new()
+        path = tuple(game.gold(scenario))
         game.discard()
     finally:
-        seat.close()
-    if not way:
+        handle.close()
+    if not path:
         raise EnvironmentFailure(
-            f"ScienceWorld knows no way to do {episode}; use another variation"
+            f"ScienceWorld has no solution of {scenario}; use another variation"
         )
-    return way
+    return path

@@ -1,11 +1,12 @@
-"""Calls into the Java process, one at a time, for any number of games that do not meet.
+"""The simulator in a Java process, with any number of independent games.
 
-Java hands out identity hashes at random, and the simulator lists what is in a room in the order
-of those hashes; so they are all made equal, and sets keep the order in which they were filled.
+Java assigns identity hashes at random, and the simulator lists the contents of a room in the order
+of these hashes. The process is started so that all identity hashes are equal; sets then keep their
+insertion order.
 
-The simulator keeps some of a game in statics: its generator of random numbers, the number of the
-next thing, the simplifications in force. `Jvm.turn` puts those of a game in place before it is its
-turn, which makes games in one process independent.
+The simulator stores part of a game's state in statics: the random generator, the id of the next
+object and the active simplifications. `Simulator.active` installs the statics of one game before
+its calls, which makes games in one process independent.
 """
 
 from __future__ import annotations
@@ -16,22 +17,28 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from leafe_gym.envs.scienceworld.library import reinstall, simulator
-from leafe_gym.envs.scienceworld.process import JavaProcess
-from leafe_gym.envs.scienceworld.wire import JavaError, Ref, Value, Wire, a_ref
+from leafe_gym.envs.scienceworld.java_process import JavaProcess
+from leafe_gym.envs.scienceworld.java_runtime import reinstall_advice, simulator_jar
+from leafe_gym.envs.scienceworld.py4j_client import (
+    JavaError,
+    JavaRef,
+    JavaValue,
+    Py4JClient,
+    as_ref,
+)
 from leafe_gym.errors import EnvironmentFailure, UsageError
 
-_PATIENCE = 300.0
-"""Seconds after which a call counts as hung; a gold path takes up to 30 on a busy machine."""
+_TIMEOUT = 300.0
+"""Seconds after which a call fails; a gold path takes up to 30 s on a busy machine."""
 
 _SERVER = "scienceworld.runtime.pythonapi.PythonInterface"
 _RULES = "main.scala.scienceworld.runtime.SimplifierProcessor$"
 
-_connected: weakref.WeakSet[Jvm] = weakref.WeakSet()
+_connected: weakref.WeakSet[Simulator] = weakref.WeakSet()
 
 
-class Jvm:
-    """A running process; see `pool`, which shares one.
+class Simulator:
+    """A running process; `game_pool` shares one.
 
     Attributes:
         lock: held during each call.
@@ -44,35 +51,37 @@ class Jvm:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self._current: Statics | None = None
-        self._lost = ""
+        self._end_reason = ""
         self._process = JavaProcess()
         _connected.add(self)
-        self._wire: Wire | None = None
+        self._wire: Py4JClient | None = None
         try:
-            with self.talk() as wire:
-                self._reach(wire)
+            with self.connection() as wire:
+                self._look_up(wire)
         except EnvironmentFailure as error:
             self.stop()
-            raise UsageError(f"{simulator()} cannot be used ({error}); {reinstall()}") from error
+            raise UsageError(
+                f"{simulator_jar()} cannot be used ({error}); {reinstall_advice()}"
+            ) from error
 
-    def _reach(self, wire: Wire) -> None:
-        """Look up what is needed again and again."""
-        # The simulator tells about each step at length; to be set before Scala remembers where to.
-        nowhere = wire.new("java.io.FileOutputStream", "/dev/null")
-        buffer = wire.new("java.io.BufferedOutputStream", nowhere, 65536)
+    def _look_up(self, wire: Py4JClient) -> None:
+        """Look up classes and fields that calls use repeatedly."""
+        # Discards the simulator's output; must be set before Scala stores the original stream.
+        null_stream = wire.new("java.io.FileOutputStream", "/dev/null")
+        buffer = wire.new("java.io.BufferedOutputStream", null_stream, 65536)
         out = wire.new("java.io.PrintStream", buffer)
         wire.static("java.lang.System", "setOut", out)
 
-        def find(name: str) -> Ref:
-            return a_ref(wire.static("java.lang.Class", "forName", name))
+        def find(name: str) -> JavaRef:
+            return as_ref(wire.static("java.lang.Class", "forName", name))
 
-        def module(name: str) -> Ref:
-            return a_ref(
-                wire.call(a_ref(wire.call(find(name), "getField", "MODULE$")), "get", None)
+        def module(name: str) -> JavaRef:
+            return as_ref(
+                wire.call(as_ref(wire.call(find(name), "getField", "MODULE$")), "get", None)
             )
 
-        def field(name: str, attribute: str) -> Ref:
-            found = a_ref(wire.call(find(name), "getDeclaredField", attribute))
+        def field(name: str, attribute: str) -> JavaRef:
+            found = as_ref(wire.call(find(name), "getDeclaredField", attribute))
             wire.call(found, "setAccessible", True)
             return found
 
@@ -86,17 +95,17 @@ class Jvm:
 
     @property
     def alive(self) -> bool:
-        """Whether it can be talked to."""
-        return not self._lost and self._process.alive
+        """Whether calls are possible."""
+        return not self._end_reason and self._process.alive
 
     @property
     def pid(self) -> int:
-        """Number of the process."""
+        """Process id."""
         return self._process.pid
 
     @contextmanager
-    def talk(self) -> Iterator[Wire]:
-        """Calls into Java, one thread at a time, with their errors made clear.
+    def connection(self) -> Iterator[Py4JClient]:
+        """Calls into Java under a lock, with exceptions translated.
 
         Raises:
             EnvironmentFailure: if the simulator fails or the process is gone.
@@ -106,7 +115,7 @@ class Jvm:
                 raise self._gone()
             try:
                 if self._wire is None:
-                    self._wire = Wire(self._process.port, self._process.token, _PATIENCE)
+                    self._wire = Py4JClient(self._process.port, self._process.token, _TIMEOUT)
                 yield self._wire
             except JavaError as error:
                 raise EnvironmentFailure(f"ScienceWorld failed: {error}") from error
@@ -115,72 +124,74 @@ class Jvm:
             except (Exception, GeneratorExit):
                 raise
             except BaseException:
-                # Interrupted: Java may still be at it, and what it does is not known.
-                self._end("was ended at an interrupt", at_once=True)
+                # Interrupted: Java may still be executing the call, so its state is unknown.
+                self._end("was ended at an interrupt", immediately=True)
                 raise
 
     @contextmanager
-    def turn(self, statics: Statics) -> Iterator[Wire]:
+    def active(self, statics: Statics) -> Iterator[Py4JClient]:
         """Calls that belong to one game.
 
         Raises:
-            EnvironmentFailure: see `talk`.
+            EnvironmentFailure: see `connection`.
         """
-        with self.talk() as wire:
+        with self.connection() as wire:
             if self._current is not statics:
                 if self._current is not None:
                     self._current.next_id = wire.call(self._ids, "count")
                 self._current = None
-                self._place(wire, self._random, statics.random)
-                self._place(wire, self._rules, statics.rules)
+                self._set_static(wire, self._random, statics.random)
+                self._set_static(wire, self._rules, statics.rules)
                 wire.call(self._ids, "count_$eq", statics.next_id)
                 self._current = statics
             yield wire
 
     @contextmanager
-    def other_luck(self, wire: Wire, statics: Statics) -> Iterator[None]:
-        """In a turn, calls that draw numbers which are not the game's, and always the same."""
+    def fixed_listing_random(self, wire: Py4JClient, statics: Statics) -> Iterator[None]:
+        """Within `active`: calls that draw from a fixed generator instead of the game's own."""
         wire.call(self._listing, "setSeed", 0)
-        self._place(wire, self._random, self._listing)
+        self._set_static(wire, self._random, self._listing)
         yield
-        self._place(wire, self._random, statics.random)
+        self._set_static(wire, self._random, statics.random)
 
-    def new_game(self) -> tuple[Ref, Statics]:
-        """A game of the simulator, nothing loaded, and what it has in statics."""
-        with self.talk() as wire:
+    def new_game(self) -> tuple[JavaRef, Statics]:
+        """A game of the simulator with nothing loaded, and its statics."""
+        with self.connection() as wire:
             random = wire.new("java.util.Random", 0)
             statics = Statics(random, wire.new("scala.collection.mutable.ArrayBuffer"))
-        with self.turn(statics) as wire:
+        with self.active(statics) as wire:
             return wire.new(_SERVER), statics
 
-    def _place(self, wire: Wire, where: tuple[Ref, Ref], what: Ref) -> None:
-        module, field = where
-        wire.call(field, "set", module, what)
+    def _set_static(
+        self, wire: Py4JClient, target: tuple[JavaRef, JavaRef], value: JavaRef
+    ) -> None:
+        module, field = target
+        wire.call(field, "set", module, value)
 
-    # The end
+    # Ending
 
     def stop(self) -> None:
         """End the process; safe to call twice."""
         self._end("was closed")
 
     def _gone(self) -> EnvironmentFailure:
-        if not self._lost:
+        if not self._end_reason:
             how = self._process.death()
-            self._end(how or f"did not answer for {_PATIENCE:.0f} s and was ended", at_once=True)
+            self._end(how or f"did not answer for {_TIMEOUT:.0f} s and was ended", immediately=True)
         return EnvironmentFailure(
-            f"the Java process of ScienceWorld {self._lost}; reset() or restore() goes on in a new "
-            "one"
+            f"the Java process of ScienceWorld {self._end_reason}; "
+            "reset() or restore() starts a new one"
         )
 
-    def _end(self, how: str, *, at_once: bool = False) -> None:
-        self._lost = self._lost or how
+    def _end(self, how: str, *, immediately: bool = False) -> None:
+        self._end_reason = self._end_reason or how
         if self._wire is not None:
             self._wire.close()
-        self._process.end(at_once=at_once)
+        self._process.end(immediately=immediately)
 
     def disown(self) -> None:
-        """In a forked child: let go, without a word, of what is the parent's."""
-        self._lost = "belongs to the process that this one was forked from"
+        """In a forked child: drop the parent's connection without closing it."""
+        self._end_reason = "belongs to the process that this one was forked from"
         self.lock = threading.RLock()
         if self._wire is not None:
             with suppress(OSError):
@@ -188,30 +199,30 @@ class Jvm:
 
 
 class Statics:
-    """What one game has in the simulator's statics.
+    """One game's values of the simulator's statics.
 
     Attributes:
-        random: its generator.
-        rules: its simplifications.
-        next_id: the number of its next thing; right while another game has its turn.
+        random: random generator.
+        rules: active simplifications.
+        next_id: id of the next object; up to date while another game is active.
     """
 
-    def __init__(self, random: Ref, rules: Ref) -> None:
+    def __init__(self, random: JavaRef, rules: JavaRef) -> None:
         self.random = random
         self.rules = rules
-        self.next_id: Value = 0
+        self.next_id: JavaValue = 0
 
 
-def _in_child() -> None:
+def _after_fork_in_child() -> None:
     for jvm in list(_connected):
         jvm.disown()
 
 
-os.register_at_fork(after_in_child=_in_child)
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-def lines(wire: Wire, listed: Value) -> list[str]:
-    """A list of strings that is in Java, fetched in one piece."""
+def lines(wire: Py4JClient, listed: JavaValue) -> list[str]:
+    """A Java list of strings, fetched in one call."""
     text = str(wire.static("java.lang.String", "join", "\n", listed))
-    wire.forget(a_ref(listed))
+    wire.forget(as_ref(listed))
     return text.split("\n") if text else []

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from leafe_gym.envs.scienceworld.catalogue import (
+from leafe_gym.envs.scienceworld.task_catalogue import (
     TASKS,
     simplified,
     task_of,
     variations,
 )
-from leafe_gym.envs.tasks import SPLITS, TaskList, hash_of, plain
+from leafe_gym.envs.tasks import TaskList, check_split, hash_of, json_kwargs
 from leafe_gym.errors import UsageError
 from leafe_gym.types import Json, Task
 
@@ -20,20 +20,21 @@ ENV_ID = "leafe/ScienceWorld-v0"
 
 
 def list_tasks(split: str, kwargs: Mapping[str, Any]) -> TaskList:
-    """The variations of a split, taking turns between tasks, so that any slice has many of them.
+    """The variations of a split; tasks are interleaved, so any slice covers many of them.
 
     Args:
         split: "train", "val" or "test": ScienceWorld's train, dev and test.
-        kwargs: other arguments of `ScienceWorldEnv`; `task` for those of one task alone.
+        kwargs: other arguments of `ScienceWorldEnv`; `task` restricts the list to one task.
 
     Raises:
         UsageError: if the split or an argument cannot be used.
     """
-    if split not in SPLITS:
-        raise UsageError(f"split={split!r}: use one of {', '.join(SPLITS)}")
-    given = plain(kwargs)
+    check_split(split)
+    given = json_kwargs(kwargs)
     if given.pop("variation", None) is not None:
-        raise UsageError("variation= is one game; the tasks name it themselves: drop it")
+        raise UsageError(
+            "variation= selects one game, and a task list contains all of them: drop it"
+        )
     only = given.pop("task", None)
     names = TASKS if only is None else (task_of(only),)
     if "simplifications" in given:

@@ -13,9 +13,9 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
-from leafe_gym.envs.sokoban.canon import split_of
 from leafe_gym.envs.sokoban.parse import LevelFault, parse_rows
 from leafe_gym.envs.sokoban.rules import Board
+from leafe_gym.envs.sokoban.symmetry import split_of
 from leafe_gym.errors import BadLevel
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import gymnasium as gym
 
+from leafe_gym.envs.arguments import check_render_mode, check_reset
+from leafe_gym.envs.display import TextGrid
 from leafe_gym.envs.sokoban import feedback
-from leafe_gym.envs.sokoban.boxoban import read_levels
-from leafe_gym.envs.sokoban.config import Config
+from leafe_gym.envs.sokoban.board_text import find_grid
+from leafe_gym.envs.sokoban.config import SokobanConfig, level_file
 from leafe_gym.envs.sokoban.levels import generate
 from leafe_gym.envs.sokoban.parse import parse_board
 from leafe_gym.envs.sokoban.rules import ACTIONS, STEP_REWARD, Board, move, offsets, reward_of
@@ -27,7 +29,7 @@ _INSTRUCTION = (
     "Actions: up, down, left, right. You have {max_steps} steps."
 )
 
-State = tuple[bytes, int]
+SokobanState = tuple[bytes, int]
 """The rows of the board joined by newlines, and the steps taken."""
 
 
@@ -35,9 +37,9 @@ class SokobanEnv(gym.Env[str, str]):
     r"""Sokoban; the observation is the board, an action one of four words.
 
     Rewards: -0.1 each step, +1 for a box pushed onto a target, -1 for one pushed off, +10 when
-    all are on targets, which ends the episode. An action that is none of the four words costs the
-    step. Every step's `info` has `won`, `score` (boxes on targets / boxes), `feedback` (what was
-    wrong with the action, "" when nothing was) and `admissible_commands`.
+    all are on targets, which ends the episode. An action that is not one of the four words costs a
+    step and changes nothing. Every step's `info` has `won`, `score` (boxes on targets / boxes),
+    `feedback` (what was wrong with the action; "" if nothing was) and `admissible_commands`.
 
     Example:
         >>> env = SokobanEnv()
@@ -49,22 +51,29 @@ class SokobanEnv(gym.Env[str, str]):
         size: rows and columns with the outer walls, or one number for both; 3 to 50.
         boxes: boxes, and targets, of generated levels; >= 1.
         max_steps: steps after which an episode is truncated; >= 1.
-        inner_walls: fewest and most walls inside; default a tenth to a quarter of the inside.
-        pulls: pulls away from the targets in the making of a level; default 10 for each box. More
-            make longer solutions.
-        levels: level file to play instead of generated levels; see `boxoban`. `size`, `boxes`,
-            `inner_walls`, `pulls` and `solution` then do not apply.
-        level: number of the one level of the file to play, from 0; default a random one.
-        split: play levels of this split only.
-        solution: fewest and most actions of a shortest solution of generated levels; default any.
-            Each candidate is solved, so this is for small boards.
+        inner_walls: minimum and maximum number of walls inside; default 10 % to 25 % of the inside.
+        pulls: pulls away from the targets when a level is generated; default 10 per box. More pulls
+            give longer solutions.
+        data: level file to play instead of generated levels, see `boxoban`; a relative path is also
+            looked up in `LEAFE_DATA`. `size`, `boxes`, `inner_walls`, `pulls` and `solution` then
+            do not apply.
+        level: index of the only level of the file to play, from 0; default a random one.
+        split: play only levels of this split.
+        solution: minimum and maximum length of a shortest solution; default any. For generated
+            levels. Each candidate is solved, so use this for small boards only.
+        levels: older name of `data`.
         render_mode: "ansi" makes `render` return the board.
 
     Raises:
         UsageError: if an argument cannot be used; `BadLevel` for a malformed file.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012
+    metadata: dict[str, Any] = {  # noqa: RUF012
+        "render_modes": ["ansi"],
+        "render_fps": 4,
+        "inline_steps": True,
+    }
+    keymap: ClassVar[Mapping[str, str]] = {"w": "up", "s": "down", "a": "left", "d": "right"}
 
     def __init__(
         self,
@@ -73,25 +82,26 @@ class SokobanEnv(gym.Env[str, str]):
         max_steps: int = 120,
         inner_walls: Sequence[int] | None = None,
         pulls: int | None = None,
-        levels: str | os.PathLike[str] | None = None,
+        data: str | os.PathLike[str] | None = None,
         level: int | None = None,
         split: str | None = None,
         solution: Sequence[int] | None = None,
         render_mode: str | None = None,
+        levels: str | os.PathLike[str] | None = None,
     ) -> None:
-        self.config = Config.of(
+        self.config = SokobanConfig.of(
             size=size,
             boxes=boxes,
             max_steps=max_steps,
             inner_walls=inner_walls,
             pulls=pulls,
+            data=data,
             levels=levels,
             level=level,
             split=split,
             solution=solution,
         )
-        if render_mode not in (None, "ansi"):
-            raise UsageError(f"render_mode={render_mode!r}: use 'ansi' or None")
+        check_render_mode(render_mode)
         self.render_mode = render_mode
         self.observation_space = TextSpace()
         self.action_space = TextSpace()
@@ -104,23 +114,30 @@ class SokobanEnv(gym.Env[str, str]):
         """The tasks of a split, built when asked for; see `leafe_gym.envs.sokoban.tasks`."""
         return list_tasks(split, kwargs)
 
+    @staticmethod
+    def render_text(text: str) -> TextGrid | None:
+        """The last board in a text; see `leafe_gym.envs.display`."""
+        return find_grid(text)
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[str, Info]:
-        """Begin a level.
+        """Start an episode.
 
         Args:
             seed: seed of the level; the same seed gives the same level everywhere.
-            options: `{"board": text}` begins with that board instead.
+            options: `{"board": text}` starts with that board instead.
 
         Raises:
-            UsageError: if an option is unknown, or no level fits the constructor's arguments.
+            UsageError: if the seed or an option cannot be used, or no level fits the constructor's
+                arguments.
         """
+        given = check_reset(seed, options)
+        if unknown := given.keys() - {"board"}:
+            names = sorted(map(str, unknown))
+            raise UsageError(f"unknown reset options {names}; the only one is 'board'")
         super().reset(seed=seed)
-        options = options or {}
-        if unknown := options.keys() - {"board"}:
-            raise UsageError(f"unknown reset options {sorted(unknown)}; the only one is 'board'")
-        board = parse_board(options["board"]) if "board" in options else self._draw()
+        board = parse_board(given["board"]) if "board" in given else self._draw()
         self._begin(board, 0)
         info: Info = {
             "instruction": _INSTRUCTION.format(max_steps=self.config.max_steps),
@@ -131,7 +148,7 @@ class SokobanEnv(gym.Env[str, str]):
         return board.text, info
 
     def step(self, action: str) -> tuple[str, float, bool, bool, Info]:
-        """Try to go one cell in a direction.
+        """Try to move one cell.
 
         Raises:
             ResetNeeded: if no episode is running.
@@ -171,42 +188,42 @@ class SokobanEnv(gym.Env[str, str]):
 
     @property
     def board(self) -> Board:
-        """The present position.
+        """The current position.
 
         Raises:
-            ResetNeeded: if no episode was begun.
+            ResetNeeded: before the first reset.
         """
         if self._board is None:
-            raise ResetNeeded("no episode was begun; call reset() first")
+            raise ResetNeeded("no episode is running; call reset() first")
         return self._board
 
-    def get_state(self) -> State:
-        """All of the episode but `np_random`: the board and the steps taken.
+    def get_state(self) -> SokobanState:
+        """The state of the episode except `np_random`: the board and the steps taken.
 
         Raises:
-            ResetNeeded: if no episode was begun.
+            ResetNeeded: before the first reset.
         """
         return self.board.cells, self._steps
 
-    def set_state(self, state: State) -> None:
-        """Go to a state that `get_state` of an environment made alike returned."""
+    def set_state(self, state: SokobanState) -> None:
+        """Restore a state that `get_state` of an equally configured environment returned."""
         cells, steps = state
         self._begin(Board.of(cells), steps)
 
     def distance(self, limit: int = NODE_LIMIT) -> int | None:
-        """Fewest actions that win from here, the step limit aside; None when nothing can.
+        """Length of a shortest solution from here, ignoring the step limit; None if unsolvable.
 
         Raises:
-            SolverLimit: if more than `limit` nodes would have to be looked at.
+            SolverLimit: if more than `limit` nodes would have to be expanded.
         """
         return distance(self.board, limit=limit)
 
     def steps_left(self) -> int:
-        """Steps until the episode is cut; 0 to `max_steps`."""
+        """Steps until the episode is truncated; 0 to `max_steps`."""
         return self.config.max_steps - self._steps
 
     def solve(self, *, optimal: bool = True, limit: int = NODE_LIMIT) -> list[str] | None:
-        """Actions that win from here, the step limit aside; see `solver.solve`."""
+        """Actions that solve the level from here, ignoring the step limit; see `solver.solve`."""
         return solve(self.board, optimal=optimal, limit=limit)
 
     def _begin(self, board: Board, steps: int) -> None:
@@ -217,11 +234,11 @@ class SokobanEnv(gym.Env[str, str]):
         self._over = board.won or steps >= self.config.max_steps
 
     def _draw(self) -> Board:
-        """The next level: of the file where there is one, else a new one."""
+        """The next level: from the file if there is one, otherwise a generated one."""
         config = self.config
-        if config.levels is None:
+        if config.data is None:
             return generate(config.shape, self.np_random, config.split)
-        file = read_levels(config.levels)
+        file = level_file(config.data)
         if config.level is not None:
             return file.boards[config.level]
         choice = file.indices(config.split)

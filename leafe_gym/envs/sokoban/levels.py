@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from leafe_gym.envs.sokoban.bits import flood, indices, shift, spread
-from leafe_gym.envs.sokoban.canon import split_of
+from leafe_gym.envs.sokoban.bitboard import flood, indices, shift, spread
 from leafe_gym.envs.sokoban.rules import BOX, FLOOR, PLAYER, PLAYER_ON, TARGET, Board
 from leafe_gym.envs.sokoban.solver import distance
+from leafe_gym.envs.sokoban.symmetry import split_of
 from leafe_gym.errors import UsageError
 
 _TRIES = 5000  # candidates; the rarest split takes one of ten, so this many misses mean "never"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from leafe_gym.envs.sokoban.bits import flood, indices, mask_of
+from leafe_gym.envs.sokoban.bitboard import flood, indices, mask_of
 from leafe_gym.envs.sokoban.rules import Board
 from leafe_gym.errors import BadLevel
 

@@ -11,7 +11,7 @@ from functools import cache, cached_property
 from heapq import heappop, heappush
 from typing import NamedTuple
 
-from leafe_gym.envs.sokoban.bits import indices, mask_of, shift, spread
+from leafe_gym.envs.sokoban.bitboard import indices, mask_of, shift, spread
 from leafe_gym.envs.sokoban.rules import Board, offsets
 from leafe_gym.errors import LeafeError
 

@@ -7,25 +7,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from leafe_gym.envs.adapters.base import AdaptedGame, Opening, Outcome
-from leafe_gym.envs.tasks import SEEDS, SPLITS, TaskList, hash_of, plain
-from leafe_gym.envs.textworld import progress, words
+from leafe_gym.envs.adapters.base import AdaptedGame, Opening, StepOutcome
+from leafe_gym.envs.data_files import data_argument, find_data
+from leafe_gym.envs.tasks import SEEDS, TaskList, check_split, hash_of, json_kwargs
+from leafe_gym.envs.textworld import game_text, progress
 from leafe_gym.envs.textworld.commands import OUTSIDE, one_line, outside
-from leafe_gym.envs.textworld.games import game_file
-from leafe_gym.envs.textworld.library import quiet, textworld
-from leafe_gym.envs.textworld.spec import FORMS, GameSpec
-from leafe_gym.envs.textworld.story import check_story
+from leafe_gym.envs.textworld.game_cache import game_file
+from leafe_gym.envs.textworld.game_spec import FORMS, GameSpec, load_textworld
+from leafe_gym.envs.textworld.jericho_warnings import no_unknown_story_warning
+from leafe_gym.envs.textworld.story_file import check_story
 from leafe_gym.errors import ResetNeeded, UsageError
 from leafe_gym.types import Json, Task
 
 ENV_ID = "leafe/TextWorld-v0"
 _HINT = "Use short commands, such as: look, go north, open chest, take key from chest."
+_SOURCE = "Make a game with `tw-make`, or leave data= out for generated games."
 _NO_GOAL = "Explore the world and score points."
 _ENDS = {(True, False): "You have won.", (False, True): "You have lost."}
 """(won, lost) -> what is said where the game has no prose."""
 
 
-class State(NamedTuple):
+class TextWorldState(NamedTuple):
     """All of an episode but `np_random`.
 
     Attributes:
@@ -74,7 +76,7 @@ class TextWorldEnv(AdaptedGame):
 
     def __init__(
         self,
-        game: str | os.PathLike[str] | None = None,
+        data: str | os.PathLike[str] | None = None,
         rooms: int = 5,
         objects: int = 10,
         quest_length: int = 5,
@@ -84,12 +86,14 @@ class TextWorldEnv(AdaptedGame):
         form: Literal["z8", "json"] = "z8",
         max_steps: int | None = 100,
         render_mode: str | None = None,
+        game: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__(max_steps, render_mode)
-        textworld()
+        load_textworld()
         self._spec = GameSpec(rooms, objects, quest_length, challenge, settings, split, form)
         self._spec.as_json()
-        self._file = None if game is None else _checked(Path(game))
+        path = data_argument(data, "game", game)
+        self._file = None if path is None else _checked(find_data(path, _SOURCE))
         self._game: Any = None
         self._path = ""
         self._points = 0
@@ -102,11 +106,11 @@ class TextWorldEnv(AdaptedGame):
         Raises:
             UsageError: if the split or an argument cannot be used.
         """
-        if split not in SPLITS:
-            raise UsageError(f"split={split!r}: use one of {', '.join(SPLITS)}")
-        if kwargs.get("game") is not None:
-            raise UsageError("game= is one game, not a list of tasks; make the environment with it")
-        given = plain({**kwargs, "split": split})
+        check_split(split)
+        for name in ("data", "game"):
+            if kwargs.get(name) is not None:
+                raise UsageError(f"{name}= is one game, not a list of tasks; make the environment")
+        given = json_kwargs({**kwargs, "split": split})
         made = cls(**given)
         made.close()
         tag = f":{hash_of(given)}" if kwargs else ""
@@ -136,7 +140,7 @@ class TextWorldEnv(AdaptedGame):
         """See `AdaptedGame.actions`."""
         return list(self._commands)
 
-    def get_state(self) -> State:
+    def get_state(self) -> TextWorldState:
         """All of the episode but `np_random`.
 
         Raises:
@@ -146,9 +150,11 @@ class TextWorldEnv(AdaptedGame):
             raise ResetNeeded("no episode was begun; call reset() first")
         saved = progress.save(self._game)
         over, shown = self._over, self._shown
-        return State(self._path, self._steps, over, self._points, self._commands, shown, saved)
+        return TextWorldState(
+            self._path, self._steps, over, self._points, self._commands, shown, saved
+        )
 
-    def set_state(self, state: State) -> None:
+    def set_state(self, state: TextWorldState) -> None:
         """Go to a state that `get_state` of an environment made alike returned."""
         if state.path != self._path:
             self._open(state.path)
@@ -170,27 +176,27 @@ class TextWorldEnv(AdaptedGame):
         state = self._open(path) if path != self._path else self._game.reset()
         self._note(state)
         objective = str(state.objective or "")
-        opening = words.after(state.feedback, objective) if self._prose else ""
+        opening = game_text.after(state.feedback, objective) if self._prose else ""
         return Opening(self._say(state, opening), f"{objective or _NO_GOAL}\n{_HINT}")
 
-    def _play(self, action: str) -> Outcome:
+    def _play(self, action: str) -> StepOutcome:
         command = one_line(action)
         known = command in self._commands
         if outside(command):
-            return Outcome(OUTSIDE, score=self._score(), feedback=OUTSIDE)
+            return StepOutcome(OUTSIDE, score=self._score(), feedback=OUTSIDE)
         before = self._points
         state, _, _ = self._game.step(command)
         self._note(state)
         won, lost = bool(state.won), bool(state.lost)
         bare = _ENDS.get((won, lost), "") if known else state.feedback
         said = self._say(state, state.feedback if self._prose else bare)
-        return Outcome(
+        return StepOutcome(
             observation=said,
             reward=float(self._points - before),
             terminated=won or lost,
             won=won,
             score=self._score(),
-            feedback="" if known else said if self._prose else words.clean(state.feedback),
+            feedback="" if known else said if self._prose else game_text.clean(state.feedback),
         )
 
     @property
@@ -203,9 +209,9 @@ class TextWorldEnv(AdaptedGame):
 
     def _say(self, state: Any, text: str) -> str:
         if self._prose:
-            return words.clean(text)
-        said = words.describe(state.facts)
-        return f"{words.clean(text)}\n{said}" if text else said
+            return game_text.clean(text)
+        said = game_text.describe(state.facts)
+        return f"{game_text.clean(text)}\n{said}" if text else said
 
     def _note(self, state: Any) -> None:
         self._points = int(state.score or 0)
@@ -218,18 +224,18 @@ class TextWorldEnv(AdaptedGame):
     def _open(self, path: str) -> Any:
         """Load a game and begin it."""
         self.close()
-        infos = textworld().EnvInfos(
+        infos = load_textworld().EnvInfos(
             admissible_commands=True, facts=path.endswith(".json"), score=True, max_score=True
         )
         try:
-            with quiet():
-                game = textworld().start(path, infos)
+            with no_unknown_story_warning():
+                game = load_textworld().start(path, infos)
             game.seed(1)  # without one, the interpreter takes the clock's
             state = game.reset()
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageError(
                 f"{path} is no game that TextWorld can play ({type(error).__name__}: {error}); "
-                "make one with `tw-make`, or leave game= out for generated games"
+                "make one with `tw-make`, or leave data= out for generated games"
             ) from error
         self._game, self._path = game, path
         return state
@@ -247,7 +253,7 @@ def _checked(path: Path) -> str:
             "leafe/Jericho-v0"
         )
     if not path.is_file():
-        raise UsageError(f"{path}: there is no such file; leave game= out for generated games")
+        raise UsageError(f"{path}: is not a file; leave data= out for generated games")
     if path.suffix == ".json":
         return str(path)
     if not path.with_suffix(".json").is_file():

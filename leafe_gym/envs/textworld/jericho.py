@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from leafe_gym.envs.adapters.base import AdaptedGame, Opening, Outcome
-from leafe_gym.envs.tasks import SPLITS, TaskList, hash_of, plain
+from leafe_gym._optional import require
+from leafe_gym.envs.adapters.base import AdaptedGame, Opening, StepOutcome
+from leafe_gym.envs.arguments import true_or_false
+from leafe_gym.envs.data_files import data_argument, find_data
+from leafe_gym.envs.tasks import SPLITS, TaskList, check_split, hash_of, json_kwargs
 from leafe_gym.envs.textworld.commands import OUTSIDE, one_line, outside
-from leafe_gym.envs.textworld.library import jericho, quiet
-from leafe_gym.envs.textworld.story import check_story
-from leafe_gym.envs.textworld.words import clean
+from leafe_gym.envs.textworld.game_text import clean
+from leafe_gym.envs.textworld.jericho_warnings import no_unknown_story_warning
+from leafe_gym.envs.textworld.story_file import check_story
 from leafe_gym.errors import ResetNeeded, UsageError
 from leafe_gym.types import Json, Task
 
@@ -25,7 +28,7 @@ _INSTRUCTION = (
 )
 
 
-class State(NamedTuple):
+class JerichoState(NamedTuple):
     """All of an episode but `np_random`: the interpreter's memory and what is kept beside it."""
 
     steps: int
@@ -58,15 +61,16 @@ class JerichoEnv(AdaptedGame):
 
     def __init__(
         self,
-        game: str | os.PathLike[str],
+        data: str | os.PathLike[str] | None = None,
         admissible: bool = False,
         max_steps: int | None = 100,
         render_mode: str | None = None,
+        game: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__(max_steps, render_mode)
-        self.admissible = admissible
-        jericho()
-        self._path = check_story(Path(game))
+        self.admissible = true_or_false("admissible", admissible)
+        _load_jericho()
+        self._path = check_story(_story(data, game))
         self._game: Any = None
         self._points = 0
         self._commands: tuple[str, ...] | None = None
@@ -78,12 +82,11 @@ class JerichoEnv(AdaptedGame):
         Raises:
             UsageError: if the split or an argument cannot be used.
         """
-        if split not in SPLITS:
-            raise UsageError(f"split={split!r}: use one of {', '.join(SPLITS)}")
-        given = plain(kwargs)
-        if "game" not in given:
-            raise UsageError("game= is missing: give the path of a story file")
-        path = Path(check_story(Path(given["game"])))
+        check_split(split)
+        rest = {name: value for name, value in kwargs.items() if name not in ("data", "game")}
+        data = data_argument(kwargs.get("data"), "game", kwargs.get("game"))
+        given = json_kwargs({"data": data, **rest})
+        path = Path(check_story(_story(data, None)))
         content = hash_of(path.read_bytes().hex())
         here = SPLITS[int(content, 16) % len(SPLITS)] == split
         task_id = f"{ENV_ID}:{path.name}@{content}"
@@ -107,16 +110,18 @@ class JerichoEnv(AdaptedGame):
         game = self._begun()
         return list(game.get_walkthrough()) if game.is_fully_supported else []
 
-    def get_state(self) -> State:
+    def get_state(self) -> JerichoState:
         """All of the episode but `np_random`.
 
         Raises:
             ResetNeeded: if no episode was begun.
         """
         machine = self._begun().get_state()
-        return State(self._steps, self._over, self._points, self._commands, self._shown, machine)
+        return JerichoState(
+            self._steps, self._over, self._points, self._commands, self._shown, machine
+        )
 
-    def set_state(self, state: State) -> None:
+    def set_state(self, state: JerichoState) -> None:
         """Go to a state that `get_state` of an environment made alike returned."""
         if self._game is None:
             self._open(1)
@@ -143,10 +148,10 @@ class JerichoEnv(AdaptedGame):
         self._points, self._commands = int(self._game.get_score()), None
         return Opening(clean(said), _INSTRUCTION)
 
-    def _play(self, action: str) -> Outcome:
+    def _play(self, action: str) -> StepOutcome:
         command = one_line(action)
         if outside(command):
-            return Outcome(OUTSIDE, score=self._score(), feedback=OUTSIDE)
+            return StepOutcome(OUTSIDE, score=self._score(), feedback=OUTSIDE)
         before = self._points
         text, _, over, _ = self._game.step(command)
         self._commands = None
@@ -158,7 +163,7 @@ class JerichoEnv(AdaptedGame):
             self._points = int(won)
         said = clean(text)
         changed = bool(self._game._world_changed()) or self._points != before
-        return Outcome(
+        return StepOutcome(
             observation=said,
             reward=float(self._points - before),
             terminated=bool(over) or bool(self._game._emulator_halted()),
@@ -172,5 +177,21 @@ class JerichoEnv(AdaptedGame):
         return min(1.0, max(0.0, self._points / most)) if most > 0 else 0.0
 
     def _open(self, seed: int) -> None:
-        with quiet():
-            self._game = jericho().FrotzEnv(self._path, seed)
+        with no_unknown_story_warning():
+            self._game = _load_jericho().FrotzEnv(self._path, seed)
+
+
+def _story(data: Any, game: Any) -> Path:
+    """The path of the story file.
+
+    Raises:
+        UsageError: if none is given, or there is no such file.
+    """
+    path = data_argument(data, "game", game)
+    if path is None:
+        raise UsageError("data= is missing: give the path of a story file")
+    return find_data(path)
+
+
+def _load_jericho() -> Any:
+    return require("jericho", "jericho", "Jericho")

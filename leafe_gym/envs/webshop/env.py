@@ -7,13 +7,23 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from leafe_gym.envs.adapters.base import AdaptedGame, Opening, Outcome
-from leafe_gym.envs.webshop.goals import Goal
-from leafe_gym.envs.webshop.library import need
-from leafe_gym.envs.webshop.pages import BUY, NEXT, Session, click, labels, said, searched, show
+from leafe_gym.envs.adapters.base import AdaptedGame, Opening, StepOutcome
+from leafe_gym.envs.arguments import true_or_false
+from leafe_gym.envs.data_files import data_argument
+from leafe_gym.envs.webshop.goals import ShoppingGoal
+from leafe_gym.envs.webshop.pages import (
+    BUY,
+    NEXT,
+    BrowserSession,
+    click,
+    labels,
+    said,
+    searched,
+    show,
+)
 from leafe_gym.envs.webshop.products import Product
 from leafe_gym.envs.webshop.reward import matching_options
-from leafe_gym.envs.webshop.shop import open_shop
+from leafe_gym.envs.webshop.shop import check_packages, open_shop
 from leafe_gym.envs.webshop.tasks import list_tasks
 from leafe_gym.errors import ResetNeeded, UsageError
 from leafe_gym.types import Json, Task
@@ -26,18 +36,18 @@ _HINT = (
 _IMPOSSIBLE = "Nothing happened: this cannot be done on this page."
 
 
-class State(NamedTuple):
+class WebShopState(NamedTuple):
     """All of an episode but `np_random`; plain values, good in any process with the same data.
 
     Attributes:
         steps: taken.
         over: whether the episode is.
-        session: see `pages.Session`.
+        session: see `pages.BrowserSession`.
     """
 
     steps: int
     over: bool
-    session: Session
+    session: BrowserSession
 
 
 class WebShopEnv(AdaptedGame):
@@ -77,16 +87,16 @@ class WebShopEnv(AdaptedGame):
         render_mode: str | None = None,
     ) -> None:
         super().__init__(max_steps, render_mode)
-        need()
-        self.shop = open_shop(None if data is None else os.fspath(data), goals)
+        check_packages()
+        self.shop = open_shop(data_argument(data, "data", None), goals)
         self._numbers = self.shop.split(split)
         if goal is not None:
             self.shop.goal(goal)
             if goal not in self._numbers:
                 raise UsageError(f"goal={goal} is not in split {split!r}; drop one of them")
         self._goal = goal
-        self._show_attributes = show_attributes
-        self._session: Session | None = None
+        self._show_attributes = true_or_false("show_attributes", show_attributes)
+        self._session: BrowserSession | None = None
 
     @classmethod
     def tasks(cls, split: str = "train", **kwargs: Json) -> Sequence[Task]:
@@ -94,7 +104,7 @@ class WebShopEnv(AdaptedGame):
         return list_tasks(split, kwargs)
 
     @property
-    def session(self) -> Session:
+    def session(self) -> BrowserSession:
         """Where the browser is.
 
         Raises:
@@ -111,7 +121,7 @@ class WebShopEnv(AdaptedGame):
             ResetNeeded: if no episode was begun.
             UsageError: if that product is not found by its name or is not worth 1.
         """
-        at = Session(self.session.goal)
+        at = BrowserSession(self.session.goal)
         goal = self.shop.goal(at.goal)
         product = self.shop.product(goal.product)
         way = [f"search[{product.name.lower()}]"]
@@ -141,36 +151,36 @@ class WebShopEnv(AdaptedGame):
         found = labels(self.shop, self.session, self._show_attributes)
         return [f"click[{label}]" for label in found]
 
-    def get_state(self) -> State:
+    def get_state(self) -> WebShopState:
         """All of the episode but `np_random`.
 
         Raises:
             ResetNeeded: if no episode was begun.
         """
-        return State(self._steps, self._over, self.session)
+        return WebShopState(self._steps, self._over, self.session)
 
-    def set_state(self, state: State) -> None:
+    def set_state(self, state: WebShopState) -> None:
         """Go to a state that `get_state` of an environment made alike returned."""
         self._steps, self._over = state.steps, state.over
         self._shown = self._go(state.session)
 
     def _begin(self, seed: int | None) -> Opening:
         drawn = self._numbers[int(self.np_random.integers(len(self._numbers)))]
-        at = Session(drawn if self._goal is None else self._goal)
+        at = BrowserSession(drawn if self._goal is None else self._goal)
         instruction = self.shop.goal(at.goal).instruction
         return Opening(self._go(at), f"{instruction}\n{_HINT}")
 
-    def _play(self, action: str) -> Outcome:
+    def _play(self, action: str) -> StepOutcome:
         to = self._after(action)
         if to is None:
-            return Outcome(self._shown, feedback=_IMPOSSIBLE)
+            return StepOutcome(self._shown, feedback=_IMPOSSIBLE)
         page = self._go(to)
         done = to.page == "done"
         won = to.reward == 1.0
         feedback = said(to.reward) if done and not won else ""
-        return Outcome(page, to.reward, done, won=won, score=to.reward, feedback=feedback)
+        return StepOutcome(page, to.reward, done, won=won, score=to.reward, feedback=feedback)
 
-    def _after(self, action: str) -> Session | None:
+    def _after(self, action: str) -> BrowserSession | None:
         """Where an action leads; None where it is not possible."""
         match = _ACTION.fullmatch(action)
         if match is None:
@@ -181,16 +191,16 @@ class WebShopEnv(AdaptedGame):
             return self._click(at, words.lower())
         return searched(self.shop, at, words) if words and at.page == "search" else None
 
-    def _click(self, at: Session, label: str) -> Session | None:
+    def _click(self, at: BrowserSession, label: str) -> BrowserSession | None:
         return click(self.shop, at, label, self._show_attributes)
 
-    def _go(self, session: Session) -> str:
+    def _go(self, session: BrowserSession) -> str:
         """Be at a page; gives its text."""
         self._session = session
         return show(self.shop, session, self._show_attributes)
 
 
-def _wanted(product: Product, goal: Goal) -> Iterator[str]:
+def _wanted(product: Product, goal: ShoppingGoal) -> Iterator[str]:
     """Labels to click for the wanted values: the same one, or the first that counts as it."""
     known = [label for _, group in product.options for label in group]
     for value in goal.options:

@@ -25,7 +25,7 @@ _TEST, _VAL = 500, 1500
 """Of the shuffled official goals: below the first test, below the second val, the rest train."""
 
 
-class Goal(NamedTuple):
+class ShoppingGoal(NamedTuple):
     """What is to be bought.
 
     Attributes:
@@ -43,13 +43,13 @@ class Goal(NamedTuple):
     price_upper: float
 
     @classmethod
-    def from_json(cls, told: list[Any]) -> Goal:
+    def from_json(cls, told: list[Any]) -> ShoppingGoal:
         """The goal that was stored as a JSON list."""
         made = cls(*told)
         return made._replace(attributes=tuple(made.attributes), options=tuple(made.options))
 
 
-def human_goals(number: int, product: Product, told: Json, where: str) -> Iterator[Goal]:
+def human_goals(number: int, product: Product, told: Json, where: str) -> Iterator[ShoppingGoal]:
     """Goals of one product from its entry in `items_human_ins.json`.
 
     Instructions without attributes are left out, as in WebShop.
@@ -71,7 +71,7 @@ def human_goals(number: int, product: Product, told: Json, where: str) -> Iterat
             if attributes:
                 cap, said = _cap(product, turn)
                 text = one["instruction"].strip(".") + said
-                yield Goal(number, text, attributes, tuple(map(str, values)), cap)
+                yield ShoppingGoal(number, text, attributes, tuple(map(str, values)), cap)
     except (KeyError, TypeError, AttributeError) as error:
         raise BadRecord(
             f"{where}: not a list of instructions with 'instruction', 'instruction_attributes' and "
@@ -79,7 +79,9 @@ def human_goals(number: int, product: Product, told: Json, where: str) -> Iterat
         ) from error
 
 
-def synthetic_goals(number: int, product: Product, told: Json, where: str) -> Iterator[Goal]:
+def synthetic_goals(
+    number: int, product: Product, told: Json, where: str
+) -> Iterator[ShoppingGoal]:
     """Goals of one product from its entry in `items_ins_v2.json`: one for each choice of options.
 
     Raises:
@@ -96,7 +98,9 @@ def synthetic_goals(number: int, product: Product, told: Json, where: str) -> It
     for values in itertools.product(*(group[1] for group in groups)):
         chosen = [f"{name}: {value}" for (name, _), value in zip(groups, values, strict=True)]
         wanted = f" with {', and '.join(chosen)}" if chosen else ""
-        yield Goal(number, f"{text}{wanted}{said}", tuple(map(str, attributes)), values, cap)
+        yield ShoppingGoal(
+            number, f"{text}{wanted}{said}", tuple(map(str, attributes)), values, cap
+        )
 
 
 def shuffled(count: int) -> npt.NDArray[np.int64]:

@@ -20,7 +20,7 @@ BACK, PREV, NEXT, BUY = "Back to Search", "< Prev", "Next >", "Buy Now"
 SUB_PAGES = ("Description", "Features", "Reviews", "Attributes")
 
 
-class Session(NamedTuple):
+class BrowserSession(NamedTuple):
     """What a browser's session with the shop is made of.
 
     Attributes:
@@ -44,12 +44,14 @@ class Session(NamedTuple):
     reward: float = 0.0
 
 
-def searched(shop: Shop, at: Session, words: str) -> Session:
+def searched(shop: Shop, at: BrowserSession, words: str) -> BrowserSession:
     """The results for `words`."""
-    return Session(at.goal, "results", words, shop.search(words.lower()))
+    return BrowserSession(at.goal, "results", words, shop.search(words.lower()))
 
 
-def click(shop: Shop, at: Session, label: str, show_attributes: bool) -> Session | None:
+def click(
+    shop: Shop, at: BrowserSession, label: str, show_attributes: bool
+) -> BrowserSession | None:
     """Where a click on `label`, in lower case, leads; None where nothing is called that."""
     to = _clicks(shop, at, show_attributes).get(label)
     if to is None or to.page != "done":
@@ -60,12 +62,12 @@ def click(shop: Shop, at: Session, label: str, show_attributes: bool) -> Session
     return to._replace(reward=worth.reward)
 
 
-def labels(shop: Shop, at: Session, show_attributes: bool) -> list[str]:
+def labels(shop: Shop, at: BrowserSession, show_attributes: bool) -> list[str]:
     """What can be clicked, in lower case."""
     return list(_clicks(shop, at, show_attributes))
 
 
-def show(shop: Shop, at: Session, show_attributes: bool) -> str:
+def show(shop: Shop, at: BrowserSession, show_attributes: bool) -> str:
     """A page as text."""
     if at.page == "search":
         return f"WebShop\nInstruction: {shop.goal(at.goal).instruction}\n[Search]"
@@ -85,7 +87,7 @@ def said(reward: float) -> str:
     return f"Your score (min 0.0, max 1.0): {reward:.4g}"
 
 
-def _clicks(shop: Shop, at: Session, show_attributes: bool) -> dict[str, Session]:
+def _clicks(shop: Shop, at: BrowserSession, show_attributes: bool) -> dict[str, BrowserSession]:
     """Label -> where it leads, without what a purchase is worth.
 
     Two options with one label are the later one, and a button goes before both, as in WebShop.
@@ -94,7 +96,7 @@ def _clicks(shop: Shop, at: Session, show_attributes: bool) -> dict[str, Session
         return _from_results(shop, at)
     if at.page in ("search", "done"):
         return {}
-    home = {BACK.lower(): Session(at.goal)}
+    home = {BACK.lower(): BrowserSession(at.goal)}
     if at.page != "item":
         return {**home, PREV.lower(): at._replace(page="item")}
     options = {
@@ -108,8 +110,8 @@ def _clicks(shop: Shop, at: Session, show_attributes: bool) -> dict[str, Session
     return {**buttons, **options, **buttons}
 
 
-def _from_results(shop: Shop, at: Session) -> dict[str, Session]:
-    found = {BACK.lower(): Session(at.goal)}
+def _from_results(shop: Shop, at: BrowserSession) -> dict[str, BrowserSession]:
+    found = {BACK.lower(): BrowserSession(at.goal)}
     if at.number > 1:
         found[PREV.lower()] = at._replace(number=at.number - 1)
     if at.number * WINDOW < len(at.hits):
@@ -130,11 +132,11 @@ def _sub_pages(show_attributes: bool) -> tuple[str, ...]:
     return SUB_PAGES if show_attributes else SUB_PAGES[:-1]
 
 
-def _window(at: Session) -> tuple[int, ...]:
+def _window(at: BrowserSession) -> tuple[int, ...]:
     return at.hits[(at.number - 1) * WINDOW : at.number * WINDOW]
 
 
-def _results(shop: Shop, at: Session) -> Iterator[str]:
+def _results(shop: Shop, at: BrowserSession) -> Iterator[str]:
     yield f"[{BACK}]"
     yield f"Page {at.number} (Total results: {len(at.hits)})"
     if at.number > 1:
@@ -146,7 +148,7 @@ def _results(shop: Shop, at: Session) -> Iterator[str]:
         yield from (f"[{product.asin}]", _line(product.name), product.price_tag)
 
 
-def _item(product: Product, at: Session, show_attributes: bool) -> Iterator[str]:
+def _item(product: Product, at: BrowserSession, show_attributes: bool) -> Iterator[str]:
     yield from (f"You have clicked {_line(value)}." for _, value in at.options)
     yield from (f"[{BACK}]", f"[{PREV}]")
     for name, values in product.options:

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from leafe_gym.envs.webshop.library import load
-from leafe_gym.envs.webshop.words import search_term, split_words
+from leafe_gym._optional import require
+from leafe_gym.envs.webshop.word_lists import EXTRA, search_term, split_words
 
 K1, B = 0.9, 0.4
 """Parameters of BM25 where WebShop's search (Pyserini) is not told others."""
@@ -71,7 +71,7 @@ class IndexWriter:
             self._starts[-1] += 1
         self.drop()
         terms = _Terms(np.memmap(self._folder / _TERMS, dtype=np.intc, mode="r"), self._starts)
-        index = load("bm25s").BM25(k1=K1, b=B, method="lucene")
+        index = require("bm25s", *EXTRA).BM25(k1=K1, b=B, method="lucene")
         index.index(_Corpus(terms, vocabulary), create_empty_token=False, show_progress=False)
         index.vocab_dict = {}  # kept below, in less space
         index.save(self._folder, show_progress=False)
@@ -110,7 +110,7 @@ class Ranking:
     """Finds products by words, from the files of an `IndexWriter`."""
 
     def __init__(self, folder: Path) -> None:
-        self._index = load("bm25s").BM25.load(folder, mmap=True, load_vocab=False)
+        self._index = require("bm25s", *EXTRA).BM25.load(folder, mmap=True, load_vocab=False)
         self._hashes = np.load(folder / _HASHES, mmap_mode="r", allow_pickle=False)
         self._ids = np.load(folder / _IDS, mmap_mode="r", allow_pickle=False)
 

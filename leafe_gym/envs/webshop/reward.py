@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from leafe_gym.envs.webshop.goals import Goal
-from leafe_gym.envs.webshop.library import load
+from leafe_gym._optional import require
+from leafe_gym.envs.webshop.goals import ShoppingGoal
 from leafe_gym.envs.webshop.products import BETWEEN, Product
-from leafe_gym.envs.webshop.words import nouns, plain_color
+from leafe_gym.envs.webshop.word_lists import EXTRA, nouns, plain_color
 
 _ALIKE = 85
 _LATIN_1 = dict.fromkeys(range(128, 256))
@@ -37,7 +37,7 @@ class Score(NamedTuple):
         return self.r_type * ((self.attributes + self.options + self.cheap) / self.wanted)
 
 
-def score(bought: Product, chosen: Sequence[str], goal: Goal, asked: Product) -> Score:
+def score(bought: Product, chosen: Sequence[str], goal: ShoppingGoal, asked: Product) -> Score:
     """The score of a purchase.
 
     Args:
@@ -87,7 +87,10 @@ def matching_options(wanted: Iterable[str], chosen: Iterable[str]) -> int:
 
 def alike(one: str, other: str) -> bool:
     """Whether the token set ratio, as thefuzz rounds it, is above 85."""
-    fuzz, clean = load("rapidfuzz.fuzz"), load("rapidfuzz.utils").default_process
+    fuzz, clean = (
+        require("rapidfuzz.fuzz", *EXTRA),
+        require("rapidfuzz.utils", *EXTRA).default_process,
+    )
     texts = (clean(text.translate(_LATIN_1)) for text in (one, other))
     return bool(round(fuzz.token_set_ratio(*texts)) > _ALIKE)
 

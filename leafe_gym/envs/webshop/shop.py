@@ -13,15 +13,17 @@ from typing import Any
 
 import numpy as np
 
+from leafe_gym._optional import require
 from leafe_gym.envs.tasks import SPLITS, split_by_hash
-from leafe_gym.envs.webshop import catalogue
-from leafe_gym.envs.webshop.build import GOALS, ORDER, PRODUCTS, VERSION, Streams, build
-from leafe_gym.envs.webshop.cache import fingerprint, made_once
-from leafe_gym.envs.webshop.files import DataFiles, find_files
-from leafe_gym.envs.webshop.goals import KINDS, Goal, official_split, splits_officially
+from leafe_gym.envs.webshop import builtin_catalogue
+from leafe_gym.envs.webshop.build_cache import cached_folder, fingerprint
+from leafe_gym.envs.webshop.goals import KINDS, ShoppingGoal, official_split, splits_officially
+from leafe_gym.envs.webshop.official_files import DataFiles, find_files
 from leafe_gym.envs.webshop.products import Product
 from leafe_gym.envs.webshop.ranking import Ranking
-from leafe_gym.envs.webshop.store import Records
+from leafe_gym.envs.webshop.record_file import RecordReader
+from leafe_gym.envs.webshop.shop_builder import GOALS, ORDER, PRODUCTS, VERSION, Streams, build
+from leafe_gym.envs.webshop.word_lists import EXTRA
 from leafe_gym.errors import UsageError
 
 _KEPT = 1024
@@ -36,7 +38,7 @@ class Shop:
 
     def __init__(self, folder: Path, data: str | None, kind: str) -> None:
         self._data, self._kind = data, kind
-        self._products, self._goals = Records(folder, PRODUCTS), Records(folder, GOALS)
+        self._products, self._goals = RecordReader(folder, PRODUCTS), RecordReader(folder, GOALS)
         self._order = np.load(folder / ORDER, mmap_mode="r", allow_pickle=False)
         self._ranking = Ranking(folder)
         self.product = lru_cache(_KEPT)(self._read_product)
@@ -53,7 +55,7 @@ class Shop:
         """How many goals there are."""
         return len(self._goals)
 
-    def goal(self, number: int) -> Goal:
+    def goal(self, number: int) -> ShoppingGoal:
         """A goal by its number in WebShop's shuffled order.
 
         Raises:
@@ -61,7 +63,7 @@ class Shop:
         """
         if type(number) is not int or not 0 <= number < self.goals:
             raise UsageError(f"goal={number!r}: this shop has 0 to {self.goals - 1}")
-        return Goal.from_json(self._goals.read(int(self._order[number])))
+        return ShoppingGoal.from_json(self._goals.read(int(self._order[number])))
 
     def split(self, split: str | None) -> Sequence[int]:
         """Numbers of the goals of a split; of all for None.
@@ -93,6 +95,16 @@ class Shop:
 
     def _read_product(self, number: int) -> Product:
         return Product.from_json(self._products.read(number))
+
+
+def check_packages() -> None:
+    """Check that the packages of the extra `webshop` are installed.
+
+    Raises:
+        MissingExtra: if one is not.
+    """
+    for package in ("bm25s", "ijson", "rapidfuzz", "Stemmer"):
+        require(package, *EXTRA)
 
 
 def open_shop(data: str | None, kind: str) -> Shop:
@@ -127,11 +139,11 @@ def _opened(files: DataFiles | None, times: tuple[int, ...], kind: str) -> Shop:
         # What is open stays readable when its name is gone: nothing is left behind.
         with tempfile.TemporaryDirectory(prefix="leafe-webshop-") as name:
             folder = Path(name)
-            build(folder, catalogue.streams(), kind, "the catalogue of our own")
+            build(folder, builtin_catalogue.streams(), kind, "the catalogue of our own")
             return Shop(folder, None, kind)
     prints = [(path.name, fingerprint(path)) for path in files if path]
     text = json.dumps([VERSION, kind, times, prints])
     key = blake2b(text.encode(), digest_size=12).hexdigest()
     name = str(files.products)
-    folder = made_once(key, lambda new: build(new, Streams.of(files), kind, name))
+    folder = cached_folder(key, lambda new: build(new, Streams.of(files), kind, name))
     return Shop(folder, name, kind)

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from leafe_gym.envs.tasks import SPLITS, TaskList, hash_of, plain
-from leafe_gym.envs.webshop.library import need
-from leafe_gym.envs.webshop.shop import open_shop
+from leafe_gym.envs.tasks import TaskList, check_split, hash_of, json_kwargs
+from leafe_gym.envs.webshop.shop import check_packages, open_shop
 from leafe_gym.errors import UsageError
 from leafe_gym.types import Json, Task
 
@@ -26,12 +25,11 @@ def list_tasks(split: str, kwargs: Mapping[str, Any]) -> TaskList:
         MissingExtra: if a package of the extra is not installed.
         UsageError: if the split or an argument cannot be used.
     """
-    if split not in SPLITS:
-        raise UsageError(f"split={split!r}: use one of {', '.join(SPLITS)}")
-    given = plain(kwargs)
+    check_split(split)
+    given = json_kwargs(kwargs)
     if given.pop("goal", None) is not None:
         raise UsageError("goal= is one task; the tasks name it themselves: drop it")
-    need()
+    check_packages()
     data, kind = given.get("data"), given.get("goals", "human")
     return TaskList(partial(_build, split, given), lambda: open_shop(data, kind).split(split))
 

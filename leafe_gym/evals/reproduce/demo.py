@@ -1,6 +1,6 @@
 """The whole method in a minute: explore with the small model, train it, try again what it failed.
 
-Levels are taken in the order of their seeds and none is picked for how it went.
+Data are taken in the order of their seeds and none is picked for how it went.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from leafe_gym.agents.agent import ReflectiveTreeAgent
 from leafe_gym.budget import Budget
 from leafe_gym.distill.training.config import TrainConfig
 from leafe_gym.distill.training.train import train
-from leafe_gym.engines.explore import explore
+from leafe_gym.explore.engine import explore
 from leafe_gym.envs.tasks import tasks as list_tasks
 from leafe_gym.errors import UsageError
 from leafe_gym.evals.evaluate import evaluate
 from leafe_gym.evals.reproduce.protocol import EVERY, TREE
 from leafe_gym.evals.reproduce.row_batches import drawn, run_rows
 from leafe_gym.seeds import derive_rng
-from leafe_gym.store.run import Run
+from leafe_gym.store.reader import RunReader
 from leafe_gym.tiny.policy import SHIPPED, TinyPolicy
 from leafe_gym.tiny.words import SMALL
 from leafe_gym.tree import Tree
@@ -107,7 +107,7 @@ def stage1(tasks: Sequence[Task], folder: Path, seed: int, tick: Tick | None = N
     torch.set_num_threads(1)  # at this size two threads are slower than one
     agent = ReflectiveTreeAgent(TinyPolicy.load(BASE), **EVERY, **TREE)
     with explore(
-        agent, tasks, budget=Budget(calls=CALLS), out=folder, concurrency=64, seed=seed,
+        agent, tasks, budget=Budget(interactions=CALLS), out=folder, concurrency=64, seed=seed,
         progress=tick,
     ) as run:  # fmt: skip
         trees = list(run.trees())
@@ -166,7 +166,7 @@ def try_again(
     def attempt(policy: TinyPolicy, some: Sequence[Task], name: str, at: int) -> list[Tree]:
         out = folder / name
         evaluate(policy, some, samples=1, seed=at, out=out, progress=tick, **EVERY)
-        with Run.read(out) as run:
+        with RunReader(out) as run:
             return list(run.trees())
 
     first = attempt(base, tasks, "base-first", seed)

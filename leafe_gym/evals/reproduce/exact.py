@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from leafe_gym.agents.settings import UNPARSABLE_IN_A_ROW
+from leafe_gym.agents.config import UNPARSABLE_IN_A_ROW
 from leafe_gym.envs.sokoban.graph import StateGraph
 
 Chances = Callable[[NDArray[np.int64], int], NDArray[np.float64]]

@@ -1,4 +1,4 @@
-"""Levels as tasks and as graphs, policies as Markov chains on them, and the recovery pool."""
+"""Data as tasks and as graphs, policies as Markov chains on them, and the recovery pool."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from leafe_gym.types import Json, Task
 
 
 @dataclass(frozen=True, slots=True)
-class Levels:
+class Data:
     """The first levels of a split.
 
     Attributes:
@@ -40,7 +40,7 @@ class Levels:
     world: World = SMALL
 
     @classmethod
-    def of(cls, split: str, count: int, world: World = SMALL, **changes: Json) -> Levels:
+    def of(cls, split: str, count: int, world: World = SMALL, **changes: Json) -> Data:
         """`count` levels; `changes` override the arguments of the environment."""
         tasks = list_tasks("leafe/Sokoban-v0", split=split, **{**world.levels, **changes})[:count]
         graph = make_levels(split, [task.seed for task in tasks], world, **changes)
@@ -82,7 +82,7 @@ def load(folder: Path, device: str = "cpu") -> Any:
     return TinyPolicy.load(folder, device).network
 
 
-def recovery_pool(levels: Levels, base: Any, seed: int) -> Pool:
+def recovery_pool(levels: Data, base: Any, seed: int) -> Pool:
     """The state after the first step that made the shortest solution longer, for each level.
 
     Of 16 rollouts of the base, the first that has one counts. The state must still be solvable

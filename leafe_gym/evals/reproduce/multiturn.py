@@ -26,13 +26,13 @@ from leafe_gym.envs.sokoban.parse import parse_board
 from leafe_gym.envs.sokoban.solver import distance
 from leafe_gym.errors import ConfigMismatch
 from leafe_gym.evals.reproduce.exact import Episodes
-from leafe_gym.evals.reproduce.levels import Levels, load
+from leafe_gym.evals.reproduce.levels import Data, load
 from leafe_gym.evals.reproduce.oracle_reflection import LateTau
 from leafe_gym.evals.reproduce.protocol import POOL_ROLLOUTS, POOL_SLACK, Scale
 from leafe_gym.evals.reproduce.run_base import samplers
 from leafe_gym.evals.reproduce.train_methods import Stage
 from leafe_gym.seeds import derive_rng
-from leafe_gym.store.run import Run
+from leafe_gym.store.reader import RunReader
 from leafe_gym.tiny.make_base import build
 from leafe_gym.tiny.policy import SHIPPED, TinyPolicy
 from leafe_gym.tiny.pretrain import Recipe
@@ -75,7 +75,7 @@ def run_multiturn(seed: int, scale: Scale, folder: Path, *, shipped: bool = True
         shutil.copytree(SHIPPED / KIND, folder / "base")
     base = build(Recipe(seed=seed, memory=True), folder / "base")
     notes: dict[str, Json] = {}
-    stage = Stage(base, Levels.of("train", scale.train_levels), scale, seed, folder, notes)
+    stage = Stage(base, Data.of("train", scale.train_levels), scale, seed, folder, notes)
     clock = [time.process_time()]
 
     def lap() -> float:
@@ -118,7 +118,7 @@ def train_all(stage: Stage) -> dict[str, Path]:
         models[f"leafe{suffix}"] = stage.distil(
             f"leafe{suffix}", base, (rehearsed, half), (revised, half)
         )
-        with Run.read(stage.folder / "runs" / name) as run:
+        with RunReader(stage.folder / "runs" / name) as run:
             stage.notes[name] |= failures_in_history(run.trees())
     return models
 
@@ -143,7 +143,7 @@ def failures_in_history(trees: Iterable[Tree]) -> Json:
 
 def evaluate(models: dict[str, Path], seed: int, scale: Scale) -> Json:
     """Wins of each model on test levels, and from states in which the base went wrong."""
-    levels = Levels.of("test", min(scale.test_levels, MOST_LEVELS))
+    levels = Data.of("test", min(scale.test_levels, MOST_LEVELS))
     networks = {name: load(folder) for name, folder in models.items()}
     level, ahead = mistakes(levels, networks["base"], seed)
     none = np.full((len(levels.graph.starts), SMALL.steps), -1)
@@ -162,7 +162,7 @@ def evaluate(models: dict[str, Path], seed: int, scale: Scale) -> Json:
 
 
 def wins(
-    levels: Levels,
+    levels: Data,
     network: Any,
     level: NDArray[np.int64],
     ahead: NDArray[np.int64],
@@ -178,8 +178,8 @@ def wins(
     return found
 
 
-def mistakes(levels: Levels, base: Any, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Levels, and how the base came to its first mistake there: [pool], [pool, steps].
+def mistakes(levels: Data, base: Any, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Data, and how the base came to its first mistake there: [pool], [pool, steps].
 
     As `recovery_pool`, but with the actions, which are what a model with a history sees.
     """

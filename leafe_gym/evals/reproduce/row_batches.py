@@ -14,7 +14,7 @@ from leafe_gym.distill.data.tokens import Encoder
 from leafe_gym.envs.sokoban.rules import ACTIONS
 from leafe_gym.errors import UsageError
 from leafe_gym.evals.reproduce.exact import Chain
-from leafe_gym.evals.reproduce.levels import Levels
+from leafe_gym.evals.reproduce.levels import Data
 from leafe_gym.tiny.corpus import act_prompts
 from leafe_gym.tiny.words import ASSISTANT, END, SMALL, USER, World, make_tokenizer, vocabulary
 
@@ -45,7 +45,7 @@ def drawn(rows: Sequence[Encoded], count: int, rng: np.random.Generator) -> list
 
 
 def alternatives(
-    levels: Levels, chain: Chain, calls: int, rng: np.random.Generator
+    levels: Data, chain: Chain, calls: int, rng: np.random.Generator
 ) -> tuple[list[Encoded], list[Encoded]]:
     """Early Experience: rows that predict what an action leads to, and rows to imitate.
 
@@ -88,14 +88,14 @@ def alternatives(
     return predict, imitate
 
 
-def _act(levels: Levels, state: int, step: int, action: int) -> Encoded:
+def _act(levels: Data, state: int, step: int, action: int) -> Encoded:
     prompt = act_prompts(levels.rows[[state]], np.array([vocabulary()[f"s{step}"]]))[0]
     words = vocabulary()
     ids = (*prompt.tolist(), words[ACTIONS[action]], words[END])
     return Encoded(ids=ids, target_start=len(prompt), kind="rehearsal", task="")
 
 
-def _predict(levels: Levels, state: int, step: int, action: int) -> Encoded:
+def _predict(levels: Data, state: int, step: int, action: int) -> Encoded:
     words = vocabulary()
     act = _act(levels, state, step, action)
     after = levels.rows[levels.graph.next[state, action]].tolist()

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from leafe_gym.errors import ConfigMismatch
 from leafe_gym.evals.bench import Outcome, run_bench
-from leafe_gym.evals.reproduce.levels import Levels, Pool, load, recovery_pool
+from leafe_gym.evals.reproduce.levels import Data, Pool, load, recovery_pool
 from leafe_gym.evals.reproduce.oracle_reflection import OracleTau
 from leafe_gym.evals.reproduce.protocol import CROSS_CHECK, EVERY, SAMPLERS, SWAPPED, TREE, Scale
 from leafe_gym.evals.reproduce.reflection_quality import reflector_quality
 from leafe_gym.evals.reproduce.train_methods import Stage
 from leafe_gym.policies.base import Policy
 from leafe_gym.seeds import derive_rng
-from leafe_gym.store.run import Run
+from leafe_gym.store.reader import RunReader
 from leafe_gym.tiny.demonstrator import Kind, blind_pushes
 from leafe_gym.tiny.make_base import build
 from leafe_gym.tiny.policy import TinyPolicy
@@ -80,7 +80,7 @@ def run_seed(kind: Kind, seed: int, scale: Scale, folder: Path) -> Json:
         return value
 
     notes: dict[str, Json] = {}
-    levels = Levels.of("train", scale.train_levels, recipe.world)
+    levels = Data.of("train", scale.train_levels, recipe.world)
     stage = Stage(base, levels, scale, seed, folder, notes)
     figures["stage1"] = timed("stage1", lambda: samplers(base, seed, scale, folder / "stage1"))
     models = timed("training", lambda: train_all(stage))
@@ -92,7 +92,7 @@ def run_seed(kind: Kind, seed: int, scale: Scale, folder: Path) -> Json:
 
 def samplers(base: Path, seed: int, scale: Scale, folder: Path) -> Json:
     """The samplers and controls on test levels; what each spent until a level was solved."""
-    levels = Levels.of("test", scale.stage1_levels, scale.recipe.world)
+    levels = Data.of("test", scale.stage1_levels, scale.recipe.world)
     policy = TinyPolicy.load(base, scale.device)
 
     def bench(
@@ -106,7 +106,7 @@ def samplers(base: Path, seed: int, scale: Scale, folder: Path) -> Json:
         return asyncio.run(run).outcomes
 
     outcomes = bench(policy, ("is",), folder, factor=3) | bench(policy, SAMPLERS, folder)
-    with Run.read(folder / "tree") as run:
+    with RunReader(folder / "tree") as run:
         trees = list(run.trees())
     if sum(any(branch.experience for branch in tree.branches) for tree in trees) > 1:
         outcomes |= bench(policy, ("tree", SWAPPED), folder)
@@ -162,7 +162,7 @@ def train_all(stage: Stage) -> dict[str, Path]:
 def evaluate(models: dict[str, Path], seed: int, scale: Scale) -> Json:
     """Exact chances of winning of each model: on test levels, from the pool, and elsewhere."""
     world = scale.recipe.world
-    levels = Levels.of("test", scale.test_levels, world)
+    levels = Data.of("test", scale.test_levels, world)
     networks = {name: load(folder, scale.device) for name, folder in models.items()}
     pool = recovery_pool(levels, networks["base"], seed)
     blind = levels.graph.blind_needed(blind_pushes(levels.graph))[levels.graph.starts]
@@ -176,7 +176,7 @@ def evaluate(models: dict[str, Path], seed: int, scale: Scale) -> Json:
     }
     shown = ("base", "early", "grpo_0", "reh", "leafe")
     for title, changes in elsewhere(world).items():
-        other = Levels.of("test", scale.test_levels // 3, world, **changes)
+        other = Data.of("test", scale.test_levels // 3, world, **changes)
         result["elsewhere"][title] = {name: chances(other, networks[name]) for name in shown}
     return result
 
@@ -196,7 +196,7 @@ def elsewhere(world: World) -> dict[str, dict[str, Json]]:
     return found
 
 
-def sampled(levels: Levels, network: Any, seed: int) -> list[int]:
+def sampled(levels: Data, network: Any, seed: int) -> list[int]:
     """Wins of `CROSS_CHECK` sampled episodes of each level: a check on the exact chances."""
     starts = np.repeat(levels.graph.starts, CROSS_CHECK)
     won = levels.chain(network).sample(starts, derive_rng(seed, "cross-check")).won
@@ -204,7 +204,7 @@ def sampled(levels: Levels, network: Any, seed: int) -> list[int]:
     return wins
 
 
-def chances(levels: Levels, network: Any, pool: Pool | None = None) -> list[float]:
+def chances(levels: Data, network: Any, pool: Pool | None = None) -> list[float]:
     """The chance of winning each level, or from each state of the pool."""
     chain = levels.chain(network)
     found: NDArray[np.float64] = (

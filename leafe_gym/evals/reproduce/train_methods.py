@@ -16,11 +16,11 @@ from leafe_gym.budget import Budget
 from leafe_gym.distill.data.row_types import Encoded
 from leafe_gym.distill.training.config import TrainConfig
 from leafe_gym.distill.training.train import train
-from leafe_gym.engines.explore import explore
+from leafe_gym.explore.engine import explore
 from leafe_gym.envs.sokoban.rules import ACTIONS
 from leafe_gym.evals.reproduce.exact import Episodes
 from leafe_gym.evals.reproduce.grpo import Batch, Sample, grpo
-from leafe_gym.evals.reproduce.levels import Levels, load
+from leafe_gym.evals.reproduce.levels import Data, load
 from leafe_gym.evals.reproduce.protocol import EVERY, TREE, Scale
 from leafe_gym.evals.reproduce.row_batches import alternatives, drawn, run_rows
 from leafe_gym.policies.base import Policy
@@ -54,7 +54,7 @@ class Stage:
     """
 
     base: Path
-    train: Levels
+    train: Data
     scale: Scale
     seed: int
     folder: Path
@@ -83,7 +83,7 @@ class Stage:
         with explore(
             agents[name.partition("-")[0]](),
             self.train.tasks,
-            budget=Budget(calls=factor * self.scale.train_calls),
+            budget=Budget(interactions=factor * self.scale.train_calls),
             out=folder,
             concurrency=128,
             seed=self.seed,
@@ -93,7 +93,7 @@ class Stage:
         rows = run_rows(folder, self.train.world)
         self.notes[name] = {
             "solved": sum(tree.solved for tree in trees) / len(trees),
-            "calls": sum(tree.spent.calls for tree in trees),
+            "calls": sum(tree.spent.interactions for tree in trees),
             **{kind: len(found) for kind, found in rows.items()},
         }
         return rows
@@ -157,7 +157,7 @@ class Stage:
 class _GroupBudget:
     """Groups of rollouts until no level's budget holds two more."""
 
-    def __init__(self, levels: Levels, scale: Scale, factor: int, rng: Generator) -> None:
+    def __init__(self, levels: Data, scale: Scale, factor: int, rng: Generator) -> None:
         self._levels, self._scale, self._rng = levels, scale, rng
         self._left = np.full(len(levels.tasks), factor * scale.train_calls)
         self._whole = int(self._left.sum())
@@ -195,7 +195,7 @@ class _GroupBudget:
         )
 
 
-def _samples(levels: Levels, network: Any, episodes: Episodes, dice: Generator) -> list[Sample]:
+def _samples(levels: Data, network: Any, episodes: Episodes, dice: Generator) -> list[Sample]:
     """Every reply of the episodes; of one without an action its first word, which made it so."""
     words = vocabulary()
     steps = np.array([words[f"s{number}"] for number in range(levels.world.steps)])

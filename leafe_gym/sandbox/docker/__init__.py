@@ -1,1 +1,1 @@
-"""`docker` and `docker-commit`: sandboxes in containers of an engine."""
+"""`docker` and `docker-commit`: sandboxes in containers of a Docker engine."""

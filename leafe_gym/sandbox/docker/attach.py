@@ -1,7 +1,7 @@
-"""The way to a container's first process: its standard input and output, through the engine.
+"""Connection to a container's first process: its standard input and output, through the engine.
 
-No port, no shared folder and no socket of the host is needed, and the engine keeps the connection,
-so that there is none inside when a checkpoint is taken.
+This needs no port, shared folder or socket of the host. The engine holds the connection, so no
+connection exists inside the container when a checkpoint is taken.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ from leafe_gym.sandbox.docker.inside.entrypoint import main
 del sys.meta_path[0]
 main(dict(given["settings"], path=os.environ["PATH"]))
 """
-"""What the container's interpreter is started with; all else is sent to it."""
+"""Program with which the container's interpreter starts; it receives all other code."""
 
 
 class AttachedChannel(Channel):
-    """A channel over an attached container, whose outputs come in the engine's frames.
+    """A channel to an attached container, whose output arrives in the engine's frames.
 
     Attributes:
-        errors: the end of what it wrote to standard error.
+        errors: the last part of its standard error.
     """
 
     def __init__(self, stream: Any) -> None:
@@ -67,8 +67,8 @@ class AttachedChannel(Channel):
         self._left = 0
 
     def close(self) -> None:
-        """See `Channel.close`; ends the request that it came from, too."""
-        with suppress(AttributeError, OSError, ValueError):  # it is in use, or closed already
+        """See `Channel.close`; also closes the underlying HTTP response."""
+        with suppress(AttributeError, OSError, ValueError):  # it is in use, or already closed
             self._stream._response.close()
         self._stream.close()
         super().close()
@@ -99,39 +99,43 @@ class AttachedChannel(Channel):
 
 
 class ContainerClient(SupervisorClient):
-    """Questions to a container's first process.
+    """Sends requests to the supervisor in a container.
 
     Args:
-        stream: attached to it.
+        stream: attached to the container.
     """
 
     def __init__(self, stream: Any) -> None:
         super().__init__(AttachedChannel(stream))
 
     def boot(self, modules: dict[str, str], settings: dict[str, Any]) -> None:
-        """Send what is to run there.
+        """Send the code of the supervisor and its settings.
+
+        Args:
+            modules: source text by module name.
+            settings: see `ContainerSupervisor`.
 
         Raises:
-            SandboxError: if it does not begin.
+            SandboxError: if the supervisor does not start.
         """
         packages = [*_EMPTY, *_INSIDE]
         given = {"sources": modules, "packages": packages, "settings": settings}
         try:
             self._channel.send(given)
-            told, _ = self._channel.receive(_START_S, 4096)
+            response, _ = self._channel.receive(_START_S, 4096)
         except ChannelBroken as error:
             self.close()
             raise SandboxError(
-                f"the container's session does not begin: {error}; its image needs Python 3.11 "
-                "or newer as python3, with its standard library"
+                f"the container's session does not start: {error}; its image needs Python 3.11 "
+                "or newer as python3, with the standard library"
             ) from error
-        if told.get("ready") is not True:
-            raise SandboxError("the container's session answered nonsense")
+        if response.get("ready") is not True:
+            raise SandboxError("the container's session sent a malformed response")
 
 
 @cache
 def sources() -> dict[str, str]:
-    """The modules that run in a container: name -> text."""
+    """Source text of the modules that run in a container, by module name."""
     found = dict.fromkeys(_EMPTY, "")
     for package in _INSIDE:
         folder = Path(__file__).parents[3].joinpath(*package.split("."))

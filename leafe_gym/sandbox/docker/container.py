@@ -1,4 +1,4 @@
-"""One container: how it is create_arguments, started, reached, saved and brought back."""
+"""One container: creation, connection, checkpoints and restores."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from leafe_gym.sandbox.embedded.inside.programs import ENVIRON
 
 NETWORK_HOLDER_FROM = 28
 """Engines since this version restore no container with a network namespace of its own
-(containerd #12141), so there another container holds that."""
+(containerd #12141), so a second container holds the namespace."""
 
 _TRIES = 3
 _SUPERVISOR_MB = 64
 _PYTHON = ["python3", "-s", "-S", "-P", "-c"]
 _OUTSIDE_PROCESSES = 3
-"""The first process, the session or its guard, a program's parent or the session."""
+"""Processes beside the limit: the supervisor, the session or its guard copy, a program's parent."""
 
-# As the engine's restore of a checkpoint leaves the root writable that it had made read-only.
+# The engine's restore of a checkpoint leaves the container's root writable.
 _REMOUNT_READ_ONLY = """
 import ctypes, os, sys
 libc = ctypes.CDLL(None, use_errno=True)
@@ -43,11 +43,11 @@ done(libc.mount(None, b"/", None, ctypes.c_ulong(32 | 4096 | 1), None))
 
 @dataclass(frozen=True, slots=True)
 class ContainerSpec:
-    """What is the same for all containers of a sandbox and its branches.
+    """Properties that all containers of a sandbox and of its branches share.
 
     Attributes:
-        image: made of.
-        user: number of the user in it.
+        image: their image.
+        user: user id in the container.
         limits: of memory, disk and processes.
     """
 
@@ -57,16 +57,16 @@ class ContainerSpec:
 
 
 def container_memory(limits: SandboxLimits) -> int:
-    """Bytes for a container: a session and a copy of it, its files and a copy of them."""
+    """A container's memory in bytes: a session and its guard copy, the files and two copies."""
     return (2 * limits.memory_mb + 3 * limits.disk_mb + _SUPERVISOR_MB) * 2**20
 
 
 class Container:
-    """A container that runs.
+    """A running container.
 
     Args:
-        spec: how it is made.
-        resources: of the sandbox that it is for.
+        spec: its properties.
+        resources: of the sandbox that it belongs to.
     """
 
     def __init__(self, spec: ContainerSpec, resources: OwnedResources) -> None:
@@ -79,16 +79,16 @@ class Container:
 
     @property
     def client(self) -> ContainerClient:
-        """The way to its first process."""
+        """Connection to its supervisor."""
         if self._client is None:
             raise SandboxError("the container is not running")
         return self._client
 
     def start(self, image: str = "") -> None:
-        """A new container with a new session.
+        """Create and start a container with a new session.
 
         Args:
-            image: other than the spec's: that of a snapshot.
+            image: image of a snapshot; default the spec's image.
         """
         self._create(image)
         self._docker.start(self.id)
@@ -102,7 +102,7 @@ class Container:
         self._client.boot(sources(), settings)
 
     def checkpoint(self) -> tuple[str, str, int]:
-        """A checkpoint of memory and files: its name, the token in it, and its size in bytes."""
+        """Save memory and files; returns the checkpoint's name, its token and its size in bytes."""
         for left in reversed(range(_TRIES)):
             token, name = secrets.token_hex(16), f"c{uuid.uuid4().hex[:16]}"
             self.client.ask("exchange_token", new=token)
@@ -116,10 +116,14 @@ class Container:
         raise AssertionError("unreachable")
 
     def restore(self, name: str, token: str) -> None:
-        """Go on from a checkpoint, in place.
+        """Restore a checkpoint in place.
+
+        Args:
+            name: of the checkpoint.
+            token: that the restored session must hold in memory.
 
         Raises:
-            SnapshotLost: if it is gone, or the session does not have that token in its memory.
+            SnapshotLost: if the checkpoint no longer exists, or the token differs.
         """
         self.disconnect()
         self._docker.stop(self.id)
@@ -127,21 +131,21 @@ class Container:
         self._client = ContainerClient(self._docker.attach(self.id))
         remount_root_read_only(self._docker.pid_of(self.id))
         try:
-            told, _ = self._client.ask("exchange_token")
+            response, _ = self._client.ask("exchange_token")
         except SandboxError as error:
-            raise SnapshotLost(f"the restored session does not answer: {error}") from error
-        if told.get("token") != token:
-            raise SnapshotLost("the engine started a container that is not the saved one")
-        if told.get("read_only") is not True:
+            raise SnapshotLost(f"the restored session does not respond: {error}") from error
+        if response.get("token") != token:
+            raise SnapshotLost("the engine started another container than the saved one")
+        if response.get("read_only") is not True:
             raise SandboxError("the restored container's root cannot be made read-only")
 
     def start_from_checkpoint(self, other: str, name: str, token: str) -> None:
-        """A new container that goes on from another one's checkpoint.
+        """Create a container that continues from another container's checkpoint.
 
         Args:
-            other: that container's id.
+            other: id of that container.
             name: of the checkpoint.
-            token: in its memory.
+            token: that the restored session must hold in memory.
         """
         self._create()
         root = str(self._docker.info()["DockerRootDir"])
@@ -154,20 +158,20 @@ class Container:
         self._docker.remove_checkpoint(self.id, name)
 
     def ensure_limits(self, limits: SandboxLimits) -> None:
-        """Have room for a call with other limits than the container's own."""
+        """Adjust the container's limits to those of the next call."""
         wanted = (max(container_memory(limits), self._limits[0]), limits.processes)
         if wanted != self._limits:
             self._docker.resize(self.id, wanted[0], wanted[1] + _OUTSIDE_PROCESSES)
             self._limits = wanted
 
     def disconnect(self) -> None:
-        """Speak to it no more."""
+        """Close the connection."""
         if self._client is not None:
             self._client.close()
             self._client = None
 
     def remove(self) -> None:
-        """Remove it with its checkpoints."""
+        """Remove the container with its checkpoints."""
         self.disconnect()
         self._resources.remove_container(self.id)
 
@@ -196,7 +200,7 @@ class Container:
         self._resources.containers.add(self.id)
 
     def _network_holder(self) -> str:
-        """A container that only holds a network namespace."""
+        """Start a container that only holds a network namespace; returns its id."""
         given = create_arguments(self.spec, self._resources.labels, "none")
         given["command"] = ["import signal; signal.pause()"]
         holder: str = self._docker.create(self.spec.image, **given)
@@ -210,13 +214,19 @@ class Container:
 
 
 def create_arguments(spec: ContainerSpec, labels: dict[str, str], network: str) -> dict[str, Any]:
-    """Arguments of `DockerClient.create` for a container that may do as little as possible."""
+    """Arguments of `DockerClient.create` for a container with minimal privileges.
+
+    Args:
+        spec: the container's properties.
+        labels: of its owner.
+        network: Docker's network mode.
+    """
     limits = spec.limits
     memory, own = container_memory(limits), f"uid={spec.user},gid={spec.user},nosuid,nodev"
     room = f"size={limits.disk_mb}m,nr_inodes={max(64, limits.disk_mb) * 256},{own}"
     folders = {HOME: f"{room},mode=755,exec", "/tmp": f"{room},mode=1777,exec"}
     folders["/dev/shm"] = f"{room},mode=1777,noexec"
-    # A snapshot's image has this folder; so that / looks the same, every container has it.
+    # Snapshot images contain this folder; every container gets it, so that / looks the same.
     folders[f"{snapshot_file_path()[0]}/own"] = "size=4k,mode=755,ro"
     given: dict[str, Any] = {
         "command": [BOOT],
@@ -250,22 +260,22 @@ def create_arguments(spec: ContainerSpec, labels: dict[str, str], network: str) 
 
 
 def snapshot_file_path() -> tuple[str, str]:
-    """(folder, name) of the file in which an image has its snapshot's files."""
+    """(folder, name) of the file in which an image stores its snapshot's files."""
     folder, _, name = SNAPSHOT_FILE.rpartition("/")
     return folder, name
 
 
 def remount_root_read_only(pid: int) -> None:
-    """Make the root of a container read-only, from outside; needs root.
+    """Make the root of a container read-only, from the host; needs root.
 
     Args:
-        pid: the host's process of the container.
+        pid: process id of the container on the host.
 
     Raises:
-        SandboxError: if that is refused.
+        SandboxError: if that fails.
     """
     if not pid:
-        raise SandboxError("the restored container ended at once")
+        raise SandboxError("the restored container ended immediately")
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", _REMOUNT_READ_ONLY, str(pid)],
         capture_output=True,
@@ -274,4 +284,4 @@ def remount_root_read_only(pid: int) -> None:
         check=False,
     )
     if done.returncode:
-        raise SandboxError(f"its root cannot be made read-only: {done.stderr[-200:]}")
+        raise SandboxError(f"the root cannot be made read-only: {done.stderr[-200:]}")

@@ -1,7 +1,7 @@
-"""A container engine, asked over its REST interface; whatever fails is a `SandboxError`.
+"""Client of a Docker engine's REST interface; every failure is a `SandboxError`.
 
-The Docker SDK for Python has the connection and the ordinary calls. It has no checkpoints, so these
-are its plain requests.
+The Docker SDK for Python provides the connection and most calls. It does not support checkpoints,
+so these use its plain requests.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from leafe_gym.errors import MissingExtra, SandboxError, SandboxUnavailable
+from leafe_gym._optional import require
+from leafe_gym._process_guard import ProcessGuard
+from leafe_gym.errors import SandboxError, SandboxUnavailable
 
 TIMEOUT_S = 60.0
-"""Longest a request may take; a checkpoint of a large session takes some of it."""
+"""Time limit of a request, in seconds; a checkpoint of a large session is the slowest."""
 
 PATIENCE_S = 30.0
-"""How long an engine that answered before is waited for: it may be starting again."""
+"""How long to wait for an engine that responded before, in seconds: it may be restarting."""
 
 _PAUSE_S = 0.5
 _ANSWERED: set[str] = set()
@@ -31,40 +33,43 @@ DEFAULT_HOST = "unix:///var/run/docker.sock"
 
 
 class NotFound(SandboxError):
-    """The engine has no such container, image or checkpoint."""
+    """Raised when the engine has no such container, image or checkpoint."""
 
 
 class ContentExists(SandboxError):
-    """The engine has the very same content already, which it takes for an error (moby #42900)."""
+    """Raised when the engine already has identical content and rejects it (moby #42900)."""
 
 
 def docker_host() -> str:
-    """Where the engine is: `LEAFE_DOCKER_HOST`, else `DOCKER_HOST`, else the usual socket."""
+    """The engine's URL: `LEAFE_DOCKER_HOST`, else `DOCKER_HOST`, else the default socket."""
     return os.environ.get("LEAFE_DOCKER_HOST") or os.environ.get("DOCKER_HOST") or DEFAULT_HOST
 
 
 class DockerClient:
-    """A connection, which begins with a request.
+    """A connection to an engine; the constructor checks that it responds.
 
     Args:
-        host: such as "unix:///var/run/docker.sock"; default `docker_host()`.
-        timeout: seconds a request may take.
+        host: URL such as "unix:///var/run/docker.sock"; default `docker_host()`.
+        timeout: time limit of a request, in seconds.
 
     Raises:
         MissingExtra: if the SDK is not installed.
-        SandboxUnavailable: if no engine answers.
+        SandboxUnavailable: if no engine responds.
     """
 
     def __init__(self, host: str | None = None, timeout: float | None = None) -> None:
-        try:
-            import docker
-            from docker.errors import APIError, DockerException
-            from requests.exceptions import RequestException
-        except ImportError:
-            raise MissingExtra("a sandbox in containers", "docker") from None
+        docker = require("docker", "docker", "a container sandbox")
+        requests = require("requests", "docker", "a container sandbox")
         self.host = host or docker_host()
-        self._api_error = APIError
-        self._errors = (DockerException, RequestException, OSError, ValueError, KeyError)
+        self._guard = ProcessGuard("a connection to a container engine")
+        self._api_error = docker.errors.APIError
+        self._errors = (
+            docker.errors.DockerException,
+            requests.exceptions.RequestException,
+            OSError,
+            ValueError,
+            KeyError,
+        )
         deadline = time.monotonic() + (PATIENCE_S if self.host in _ANSWERED else 0.0)
         while True:
             try:
@@ -85,7 +90,16 @@ class DockerClient:
 
     @contextmanager
     def request(self, what: str) -> Iterator[Any]:
-        """The SDK's client; what goes wrong with it while doing `what` is a `SandboxError`."""
+        """The SDK's client, with its exceptions translated.
+
+        Args:
+            what: the purpose of the request, for the message.
+
+        Raises:
+            ForkedUse: after a fork, in the child.
+            SandboxError: if the request fails.
+        """
+        self._guard.check()
         try:
             yield self.api
         except self._api_error as error:
@@ -101,7 +115,7 @@ class DockerClient:
             ) from error
 
     def info(self) -> dict[str, Any]:
-        """What the engine says of itself."""
+        """The engine's description of itself."""
         with self.request("asking what the engine can do") as api:
             return dict(api.info())
 
@@ -115,7 +129,7 @@ class DockerClient:
         return True
 
     def create(self, image: str, **config: Any) -> str:
-        """A container that does not run yet; its id."""
+        """Create a container without starting it; returns its id."""
         with self.request(f"a container of image {image}") as api:
             return str(api.create_container(image, **config)["Id"])
 
@@ -123,7 +137,7 @@ class DockerClient:
         """Start a container, from a checkpoint if one is named.
 
         Raises:
-            ContentExists: see there.
+            ContentExists: if the engine rejects the request; try again with other content.
         """
         with self.request(f"start of container {container[:12]}") as api:
             url = api._url("/containers/{0}/start", container)
@@ -131,19 +145,19 @@ class DockerClient:
             api._raise_for_status(api._post(url, params=given))
 
     def stop(self, container: str) -> None:
-        """End a container that may run, at once; it stays."""
+        """Kill a container's processes if it is running; the container is kept."""
         with self.request(f"end of container {container[:12]}") as api:
             api.stop(container, timeout=0)
 
     def pid_of(self, container: str) -> int:
-        """The host's process of a container; 0 if it does not run."""
+        """Process id of a container on the host; 0 if it is not running."""
         with self.request(f"state of container {container[:12]}") as api:
             return int(api.inspect_container(container)["State"]["Pid"])
 
     def attach(self, container: str) -> Any:
-        """A stream to its standard input, and from its outputs in the engine's frames."""
+        """A stream to a container's standard input and from its outputs, in the engine's frames."""
         with self.request(f"connection to container {container[:12]}") as api:
-            # As the SDK's own call, which waits for ever where the engine does not answer.
+            # The SDK's own call has no timeout if the engine does not respond.
             url = api._url("/containers/{0}/attach", container)
             given = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
             head = {"Connection": "Upgrade", "Upgrade": "tcp"}
@@ -151,17 +165,23 @@ class DockerClient:
             return api._get_raw_response_socket(answer)
 
     def resize(self, container: str, memory: int, processes: int) -> None:
-        """Change a container's limits: bytes of memory, and how many processes."""
+        """Change a container's limits.
+
+        Args:
+            container: its id.
+            memory: in bytes.
+            processes: number of processes and threads.
+        """
         with self.request(f"limits of container {container[:12]}") as api:
             url = api._url("/containers/{0}/update", container)
             data = {"Memory": memory, "MemorySwap": memory, "PidsLimit": processes}
             api._raise_for_status(api._post_json(url, data=data))
 
     def checkpoint(self, container: str, name: str) -> None:
-        """Save a container's processes and memory; it goes on.
+        """Save a container's processes and memory; it continues to run.
 
         Raises:
-            ContentExists: see there.
+            ContentExists: if the engine rejects the request; try again with other content.
         """
         with self.request(f"checkpoint of container {container[:12]}") as api:
             url = api._url("/containers/{0}/checkpoints", container)
@@ -169,7 +189,7 @@ class DockerClient:
             api._raise_for_status(api._post_json(url, data=data))
 
     def remove_checkpoint(self, container: str, name: str) -> None:
-        """Remove a checkpoint; one that is gone is fine."""
+        """Remove a checkpoint, if it exists."""
         self._ignore_missing(
             f"removal of checkpoint {name}",
             lambda api: api._raise_for_status(
@@ -178,13 +198,13 @@ class DockerClient:
         )
 
     def commit(self, container: str, labels: Mapping[str, str]) -> str:
-        """An image of a container's files; its id."""
+        """Create an image from a container's files; returns its id."""
         with self.request(f"commit of container {container[:12]}") as api:
             config = {"Labels": dict(labels)}
             return str(api.commit(container, conf=config, pause=False)["Id"])
 
     def put_file(self, container: str, folder: str, name: str, data: bytes) -> None:
-        """Put a file into a container that does not run."""
+        """Write a file into a container that is not running."""
         whole = io.BytesIO()
         with tarfile.open(fileobj=whole, mode="w") as tar:
             head = tarfile.TarInfo(f"{folder}/{name}".lstrip("/"))
@@ -194,21 +214,21 @@ class DockerClient:
             api.put_archive(container, "/", whole.getvalue())
 
     def remove(self, container: str) -> None:
-        """End and remove a container; one that is gone is fine."""
+        """Kill and remove a container, if it exists."""
         self._ignore_missing(
             f"removal of container {container[:12]}",
             lambda api: api.remove_container(container, force=True, v=True),
         )
 
     def remove_image(self, image: str) -> None:
-        """Remove an image; one that is gone is fine."""
+        """Remove an image, if it exists."""
         self._ignore_missing(
             f"removal of image {image[:19]}", lambda api: api.remove_image(image, force=True)
         )
 
     def labelled(self, label: str) -> tuple[dict[str, str], dict[str, str]]:
-        """Containers and images that have a label: id -> its value."""
-        with self.request("looking for what is left over") as api:
+        """Containers and images with a label: two mappings from id to the label's value."""
+        with self.request("listing labelled containers and images") as api:
             wanted = {"label": label}
             containers = {
                 one["Id"]: one["Labels"] for one in api.containers(all=True, filters=wanted)
@@ -228,18 +248,18 @@ class DockerClient:
 
 
 def _check_socket(host: str) -> None:
-    """Connect once; the SDK leaves a socket open where nobody answers."""
+    """Connect once; the SDK would leak a socket if nothing listens."""
     if host.startswith("unix://"):
-        with closing(socket.socket(socket.AF_UNIX)) as door:
-            door.connect(host.removeprefix("unix://"))
+        with closing(socket.socket(socket.AF_UNIX)) as probe:
+            probe.connect(host.removeprefix("unix://"))
 
 
 def checkpoint_folder(root: str, container: str, name: str) -> Path:
-    """Where an engine keeps a checkpoint.
+    """The folder in which an engine stores a checkpoint.
 
     Args:
-        root: the engine's own folder.
-        container: full id.
+        root: the engine's data folder.
+        container: full container id.
         name: of the checkpoint.
     """
     return Path(root) / "containers" / container / "checkpoints" / name

@@ -1,7 +1,8 @@
-"""Whose a container or image is, and removing what belongs to nobody any more.
+"""Ownership of containers and images, and the removal of abandoned ones.
 
-Everything that is made has two labels: the sandbox that it is for, and the process that owns that.
-What its owner's death (also by `kill -9`) left behind is removed when the next sandbox starts.
+Every container and image has two labels: the sandbox that it belongs to, and the process that owns
+that sandbox. Resources of a process that has ended, for example by `kill -9`, are removed when the
+next sandbox starts.
 """
 
 from __future__ import annotations
@@ -14,25 +15,27 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from leafe_gym._process_guard import ProcessGuard
 from leafe_gym.errors import SandboxError
 from leafe_gym.sandbox.docker.docker_client import DockerClient
 
 SANDBOX, OWNER = "leafe-gym.sandbox", "leafe-gym.owner"
 
 _OPEN_SANDBOXES: set[str] = set()
-"""Sandboxes of this process that were started and not closed."""
+"""Ids of this process's sandboxes that were started and not closed."""
 
 
 @dataclass(slots=True)
 class OwnedResources:
-    """What one sandbox has in an docker.
+    """Containers and images of one sandbox.
 
     Attributes:
-        docker: where.
+        docker: the engine.
         id: of the sandbox.
-        containers: their ids.
-        images: their ids.
-        unwanted: those of them that are to be removed as soon as no container runs from them.
+        containers: container ids.
+        images: image ids.
+        unwanted: ids of images to remove as soon as no container uses them.
+        guard: the process that owns them.
     """
 
     docker: DockerClient
@@ -40,17 +43,23 @@ class OwnedResources:
     containers: set[str] = field(default_factory=set)
     images: set[str] = field(default_factory=set)
     unwanted: set[str] = field(default_factory=set)
+    guard: ProcessGuard = field(default_factory=lambda: ProcessGuard("a sandbox's containers"))
 
     def __post_init__(self) -> None:
         _OPEN_SANDBOXES.add(self.id)
 
     @property
     def labels(self) -> dict[str, str]:
-        """What marks them as this sandbox's."""
+        """Labels of this sandbox's containers and images."""
         return {SANDBOX: self.id, OWNER: _owner_id()}
 
     def remove_all(self) -> None:
-        """Remove all; what the docker does not let go now, `sweep` will."""
+        """Remove all of them; `sweep` removes what the engine cannot remove now.
+
+        After a fork, does nothing in the child.
+        """
+        if self.guard.foreign:
+            return
         _OPEN_SANDBOXES.discard(self.id)
         for container in list(self.containers):
             self.remove_container(container)
@@ -58,14 +67,14 @@ class OwnedResources:
         self._remove_unwanted()
 
     def remove_container(self, container: str) -> None:
-        """Remove a container, now or with the next sweep."""
+        """Remove a container, now or in the next sweep."""
         self.containers.discard(container)
         with suppress(SandboxError):
             self.docker.remove(container)
         self._remove_unwanted()
 
     def remove_image_when_unused(self, image: str) -> None:
-        """Remove an image as soon as that can be."""
+        """Remove an image as soon as no container uses it."""
         self.unwanted.add(image)
         self._remove_unwanted()
 
@@ -78,13 +87,13 @@ class OwnedResources:
 
 
 def sweep(docker: DockerClient) -> int:
-    """Remove what sandboxes left behind whose process is gone, or that were given up.
+    """Remove the containers and images of ended processes and of closed sandboxes.
 
     Returns:
-        How many containers and images there were.
+        The number of containers and images removed.
 
     Raises:
-        SandboxError: if the docker does not answer.
+        SandboxError: if the engine does not respond.
     """
     owners, owned_images = docker.labelled(OWNER)
     sandboxes, sandbox_images = docker.labelled(SANDBOX)
@@ -101,10 +110,10 @@ def sweep(docker: DockerClient) -> int:
 
 
 def _abandoned(owner: str, sandbox: str) -> bool:
-    """Whether nobody will come back for something.
+    """Whether the owner of a resource has ended or closed its sandbox.
 
-    What another machine, or another namespace of processes, made with the same docker is left
-    alone, as from here its process cannot be seen.
+    Resources that another machine or process namespace created with the same engine are kept, as
+    their process is not visible from here.
     """
     if owner == _owner_id():
         return sandbox not in _OPEN_SANDBOXES
@@ -125,7 +134,7 @@ def _owner_id() -> str:
 
 
 def _start_time(pid: int) -> str:
-    """When a process began, in ticks since the boot; "" if there is none."""
+    """Start time of a process, in clock ticks since boot; "" if it does not exist."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,4 +1,4 @@
-"""Whether an engine can do what a sandbox needs: tried once in a process, for real."""
+"""Checks what an engine supports by using it, once per process."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ _SMALL = SandboxLimits(memory_mb=64, processes=16, disk_mb=4)
 
 
 def require_image(docker: DockerClient, image: str) -> None:
-    """See that there is an image.
+    """Check that the engine has an image.
 
     Raises:
-        SandboxUnavailable: if there is none; says how to get one.
+        SandboxUnavailable: if it does not; says how to get one.
     """
     if not docker.has_image(image):
         raise SandboxUnavailable(
-            f"the engine at {docker.host} has no image {image!r}: name one that it has and that "
-            "has Python 3.11 or newer (sandbox_options={'image': 'python:3.12-slim'} after "
-            f"'docker pull python:3.12-slim'), or give one that name: 'docker tag NAME {image}'"
+            f"the engine at {docker.host} has no image {image!r}: use one with Python 3.11 or "
+            "newer (sandbox_options={'image': 'python:3.12-slim'} after 'docker pull "
+            f"python:3.12-slim'), or tag an existing one: 'docker tag NAME {image}'"
         )
 
 
 def checkpoint_user(docker: DockerClient, image: str) -> int:
-    """As which user code can run so that checkpoints work: an ordinary one, if possible.
+    """User id with which checkpoints work: an unprivileged one if possible, else root.
 
-    CRIU asks the kernel for the limits of processes of other users, which takes CAP_SYS_RESOURCE.
-    Where the engine lacks that, code is root in the container, without any capability.
+    CRIU reads the limits of other users' processes, which requires CAP_SYS_RESOURCE. If the engine
+    lacks that capability, code runs as root in the container, without any capabilities.
 
     Raises:
-        SandboxUnavailable: if checkpoints do not work; says what is missing.
+        SandboxUnavailable: if checkpoints do not work; names what is missing.
     """
     return _checkpoint_user(docker.host, image)
 
@@ -50,13 +50,13 @@ def _checkpoint_user(host: str, image: str) -> int:
     info = docker.info()
     if not info.get("ExperimentalBuild"):
         raise SandboxUnavailable(
-            f'the engine at {host} has no checkpoints: start it with "experimental": true in '
+            f'the engine at {host} does not support checkpoints: set "experimental": true in '
             f"/etc/docker/daemon.json, and with CRIU 4.1 or newer on its PATH; {_INSTEAD}"
         )
     if os.geteuid() != 0 or not Path(str(info["DockerRootDir"]), "containers").is_dir():
         raise SandboxUnavailable(
-            f"checkpoints have to be copied within {info['DockerRootDir']}, which takes root on "
-            f"the engine's own host; {_INSTEAD}"
+            f"checkpoints must be copied within {info['DockerRootDir']}, which takes root on the "
+            f"engine's own host; {_INSTEAD}"
         )
     try:
         _try(docker, ContainerSpec(image, ORDINARY, _SMALL))
@@ -66,15 +66,15 @@ def _checkpoint_user(host: str, image: str) -> int:
         except SandboxError as error:
             raise SandboxUnavailable(
                 f"the engine at {host} cannot save and restore a container ({error}; as an "
-                f"ordinary user: {first}): CRIU has to be 4.1 or newer and on the engine's PATH "
-                f"('criu check' says what the kernel lacks); {_INSTEAD}"
+                f"ordinary user: {first}): CRIU 4.1 or newer must be on the engine's PATH "
+                f"('criu check' reports what the kernel lacks); {_INSTEAD}"
             ) from error
         return ROOT
     return ORDINARY
 
 
 def _try(docker: DockerClient, kind: ContainerSpec) -> None:
-    """Save a container with a variable and a file, and have another one go on from there."""
+    """Save a container with a variable and a file, and restore it in a second container."""
     resources = OwnedResources(docker)
     first, second = Container(kind, resources), Container(kind, resources)
     try:
@@ -83,10 +83,11 @@ def _try(docker: DockerClient, kind: ContainerSpec) -> None:
         first.client.ask("run_cell", code, limit=20.0, output_bytes=4096)
         name, token, _ = first.checkpoint()
         second.start_from_checkpoint(first.id, name, token)
-        look = b"print(n, open('f').read())"
-        _, (seen, _) = second.client.ask("run_cell", look, limit=20.0, output_bytes=4096)
+        show = b"print(n, open('f').read())"
+        _, (seen, _) = second.client.ask("run_cell", show, limit=20.0, output_bytes=4096)
         if seen != b"1 1\n":
-            raise SandboxError(f"what was restored shows {seen!r}")
+            raise SandboxError(f"the restored session shows {seen!r}")
+
     finally:
         first.disconnect()
         second.disconnect()

@@ -1,8 +1,8 @@
-"""The two sandboxes in containers.
+"""The two container sandboxes.
 
-`docker`: a snapshot is a checkpoint of the container (CRIU), which holds memory and files, as these
-lie in memory, too. `docker-commit`: a snapshot is an image with the files; memory is made again by
-doing the same things again, and everything they show is compared.
+`docker`: a snapshot is a CRIU checkpoint of the container; it contains memory and files, as the
+container's files are in memory. `docker-commit`: a snapshot is an image with the files; memory is
+rebuilt by replaying the session's operations, whose outputs are compared.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from leafe_gym.errors import SnapshotLost, UsageError
+from leafe_gym.sandbox._arguments import check_snapshot
 from leafe_gym.sandbox.base import Capabilities, ProgramResult, SandboxLimits, SandboxSnapshot
 from leafe_gym.sandbox.docker.container import Container, ContainerSpec, snapshot_file_path
 from leafe_gym.sandbox.docker.docker_client import DockerClient, NotFound
@@ -29,16 +30,16 @@ from leafe_gym.sandbox.supervisor_client import SessionDied, SupervisorClient
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class SavedContainer:
-    """A snapshot as the sandbox that made it knows it.
+    """Private data of a snapshot.
 
     Attributes:
-        sandbox: that sandbox.
-        resources: what it had then; others after it was closed.
-        operation: the last thing done before.
-        location: a container's id, or an image's.
-        name: of the checkpoint in the container; "" for an image.
-        token: what has to be the same after coming back.
-        dropped: whether it was given up.
+        sandbox: the sandbox that created it.
+        resources: what the sandbox owned then; another object after it was closed.
+        operation: the last operation before the snapshot.
+        location: id of the container that holds the checkpoint, or of the image.
+        name: of the checkpoint; "" for an image.
+        token: what the restored session must hold: a random word, or a digest of its variables.
+        dropped: whether it was released.
     """
 
     sandbox: ContainerSandbox
@@ -51,31 +52,35 @@ class SavedContainer:
 
     @property
     def usable(self) -> bool:
-        """Whether it can still be used."""
+        """Whether it was neither dropped nor its sandbox closed."""
         return not self.dropped and self.resources is self.sandbox._resources
 
 
 class ContainerSandbox(ReplayableSandbox):
-    """What both have in common.
+    """Base class of both container sandboxes.
 
-    Code runs in a container without capabilities, network or a writable root; its folders are
-    memory with a limit. A cell that runs out of time or memory, or ends the interpreter, leaves the
-    session as it was before; what a cell starts in the background ends with it.
+    Code runs in a container without capabilities, network access or a writable root; its folders
+    are in memory and limited in size. A cell that exceeds its time or memory limit, or ends the
+    interpreter, leaves the session in its previous state. Background processes that a cell starts
+    are killed when it ends.
 
     Args:
-        limits: of each call where it names none of its own; `memory_mb`, `processes` and
-            `disk_mb` are also the container's.
-        image: an image of the engine with Python 3.11 or newer as `python3`.
+        limits: default limits of each call; `memory_mb`, `processes` and `disk_mb` also apply to
+            the container.
+        image: image of the engine with Python 3.11 or newer as `python3`.
 
     Raises:
         MissingExtra: if the Docker SDK for Python is not installed.
-        SandboxUnavailable: if the engine cannot do it; says what is missing.
+        SandboxUnavailable: if the engine lacks something; names it.
+        UsageError: if an argument cannot be used.
     """
 
     kind: str
 
     def __init__(self, limits: SandboxLimits | None = None, *, image: str = IMAGE) -> None:
-        super().__init__(limits or SandboxLimits())
+        super().__init__(limits)
+        if not isinstance(image, str) or not image:
+            raise UsageError(f"image={image!r}: expected the name of an image")
         self.image = image
         self._docker = DockerClient()
         require_image(self._docker, image)
@@ -86,6 +91,7 @@ class ContainerSandbox(ReplayableSandbox):
 
     def start(self) -> None:
         """See `Sandbox.start`."""
+        self._guard.check()
         self.close()
         sweep(self._docker)
         self._acquire()
@@ -95,12 +101,14 @@ class ContainerSandbox(ReplayableSandbox):
         """See `Sandbox.restore`.
 
         Raises:
-            SnapshotLost: if it was dropped, its sandbox closed, or it comes out otherwise.
+            SnapshotLost: if it was dropped, its sandbox was closed, or the restored state differs.
         """
+        self._guard.check()
         saved = self._saved(snapshot)
         if saved.sandbox is not self or not saved.usable:
             raise SnapshotLost(
-                "the snapshot was dropped, its sandbox closed, or it is another one's: branch()"
+                "the snapshot was dropped, its sandbox was closed, or it belongs to another "
+                "sandbox: use branch()"
             )
         self._restore_in_place(saved)
         self._last = saved.operation
@@ -109,11 +117,13 @@ class ContainerSandbox(ReplayableSandbox):
         """See `Sandbox.branch`.
 
         Raises:
-            SnapshotLost: if it is gone, or comes out otherwise.
+            SnapshotLost: if the snapshot no longer exists, or the state of the branch differs.
         """
+        self._guard.check()
         saved = self._saved(snapshot)
+        saved.sandbox._guard.check()
         if not saved.usable:
-            raise SnapshotLost("the snapshot was dropped, or its sandbox closed")
+            raise SnapshotLost("the snapshot was dropped, or its sandbox was closed")
         other = type(self)(self.limits, image=self.image)
         other._acquire()
         try:
@@ -125,7 +135,7 @@ class ContainerSandbox(ReplayableSandbox):
         return other
 
     def close(self) -> None:
-        """See `Sandbox.close`; what cannot be removed now goes when another starts."""
+        """See `Sandbox.close`; what the engine cannot remove now is removed by the next start."""
         container, self._container = self._container, None
         if container is not None:
             container.disconnect()
@@ -136,26 +146,28 @@ class ContainerSandbox(ReplayableSandbox):
 
     @abstractmethod
     def _user_id(self) -> int:
-        """Number of the user in the container."""
+        """User id that code has in the container."""
 
     @abstractmethod
     def _restore_in_place(self, saved: SavedContainer) -> None:
-        """Go on from a snapshot of this sandbox."""
+        """Continue from a snapshot of this sandbox."""
 
     @abstractmethod
     def _start_from(self, saved: SavedContainer) -> None:
-        """Begin from another sandbox's snapshot."""
+        """Start from another sandbox's snapshot."""
 
     @property
     def _client(self) -> SupervisorClient:
+        return self._running().client
+
+    def _running(self) -> Container:
+        self._guard.check()
         if self._container is None:
             raise not_running()
-        return self._container.client
+        return self._container
 
     def _run_program(self, argv: Any, stdin: str, limits: SandboxLimits) -> ProgramResult:
-        if self._container is None:
-            raise not_running()
-        self._container.ensure_limits(limits)
+        self._running().ensure_limits(limits)
         return super()._run_program(argv, stdin, limits)
 
     def _acquire(self) -> OwnedResources:
@@ -170,9 +182,18 @@ class ContainerSandbox(ReplayableSandbox):
         return self._container
 
     def _saved(self, snapshot: SandboxSnapshot) -> SavedContainer:
+        check_snapshot(snapshot)
         saved = snapshot.token
         if not isinstance(saved, SavedContainer) or type(saved.sandbox) is not type(self):
             raise UsageError(f"a snapshot of sandbox {snapshot.kind!r} cannot be used here")
+        return saved
+
+    def _releasable(self, snapshot: SandboxSnapshot) -> SavedContainer | None:
+        """The snapshot's data, now marked as dropped; None if there is nothing to release."""
+        saved = self._saved(snapshot)
+        if self._guard.foreign or saved.sandbox._guard.foreign or not saved.usable:
+            return None
+        saved.dropped = True
         return saved
 
 
@@ -187,14 +208,14 @@ class DockerSandbox(ContainerSandbox):
         Raises:
             SandboxError: if the session runs threads, or the engine refuses.
         """
-        if self._container is None or self._resources is None:
-            raise not_running()
+        container, resources = self._running(), self._resources
+        assert resources is not None
         try:
-            name, token, size = self._container.checkpoint()
+            name, token, size = container.checkpoint()
         except SessionDied:
             self._rebuild(self._last)
-            name, token, size = self._container.checkpoint()
-        saved = SavedContainer(self, self._resources, self._last, self._container.id, name, token)
+            name, token, size = container.checkpoint()
+        saved = SavedContainer(self, resources, self._last, container.id, name, token)
         self._snapshots.append(weakref.ref(saved))
         return SandboxSnapshot(kind=self.kind, token=saved, nbytes=size)
 
@@ -205,9 +226,7 @@ class DockerSandbox(ContainerSandbox):
 
     def drop(self, snapshot: SandboxSnapshot) -> None:
         """See `Sandbox.drop`."""
-        saved = self._saved(snapshot)
-        if saved.usable:
-            saved.dropped = True
+        if saved := self._releasable(snapshot):
             self._docker.remove_checkpoint(saved.location, saved.name)
 
     def capabilities(self) -> Capabilities:
@@ -220,9 +239,8 @@ class DockerSandbox(ContainerSandbox):
         return checkpoint_user(self._docker, self.image)
 
     def _restore_in_place(self, saved: SavedContainer) -> None:
-        assert self._container is not None
         try:
-            self._container.restore(saved.name, saved.token)
+            self._running().restore(saved.name, saved.token)
         except NotFound as error:
             raise SnapshotLost(f"its container was removed: {error}") from error
 
@@ -231,7 +249,7 @@ class DockerSandbox(ContainerSandbox):
         self._new_container().start_from_checkpoint(saved.location, saved.name, saved.token)
 
     def _rebuild(self, operation: Operation | None) -> None:
-        """The nearest snapshot before a operation, and what was done since then once more."""
+        """Restore the nearest snapshot before an operation and replay what followed it."""
         by_operation = {
             saved.operation: saved for one in self._snapshots if (saved := one()) and saved.usable
         }
@@ -249,7 +267,7 @@ class DockerSandbox(ContainerSandbox):
 
 
 class DockerCommitSandbox(ContainerSandbox):
-    """`docker-commit`: see the module and `ContainerSandbox`. Needs no root and no checkpoints."""
+    """`docker-commit`: see the module and `ContainerSandbox`; needs neither root nor CRIU."""
 
     kind = "docker-commit"
 
@@ -259,28 +277,27 @@ class DockerCommitSandbox(ContainerSandbox):
         Raises:
             SandboxError: if the session runs threads, or the engine refuses.
         """
+        self._guard.check()
         resources = self._resources
         if resources is None:
             raise not_running()
         try:
-            token, files = self._pack_state()
+            digest, files = self._pack_state()
         except SessionDied:
             self._rebuild(self._last)
-            token, files = self._pack_state()
+            digest, files = self._pack_state()
         carrier = self._docker.create(self.image, command=["none"], labels=resources.labels)
         resources.containers.add(carrier)
         self._docker.put_file(carrier, *snapshot_file_path(), files)
         image = self._docker.commit(carrier, resources.labels)
         resources.images.add(image)
         resources.remove_container(carrier)
-        saved = SavedContainer(self, resources, self._last, image, "", token)
+        saved = SavedContainer(self, resources, self._last, image, "", digest)
         return SandboxSnapshot(kind=self.kind, token=saved, nbytes=len(files))
 
     def drop(self, snapshot: SandboxSnapshot) -> None:
         """See `Sandbox.drop`."""
-        saved = self._saved(snapshot)
-        if saved.usable:
-            saved.dropped = True
+        if saved := self._releasable(snapshot):
             saved.resources.remove_image_when_unused(saved.location)
 
     def capabilities(self) -> Capabilities:
@@ -310,17 +327,18 @@ class DockerCommitSandbox(ContainerSandbox):
         self._last = None
         self._replay(operations_between(saved.operation))
         self._client.ask("load_files")
-        token, _ = self._pack_state()
-        if not saved.token or token != saved.token:
-            raise SnapshotLost("made again in another container, variables differ")
+        digest, _ = self._pack_state()
+        if not saved.token or digest != saved.token:
+            raise SnapshotLost("after a replay in another container, variables differ")
 
     def _pack_state(self) -> tuple[str, bytes]:
+        """(digest of the variables, all files)."""
         most = 4 * self.limits.disk_mb * 2**20 + 2**20
-        answer, (files,) = self._client.ask("pack_state", most=most)
-        return str(answer["digest"]), files
+        response, (files,) = self._client.ask("pack_state", most=most)
+        return str(response["digest"]), files
 
     def _rebuild(self, operation: Operation | None) -> None:
-        """A session in which everything up to a operation was done, in empty folders."""
+        """Rebuild the session as of an operation, starting from empty folders."""
         self._client.ask("reset")
         self._last = None
         self._replay(operations_between(operation))

@@ -1,1 +1,1 @@
-"""`embedded`: namespaces, no daemon, no root; snapshots of memory and files in milliseconds."""
+"""`embedded`: Linux namespaces without a daemon or root; snapshots take milliseconds."""

@@ -1,4 +1,4 @@
-"""Why a host refuses namespaces, and what to do about it."""
+"""Explains why a host cannot run the embedded sandbox, and what to change."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import platform
 from pathlib import Path
 
 NEEDS = (5, 14)
-"""Oldest kernel: limits on processes are counted for each namespace since then."""
+"""Oldest supported kernel: from this version on, process limits count per user namespace."""
 
-_ANYWAY = "to run code with your own rights instead, say so with allow_unsandboxed=True"
+_ANYWAY = "to run code with your own rights instead, pass allow_unsandboxed=True"
 _SETTINGS = (
     ("kernel/unprivileged_userns_clone", "0", "sysctl kernel.unprivileged_userns_clone=1"),
     ("user/max_user_namespaces", "0", "sysctl user.max_user_namespaces=10000"),
@@ -25,11 +25,11 @@ _SETTINGS = (
 
 
 def unsupported() -> str:
-    """Why no kernel setting would help here; "" if that is not known."""
+    """Why this system cannot run it whatever its settings; "" if no such reason is known."""
     if not hasattr(os, "pidfd_open") or platform.system() != "Linux":
         return f"the embedded sandbox needs Linux, this is {platform.system()}; {_ANYWAY}"
     if platform.machine() not in ("x86_64", "aarch64"):
-        return f"its filter of system calls does not know {platform.machine()}; {_ANYWAY}"
+        return f"the embedded sandbox has no system-call filter for {platform.machine()}; {_ANYWAY}"
     release = platform.release()
     numbers = tuple(int(part) for part in release.split("-")[0].split(".")[:2] if part.isdigit())
     if numbers < NEEDS:
@@ -39,12 +39,12 @@ def unsupported() -> str:
 
 
 def explain(what: str, number: int, proc: Path = Path("/proc")) -> str:
-    """What the host refused, the likely reason, and what to do.
+    """What the host refused, the likely cause, and the remedy.
 
     Args:
         what: the step that failed.
-        number: its error number; 0 if there was none.
-        proc: where the kernel's settings are read.
+        number: its errno; 0 if there was none.
+        proc: mount point of /proc.
     """
     said = f": {os.strerror(number)}" if number else ""
     advice = [
@@ -58,12 +58,13 @@ def explain(what: str, number: int, proc: Path = Path("/proc")) -> str:
         )
     if not advice and number in (errno.EPERM, errno.EACCES, errno.ENOSYS) and _filtered(proc):
         advice.append(
-            "a filter of system calls is on this process, as an outer container has it: start "
-            "that with --security-opt seccomp=unconfined, or a profile that allows unshare, mount "
-            "and pivot_root"
+            "this process has a system-call filter, as in a container: start the container with "
+            "--security-opt seccomp=unconfined, or with a profile that allows unshare, mount and "
+            "pivot_root"
         )
     if not advice and number == errno.ENOSPC:
-        advice.append("there are as many namespaces as user.max_*_namespaces allows: raise these")
+        advice.append("the limits user.max_*_namespaces are reached: raise them")
+
     if not advice:
         advice.append("allow namespaces to ordinary users, or use another sandbox")
     return f"this host refuses the embedded sandbox ({what}{said}). {'; '.join(advice)}; {_ANYWAY}"

@@ -1,4 +1,4 @@
-"""The host program's side of a sandbox: starting it, asking it, ending it."""
+"""The host's side of an embedded sandbox: starting it, sending requests, ending it."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ _PACKAGES = ("leafe_gym", "leafe_gym.sandbox", "leafe_gym.sandbox.embedded")
 _RESERVED = ("proc", "dev", "tmp")
 _ROOT = Path(__file__).resolve().parents[3]
 
-# Empty packages, so that nothing but what runs inside is imported.
+# Registers the packages as empty modules, so that importing the code that runs inside does not
+# run their `__init__` files.
 _BOOT = f"""
 import sys, types
 for name in {_PACKAGES!r}:
-    shell = sys.modules[name] = types.ModuleType(name)
-    shell.__path__ = [sys.argv[1] + "/" + name.replace(".", "/")]
+    package = sys.modules[name] = types.ModuleType(name)
+    package.__path__ = [sys.argv[1] + "/" + name.replace(".", "/")]
 from leafe_gym.sandbox.embedded.inside.bootstrap import main
 main(sys.argv[2:])
 """
@@ -36,20 +37,21 @@ main(sys.argv[2:])
 
 @cache
 def interpreter() -> Path:
-    """The interpreter that this one was made from, outside any virtual environment."""
+    """The base interpreter of this one, outside any virtual environment."""
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
     own = Path(sys.base_exec_prefix) / "bin" / name
     return own if own.is_file() else Path(sys.executable).resolve()
 
 
 class HostClient(SupervisorClient):
-    """A running sandbox.
+    """Starts a sandbox and holds the connection to its supervisor.
 
     Args:
-        settings: see `Supervisor`; `folders` is what of the host is readable_folders beside the system.
+        settings: see `Supervisor`; `folders` are the host's folders that code may read, in
+            addition to the system's and the interpreter's.
 
     Raises:
-        SandboxUnavailable: if this host refuses something it needs.
+        SandboxUnavailable: if the host does not permit what the sandbox needs.
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
@@ -75,23 +77,30 @@ class HostClient(SupervisorClient):
             theirs.close()
             os.close(owner)
         try:
-            told, _ = self._channel.receive(_START_S)
+            response, _ = self._channel.receive(_START_S)
         except ChannelBroken as error:
             self.close()
             raise SandboxUnavailable(explain(f"start ({error})", 0)) from error
-        if "failed" in told:
+        if "failed" in response:
             self.close()
-            raise SandboxUnavailable(explain(str(told["failed"]), int(told["errno"])))
-        self.files = str(told["files"])
+            raise SandboxUnavailable(explain(str(response["failed"]), int(response["errno"])))
+        self.files = str(response["files"])
 
     @property
     def pid(self) -> int | None:
-        """The process that the sandbox ends with; None once it has."""
+        """Process id of the outermost process, which ends with the sandbox; None once it ended.
+
+        After a fork, None in the child, which is not its parent.
+        """
+        if self._guard.foreign:
+            return None
         return self._child.pid if self._child.poll() is None else None
 
     def close(self) -> None:
-        """End all its processes; again does nothing."""
+        """Kill all processes of the sandbox; after a fork only close the child's socket."""
         super().close()
+        if self._guard.foreign:
+            return
         if self._child.returncode is None:
             with suppress(ProcessLookupError):
                 self._child.kill()
@@ -99,15 +108,21 @@ class HostClient(SupervisorClient):
 
 
 def readable_folders(folders: Sequence[str | Path]) -> list[str]:
-    """Folders of the host that code may read, checked.
+    """Absolute paths of the host's folders that code may read.
 
     Raises:
-        UsageError: if one is no folder, or lies where the sandbox has something of its own.
+        UsageError: if one is not a folder, or its path is one that the sandbox uses itself.
     """
+    if isinstance(folders, str) or not isinstance(folders, Sequence):
+        raise UsageError(f"readable={folders!r}: expected a sequence of folders")
+    if not all(isinstance(one, str | Path) for one in folders):
+        raise UsageError(f"readable={folders!r}: expected paths")
     real = [Path(one).resolve() for one in folders]
     for one in real:
         if not one.is_dir():
             raise UsageError(f"readable: {one} is no folder")
         if one == Path("/") or one.parts[1] in _RESERVED:
-            raise UsageError(f"readable: /{'/'.join(one.parts[1:2])} in the sandbox is its own")
+            raise UsageError(
+                f"readable: /{'/'.join(one.parts[1:2])} cannot be shared: the sandbox has its own"
+            )
     return [str(one) for one in real]

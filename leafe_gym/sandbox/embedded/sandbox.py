@@ -1,8 +1,9 @@
-"""`embedded`: code in namespaces of its own, on the host's kernel, without a daemon or root.
+"""`embedded`: code in Linux namespaces on the host's kernel, without a daemon or root.
 
-A snapshot is a waiting copy of the interpreter's process and a frozen layer of files; both cost the
-same however much there is. A copy that was killed is found out, and made again by doing the same
-things again: its outputs, variables and files are compared, and a difference is `SnapshotLost`.
+A snapshot is a paused copy of the interpreter process and a frozen file layer; the cost of both is
+independent of the amount of data. If the paused process was killed, the state is rebuilt by
+replaying the session's operations; outputs, variables and files are compared, and a difference
+raises `SnapshotLost`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from leafe_gym.errors import SandboxUnavailable, SnapshotLost, UsageError
+from leafe_gym.sandbox._arguments import check_snapshot
 from leafe_gym.sandbox.base import Capabilities, SandboxLimits, SandboxSnapshot
 from leafe_gym.sandbox.embedded.diagnose import unsupported
 from leafe_gym.sandbox.embedded.host_client import HostClient, readable_folders
@@ -28,29 +30,37 @@ from leafe_gym.sandbox.supervisor_client import SessionDied, SnapshotProcessLost
 
 @dataclass(slots=True, eq=False)
 class SavedSession:
-    """A snapshot as the sandbox that made it knows it."""
+    """Private data of a snapshot.
+
+    Attributes:
+        sandbox: the sandbox that created it.
+        id: the supervisor's number of the saved state.
+        host: connection at that time; another one after the sandbox was closed.
+        operation: the last operation before the snapshot.
+    """
 
     sandbox: EmbeddedSandbox
     id: int
-    client: HostClient
+    host: HostClient
     operation: Operation | None = field(repr=False)
 
 
 class EmbeddedSandbox(ReplayableSandbox):
     """See the module.
 
-    What a cell starts in the background ends with the cell. A cell that runs out of time or
-    memory, or ends the interpreter, leaves the session as it was before.
+    Background processes that a cell starts are killed when the cell ends. A cell that exceeds its
+    time or memory limit, or ends the interpreter, leaves the session in its previous state.
 
     Args:
-        limits: of each call where it names none of its own; `memory_mb`, `processes` and
-            `disk_mb` are also the session's.
-        readable: folders of the host that code may read, at their own paths; else it sees the
-            system's programs and libraries and the interpreter's.
-        files: how the work folder is saved: "overlay", "copy", or the better one that works.
+        limits: default limits of each call; `memory_mb`, `processes` and `disk_mb` also apply to
+            the session.
+        readable: folders of the host that code may read, at their own paths. Without them, code
+            can read the system's programs and libraries and those of the interpreter.
+        files: how the work folder is saved: "overlay", "copy", or "auto" for the first of them
+            that works on this host.
 
     Raises:
-        SandboxUnavailable: if this host refuses what it needs.
+        SandboxUnavailable: if the host does not permit what it needs.
         UsageError: if an argument cannot be used.
     """
 
@@ -65,7 +75,7 @@ class EmbeddedSandbox(ReplayableSandbox):
     ) -> None:
         if files not in ("auto", "overlay", "copy"):
             raise UsageError(f"files={files!r}: use auto, overlay or copy")
-        super().__init__(limits or SandboxLimits())
+        super().__init__(limits)
         self._folders = readable_folders(readable)
         self._files = files
         self._host: HostClient | None = None
@@ -74,6 +84,7 @@ class EmbeddedSandbox(ReplayableSandbox):
 
     def start(self) -> None:
         """See `Sandbox.start`."""
+        self._guard.check()
         self.close()
         limits = self.limits
         self._last = None
@@ -92,51 +103,55 @@ class EmbeddedSandbox(ReplayableSandbox):
         """See `Sandbox.snapshot`.
 
         Raises:
-            SandboxError: if the session runs threads, or has a file open that was deleted.
+            SandboxError: if the session runs threads, or holds a deleted file open.
         """
-        client = self._client
+        host = self._client
         try:
-            answer, _ = client.ask("snapshot")
+            response, _ = host.ask("snapshot")
         except SessionDied:
             self._rebuild(self._last)
-            answer, _ = client.ask("snapshot")
-        token = SavedSession(self, answer["id"], client, self._last)
-        return SandboxSnapshot(kind=self.kind, token=token, nbytes=answer["nbytes"])
+            response, _ = host.ask("snapshot")
+        token = SavedSession(self, response["id"], host, self._last)
+        return SandboxSnapshot(kind=self.kind, token=token, nbytes=response["nbytes"])
 
     def restore(self, snapshot: SandboxSnapshot) -> None:
-        """See `Sandbox.restore`; a lost holder is made again.
+        """See `Sandbox.restore`; a state whose process was killed is rebuilt.
 
         Raises:
-            SnapshotLost: if it was dropped, its sandbox closed, or it comes out otherwise.
+            SnapshotLost: if it was dropped, its sandbox was closed, or the rebuilt state differs.
         """
+        self._guard.check()
         saved = _saved_session(snapshot)
-        if saved.sandbox is not self or saved.client is not self._host:
+        if saved.sandbox is not self or saved.host is not self._host:
             raise SnapshotLost(
-                "the snapshot's sandbox was closed, or it is another one's: branch()"
+                "the snapshot's sandbox was closed, or it belongs to another sandbox: use branch()"
             )
         try:
             self._client.ask("restore", id=saved.id)
         except SnapshotProcessLost:
-            self._rebuild_snapshot(saved)
+            self._rebuild(saved.operation)
+            self._client.ask("replace", id=saved.id)
         self._last = saved.operation
 
     def branch(self, snapshot: SandboxSnapshot) -> EmbeddedSandbox:
-        """See `Sandbox.branch`: a second sandbox where the same is done again and compared.
+        """See `Sandbox.branch`; replays the operations in a second sandbox and compares.
 
         Raises:
-            SnapshotLost: if it is gone, or comes out otherwise.
+            SnapshotLost: if the snapshot no longer exists, or the replayed state differs.
         """
+        self._guard.check()
         saved = _saved_session(snapshot)
-        if saved.client is not saved.sandbox._host:
+        if saved.host is not saved.sandbox._host:
             raise SnapshotLost("the snapshot's sandbox was closed")
-        proof, _ = saved.client.ask("digests", id=saved.id)
+        digests, _ = saved.host.ask("digests", id=saved.id)
         other = EmbeddedSandbox(self.limits, readable=self._folders, files=self._files)
         other.start()
         try:
             other._replay(operations_between(saved.operation))
             made = other.snapshot()
-            if other._client.ask("digests", id=made.token.id)[0] != proof or not proof["variables"]:
-                raise SnapshotLost("done again in another sandbox, variables or files differ")
+            again, _ = other._client.ask("digests", id=made.token.id)
+            if again != digests or not digests["variables"]:
+                raise SnapshotLost("after a replay in another sandbox, variables or files differ")
             other.drop(made)
         except BaseException:
             other.close()
@@ -146,14 +161,16 @@ class EmbeddedSandbox(ReplayableSandbox):
     def drop(self, snapshot: SandboxSnapshot) -> None:
         """See `Sandbox.drop`."""
         saved = _saved_session(snapshot)
-        if saved.client is saved.sandbox._host and saved.client.pid is not None:
-            saved.client.ask("drop", id=saved.id)
+        if self._guard.foreign or saved.sandbox._guard.foreign:
+            return
+        if saved.host is saved.sandbox._host and saved.host.pid is not None:
+            saved.host.ask("drop", id=saved.id)
 
     def close(self) -> None:
         """See `Sandbox.close`."""
-        client, self._host = self._host, None
-        if client is not None:
-            client.close()
+        host, self._host = self._host, None
+        if host is not None:
+            host.close()
 
     def capabilities(self) -> Capabilities:
         """See `Sandbox.capabilities`."""
@@ -161,29 +178,21 @@ class EmbeddedSandbox(ReplayableSandbox):
 
     @property
     def pid(self) -> int | None:
-        """The host's process that it ends with; None where it does not run."""
+        """Process id of the sandbox's outermost process on the host; None if not running."""
         return None if self._host is None else self._host.pid
 
     @property
     def _client(self) -> HostClient:
+        self._guard.check()
         if self._host is None:
             raise not_running()
         return self._host
 
-    def _rebuild_snapshot(self, saved: SavedSession) -> None:
-        """Make a snapshot again whose process is gone.
-
-        Raises:
-            SnapshotLost: if it comes out otherwise.
-        """
-        self._rebuild(saved.operation)
-        self._client.ask("replace", id=saved.id)
-
     def _rebuild(self, operation: Operation | None) -> None:
-        """A session in which everything up to a operation was done, in an empty folder.
+        """Rebuild the session as of an operation, starting from an empty folder.
 
         Raises:
-            SnapshotLost: if something shows otherwise than before.
+            SnapshotLost: if an output differs.
         """
         self._client.ask("reset")
         self._last = None
@@ -191,6 +200,7 @@ class EmbeddedSandbox(ReplayableSandbox):
 
 
 def _saved_session(snapshot: SandboxSnapshot) -> SavedSession:
+    check_snapshot(snapshot)
     if not isinstance(snapshot.token, SavedSession):
         raise UsageError(f"a snapshot of sandbox {snapshot.kind!r} cannot be used here")
     return snapshot.token
@@ -198,7 +208,7 @@ def _saved_session(snapshot: SandboxSnapshot) -> SavedSession:
 
 @cache
 def unavailable_reason() -> str:
-    """Why this host cannot have it; "" if it can. Tried once in a process, with a real cell."""
+    """Why this host cannot run it; "" if it can. Starts a sandbox once per process."""
     if reason := unsupported():
         return reason
     limits = SandboxLimits()
@@ -211,8 +221,8 @@ def unavailable_reason() -> str:
         "files": "auto",
     }
     try:
-        client = HostClient(settings)
+        host = HostClient(settings)
     except SandboxUnavailable as error:
         return str(error)
-    client.close()
+    host.close()
     return ""

@@ -1,31 +1,33 @@
 const CELL = 30;
 
-function board(rows) {
+// A grid of characters as tiles; `tiles` maps each character to the shapes that draw it.
+function board(rows, tiles) {
   const height = rows.length, width = Math.max(...rows.map((row) => row.length));
   const shapes = [];
-  rows.forEach((row, y) => [...row].forEach((cell, x) => shapes.push(...drawn(cell, x * CELL, y * CELL))));
+  rows.forEach((row, y) => [...row].forEach((cell, x) => shapes.push(...drawn(tiles[cell] || "floor", x * CELL, y * CELL))));
   const size = { viewBox: `0 0 ${width * CELL} ${height * CELL}`, width: width * CELL };
   return make("svg", { ...size, role: "img", "aria-label": `board: ${rows.join(" / ")}` }, ...shapes);
 }
 
-function drawn(cell, x, y) {
+function drawn(names, x, y) {
+  const parts = names.split(" "), has = (name) => parts.includes(name);
   const shapes = [make("rect", { x, y, width: CELL - 1, height: CELL - 1, rx: 3,
-    class: cell === "#" ? "wall" : "floor" })];
+    class: has("wall") ? "wall" : "floor" })];
   const middle = { cx: x + CELL / 2 - 0.5, cy: y + CELL / 2 - 0.5 };
-  if (".*+".includes(cell)) shapes.push(make("circle", { ...middle, r: 5, class: "goal" }));
-  if ("$*".includes(cell)) {
+  if (has("goal")) shapes.push(make("circle", { ...middle, r: 5, class: "goal" }));
+  if (has("box")) {
     shapes.push(make("rect", { x: x + 5, y: y + 5, width: CELL - 11, height: CELL - 11, rx: 3,
-      class: cell === "*" ? "box home" : "box" }));
+      class: has("home") ? "box home" : "box" }));
   }
-  if ("@+".includes(cell)) shapes.push(make("circle", { ...middle, r: 9, class: "man" }));
+  if (has("man")) shapes.push(make("circle", { ...middle, r: 9, class: "man" }));
   return shapes;
 }
 
-// A text of the table: plain, or [before, rows of a board, after].
-function shown(entry) {
+// A text of the table: plain, or [before, rows of a grid, after].
+function shown(entry, tiles) {
   if (typeof entry === "string") return make("pre", {}, entry);
   const [before, rows, after] = entry;
-  return make("div", {}, before ? make("pre", {}, before) : null, board(rows),
+  return make("div", {}, before ? make("pre", {}, before) : null, board(rows, tiles),
     after ? make("pre", {}, after) : null);
 }
 

@@ -1,6 +1,6 @@
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
 
-// Every text reaches the page as a text node; nothing is ever parsed as markup.
+// Every text is inserted as a text node; nothing is parsed as markup.
 function make(name, attributes, ...children) {
   const svg = make.svg.has(name);
   const node = svg ? document.createElementNS("http://www.w3.org/2000/svg", name)

@@ -1,6 +1,6 @@
 const ROW = 34, STEP = 26, LEFT = 150, MOST_ROWS = 400;
 
-// A tree: a line of steps for each attempt, and where it left the one before.
+// A tree: one line per attempt, with a link to the attempt that it branched from.
 function graph(tree, chosen, choose) {
   const branches = tree.branches.slice(0, MOST_ROWS);
   const length = (branch) => branch.steps.filter((step) => step[0] >= 0).length;
@@ -9,20 +9,20 @@ function graph(tree, chosen, choose) {
   const unit = Math.min(STEP, 700 / longest), x = (step) => LEFT + step * unit, y = (row) => 34 + row * ROW;
   const width = x(longest) + 90, height = y(branches.length) - 6;
   const tick = longest > 60 ? 20 : longest > 24 ? 10 : longest > 12 ? 5 : 1;
-  const marks = [];
+  const ticks = [];
   for (let step = 0; step <= longest; step += tick) {
-    marks.push(make("line", { x1: x(step), x2: x(step), y1: 20, y2: height, class: "grid" }),
+    ticks.push(make("line", { x1: x(step), x2: x(step), y1: 20, y2: height, class: "grid" }),
       make("text", { x: x(step), y: 13, class: "faint", "text-anchor": "middle" }, String(step)));
   }
   const links = branches.map((branch, row) => branch.parent < 0 || branch.restart ? null
     : make("path", { class: "link", d: `M${x(branch.tau)} ${y(branch.parent)} V${y(row)}` }));
   const lines = branches.map((branch, row) => {
     const won = branch.ending === "won", end = x(begin(branch) + length(branch));
-    const told = `attempt ${row}, ${branch.ending}` + (branch.parent < 0 ? "" : `, back to step ${branch.tau} of attempt ${branch.parent}`);
+    const label = `attempt ${row}, ${branch.ending}` + (branch.parent < 0 ? "" : `, rolled back to action ${branch.tau} of attempt ${branch.parent}`);
     const key = (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); choose(row); } };
     return make("g", { class: `branch ${won ? "won" : "lost"}`, tabindex: 0, role: "button",
-      "aria-label": told, "aria-pressed": String(row === chosen), onclick: () => choose(row), onkeydown: key },
-    make("title", {}, told),
+      "aria-label": label, "aria-pressed": String(row === chosen), onclick: () => choose(row), onkeydown: key },
+    make("title", {}, label),
     make("rect", { class: "hit", x: 0, y: y(row) - ROW / 2, width, height: ROW, rx: 5 }),
     make("text", { x: 8, y: y(row) + 4 }, `#${row}`),
     make("text", { x: 44, y: y(row) + 4, class: "faint" }, branch.ending),
@@ -30,11 +30,11 @@ function graph(tree, chosen, choose) {
     won ? make("circle", { class: "end", cx: end, cy: y(row), r: 7 })
       : make("path", { class: "path", d: `M${end - 5} ${y(row) - 5} l10 10 m0 -10 l-10 10` }),
     branch.parent < 0 || branch.restart ? null
-      : make("circle", { cx: x(branch.tau), cy: y(row), r: 3.5, fill: "var(--tip)" }));
+      : make("circle", { cx: x(branch.tau), cy: y(row), r: 3.5, fill: "var(--experience)" }));
   });
   const rest = tree.branches.length - branches.length;
   return make("div", { class: "wide" },
     make("svg", { viewBox: `0 0 ${width} ${height}`, width, role: "group", "aria-label": "attempts over steps" },
-      ...marks, ...links, ...lines),
+      ...ticks, ...links, ...lines),
     rest ? make("p", { class: "quiet" }, `${counted(rest, "further attempt")} not drawn`) : null);
 }

@@ -1,6 +1,6 @@
 const WANTED = {
   "all": () => true,
-  "won after a way back": (tree) => tree.recovered,
+  "won after a rollback": (tree) => tree.recovered,
   "solved": (tree) => tree.solved,
   "not solved": (tree) => !tree.solved,
 };
@@ -26,7 +26,7 @@ function trees(page) {
   }
   show(page.first);
   return [make("section", {}, make("h2", {}, "Tasks"), make("div", { class: "row" }, pick), list,
-    page.left_out ? make("p", { class: "quiet" }, `${counted(page.left_out, "tree")} left out for size; the figures count them.`) : null),
+    page.left_out ? make("p", { class: "quiet" }, `${counted(page.left_out, "tree")} left out for size; the figures include them.`) : null),
   make("section", {}, view)];
 }
 

@@ -1,5 +1,5 @@
-// Frames: {entry, title, tip?, reply?, feedback?, kind?}; kind colours the title.
-function player(frames, label) {
+// Frames: {entry, title, experience?, reply?, feedback?, kind?}; kind colours the title.
+function player(frames, label, tiles, first = 0) {
   const view = make("div"), caption = make("div", { class: "caption", "aria-live": "polite" });
   const range = make("input", { type: "range", min: 0, max: frames.length - 1, value: 0,
     "aria-label": label, oninput: () => go(Number(range.value)) });
@@ -8,16 +8,16 @@ function player(frames, label) {
     at = Math.max(0, Math.min(frames.length - 1, to));
     range.value = at;
     const frame = frames[at];
-    view.replaceChildren(shown(frame.entry));
+    view.replaceChildren(shown(frame.entry, tiles));
     caption.replaceChildren(
       make("div", { class: frame.kind || "" }, `${at} / ${frames.length - 1}  ${frame.title}`),
-      ...(frame.tip ? [make("div", { class: "tip" }, frame.tip)] : []),
+      ...(frame.experience ? [make("div", { class: "experience" }, frame.experience)] : []),
       ...(frame.feedback ? [make("div", { class: "quiet" }, frame.feedback)] : []),
       ...(frame.reply ? [make("pre", { class: "said" }, frame.reply)] : []));
   }
-  go(0);
+  go(first);
   const back = make("button", { type: "button", "aria-label": "one step back", onclick: () => go(at - 1) }, "\u25c0");
-  const on = make("button", { type: "button", "aria-label": "one step on", onclick: () => go(at + 1) }, "\u25b6");
+  const on = make("button", { type: "button", "aria-label": "one step forward", onclick: () => go(at + 1) }, "\u25b6");
   return make("div", { class: "player" }, view, make("div", { class: "row" }, back, range, on), caption);
 }
 

@@ -29,9 +29,9 @@ const draws = {
         ...part.series.map(([name, points], at) => make("text", { x: width - 14, y: 20 + 15 * at, "text-anchor": "end" }, name))));
   },
   replays(part) {
-    const box = make("div", { class: "split" }), { texts } = part;
+    const box = make("div", { class: "split" }), { texts, tiles } = part;
     const side = (name, one) => make("div", {}, make("h2", { class: one && one.ending === "won" ? "won" : "lost" },
-      one ? `${name}: ${one.ending}` : name), one ? player(episodeFrames(one.start, one.steps, texts), name) : null);
+      one ? `${name}: ${one.ending}` : name), one ? player(episodeFrames(one.start, one.steps, texts), name, tiles) : null);
     const pick = make("select", { "aria-label": "level", onchange: () => show(pick.value) },
       ...part.pairs.map(([label], at) => make("option", { value: at }, label)));
     const show = (at) => box.replaceChildren(...part.sides.map((name, n) => side(name, part.pairs[at][n + 1])));

@@ -16,12 +16,12 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 import gymnasium as gym
 
-from leafe_gym._registry import Registry
+from leafe_gym.registry import REGISTRIES
 from leafe_gym.types import Scope
 from leafe_gym.wrappers.rollback.episode_log import EpisodeView
 
 AnyEnv = gym.Env[Any, Any]
-BACKENDS = Registry("leafe_gym.backends", "rollback backend")
+BACKENDS = REGISTRIES["backend"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,7 @@ from leafe_gym.errors import RestoreMismatch
 from leafe_gym.types import Scope
 from leafe_gym.wrappers.backends.base import AnyEnv, SavedState
 from leafe_gym.wrappers.rollback.episode_log import EpisodeView, Transition
-from leafe_gym.wrappers.rollback.random_state import seed_globals
-from leafe_gym.wrappers.rollback.values import difference, same, show
+from leafe_gym.wrappers.rollback.values import difference, private_copy, same, show
 from leafe_gym.wrappers.rollback.wrapper_state import reseed
 
 _NAMES = ("observation", "reward", "terminated", "truncated")
@@ -53,8 +52,9 @@ class ReplayBackend:
             RestoreMismatch: with step None, if the first observation differs.
         """
         log = view.log
-        seed_globals(env, log.seed)
-        observation, _ = env.reset(seed=log.seed, options=log.options)
+        log.random_start().load(env)
+        # Copies, because an environment may change what it is given.
+        observation, _ = env.reset(seed=log.seed, options=private_copy(log.options))
         if not same(log.observation, observation):
             raise other_start(log.seed, log.observation, observation)
 
@@ -67,11 +67,13 @@ class ReplayBackend:
         for step, move in enumerate(view.moves(first), first):
             if move.entropy is not None:
                 reseed(env, move.entropy)
+                view.log.random_start(move.entropy).load(env)
             self.replayed += 1
-            outcome = env.step(move.action)
+            outcome = env.step(private_copy(move.action))
             compare(step, move, outcome)
         if view.entropy is not None:
             reseed(env, view.entropy)
+            view.log.random_start(view.entropy).load(env)
 
     def release(self, data: Any) -> None:
         """Nothing outside the data is held."""

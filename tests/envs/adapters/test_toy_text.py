@@ -79,7 +79,7 @@ def test_unknown_word_costs_a_step() -> None:
     env = made("leafe/FrozenLake-v0", max_steps=2)
     env.reset(seed=0)
     observation, reward, terminated, truncated, info = env.step("jump")
-    assert observation.startswith("'jump' is no action")
+    assert observation.startswith("'jump' is not an action")
     assert (reward, terminated, truncated, info["won"]) == (0.0, False, False, False)
     assert "use one of left, down, right, up" in info["feedback"]
     assert env.step(" LEFT ")[3]

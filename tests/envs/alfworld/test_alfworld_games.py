@@ -19,10 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import leafe_gym as lg
-from leafe_gym.envs.alfworld.folder import SPLITS, write_game
-from leafe_gym.envs.alfworld.game import FILE
-from leafe_gym.envs.alfworld.generate import Layout, generate
-from leafe_gym.envs.alfworld.house import LAMP, TASK_TYPES, fits
+from leafe_gym.envs.alfworld.game_file import FILE
+from leafe_gym.envs.alfworld.generate import RoomLayout, generate
+from leafe_gym.envs.alfworld.official_files import SPLITS, write_game
+from leafe_gym.envs.alfworld.room_tables import LAMP, TASK_TYPES, fits
 from leafe_gym.errors import MissingExtra, UsageError
 
 needs_library = pytest.mark.skipif(
@@ -90,9 +90,15 @@ def test_generated_layouts_begin_unsolved_and_can_be_solved(seed: int, task_type
 
 
 def test_the_digest_sees_content_not_order() -> None:
-    one = Layout("pick_and_place_simple", "Mug", "Desk", ("Desk", "Bed"), (("Mug", 1), ("CD", 0)))
-    same = Layout("pick_and_place_simple", "Mug", "Desk", ("Bed", "Desk"), (("CD", 1), ("Mug", 0)))
-    other = Layout("pick_and_place_simple", "Mug", "Desk", ("Desk", "Bed"), (("Mug", 1), ("CD", 1)))
+    one = RoomLayout(
+        "pick_and_place_simple", "Mug", "Desk", ("Desk", "Bed"), (("Mug", 1), ("CD", 0))
+    )
+    same = RoomLayout(
+        "pick_and_place_simple", "Mug", "Desk", ("Bed", "Desk"), (("CD", 1), ("Mug", 0))
+    )
+    other = RoomLayout(
+        "pick_and_place_simple", "Mug", "Desk", ("Desk", "Bed"), (("Mug", 1), ("CD", 1))
+    )
     assert one.digest == same.digest != other.digest
 
 
@@ -225,7 +231,7 @@ def test_wrong_files_and_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_missing_library_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "leafe_gym.envs.alfworld.engine", raising=False)
+    monkeypatch.delitem(sys.modules, "leafe_gym.envs.alfworld.planner_game", raising=False)
     monkeypatch.setitem(sys.modules, "fast_downward", None)
     with pytest.raises(MissingExtra, match=r"pip install 'leafe-gym\[alfworld\]'"):
         gym.make(ENV)

@@ -14,9 +14,9 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import leafe_gym as lg
-from leafe_gym.envs.alfworld.game import FILE, Game
+from leafe_gym.envs.alfworld.game_file import FILE, ALFWorldGame
 from leafe_gym.envs.alfworld.generate import generate
-from leafe_gym.envs.alfworld.house import TASK_TYPES
+from leafe_gym.envs.alfworld.room_tables import TASK_TYPES
 from leafe_gym.testing.players.follower import Follower
 from leafe_gym.testing.triples import triples
 
@@ -86,7 +86,9 @@ def test_trees_of_tasks(tmp_path: Path) -> None:
         ways[info["instruction"].split("\n")[0]] = env.walkthrough()
         env.close()
     agent = lg.ReflectiveTreeAgent(Follower(ways, noise=0.2))
-    with lg.explore(agent, tasks, budget=lg.Budget(calls=400), out=tmp_path, concurrency=2) as run:
+    with lg.explore(
+        agent, tasks, budget=lg.Budget(interactions=400), out=tmp_path, concurrency=2
+    ) as run:
         trees = list(run.trees())
     assert [tree.solved for tree in trees] == [True] * 3
     branches = [branch for tree in trees for branch in tree.branches if branch.experience]
@@ -120,7 +122,7 @@ def test_the_library_says_the_same(tmp_path: Path, seed: int, monkeypatch: Any) 
 
     path = tmp_path / FILE
     layout = generate(seed)
-    path.write_text(json.dumps(Game.generated(layout).as_json()))
+    path.write_text(json.dumps(ALFWorldGame.generated(layout).as_json()))
     infos = textworld.EnvInfos(admissible_commands=True, won=True)
     library = AlfredDemangler(PddlEnv(infos), shuffle=False)
     library.load(json.loads(path.read_text()))  # given a path, it leaves the file open

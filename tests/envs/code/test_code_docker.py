@@ -56,9 +56,11 @@ def test_a_tree_grows_over_a_restored_session(kind: str) -> None:
     env = lg.RollbackWrapper(
         gym.make("leafe/PythonREPL-v0", kind="inbox", max_steps=2, sandbox=kind), "docker"
     )
-    agent = lg.ReflectiveTreeAgent(lg.policy(play), reflect_every=None, prompts="code")
+    agent = lg.ReflectiveTreeAgent(
+        lg.policy(play), lg.AgentConfig(reflect_every=None, prompts="code")
+    )
     try:
-        tree = agent.run(env, budget=lg.Budget(calls=9), seed=0, stop="budget")
+        tree = agent.run(env, budget=lg.Budget(interactions=9), seed=0, stop="budget")
     finally:
         env.close()
     assert {branch.ending for branch in tree.branches} <= {"failed", "budget"}
@@ -86,9 +88,9 @@ def test_contest_trees_in_containers(counts: Callable[[int, int], int]) -> None:
         gym.make("leafe/CodeContests-v0", problem="carousel", sandbox="docker-commit")
     )
     player = coder(fails=0.9, kinds=("wrong", "crash"))
-    agent = lg.ReflectiveTreeAgent(player, reflect_every=None, prompts="code")
+    agent = lg.ReflectiveTreeAgent(player, lg.AgentConfig(reflect_every=None, prompts="code"))
     try:
-        tree = agent.run(env, budget=lg.Budget(calls=12), seed=2, stop="budget")
+        tree = agent.run(env, budget=lg.Budget(interactions=12), seed=2, stop="budget")
     finally:
         env.close()
     assert not any(branch.reason for branch in tree.branches)

@@ -221,8 +221,10 @@ def test_a_failed_sandbox_is_no_failed_attempt(make: Any, monkeypatch: pytest.Mo
     env.release(env.snapshot())
     from leafe_gym.testing.players.coder import coder
 
-    agent = lg.ReflectiveTreeAgent(coder(fails=1.0), reflect_every=None, prompts="code")
-    real = ProgramRunner.make
+    agent = lg.ReflectiveTreeAgent(
+        coder(fails=1.0), lg.AgentConfig(reflect_every=None, prompts="code")
+    )
+    real = ProgramRunner.run_with_artifact
     broken = [True] * 2
 
     def flaky(runner: ProgramRunner, *arguments: Any, **keywords: Any) -> Any:
@@ -231,8 +233,8 @@ def test_a_failed_sandbox_is_no_failed_attempt(make: Any, monkeypatch: pytest.Mo
             raise SandboxError("the daemon went away")
         return real(runner, *arguments, **keywords)
 
-    monkeypatch.setattr(ProgramRunner, "make", flaky)
-    tree = agent.run(env, budget=lg.Budget(calls=30), seed=0, stop="budget")
+    monkeypatch.setattr(ProgramRunner, "run_with_artifact", flaky)
+    tree = agent.run(env, budget=lg.Budget(interactions=30), seed=0, stop="budget")
     endings = [branch.ending for branch in tree.branches]
     assert endings[:2] == ["env_error", "env_error"]
     assert all("daemon went away" in branch.reason for branch in tree.branches[:2])

@@ -56,7 +56,7 @@ def start(folder: Path, small: Path) -> subprocess.Popen[bytes]:
 
 def finished(folder: Path, small: Path) -> str:
     assert start(folder, small).wait(timeout=100) == 0
-    with lg.Run.read(folder) as run:
+    with lg.RunReader(folder) as run:
         return str(run.fingerprint())
 
 
@@ -66,7 +66,7 @@ def test_a_killed_run_resumes_to_the_same_trees(
     begun = time.monotonic()
     expected = finished(tmp_path / "whole", small)
     took = time.monotonic() - begun
-    with lg.Run.read(tmp_path / "whole") as run:
+    with lg.RunReader(tmp_path / "whole") as run:
         trees = list(run.trees())
     assert {tree.task.env_id for tree in trees} == {"leafe/CodeContests-v0", "leafe/MBPP-v0"}
     for tree in trees:  # each holds a mistake and its repair
@@ -126,9 +126,9 @@ class Killer:
 def grown(problem: str, calls: int) -> Any:
     env = lg.RollbackWrapper(gym.make("leafe/CodeContests-v0", problem=problem))
     player = coder(fails=0.9, kinds=("wrong", "crash"))
-    agent = lg.ReflectiveTreeAgent(player, reflect_every=None, prompts="code")
+    agent = lg.ReflectiveTreeAgent(player, lg.AgentConfig(reflect_every=None, prompts="code"))
     try:
-        return agent.run(env, budget=lg.Budget(calls=calls), seed=2, stop="budget")
+        return agent.run(env, budget=lg.Budget(interactions=calls), seed=2, stop="budget")
     finally:
         env.close()
 

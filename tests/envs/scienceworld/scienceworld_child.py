@@ -17,7 +17,7 @@ def main(how: str) -> None:
     """The process, on a line of its own, and then the end."""
     env = gym.make("leafe/ScienceWorld-v0", task="melt", variation=0, admissible=False)
     env.reset(seed=0)
-    java = env.unwrapped._seat.pool().jvm.pid  # type: ignore[attr-defined]
+    java = env.unwrapped._handle.pool().jvm.pid  # type: ignore[attr-defined]
     sys.stdout.write(f"{java}\n")
     sys.stdout.flush()
     if how == "killed":
@@ -48,7 +48,7 @@ def _child(env: gym.Env[str, str], java: int) -> int:
     except EnvironmentFailure as error:
         told = "forked from; reset() or restore()" in str(error)
     env.reset(seed=0)
-    own = env.unwrapped._seat.pool().jvm.pid  # type: ignore[attr-defined]
+    own = env.unwrapped._handle.pool().jvm.pid  # type: ignore[attr-defined]
     env.step("open cupboard")
     env.close()
     return 0 if told and own != java and not os.path.exists(f"/proc/{own}") else 1

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 
 import pytest
 
-from leafe_gym.envs.scienceworld.library import need
+from leafe_gym.envs.scienceworld.java_runtime import check_requirements
 from leafe_gym.errors import UsageError
 
 
 def need_java() -> None:
     """Skip or fail where ScienceWorld cannot be played."""
     try:
-        need()
+        check_requirements()
     except UsageError as error:
         if os.environ.get("CI") == "true":
             pytest.fail(str(error))

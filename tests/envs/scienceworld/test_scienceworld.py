@@ -1,4 +1,4 @@
-"""ScienceWorld: coming back is exact, games do not meet, and the simulator is played as it is."""
+"""ScienceWorld: restores are exact, games are independent, results equal the simulator's."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from gymnasium.utils.env_checker import check_env
 from scienceworld_java import need_java, quick_java
 
 import leafe_gym as lg
-from leafe_gym.envs.scienceworld.catalogue import (
+from leafe_gym.envs.scienceworld.game_pool import MAX_IDLE, GameHandle, GamePool
+from leafe_gym.envs.scienceworld.interpreter import Interpreter
+from leafe_gym.envs.scienceworld.jvm import Simulator
+from leafe_gym.envs.scienceworld.task_catalogue import (
     SIMPLIFICATIONS,
     TASKS,
     VARIATIONS,
     variations,
 )
-from leafe_gym.envs.scienceworld.interpreter import Interpreter
-from leafe_gym.envs.scienceworld.jvm import Jvm
-from leafe_gym.envs.scienceworld.pool import IDLE, Pool, Seat
 from leafe_gym.errors import RestoreMismatch
 from leafe_gym.testing.players.follower import Follower
 from leafe_gym.testing.triples import triples
@@ -40,7 +40,7 @@ SHORT: dict[str, Any] = {
     "max_steps": 10,
     "admissible": False,
 }
-"""A game that is won in 6 steps; of one kind in all tests, so that ways back are proved once."""
+"""A game that is won in 6 steps; the same in all tests, so that backends are verified once."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -48,10 +48,10 @@ def running() -> Iterator[None]:
     """One Java process for all tests of the module that do not want their own."""
     need_java()
     with quick_java():
-        seat = Seat()
-        seat.pool()
+        handle = GameHandle()
+        handle.pool()
         yield
-        seat.close()
+        handle.close()
 
 
 @pytest.fixture
@@ -70,10 +70,10 @@ def made(
 
 def alone(env: Any) -> Any:
     """Give an environment a Java process of its own, fresh."""
-    pool = Pool(Jvm())
+    pool = GamePool(Simulator())
     pool.users = 1
-    env.unwrapped._seat.close()
-    env.unwrapped._seat._pool = pool
+    env.unwrapped._handle.close()
+    env.unwrapped._handle._pool = pool
     return env
 
 
@@ -88,7 +88,7 @@ def wander(env: Any, rng: random.Random, steps: int, seed: int = 0) -> list[Any]
     return [actions, outcomes]
 
 
-# Ways back
+# Rollback
 
 
 def test_contracts(counts: Counts) -> None:
@@ -106,14 +106,14 @@ def test_contracts(counts: Counts) -> None:
     assert not report.unproved, str(report)
 
 
-def test_auto_takes_the_native_way(stack: ExitStack) -> None:
+def test_auto_chooses_native(stack: ExitStack) -> None:
     env = lg.RollbackWrapper(gym.make(ENV, **SHORT))
     stack.callback(env.close)
     env.reset(seed=0)
     env.step("look in blast furnace")
-    mark = env.snapshot()
+    snapshot = env.snapshot()
     assert env.backend_report.chosen == "native", str(env.backend_report)
-    assert mark.scope == "portable"
+    assert snapshot.scope == "portable"
 
 
 def test_triples(counts: Counts) -> None:
@@ -164,40 +164,40 @@ def test_another_outcome_is_noticed(stack: ExitStack) -> None:
         env.step(action)
     state = env.get_state()
     for at, step in ((0, None), (2, 1)):
-        trail = list(state.trail)
-        trail[at] = trail[at]._replace(said=0)
+        history = list(state.history)
+        history[at] = history[at]._replace(answer=0)
         with pytest.raises(RestoreMismatch) as error:
-            env.set_state(state._replace(trail=tuple(trail)))
+            env.set_state(state._replace(history=tuple(history)))
         assert error.value.step == step
     assert "'open cupboard'" in str(error.value)
     env.set_state(state)
     assert env.step("inventory")[0]
 
 
-def test_a_parked_game_is_taken_without_work(
+def test_a_held_game_is_restored_without_work(
     stack: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     env = made(stack, "melt", admissible=False)
     env.reset(seed=0)
     env.step("open cupboard")
     state = env.get_state()
-    env.park()
-    env.park(state)
+    env.hold()
+    env.hold(state)
     expected = env.step("look around")
     env.step("open door to kitchen")
-    pool = env._seat.pool()
-    assert pool.kept() == 2
+    pool = env._handle.pool()
+    assert pool.held() == 2
 
     def no(*_: Any) -> None:
         raise AssertionError("work was done")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Interpreter, "do", no)
+        patch.setattr(Interpreter, "step", no)
         env.set_state(state)
     assert env.step("look around") == expected
-    assert pool.kept() == 1
+    assert pool.held() == 1
     env.release_state(state)
-    assert pool.kept() == 0
+    assert pool.held() == 0
     env.set_state(state)
     assert env.step("look around") == expected
 
@@ -213,10 +213,10 @@ def test_games_are_given_up(stack: ExitStack) -> None:
             states.append(env.get_state())
     for state in states + states[::-1]:
         env.set_state(state)
-    assert len(env._seat.pool()._waiting) <= IDLE
+    assert len(env._handle.pool()._idle) <= MAX_IDLE
 
 
-# Games that do not meet
+# Independent games
 
 
 def together(stack: ExitStack, tasks: dict[str, str]) -> list[Any]:
@@ -226,8 +226,8 @@ def together(stack: ExitStack, tasks: dict[str, str]) -> list[Any]:
     envs = [first]
     for task, simplifications in list(tasks.items())[1:]:
         envs.append(made(stack, task, simplifications=simplifications))
-        envs[-1]._seat._pool = first._seat.pool()
-        first._seat.pool().users += 1
+        envs[-1]._handle._pool = first._handle.pool()
+        first._handle.pool().users += 1
     played: list[Any] = [[[], [env.reset(seed=0)]] for env in envs]
     for number in rng.choices(range(len(envs)), k=6 * len(envs)):
         actions, outcomes = played[number]
@@ -236,17 +236,17 @@ def together(stack: ExitStack, tasks: dict[str, str]) -> list[Any]:
         actions.append("wait1" if wait else rng.choice([c for c in commands if "focus" not in c]))
         outcomes.append(envs[number].step(actions[-1]))
     for one, env in zip(played, envs, strict=True):
-        one.append(luck(env))
+        one.append(random_state(env))
     return played
 
 
 MEETING = {"find-animal": "easy", "grow-plant": "", "test-conductivity": "openDoors"}
 
 
-def luck(env: Any) -> Any:
-    """What a game's generator would give next, and the number of its next thing."""
-    game = env._seat.game
-    with game.jvm.turn(game._statics) as wire:
+def random_state(env: Any) -> Any:
+    """The next number of a game's generator, and the id of its next object."""
+    game = env._handle.game
+    with game.jvm.active(game._statics) as wire:
         return wire.call(game._statics.random, "nextInt"), wire.call(game.jvm._ids, "count")
 
 
@@ -260,14 +260,14 @@ def separately(stack: ExitStack, played: list[Any]) -> list[bool]:
         again = [env.reset(seed=0), *(env.step(action) for action in actions)]
         last = outcomes[-1][-1]["admissible_commands"]
         env.admissible, env._commands = True, None
-        same = last == env.actions() and lucky == luck(env)
+        same = last == env.actions() and lucky == random_state(env)
         for *_, info in outcomes:
             info.pop("admissible_commands")
         equal.append(again == outcomes and same)
     return equal
 
 
-def test_games_in_one_process_do_not_meet(stack: ExitStack) -> None:
+def test_games_in_one_process_are_independent(stack: ExitStack) -> None:
     assert separately(stack, together(stack, MEETING)) == [True] * 3
 
 
@@ -276,7 +276,7 @@ def test_they_would_if_statics_were_left_alone(
 ) -> None:
     """So that the test above shows something."""
     with monkeypatch.context() as patch:
-        patch.setattr(Jvm, "_place", lambda *_: None)
+        patch.setattr(Simulator, "_set_static", lambda *_: None)
         played = together(stack, MEETING)
     assert not any(separately(stack, played))
 
@@ -285,9 +285,9 @@ def test_they_would_if_statics_were_left_alone(
 
 
 def test_the_catalogue_is_the_simulators(stack: ExitStack) -> None:
-    seat = Seat()
-    stack.callback(seat.close)
-    game = Interpreter(seat.pool().jvm)
+    handle = GameHandle()
+    stack.callback(handle.close)
+    game = Interpreter(handle.pool().jvm)
     listed = str(game.ask("getTaskNames")).strip("[]").split(", ")
     assert sorted(listed) == sorted(TASKS)
     assert sorted(str(game.ask("getPossibleSimplifications")).split(", ")) == sorted(
@@ -351,7 +351,7 @@ def test_a_tree(stack: ExitStack) -> None:
     env.reset(seed=0)
     way = env.unwrapped.walkthrough()  # type: ignore[attr-defined]
     player = Follower({"": way}, noise=0.3, wrong=("open the sky", "wait1"))
-    tree = lg.ReflectiveTreeAgent(player).run(env, budget=lg.Budget(calls=200), seed=1)
+    tree = lg.ReflectiveTreeAgent(player).run(env, budget=lg.Budget(interactions=200), seed=1)
     assert tree.solved
     assert any(branch.experience and branch.won for branch in tree.branches)
 

@@ -12,10 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import leafe_gym as lg
-from leafe_gym.envs.scienceworld import library
-from leafe_gym.envs.scienceworld.catalogue import NUMBERS, TASKS, VARIATIONS, task_of, variations
-from leafe_gym.envs.scienceworld.wire import _decoded, _encoded
-from leafe_gym.envs.scienceworld.words import refusal
+from leafe_gym.envs.scienceworld import java_runtime
+from leafe_gym.envs.scienceworld.py4j_client import _decoded, _encoded
+from leafe_gym.envs.scienceworld.refusals import refusal
+from leafe_gym.envs.scienceworld.task_catalogue import (
+    NUMBERS,
+    TASKS,
+    VARIATIONS,
+    task_of,
+    variations,
+)
 from leafe_gym.envs.tasks import SPLITS
 from leafe_gym.errors import MissingExtra, UsageError
 
@@ -56,7 +62,7 @@ def test_task_lists() -> None:
         ({"task": "boiling"}, "use one of boil, melt"),
         ({"task": "boil", "variation": 30}, "boil has 0 to 29"),
         ({"task": "boil", "variation": 0, "split": "test"}, "split test, has 21 to 29"),
-        ({"variation": 1}, "name it with task="),
+        ({"variation": 1}, "variation=1 needs task="),
         ({"split": "dev"}, "train, val, test"),
         ({"simplifications": "openWindows"}, "use 'easy' alone, or some of teleportAction"),
         ({"simplifications": "easy,openDoors"}, "use 'easy' alone"),
@@ -82,14 +88,14 @@ def test_wrong_task_lists() -> None:
 def test_what_is_missing_is_said_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(library, "find_spec", lambda name: None)
+    monkeypatch.setattr(java_runtime, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"pip install 'leafe-gym\[scienceworld\]'"):
         gym.make(ENV)
 
     class Empty:
         submodule_search_locations = (str(tmp_path),)
 
-    monkeypatch.setattr(library, "find_spec", lambda name: Empty)
+    monkeypatch.setattr(java_runtime, "find_spec", lambda name: Empty)
     with pytest.raises(UsageError, match=r"scienceworld.jar is missing; install it again: pip"):
         gym.make(ENV)
     (tmp_path / "scienceworld.jar").touch()
@@ -102,14 +108,14 @@ def test_a_java_that_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UsageError, match="apt-get install default-jre-headless"):
-        library.java()
+        java_runtime.java_command()
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     with pytest.raises(UsageError, match=r"has no bin/java; install one"):
-        library.java()
+        java_runtime.java_command()
     command = tmp_path / "bin" / "java"
     command.parent.mkdir()
     command.touch(0o755)
-    assert library.java() == str(command)
+    assert java_runtime.java_command() == str(command)
 
 
 def test_refusals() -> None:

@@ -18,16 +18,16 @@ import pytest
 from scienceworld_java import need_java, quick_java
 
 import leafe_gym as lg
+from leafe_gym.envs.scienceworld import java_process
 from leafe_gym.envs.scienceworld import jvm as jvm_module
-from leafe_gym.envs.scienceworld import process
-from leafe_gym.envs.scienceworld.pool import Seat
-from leafe_gym.envs.scienceworld.wire import Wire
+from leafe_gym.envs.scienceworld.game_pool import GameHandle
+from leafe_gym.envs.scienceworld.py4j_client import Py4JClient
 from leafe_gym.errors import EnvironmentFailure, UsageError
 
 pytestmark = pytest.mark.jvm
 ENV = "leafe/ScienceWorld-v0"
 SHORT = {"task": "lifespan-longest-lived", "variation": 1, "max_steps": 10, "admissible": False}
-"""As in the tests of the environment, which prove its ways back in the same process."""
+"""As in the tests of the environment, which verify its backends in the same process."""
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,7 @@ def java() -> Iterator[None]:
     need_java()
     with quick_java():
         yield
-    assert not process._running, "a Java process was left behind"
+    assert not java_process._running, "a Java process was left behind"
 
 
 def made() -> Any:
@@ -53,7 +53,7 @@ def gone(pid: int, seconds: float = 15.0) -> bool:
 
 
 def pid_of(env: Any) -> int:
-    return int(env.unwrapped._seat.pool().jvm.pid)
+    return int(env.unwrapped._handle.pool().jvm.pid)
 
 
 @pytest.mark.parametrize(
@@ -88,9 +88,9 @@ def test_the_last_one_out_ends_it() -> None:
     del third
     gc.collect()
     assert Path(f"/proc/{pid}").exists()  # one was not closed: it leaves when the next one comes
-    seat = Seat()
-    assert seat.pool().jvm.pid == pid
-    seat.close()
+    handle = GameHandle()
+    assert handle.pool().jvm.pid == pid
+    handle.close()
     assert not Path(f"/proc/{pid}").exists()
 
 
@@ -100,7 +100,7 @@ def test_a_process_that_was_killed() -> None:
     env.reset(seed=0)
     env.step("inventory")
     env.step("wait1")
-    mark = env.snapshot()
+    snapshot = env.snapshot()
     expected = [env.step(action) for action in ("wait1", "look around")]
     for kill in (True, False):
         first = pid_of(env)
@@ -108,14 +108,14 @@ def test_a_process_that_was_killed() -> None:
             os.kill(first, signal.SIGKILL)
         else:  # stopped: it does not answer
             os.kill(first, signal.SIGSTOP)
-            env.unwrapped._seat.pool().jvm._wire._socket.settimeout(0.5)  # type: ignore[attr-defined]
+            env.unwrapped._handle.pool().jvm._wire._socket.settimeout(0.5)  # type: ignore[attr-defined]
         said = "was ended by signal 9" if kill else "did not answer"
         with pytest.raises(EnvironmentFailure, match=rf"{said}.*; reset\(\) or restore\(\)"):
             env.step("wait1")
         with pytest.raises(EnvironmentFailure, match=r"reset\(\) or restore\(\)"):
             env.unwrapped.step("wait1")
         assert gone(first)
-        env.restore(mark)
+        env.restore(snapshot)
         assert pid_of(env) != first
         again = [env.step(action) for action in ("wait1", "look around")]
         assert again == expected
@@ -135,7 +135,7 @@ def test_an_interrupt_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Wire, "call", interrupted)
+        patch.setattr(Py4JClient, "call", interrupted)
         with pytest.raises(KeyboardInterrupt):
             env.step("look around")
     assert gone(pid)
@@ -147,10 +147,10 @@ def test_an_interrupt_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_exception_in_java() -> None:
     env = made()
     env.reset(seed=0)
-    game = env.unwrapped._seat.game
+    game = env.unwrapped._handle.game
     with pytest.raises(EnvironmentFailure, match=r"ScienceWorld failed: .*Text"):
         game.ask("getRunHistory" + "Text")
-    with game.jvm.turn(game._statics) as wire, pytest.raises(Exception, match="IndexOutOf"):
+    with game.jvm.active(game._statics) as wire, pytest.raises(Exception, match="IndexOutOf"):
         wire.call(wire.new("java.util.ArrayList"), "get", 3)
     assert env.step("look around")[0]  # it goes on
     env.close()
@@ -201,7 +201,7 @@ def test_a_java_that_does_not_start(
 def test_a_jar_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     jar = tmp_path / "scienceworld.jar"
     jar.write_text("<html>404</html>")
-    for module in (process, jvm_module):
-        monkeypatch.setattr(module, "simulator", lambda: jar)
+    for module in (java_process, jvm_module):
+        monkeypatch.setattr(module, "simulator_jar", lambda: jar)
     with pytest.raises(UsageError, match=r"scienceworld.jar cannot be used .*install it again"):
         made().reset(seed=0)

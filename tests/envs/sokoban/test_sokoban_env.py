@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import leafe_gym  # noqa: F401  (registers the environments)
-from leafe_gym.envs.sokoban.config import Config
+from leafe_gym.envs.sokoban.config import SokobanConfig
 from leafe_gym.envs.sokoban.env import SokobanEnv
 from leafe_gym.errors import ResetNeeded, UsageError
 
@@ -129,19 +129,19 @@ def test_a_level_file(tmp_path: Path) -> None:
     path = tmp_path / "two.txt"
     boards = ["#####\n#@$.#\n#####", "######\n#@$-.#\n######"]
     path.write_text(f"; 0\n{boards[0]}\n\n; 1\n{boards[1]}\n")
-    assert SokobanEnv(levels=path, level=1).reset(seed=0)[0] == boards[1]
-    env = SokobanEnv(levels=str(path))
+    assert SokobanEnv(data=path, level=1).reset(seed=0)[0] == boards[1]
+    env = SokobanEnv(data=str(path))
     assert {env.reset(seed=seed)[0] for seed in range(20)} == set(boards)
     with pytest.raises(UsageError, match="levels 0 to 1"):
-        SokobanEnv(levels=path, level=2)
-    split = SokobanEnv.tasks("all", levels=path)[0].split
-    assert boards[0] == SokobanEnv(levels=path, level=0, split=split).reset(seed=0)[0]
+        SokobanEnv(data=path, level=2)
+    split = SokobanEnv.tasks("all", data=path)[0].split
+    assert boards[0] == SokobanEnv(data=path, level=0, split=split).reset(seed=0)[0]
     other = {"train": "val", "val": "test", "test": "train"}[split]
     with pytest.raises(UsageError, match="split"):
-        SokobanEnv(levels=path, level=0, split=other)
+        SokobanEnv(data=path, level=0, split=other)
     path.write_text(f"; the first one only\n{boards[0]}\n")
-    with pytest.raises(UsageError, match=f"no level of split '{other}' in it"):
-        SokobanEnv(levels=path, split=other)
+    with pytest.raises(UsageError, match=f"has no level of split '{other}'"):
+        SokobanEnv(data=path, split=other)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_a_level_file(tmp_path: Path) -> None:
         ({"inner_walls": (0, 25)}, "at most 24"),
         ({"inner_walls": 3}, "give two whole numbers"),
         ({"split": "dev"}, "use one of train, val, test, or None"),
-        ({"level": 0}, "needs levels="),
+        ({"level": 0}, "needs data="),
         ({"levels": 3}, "give the path"),
         ({"render_mode": "human"}, "use 'ansi' or None"),
     ],
@@ -175,5 +175,5 @@ def test_bad_arguments(kwargs: dict[str, Any], message: str) -> None:
 def test_defaults_are_stated_once() -> None:
     own = dict(inspect.signature(SokobanEnv).parameters)
     assert own.pop("render_mode").default is None
-    checked = inspect.signature(Config.of).parameters
+    checked = inspect.signature(SokobanConfig.of).parameters
     assert {n: p.default for n, p in own.items()} == {n: p.default for n, p in checked.items()}

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leafe_gym.envs.sokoban.boxoban import read_levels
-from leafe_gym.envs.sokoban.canon import canonical, split_of, symmetries
 from leafe_gym.envs.sokoban.env import SokobanEnv
 from leafe_gym.envs.sokoban.levels import Shape, generate
 from leafe_gym.envs.sokoban.parse import parse_board, parse_rows
 from leafe_gym.envs.sokoban.rules import Board
+from leafe_gym.envs.sokoban.symmetry import canonical, split_of, symmetries
 from leafe_gym.envs.tasks import SPLITS, TaskList, tasks
 from leafe_gym.errors import UsageError
 
@@ -142,13 +142,13 @@ def test_tasks_of_a_file(tmp_path: Path) -> None:
     path = tmp_path / "levels.txt"
     texts = [level(seed).text for seed in range(60)]
     path.write_text("".join(f"; {n}\n{text}\n\n" for n, text in enumerate(texts)))
-    listed = {split: SokobanEnv.tasks(split, levels=path) for split in (*SPLITS, "all")}
+    listed = {split: SokobanEnv.tasks(split, data=path) for split in (*SPLITS, "all")}
     numbers = {split: {task.kwargs["level"] for task in listed[split]} for split in listed}
     assert numbers["all"] == set(range(60))
     assert sorted(n for split in SPLITS for n in numbers[split]) == list(range(60))
     assert {task.id for task in listed["val"]} < {task.id for task in listed["all"]}
     task = listed["test"][0]
-    assert task.kwargs == {"levels": os.fspath(path), "level": task.kwargs["level"]}
+    assert task.kwargs == {"data": os.fspath(path), "level": task.kwargs["level"]}
     assert task.id.startswith("leafe/Sokoban-v0:levels.txt@")
     env = gym.make(task.env_id, **task.kwargs)
     assert env.reset(seed=task.seed)[0] == texts[task.kwargs["level"]]
@@ -160,11 +160,11 @@ def test_tasks_of_a_file(tmp_path: Path) -> None:
     [
         ("all", {}, "use one of train, val, test"),
         ("dev", {}, "use one of"),
-        ("test", {"level": 3}, "level=3: the tasks name the level themselves"),
+        ("test", {"level": 3}, "level=3: a task list contains every level"),
         ("test", {"colour": "red"}, "unknown arguments colour; there are boxes"),
         ("test", {"size": 2}, "size=2"),
-        ("test", {"levels": 3}, "give the path"),
-        ("test", {"levels": "absent.txt"}, "absent.txt: cannot be read"),
+        ("test", {"data": 3}, "give the path"),
+        ("test", {"levels": "absent.txt"}, "there is no absent.txt"),
     ],
 )
 def test_tasks_refused(split: str, kwargs: dict[str, object], message: str) -> None:

@@ -17,9 +17,9 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import leafe_gym as lg
-from leafe_gym.envs.textworld import games, progress
-from leafe_gym.envs.textworld.library import quiet
-from leafe_gym.envs.textworld.spec import GameSpec
+from leafe_gym.envs.textworld import game_cache, progress
+from leafe_gym.envs.textworld.game_spec import GameSpec
+from leafe_gym.envs.textworld.jericho_warnings import no_unknown_story_warning
 from leafe_gym.errors import MissingExtra, UsageError
 from leafe_gym.testing.players.follower import Follower
 from leafe_gym.testing.triples import triples
@@ -43,7 +43,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def story(cache: Path) -> Path:
     """A compiled game; the one other tests of this module play with seed 3."""
-    return games.game_file(GameSpec(**SIZES), 3)  # type: ignore[arg-type]
+    return game_cache.game_file(GameSpec(**SIZES), 3)  # type: ignore[arg-type]
 
 
 def made(**kwargs: Any) -> Any:
@@ -157,7 +157,7 @@ def test_a_tree(story: Path, env_id: str) -> None:
     known.reset(seed=0)
     way = known.walkthrough()  # type: ignore[attr-defined]
     agent = lg.ReflectiveTreeAgent(Follower({"": way}, noise=0.4))
-    tree = agent.run(env, budget=lg.Budget(calls=300), seed=1)
+    tree = agent.run(env, budget=lg.Budget(interactions=300), seed=1)
     assert tree.solved
     fixed = [branch for branch in tree.branches if branch.experience]
     assert fixed
@@ -215,7 +215,7 @@ def test_the_library_says_the_same(story: Path) -> None:
     import textworld
 
     infos = textworld.EnvInfos(admissible_commands=True, score=True)
-    with quiet():
+    with no_unknown_story_warning():
         library = textworld.start(str(story), infos)
     state = library.reset()
     env = gym.make(ENV, game=str(story)).unwrapped
@@ -268,7 +268,7 @@ def test_splits_hold_different_games(counts: Counts) -> None:
     }
     for split, spec in specs.items():
         for seed in range(counts(1, 10)):
-            assert games.split_of(games._game(spec, seed)) == split
+            assert game_cache.split_of(game_cache._game(spec, seed)) == split
 
 
 def lg_splits() -> tuple[str, ...]:
@@ -298,7 +298,9 @@ def test_makers_at_the_same_time_make_one_game(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     spec = GameSpec(rooms=2, objects=3, quest_length=2)
-    makers = [get_context("fork").Process(target=games.game_file, args=(spec, 9)) for _ in range(2)]
+    makers = [
+        get_context("fork").Process(target=game_cache.game_file, args=(spec, 9)) for _ in range(2)
+    ]
     for maker in makers:
         maker.start()
     for maker in makers:
@@ -312,7 +314,7 @@ def test_makers_at_the_same_time_make_one_game(
 
 
 def test_a_game_is_made_once(cache: Path, monkeypatch: pytest.MonkeyPatch, story: Path) -> None:
-    monkeypatch.setattr(games, "_make", lambda *_: pytest.fail("made again"))
+    monkeypatch.setattr(game_cache, "_make", lambda *_: pytest.fail("made again"))
     assert made().reset(seed=3)
 
 

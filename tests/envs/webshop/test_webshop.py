@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
 from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
@@ -18,7 +19,7 @@ pytest.importorskip("bm25s", reason="pip install 'leafe-gym[webshop]'")
 
 import leafe_gym as lg
 from leafe_gym.envs.tasks import SPLITS
-from leafe_gym.envs.webshop import catalogue, library
+from leafe_gym.envs.webshop import builtin_catalogue
 from leafe_gym.envs.webshop.env import _IMPOSSIBLE
 from leafe_gym.errors import MissingExtra, ResetNeeded, UsageError
 from leafe_gym.testing.players.follower import Follower
@@ -276,9 +277,9 @@ def test_other_products_are_worth_something() -> None:
 
 
 def test_the_catalogue_is_the_same_everywhere() -> None:
-    text = repr([tuple(stream) for stream in catalogue.streams()])
+    text = repr([tuple(stream) for stream in builtin_catalogue.streams()])
     assert blake2b(text.encode(), digest_size=8).hexdigest() == "38de4fbceadd9ed9"
-    asins = [record["asin"] for _, record in catalogue.streams().products]
+    asins = [record["asin"] for _, record in builtin_catalogue.streams().products]
     assert len(set(asins)) == len(asins) == 400
 
 
@@ -309,7 +310,7 @@ def test_a_follower_grows_a_tree() -> None:
     _, info = env.reset(seed=0)
     way = env.unwrapped.walkthrough()  # type: ignore[attr-defined]
     player = Follower({info["instruction"]: way}, noise=0.4, wrong=("click[< prev]", "look"))
-    tree = lg.ReflectiveTreeAgent(player).run(env, budget=lg.Budget(calls=300), seed=0)
+    tree = lg.ReflectiveTreeAgent(player).run(env, budget=lg.Budget(interactions=300), seed=0)
     assert tree.solved
     assert any(branch.experience and branch.won for branch in tree.branches)
 
@@ -341,11 +342,11 @@ def test_wrong_task_lists() -> None:
         lg.tasks(ENV, "val", goal=3)
 
 
-def test_what_is_missing_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no(module: str) -> Any:
-        raise ImportError(module)
-
-    monkeypatch.setattr(library, "import_module", no)
+@pytest.mark.parametrize("package", ["bm25s", "ijson", "rapidfuzz", "Stemmer"])
+def test_a_missing_package_is_named_with_its_extra(
+    monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
     for call in (lambda: gym.make(ENV), lambda: lg.tasks(ENV, "train")):
         with pytest.raises(MissingExtra, match=r"pip install 'leafe-gym\[webshop\]'"):
             call()

@@ -22,8 +22,8 @@ pytest.importorskip("bm25s", reason="pip install 'leafe-gym[webshop]'")
 from shop_files import HUMAN, PRODUCTS, with_, without, write
 
 import leafe_gym as lg
-from leafe_gym.envs.webshop import build, shop
-from leafe_gym.envs.webshop.cache import cache_folder, made_once
+from leafe_gym.envs.webshop import shop, shop_builder
+from leafe_gym.envs.webshop.build_cache import cache_folder, cached_folder
 from leafe_gym.envs.webshop.goals import NO_CAP, official_split, shuffled, splits_officially
 from leafe_gym.envs.webshop.shop import Shop, open_shop
 from leafe_gym.errors import BadRecord, EnvironmentFailure, UsageError
@@ -269,7 +269,7 @@ def test_bad_files(tmp_path: Path, cache: Path, files: dict[str, Any], said: str
 
 def test_files_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LEAFE_DATA", str(tmp_path))
-    with pytest.raises(UsageError, match=rf"there is no shop and no {tmp_path}/shop"):
+    with pytest.raises(UsageError, match=rf"there is no shop or {tmp_path}/shop"):
         gym.make(ENV, data="shop")
     (tmp_path / "other.json").write_text("[]")
     with pytest.raises(UsageError, match=r"a file of products is called items_shuffle\.json"):
@@ -283,7 +283,7 @@ def test_a_folder_is_made_once_and_again_when_a_file_changes(
     official: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[Path] = []
-    real = build.build
+    real = shop_builder.build
 
     def counted(folder: Path, *rest: Any) -> None:
         made.append(folder)
@@ -332,10 +332,10 @@ def test_two_makers_at_a_time(cache: Path) -> None:
         (folder / "file").write_text("fast")
 
     def slow(folder: Path) -> None:
-        made_once("key", fast)
+        cached_folder("key", fast)
         (folder / "file").write_text("slow")
 
-    assert (made_once("key", slow) / "file").read_text() == "fast"
+    assert (cached_folder("key", slow) / "file").read_text() == "fast"
     assert [path.name for path in cache.iterdir()] == ["key"]
 
 
@@ -345,7 +345,7 @@ def test_a_maker_that_fails_leaves_nothing(cache: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        made_once("key", stop)
+        cached_folder("key", stop)
     assert list(cache.iterdir()) == []
 
 
@@ -355,7 +355,7 @@ def test_what_a_killed_maker_left_is_swept(cache: Path) -> None:
         folder.mkdir(parents=True)
         (folder / "file").touch()
     os.utime(old, (0, 0))
-    made_once("key", lambda folder: (folder / "file").touch())
+    cached_folder("key", lambda folder: (folder / "file").touch())
     assert sorted(path.name for path in cache.iterdir()) == [".making-young", "key"]
 
 
@@ -388,7 +388,7 @@ def test_no_room(official: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     def full(*_: Any) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(build, "_keep", full)
+    monkeypatch.setattr(shop_builder, "_keep", full)
     with pytest.raises(UsageError, match="disk is full; make room there, or set XDG_CACHE_HOME"):
         open_shop(str(official), "human")
 

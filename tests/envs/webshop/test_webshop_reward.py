@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 pytest.importorskip("bm25s", reason="pip install 'leafe-gym[webshop]'")
 
-from leafe_gym.envs.webshop.goals import NO_CAP, Goal
+from leafe_gym.envs.webshop.goals import NO_CAP, ShoppingGoal
 from leafe_gym.envs.webshop.products import Product
 from leafe_gym.envs.webshop.reward import alike, score, text_match, type_factor
-from leafe_gym.envs.webshop.words import nouns, plain_color
+from leafe_gym.envs.webshop.word_lists import nouns, plain_color
 
 ASKED = Product(
     asin="B000000001",
@@ -30,7 +30,7 @@ ASKED = Product(
     rating="N.A.",
     reviews=(),
 )
-GOAL = Goal(0, "i need a jacket", ("machine wash", "taped seams"), ("navy", "medium"), 50.0)
+GOAL = ShoppingGoal(0, "i need a jacket", ("machine wash", "taped seams"), ("navy", "medium"), 50.0)
 BOTH = ("navy", "medium")
 
 OTHER = {"name": "Alder Kettle", "query": "kettles", "product_category": "Home \u203a Kitchen"}
@@ -156,7 +156,7 @@ def test_rewards_are_shares(
     price: float,
     query: str,
 ) -> None:
-    goal = Goal(0, "", tuple(attributes), tuple(wanted), 50.0)
+    goal = ShoppingGoal(0, "", tuple(attributes), tuple(wanted), 50.0)
     bought = ASKED._replace(name=name, price=price, query=query)
     worth = score(bought, chosen, goal, ASKED)
     assert 0.0 <= worth.reward <= 1.0

@@ -151,7 +151,7 @@ def test_trees_solve_more_than_first_attempts() -> None:
     pytest.importorskip("bm25s", reason="pip install 'leafe-gym[webshop]'")
     agent = lg.ReflectiveTreeAgent(policy("scripted-shopper"))
     env = lg.RollbackWrapper(gym.make("leafe/WebShop-v0"), "native")
-    trees = [agent.run(env, budget=lg.Budget(calls=100), seed=seed) for seed in range(20)]
+    trees = [agent.run(env, budget=lg.Budget(interactions=100), seed=seed) for seed in range(20)]
     first = sum(tree.branches[0].won for tree in trees)
     assert 0 < first < sum(tree.solved for tree in trees)
     rolled_back = [one for tree in trees for one in tree.branches if one.experience and one.won]

@@ -141,7 +141,7 @@ class SessionManager:
             self.kill_leftovers()
         if temporary and guard is not None:
             self.drop(guard)
-        return {"error": error, "why": why, "back": back}, outputs
+        return {"error": error, "why": why, "restored": back}, outputs
 
     def reset(self) -> None:
         """A session without variables in an empty work folder."""

@@ -1,0 +1,57 @@
+"""One form for all rotations and reflections of a board, and the split that follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import blake2b
+
+from leafe_gym.envs.sokoban.bitboard import flood, mask_of
+from leafe_gym.envs.sokoban.rules import FLOOR, WALL, Board
+from leafe_gym.envs.tasks import split_by_hash
+
+
+def canonical(board: Board) -> str:
+    """The same text for all boards that are the same puzzle turned, mirrored or padded.
+
+    Floor that the player can never reach counts as wall, walls around the rest are cut off, and
+    the smallest text of the eight symmetries is taken.
+    """
+    return min("\n".join(rows) for rows in symmetries(_core(board)))
+
+
+def split_of(board: Board) -> str:
+    """The split a board belongs to: 80 % train, 10 % val, 10 % test, by its canonical form."""
+    return split_by_hash(blake2b(canonical(board).encode("ascii"), digest_size=8).digest())
+
+
+def symmetries(rows: list[str]) -> Iterator[list[str]]:
+    """The four rotations of equally long `rows`, each as it is and mirrored."""
+    for _ in range(4):
+        yield rows
+        yield rows[::-1]
+        rows = ["".join(column) for column in zip(*rows[::-1], strict=True)]
+
+
+def _core(board: Board) -> list[str]:
+    """The rows without outer walls, and with wall for floor that is out of reach."""
+    cells, width, player = board
+    floor = mask_of(cells, b"-")
+    lost = floor & ~flood(1 << player, mask_of(cells, b"-.$*@+"), width)
+    if lost:
+        cells = bytes(
+            WALL if code == FLOOR and lost >> index & 1 else code
+            for index, code in enumerate(cells)
+        )
+    rows = _trim(cells.decode("ascii").rstrip("\n").split("\n"))
+    columns = _trim(["".join(column) for column in zip(*rows, strict=True)])
+    return ["".join(row) for row in zip(*columns, strict=True)]
+
+
+def _trim(rows: list[str]) -> list[str]:
+    """The rows without those at either end that are nothing but wall."""
+    first, last = 0, len(rows)
+    while not rows[first].strip("#"):
+        first += 1
+    while not rows[last - 1].strip("#"):
+        last -= 1
+    return rows[first:last]

@@ -1,0 +1,133 @@
+"""Which games are generated: the arguments, checked and in one form."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+from leafe_gym._optional import require
+from leafe_gym.envs.arguments import whole_number
+from leafe_gym.envs.tasks import SPLITS, hash_of, json_kwargs
+from leafe_gym.envs.textworld.jericho_warnings import no_unknown_story_warning
+from leafe_gym.errors import UsageError
+from leafe_gym.types import Json
+
+FORMS = ("z8", "json")
+
+
+def load_textworld(module: str = "") -> Any:
+    """The package `textworld`, or one of its modules.
+
+    Raises:
+        MissingExtra: if it is not installed.
+    """
+    return require(f"textworld.{module}" if module else "textworld", "textworld", "TextWorld")
+
+
+@dataclass(frozen=True, slots=True)
+class GameSpec:
+    """Generated games that are alike but for their seed.
+
+    Attributes:
+        rooms: of the map, >= 1; not for challenges.
+        objects: in the game, >= 1; not for challenges.
+        quest_length: actions of the quest, >= 1; not for challenges.
+        challenge: a family of games of TextWorld's own, such as "tw-cooking", or None.
+        settings: of the challenge; what is left out is TextWorld's default.
+        split: the only split whose games are made, or None for any.
+        form: "z8" is a compiled game with prose; "json" needs no compiler and has none.
+    """
+
+    rooms: int = 5
+    objects: int = 10
+    quest_length: int = 5
+    challenge: str | None = None
+    settings: Mapping[str, Json] | None = None
+    split: str | None = None
+    form: Literal["z8", "json"] = "z8"
+
+    def __post_init__(self) -> None:
+        for name in ("rooms", "objects", "quest_length"):
+            whole_number(name, getattr(self, name), 1)
+        if self.challenge is not None and not isinstance(self.challenge, str):
+            raise UsageError(f"challenge={self.challenge!r}: give a name, or None")
+        if self.settings is not None and not isinstance(self.settings, Mapping):
+            raise UsageError(f"settings={self.settings!r}: give a dict, or None")
+        if self.form not in FORMS:
+            raise UsageError(f"form={self.form!r}: use 'z8' (prose) or 'json' (no compiler)")
+        if self.split is not None and self.split not in SPLITS:
+            raise UsageError(f"split={self.split!r}: use one of {', '.join(SPLITS)}, or None")
+        if self.settings and self.challenge is None:
+            raise UsageError("settings= are those of a challenge; give challenge= as well")
+
+    def key(self, seed: int) -> str:
+        """A name for the game of a seed, other for any other game and version of TextWorld."""
+        version = load_textworld().__version__
+        return f"{hash_of([version, self.as_json(), seed], size=8)}-{seed}"
+
+    def as_json(self) -> dict[str, Json]:
+        """What decides about the content of the games; the form does not."""
+        common = {"split": self.split}
+        if self.challenge is not None:
+            return common | {"challenge": self.challenge, "settings": self.challenge_settings()}
+        sizes = {"rooms": self.rooms, "objects": self.objects, "quest_length": self.quest_length}
+        return common | sizes
+
+    def challenge_settings(self) -> dict[str, Json]:
+        """The settings of the challenge, all of them.
+
+        Raises:
+            UsageError: if the challenge or a setting is unknown.
+        """
+        known = load_textworld("challenges").CHALLENGES
+        if self.challenge not in known:
+            names = ", ".join(sorted(known))
+            raise UsageError(f"challenge={self.challenge!r}: use one of {names}, or None")
+        parser = ArgumentParser(add_help=False)
+        known[self.challenge][2](parser)
+        # Read from the parser, because some settings are required and so cannot be parsed from "".
+        default = {action.dest: action.default for action in parser._actions}
+        given = json_kwargs(self.settings or {})
+        if unknown := given.keys() - default.keys():
+            there_are = ", ".join(sorted(default))
+            raise UsageError(
+                f"{self.challenge} has no setting {', '.join(sorted(unknown))}; it has {there_are}"
+            )
+        merged = {**default, **given}
+        for action in parser._actions:
+            value = merged[action.dest]
+            choices = f"; use one of {list(action.choices)}" if action.choices else ""
+            if action.required and value is None:
+                raise UsageError(
+                    f"{self.challenge} needs settings={{{action.dest!r}: ...}}{choices}"
+                )
+            if action.choices and value is not None and value not in action.choices:
+                raise UsageError(f"{self.challenge}: {action.dest}={value!r}{choices}")
+        return json_kwargs(merged)
+
+    def build(self, seed: int) -> Any:
+        """TextWorld's game of a seed.
+
+        Raises:
+            UsageError: if TextWorld cannot make it.
+        """
+        options = load_textworld().GameOptions()
+        options.seeds = seed
+        if self.challenge is None:
+            options.nb_rooms, options.nb_objects = self.rooms, self.objects
+            options.quest_length = self.quest_length
+            make = partial(load_textworld("generator").make_game, options)
+        else:
+            family = load_textworld("challenges").CHALLENGES[self.challenge][1]
+            make = partial(family, {**self.challenge_settings(), "seed": seed}, options)
+        try:
+            with no_unknown_story_warning():  # a challenge may play its game
+                return make()
+        except Exception as error:  # the generator raises many kinds
+            raise UsageError(
+                f"TextWorld cannot make a game of {self.as_json()} with seed {seed}: {error}; use "
+                "other sizes or settings"
+            ) from error

@@ -1,0 +1,73 @@
+"""Words of searches, of product names and of colours."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from leafe_gym._optional import require
+
+EXTRA = ("webshop", "WebShop")
+"""The optional dependencies of this environment, as arguments of `require`."""
+
+_WORD = re.compile(r"[^\W_]+(?:[.'’][^\W_]+)*")  # noqa: RUF001 - the apostrophe of typesetters
+_LETTERS = re.compile(r"[^\W\d_]{2,}")
+_POSSESSIVE = re.compile(r"['’]s\b")  # noqa: RUF001
+
+_UNITS = frozenset(
+    """
+        cm mm km ft feet foot inch inches yd yard yards meter meters metre metres oz ounce ounces fl
+        lb lbs pound pounds kg gram grams mg ml cl liter liters litre litres gallon gallons qt quart
+        quarts pc pcs piece pieces pk pack packs count ct pair pairs mah gb tb mb hz ghz mhz watt
+        watts volt volts amp amps xs xl xxl xxxl
+    """.split()  # noqa: SIM905 - a page otherwise
+)
+
+# The names that WebShop looks for in an option, in its order: the first that is part of it counts.
+_COLORS = """
+    alabaster apricot aqua ash asphalt azure banana beige black blue blush bordeaux bronze brown
+    burgundy camel camo caramel champagne charcoal cheetah chestnut chocolate christmas coffee
+    cognac copper coral cranberry cream crystal dark denim eggplant elephant espresso fuchsia
+    gold granite grape graphite grass gray green grey heather indigo ivory ivy khaki lavender
+    lemon leopard light lilac lime magenta maroon mauve merlot midnight mint mocha multicolor
+    mushroom mustard natural navy nude olive orange peach pewter pink plum purple rainbow red
+    rose royal rust sand sapphire seashell silver skull slate steel stone stonewash sunflower
+    tan taupe teal tiger turquoise violet walnut wheat white wine yellow
+    """.split()  # noqa: SIM905 - a page and a half otherwise
+
+
+def split_words(text: str) -> list[str]:
+    """The words of a text in lower case, without a possessive's ending; one may repeat."""
+    return _WORD.findall(_POSSESSIVE.sub("", text.lower()))
+
+
+def search_term(word: str) -> str:
+    """A word as it is searched for: stemmed after Porter; "" for English stop words.
+
+    Words and terms are what Lucene's English analyzer, which WebShop's index uses, makes of
+    ordinary text.
+    """
+    if word in _stop_words("STOPWORDS_EN"):
+        return ""
+    # A stemmer must not be used by two threads at a time, and making one costs microseconds.
+    return str(require("Stemmer", *EXTRA).Stemmer("porter").stemWord(word))
+
+
+def nouns(name: str) -> list[str]:
+    """What stands in for the nouns of a product's name: see `docs/design/2026-11-26-webshop.md`.
+
+    Runs of two letters or more, in lower case, that are no English stop word and no unit.
+    """
+    stop = _stop_words("STOPWORDS_EN_PLUS")
+    found = _LETTERS.findall(name.lower())
+    return [word for word in found if word not in stop and word not in _UNITS]
+
+
+def plain_color(option: str) -> str:
+    """The first of WebShop's colour names that is part of `option`; `option` itself if none is."""
+    return next((color for color in _COLORS if color in option), option)
+
+
+@cache
+def _stop_words(name: str) -> frozenset[str]:
+    return frozenset(getattr(require("bm25s.stopwords", *EXTRA), name))
