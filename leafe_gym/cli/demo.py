@@ -168,7 +168,7 @@ def _page(path: Path, explored: Any, trained: Any, again: Any) -> Path:
     sections: list[Section] = [
         Figures(
             items=[
-                (f"{explored.at_once} of {explored.levels}", "training levels solved at the first attempt"),
+                (f"{explored.at_once} of {explored.levels}", "training levels: first attempt"),
                 (f"{explored.solved} of {explored.levels}", "with the rollback tree"),
                 (f"{again.base} of {again.failed}", "failed test levels: one more attempt"),
                 (f"{again.trained} of {again.failed}", "the same: one attempt after training"),
