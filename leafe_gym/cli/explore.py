@@ -20,7 +20,6 @@ from leafe_gym.cli.options import (
     Data,
     EnvId,
     JsonOut,
-    Data,
     Model,
     Set,
     Split,
@@ -76,7 +75,7 @@ def command(
     use_current_folder(agent.prompts if isinstance(agent.prompts, str) else "")
     make_agent = pick_method(method)
     made = make_agent(pick_policy(model), agent)
-    tasks = pick_tasks(env_id, split, count, env_kwargs(set_, levels))
+    tasks = pick_tasks(env_id, split, count, env_kwargs(set_, data))
     with progress_bar() as bar:
         line = bar.add_task("exploring", total=len(tasks), note="")
         solved = 0

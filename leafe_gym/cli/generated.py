@@ -173,17 +173,17 @@ def with_options(verb: Verb) -> Verb:
     `Annotated[Given, SomeConfig]` gets those that were given; `Flags` in the annotation changes
     what is offered. The help of all other parameters comes from the verb's docstring.
     """
-    hints = get_type_hints(verb, include_extras=True)
+    annotations = get_type_hints(verb, include_extras=True)
     summary, described = split_docstring(verb.__doc__ or "")
     plain: list[inspect.Parameter] = []
     groups: dict[str, tuple[type[Config], bool, list[OptionSpec]]] = {}
     for parameter in inspect.signature(verb).parameters.values():
-        hint = hints[parameter.name]
-        found = _config_of(hint)
+        annotation = annotations[parameter.name]
+        found = _config_of(annotation)
         if found is None:
-            plain.append(_with_help(parameter, hint, described.get(parameter.name)))
+            plain.append(_with_help(parameter, annotation, described.get(parameter.name)))
         else:
-            groups[parameter.name] = (*found, config_options(found[0], _flags_of(hint)))
+            groups[parameter.name] = (*found, config_options(found[0], _flags_of(annotation)))
 
     @functools.wraps(verb)
     def command(**given: Any) -> None:
@@ -263,28 +263,30 @@ def split_docstring(text: str) -> tuple[str, dict[str, str]]:
     return head, found
 
 
-def _config_of(hint: Any) -> tuple[type[Config], bool] | None:
+def _config_of(annotation: Any) -> tuple[type[Config], bool] | None:
     """The configuration that an annotation asks for, and whether only given values are wanted."""
-    base, *extra = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    base, *extra = get_args(annotation) if get_origin(annotation) is Annotated else (annotation,)
     if base is Given:
         return next(one for one in extra if isinstance(one, type) and issubclass(one, Config)), True
     return (base, False) if isinstance(base, type) and issubclass(base, Config) else None
 
 
-def _flags_of(hint: Any) -> Flags:
-    return next((one for one in get_args(hint) if isinstance(one, Flags)), Flags())
+def _flags_of(annotation: Any) -> Flags:
+    return next((one for one in get_args(annotation) if isinstance(one, Flags)), Flags())
 
 
-def _with_help(parameter: inspect.Parameter, hint: Any, text: str | None) -> inspect.Parameter:
+def _with_help(
+    parameter: inspect.Parameter, annotation: Any, text: str | None
+) -> inspect.Parameter:
     """A plain parameter as an option with the docstring's help."""
-    for one in get_args(hint) if get_origin(hint) is Annotated else ():
+    for one in get_args(annotation) if get_origin(annotation) is Annotated else ():
         if isinstance(one, typer.models.ParameterInfo):
             one.help = one.help or text
-            return parameter.replace(annotation=hint)
+            return parameter.replace(annotation=annotation)
     flag = "--" + parameter.name.replace("_", "-")
-    if hint is bool:
+    if annotation is bool:
         flag = f"{flag}/--no-{flag[2:]}" if parameter.default else flag
-    return parameter.replace(annotation=Annotated[hint, typer.Option(flag, help=text)])
+    return parameter.replace(annotation=Annotated[annotation, typer.Option(flag, help=text)])
 
 
 def _built(config: type[Config], given: dict[str, Any], options: list[OptionSpec]) -> Config:

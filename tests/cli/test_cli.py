@@ -121,14 +121,14 @@ def test_bench_writes_table_picture_and_figures(
     assert (out / "solved.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_demo_fails_goes_back_and_learns(
+def test_demo_reflects_rolls_back_and_trains(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "demo"
     assert here(monkeypatch, "demo", "-n", "20", "--out", out) == 0
     shown = capsys.readouterr().out
-    assert "It looks back: step" in shown
-    assert "brought back to step" in shown
+    assert "Reflection: step" in shown
+    assert "restored to step" in shown
     figures = json.loads((out / "demo.json").read_text())
     assert figures["first_attempt"] < figures["tree"] <= figures["levels"] == 20
     assert figures["solved_by_base_again"] < figures["solved_by_trained"] <= figures["failed"]
