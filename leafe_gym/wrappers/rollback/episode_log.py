@@ -66,6 +66,7 @@ class EpisodeLog:
         transitions: all actions so far, in order.
         writer: who alone may append; another instance that goes on from here copies first, so
             that two threads never write one list.
+        start: the state after the reset, saved where the episode cannot be replayed from its seed.
         digests: running hash; entry n covers the reset and the first n transitions. Filled when
             first asked for.
     """
@@ -76,6 +77,7 @@ class EpisodeLog:
     info: Info
     transitions: list[Transition] = field(default_factory=list)
     writer: object = None
+    start: SnapshotRecord | None = None
     digests: list[bytes] = field(default_factory=list)
 
     def digest(self, length: int) -> str:
@@ -98,6 +100,7 @@ class EpisodeLog:
             self.info,
             self.transitions[:length],
             writer,
+            self.start,
             self.digests[: length + 1],
         )
 
@@ -139,7 +142,9 @@ class EpisodeView:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # What came after the view is no business of whoever receives a pickled snapshot.
-        return EpisodeView, (self.log.prefix(self.length), self.length, self.entropy)
+        log = self.log.prefix(self.length)
+        log.start = None
+        return EpisodeView, (log, self.length, self.entropy)
 
 
 class SnapshotRecord:
