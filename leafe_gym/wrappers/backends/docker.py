@@ -32,7 +32,7 @@ class DockerBackend(NativeBackend):
             return f"its sandbox is {kind!r}, not a container: make it with sandbox='docker'"
         return super().refusal(env)
 
-    def save(self, env: AnyEnv, view: View) -> Saved:
+    def save(self, env: AnyEnv, view: EpisodeView) -> SavedState:
         """As `native`; checks again, because the sandbox may start late.
 
         Raises:

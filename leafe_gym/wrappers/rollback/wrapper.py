@@ -1,12 +1,13 @@
-"""`RollbackWrapper`: any Gymnasium environment, with a way back.
+"""`RollbackWrapper`: saves states of any Gymnasium environment and restores them.
 
-Must be the outermost wrapper: a counter outside it (`TimeLimit`, say) would not be taken back.
+It must be the outermost wrapper: a counter outside it (`TimeLimit`, say) would not be restored.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -15,32 +16,37 @@ import numpy as np
 from leafe_gym.errors import SnapshotReleased, SnapshotUnsupported, UsageError, WrapperOrder
 from leafe_gym.types import Info, Snapshot
 from leafe_gym.wrappers.backends.base import BACKENDS, AnyEnv, Backend
+from leafe_gym.wrappers.backends.fork import ForkBackend
 from leafe_gym.wrappers.rollback.controller import RollbackController, Won
 from leafe_gym.wrappers.rollback.episode_log import EpisodeStart, SnapshotRecord, Transition
+from leafe_gym.wrappers.rollback.random_state import found_global_use
 from leafe_gym.wrappers.rollback.remote import RemoteEnv
 from leafe_gym.wrappers.rollback.snapshot_size import SnapshotSizer
 from leafe_gym.wrappers.verification.instance_factory import (
     InstanceFactory,
-    InstanceUnavailable,
+    VerificationUnavailable,
     kind_name,
 )
+from leafe_gym.wrappers.verification.process import start_verification_process
 from leafe_gym.wrappers.verification.report import BackendReport
-from leafe_gym.wrappers.verification.selection import BackendChoice, select_backend
+from leafe_gym.wrappers.verification.selection import BackendChoice, Episode, select_backend
 
+_FIRST_RETRY = 8
 _TOKENS = itertools.count(1)  # not id(self), which a later wrapper may get again
 WonRule = Literal["info", "function", "default"]
 
 
 class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
-    """Saves states of an episode and comes back to them.
+    """Saves states of an episode and restores them.
 
-    A restore is right or it raises. Which backend does the work is decided at the first snapshot,
-    rollback or fork, on a second instance of the environment that nobody else uses; see
-    `backend_report`. Every `info` of a step has `won`: the environment's own, or what `won` says,
-    or whether the episode terminated with a positive reward. Rewards come back as floats.
+    A restore either reproduces the earlier state exactly or raises an error. The backend is chosen
+    at the first reset: candidates are verified on other instances in a separate process, so the
+    user's environment, files and windows are not touched; see `backend_report`. Every `info` of a
+    step has `won`: the environment's own, or what `won` says, or whether the episode terminated
+    with a positive reward. Rewards are returned as floats.
 
     `reset()` without a seed takes the next one of a sequence that begins with the last seed given,
-    because only a seeded episode can be done again.
+    because only a seeded episode can be repeated.
 
     Example:
         >>> import gymnasium as gym
@@ -58,7 +64,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
             environment's spec cannot be written as JSON.
         won: rule for environments whose info has no `won`: (reward, terminated, info) -> bool.
         factory: makes another instance of `env`; needed where `gym.make(env.spec)` cannot.
-        probe_actions: actions that change something, to prove backends with; without them the
+        probe_actions: actions that change something, to verify backends with; without them the
             admissible commands, samples of the action space, or words of the texts are tried.
 
     Raises:
@@ -96,17 +102,31 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         self._fresh_count = 0
         self._left_behind: list[AnyEnv] = []
         self._sizer = SnapshotSizer()
-        self._retry_at = 8
+        self._retry_at = _FIRST_RETRY
+        self._seen: tuple[Any, ...] = ()
         self._replayed_before = 0
         self._token = next(_TOKENS)
+        with suppress(OSError):
+            start_verification_process()  # so that it is ready at the first reset
 
     # The episode
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, Info]:
-        """Begin an episode. An error of the environment passes through."""
-        return self._controller.reset(seed, options)
+        """Begin an episode. An error of the environment passes through.
+
+        The first reset waits until backends are verified in a separate process, unless that was
+        done for an environment of the same kind.
+        """
+        if self._choice is not None and self._choice.unproved:
+            self._seen = self._controller.actions() or self._seen
+        outcome = self._controller.reset(seed, options, before=self._prepare)
+        choice = self._choice
+        if choice is not None and choice.backend is not None and choice.replay_problem:
+            self._controller.hold_start(choice.backend, self._key(), self._token)
+            self._take_over()
+        return outcome
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, Info]:
         """Do one action.
@@ -136,7 +156,8 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
     @property
     def replayed_steps(self) -> int:
         """Environment steps done again so far for the sake of restores, in total."""
-        again = 0 if self._choice is None else self._choice.backend.replayed
+        backend = None if self._choice is None else self._choice.backend
+        again = 0 if backend is None else backend.replayed
         return self._controller.replayed + self._replayed_before + again
 
     @property
@@ -163,17 +184,16 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
             BackendError: if the backend fails in another way.
         """
         controller = self._controller
-        if controller.log is None:
-            controller.view()  # raises, before a backend is looked for
-        choice = self._settled()
-        held, saved = controller.hold(choice.backend, self._env_key, self._token)
+        controller.view()
+        choice, backend = self._settled()
+        held, saved = controller.hold(backend, self._env_key, self._token)
         view = held.view
         self._take_over()
         nbytes = saved.nbytes
-        if not nbytes and choice.backend.name != "replay":
+        if not nbytes and backend.name != "replay":
             nbytes = self._sizer.size(saved.data, view.length)
         return Snapshot(
-            kind=choice.backend.name,
+            kind=backend.name,
             step=view.length,
             digest=view.log.digest(view.length),
             payload=held,
@@ -206,16 +226,19 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         if rng not in ("same", "fresh"):
             raise UsageError(f"rng must be 'same' or 'fresh', not {rng!r}")
         held = self._held(snapshot)
-        choice = self._settled()
-        if held.backend != choice.backend.name:
-            # Made by another backend: its data means nothing here, but the way there does.
-            self._controller.replay(held.view)
+        if self._choice is None:
+            log = held.view.log
+            self._select(Episode(seed=log.seed, options=log.options))
+        _, backend = self._settled()
+        if held.backend != backend.name:
+            # Made by another backend: its data means nothing here, but its actions do.
+            self._controller.replay(held.view, backend)
         elif snapshot.scope == "instance" and held.owner != self._token:
-            self._controller.replay(held.view)
+            self._controller.replay(held.view, backend)
         elif not held.usable:
-            self._controller.return_to(held.view, choice.backend)
+            self._controller.return_to(held.view, backend)
         else:
-            self._controller.put_back(choice.backend, held)
+            self._controller.put_back(backend, held)
         self._take_over()
         if rng == "fresh":
             self._fresh_count += 1
@@ -243,8 +266,8 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
                 f"from 0 to {taken}"
             )
         if to < taken:
-            choice = self._settled()
-            self._controller.rewind(int(to), choice.backend)
+            _, backend = self._settled()
+            self._controller.rewind(int(to), backend)
             self._take_over()
         return self._controller.now()
 
@@ -256,13 +279,13 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
             SnapshotUnsupported: if no second instance can be made; says what to pass.
         """
         snapshot = self.snapshot()
-        choice = self._settled()
-        if choice.backend.rebuilds:
-            inner = choice.backend.load(self.env, snapshot.payload.data[0])
+        choice, backend = self._settled()
+        if backend.rebuilds:
+            inner = backend.load(self.env, snapshot.payload.data[0])
         else:
             try:
                 inner = self.instance_factory().make()
-            except InstanceUnavailable as error:
+            except VerificationUnavailable as error:
                 raise SnapshotUnsupported(f"fork() needs a second instance: {error}") from error
         copy = RollbackWrapper(
             inner,
@@ -273,6 +296,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         )
         copy._choice = choice.for_fork(self.instance_factory())
         copy._env_key = self._env_key
+        copy._controller.replay_problem = choice.replay_problem
         copy.restore(snapshot)
         self.release(snapshot)
         return copy
@@ -293,8 +317,9 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         if not isinstance(held, SnapshotRecord) or held.data is None:
             return
         data, held.data = held.data[0], None
-        if self._choice is not None and held.backend == self._choice.backend.name:
-            self._choice.backend.release(data)
+        backend = None if self._choice is None else self._choice.backend
+        if backend is not None and held.backend == backend.name:
+            backend.release(data)
 
     def replay(
         self, transitions: Sequence[Transition], from_reset: EpisodeStart | None = None
@@ -310,6 +335,8 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
             ResetNeeded: if no episode is running and `from_reset` is None.
             RestoreMismatch: naming the first step that differs; None where the reset does.
         """
+        if from_reset is not None:
+            self._prepare(from_reset.seed, from_reset.options)
         self._controller.repeat(transitions, from_reset)
         return self._controller.now()
 
@@ -319,7 +346,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
 
     def close(self) -> None:
         """Close the environment and whatever the backend holds."""
-        if self._choice is not None:
+        if self._choice is not None and self._choice.backend is not None:
             self._choice.backend.close()
         self.env.close()
         while self._left_behind:
@@ -357,28 +384,47 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
             self._env_key = kind_name(self.env)
         return self._env_key
 
-    def _settled(self) -> BackendChoice:
-        """The backend in use; chosen when first needed.
+    def _settled(self) -> tuple[BackendChoice, Backend]:
+        """The backend in use.
 
-        Where nothing could be proved for want of actions, those of the episode may help: tried
-        again after 8, 16, 32... steps. Snapshots of the backend before stay good.
+        Raises:
+            ResetNeeded: if there was no reset yet.
+            SnapshotUnsupported: if no backend is correct.
         """
-        if self._choice is None:
-            return self._choose()
-        if self._choice.provisional and self._controller.taken >= self._retry_at:
-            self._retry_at *= 2
-            self._replayed_before += self._choice.backend.replayed
-            return self._choose()
-        return self._choice
+        choice = self._choice
+        if choice is None:
+            self._controller.view()  # raises, unless a restore comes before the first reset
+            raise AssertionError("an episode without a choice")
+        if choice.backend is None:
+            raise SnapshotUnsupported(choice.error)
+        return choice, choice.backend
 
-    def _choose(self) -> BackendChoice:
+    def _prepare(self, seed: int, options: dict[str, Any] | None) -> None:
+        """Before a reset: choose a backend, unless that was done at an earlier one.
+
+        Where nothing could be verified for want of actions, those of earlier episodes may help.
+        Snapshots of the backend before stay good.
+        """
+        choice = self._choice
+        if choice is None or (choice.unproved and len(self._seen) >= self._retry_at):
+            self._select(Episode(seed=seed, options=options, seen=self._seen))
+
+    def _select(self, episode: Episode) -> None:
+        self._retry_at = max(_FIRST_RETRY, 2 * len(episode.seen))
+        if self._choice is not None and self._choice.backend is not None:
+            self._replayed_before += self._choice.backend.replayed
         self._key()
-        episode = None if self._controller.log is None else self._controller.view()
-        self._choice = select_backend(
+        choice = self._choice = select_backend(
             self._asked, self.instance_factory(), self._probe_actions, episode
         )
-        self._controller.learn_globals()
-        return self._choice
+        controller = self._controller
+        if choice.global_rng:
+            found_global_use(self.env)
+        controller.learn_globals()
+        controller.replay_problem = choice.replay_problem
+        if choice.relocate and isinstance(choice.backend, ForkBackend):
+            controller.relocate(choice.backend)
+            self._take_over()
 
 
 def _refuse_nesting(env: AnyEnv) -> None:
