@@ -223,7 +223,9 @@ class RollbackController:
         last = log.transitions[taken - 1] if taken else log
         return private_copy(last.observation), private_copy(last.info)
 
-    def hold(self, backend: Backend, env_key: str, owner: int) -> tuple[SnapshotRecord, SavedState]:
+    def hold(
+        self, backend: Backend, configuration: Any, owner: int
+    ) -> tuple[SnapshotRecord, SavedState]:
         """Save the current state."""
         view = self.view()
         try:
@@ -235,7 +237,7 @@ class RollbackController:
         data = (saved.data, self._globals.state if self._globals.used else None)
         if saved.env is not None:
             self._move_to(saved.env)
-        held = SnapshotRecord(backend.name, data, view, env_key, owner)
+        held = SnapshotRecord(backend.name, data, view, configuration, owner)
         if self._snapshots and self._snapshots[-1][0] == self.taken:
             self._snapshots.pop()
         self._snapshots.append((self.taken, weakref.ref(held)))

@@ -1,6 +1,6 @@
-"""`RollbackWrapper`: any Gymnasium environment, with a way back.
+"""`RollbackWrapper`: snapshots and restores for any Gymnasium environment.
 
-Must be the outermost wrapper: a counter outside it (`TimeLimit`, say) would not be taken back.
+Must be the outermost wrapper: a counter outside it (`TimeLimit`, say) would not be restored.
 """
 
 from __future__ import annotations
@@ -12,13 +12,22 @@ from typing import Any, Literal
 import gymnasium as gym
 import numpy as np
 
-from leafe_gym.errors import SnapshotReleased, SnapshotUnsupported, UsageError, WrapperOrder
+from leafe_gym.errors import (
+    RestoreMismatch,
+    SnapshotReleased,
+    SnapshotUnsupported,
+    UsageError,
+    WrapperOrder,
+)
 from leafe_gym.types import Info, Snapshot
-from leafe_gym.wrappers.backends.base import BACKENDS, AnyEnv, Backend
+from leafe_gym.wrappers.backends.base import AnyEnv, Backend
+from leafe_gym.wrappers.rollback import arguments
+from leafe_gym.wrappers.rollback.configuration import ConfigurationReader
 from leafe_gym.wrappers.rollback.controller import RollbackController, Won
 from leafe_gym.wrappers.rollback.episode_log import EpisodeStart, SnapshotRecord, Transition
 from leafe_gym.wrappers.rollback.remote import RemoteEnv
 from leafe_gym.wrappers.rollback.snapshot_size import SnapshotSizer
+from leafe_gym.wrappers.rollback.values import private_copy
 from leafe_gym.wrappers.verification.instance_factory import (
     InstanceFactory,
     InstanceUnavailable,
@@ -74,6 +83,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         factory: Callable[[], AnyEnv] | None = None,
         probe_actions: Sequence[Any] | None = None,
     ) -> None:
+        arguments.check_constructor(env, backend, won, factory, probe_actions)
         gym.utils.RecordConstructorArgs.__init__(
             self,
             _disable_deepcopy=True,
@@ -84,15 +94,14 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         )
         gym.Wrapper.__init__(self, env)
         _refuse_nesting(env)
-        if isinstance(backend, str) and backend != "auto" and backend not in BACKENDS:
-            raise UsageError(f"{BACKENDS.unknown(backend)} (or 'auto')")
-        self._controller = RollbackController(env, won)
+        self._controller = RollbackController(env, won, remake=self._remake)
         self._asked = backend
         self._won = won
         self._factory = factory
         self._probe_actions = probe_actions
         self._choice: BackendChoice | None = None
-        self._env_key = ""
+        self._configuration = ConfigurationReader(env, factory)
+        self._kind = ""
         self._fresh_count = 0
         self._left_behind: list[AnyEnv] = []
         self._sizer = SnapshotSizer()
@@ -105,8 +114,13 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, Info]:
-        """Begin an episode. An error of the environment passes through."""
-        return self._controller.reset(seed, options)
+        """Begin an episode. An error of the environment passes through.
+
+        Raises:
+            UsageError: if `seed` is not None or an integer >= 0, or `options` not None or a dict.
+            EnvironmentFailure: if the environment does not return (observation, info).
+        """
+        return self._controller.reset(arguments.seed(seed), arguments.options(options))
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, Info]:
         """Do one action.
@@ -130,8 +144,9 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
 
     @property
     def transitions(self) -> tuple[Transition, ...]:
-        """What was done and what came of it on the current path, oldest first."""
-        return tuple(self._controller.view().moves())
+        """Copies of the actions and outcomes on the current path, oldest first."""
+        moves = self._controller.view().moves()
+        return tuple(Transition(*map(private_copy, move)) for move in moves)
 
     @property
     def replayed_steps(self) -> int:
@@ -166,7 +181,9 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         if controller.log is None:
             controller.view()  # raises, before a backend is looked for
         choice = self._settled()
-        held, saved = controller.hold(choice.backend, self._env_key, self._token)
+        held, saved = controller.hold(
+            choice.backend, self._configuration.read(), self._token
+        )
         view = held.view
         self._take_over()
         nbytes = saved.nbytes
@@ -188,27 +205,35 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         *,
         seed: int | None = None,
     ) -> tuple[Any, Info]:
-        """Come back to a snapshot; returns the observation and info that were current then.
+        """Restore a snapshot; returns the observation and info that were current then.
 
         Args:
-            snapshot: of this environment, or of another instance of the same kind.
-            rng: "same": the same actions meet the same luck again, as after a reset and replay.
-                "fresh": the environment's and its spaces' generators are seeded anew.
-            seed: for "fresh": where the new luck comes from; without it each fresh restore of this
-                wrapper gets other luck, fixed by the episode's seed and their count.
+            snapshot: of this environment, or of another instance that is configured alike.
+            rng: "same": the same actions draw the same random numbers again. "fresh": the
+                generators of the environment and its spaces are seeded anew.
+            seed: for "fresh": the source of the new numbers, an integer >= 0; without it each
+                fresh restore of this wrapper gets other numbers, which follow from the episode's
+                seed and the count of such restores.
 
         Raises:
             SnapshotReleased: if the snapshot was released.
             RestoreMismatch: if the state could not be reached again.
             BackendError: if the backend fails in another way; a reset or restore must follow.
-            UsageError: if the snapshot belongs to another kind of environment.
+            UsageError: if the snapshot belongs to an environment of another class or with other
+                arguments, or an argument is wrong.
         """
         if rng not in ("same", "fresh"):
             raise UsageError(f"rng must be 'same' or 'fresh', not {rng!r}")
-        held = self._held(snapshot)
+        seed = arguments.seed(seed)
+        if seed is not None and rng != "fresh":
+            raise UsageError("restore(seed=...) has an effect with rng='fresh' only")
+        held = arguments.record(snapshot, "restore")
+        known = self._recognise(held, snapshot.step)
         choice = self._settled()
-        if held.backend != choice.backend.name:
-            # Made by another backend: its data means nothing here, but the way there does.
+        if not known:
+            self._replay_unknown(held)
+        elif held.backend != choice.backend.name:
+            # Its data belongs to another backend, but the recorded episode can be replayed.
             self._controller.replay(held.view)
         elif snapshot.scope == "instance" and held.owner != self._token:
             self._controller.replay(held.view)
@@ -237,14 +262,10 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
             RestoreMismatch: if the state could not be reached again.
         """
         taken = self._controller.view().length
-        if isinstance(to, bool) or not isinstance(to, int | np.integer) or not 0 <= to <= taken:
-            raise UsageError(
-                f"rollback(to={to!r}): {taken} actions were taken, so `to` must be an integer "
-                f"from 0 to {taken}"
-            )
+        to = arguments.action_count(to, taken)
         if to < taken:
             choice = self._settled()
-            self._controller.rewind(int(to), choice.backend)
+            self._controller.rewind(to, choice.backend)
             self._take_over()
         return self._controller.now()
 
@@ -272,16 +293,17 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
             probe_actions=self._probe_actions,
         )
         copy._choice = choice.for_fork(self.instance_factory())
-        copy._env_key = self._env_key
+        copy._configuration.use(self._configuration.read())
+        copy._kind = self.kind
         copy.restore(snapshot)
         self.release(snapshot)
         return copy
 
     def release(self, snapshot: Snapshot) -> None:
         """Give a snapshot up; releasing it again does nothing."""
+        held = arguments.record(snapshot, "release")
         self.discard_data(snapshot)
-        if isinstance(snapshot.payload, SnapshotRecord):
-            snapshot.payload.released = True
+        held.released = True
 
     def discard_data(self, snapshot: Snapshot) -> None:
         """Free the memory of a snapshot, which stays restorable; again does nothing.
@@ -289,8 +311,8 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         A later restore starts from the nearest earlier snapshot that still has its data, or from a
         reset, and replays the actions in between, compared; `replayed_steps` counts them.
         """
-        held = snapshot.payload
-        if not isinstance(held, SnapshotRecord) or held.data is None:
+        held = arguments.record(snapshot, "discard_data")
+        if held.data is None:
             return
         data, held.data = held.data[0], None
         if self._choice is not None and held.backend == self._choice.backend.name:
@@ -309,8 +331,9 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         Raises:
             ResetNeeded: if no episode is running and `from_reset` is None.
             RestoreMismatch: naming the first step that differs; None where the reset does.
+            UsageError: if an argument is wrong.
         """
-        self._controller.repeat(transitions, from_reset)
+        self._controller.repeat(arguments.transitions(transitions, from_reset), from_reset)
         return self._controller.now()
 
     def instance_factory(self, factory: Callable[[], AnyEnv] | None = None) -> InstanceFactory:
@@ -328,7 +351,9 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
     @property
     def kind(self) -> str:
         """Which kind of environment this is, in words; the same in every process."""
-        return self._key()
+        if not self._kind:
+            self._kind = kind_name(self.env)
+        return self._kind
 
     # Details
 
@@ -338,24 +363,57 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         if isinstance(self.env, RemoteEnv) and not isinstance(old, RemoteEnv):
             self._left_behind.append(old)
 
-    def _held(self, snapshot: Snapshot) -> SnapshotRecord:
-        held = snapshot.payload if isinstance(snapshot, Snapshot) else None
-        if not isinstance(held, SnapshotRecord):
-            raise UsageError("restore() takes a snapshot made by a RollbackWrapper")
-        if held.released:
-            raise SnapshotReleased(
-                f"the snapshot of step {snapshot.step} was released; take a new one"
-            )
-        if held.env_key != self._key():
-            raise UsageError(
-                f"the snapshot belongs to {held.env_key}, this environment is {self._env_key}"
-            )
-        return held
+    def _recognise(self, held: SnapshotRecord, step: int) -> bool:
+        """Whether the snapshot is known to come from an environment configured like this one.
 
-    def _key(self) -> str:
-        if not self._env_key:
-            self._env_key = kind_name(self.env)
-        return self._env_key
+        Raises:
+            SnapshotReleased: if it was released.
+            UsageError: if it comes from one that is configured differently.
+        """
+        if held.released:
+            raise SnapshotReleased(f"the snapshot of step {step} was released; take a new one")
+        if held.owner == self._token:
+            return True
+        mine = self._configuration.read()
+        agreement = mine.agreement(held.configuration)
+        if agreement != "different":
+            return agreement == "same"
+        if mine.chain != held.configuration.chain:
+            raise UsageError(
+                f"the snapshot belongs to {held.configuration.chain}, this environment is "
+                f"{mine.chain}"
+            )
+        raise UsageError(
+            f"the snapshot belongs to an environment {mine.chain} with other arguments: of its "
+            "constructor, its wrappers or its factory; restore it in one that is made alike"
+        )
+
+    def _replay_unknown(self, held: SnapshotRecord) -> None:
+        """Restore a snapshot of an environment whose arguments cannot be compared."""
+        try:
+            self._controller.replay(held.view)
+        except RestoreMismatch as error:
+            raise UsageError(
+                "the snapshot belongs to an environment with other arguments, or its episode "
+                f"cannot be repeated: {error}"
+            ) from error
+
+    def _remake(self) -> AnyEnv | None:
+        """Another instance of the environment; None where this one should be kept.
+
+        A window or a recording belongs to the instance that the user made.
+        """
+        if self.env.render_mode == "human" or self._factory is None and self.env.spec is None:
+            return None
+        link: Any = self.env
+        while isinstance(link, gym.Wrapper):
+            if hasattr(link, "video_folder"):
+                return None
+            link = link.env
+        try:
+            return self.instance_factory().make()
+        except Exception:  # noqa: BLE001 - whatever prevents it, the old instance can be reset
+            return None
 
     def _settled(self) -> BackendChoice:
         """The backend in use; chosen when first needed.
@@ -372,7 +430,6 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         return self._choice
 
     def _choose(self) -> BackendChoice:
-        self._key()
         episode = None if self._controller.log is None else self._controller.view()
         self._choice = select_backend(
             self._asked, self.instance_factory(), self._probe_actions, episode
