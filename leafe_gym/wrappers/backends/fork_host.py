@@ -34,6 +34,7 @@ from leafe_gym.wrappers.backends.fork_inspect import (
 )
 from leafe_gym.wrappers.backends.fork_wire import (
     ConnectionClosed,
+    Unreadable,
     receive,
     receive_socket,
     send,
@@ -95,6 +96,8 @@ class EnvServer:
                     self.answer(name, args)
             except ConnectionClosed:
                 break
+            except Unreadable as error:
+                send(self.sock, ("unreadable", str(error)))
         self.leave()
 
     def answer(self, name: str, args: list[Any]) -> None:
