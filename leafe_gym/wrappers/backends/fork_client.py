@@ -30,13 +30,13 @@ from leafe_gym.wrappers.backends.fork_wire import (
 
 _ROOT = str(Path(__file__).resolve().parents[3])
 _START = (
-    "import sys; sys.path.append(sys.argv.pop(1)); "
-    "from leafe_gym.wrappers.backends.fork_host import main; main(sys.argv[1:])"
+    "import sys, importlib; sys.path.append(sys.argv.pop(1)); "
+    "importlib.import_module(sys.argv.pop(1)).main(sys.argv[1:])"
 )
-_ONE_THREAD = (
-    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"),
-    *("VECLIB_MAXIMUM_THREADS", "RAYON_NUM_THREADS"),
-)
+ONE_THREAD = {
+    f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "RAYON")
+} | {"VECLIB_MAXIMUM_THREADS": "1"}
+"""Environment variables that keep numerical libraries from starting threads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,19 +232,9 @@ class ForkServer:
         self._users: set[int] = set()
         self._guard = _guard()
         self._closing = False
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [
-                    *(sys.executable, "-W", "ignore", "-c", _START, _ROOT),
-                    *(str(theirs.fileno()), str(os.getpid())),
-                ],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                env=_surroundings(hash_seed),
-                start_new_session=True,
-            )
-        self._stop = weakref.finalize(self, _stop, self._process, ours, os.getpid())
+        module = "leafe_gym.wrappers.backends.fork_host"
+        self._process, ours = start_interpreter(module, hash_seed)
+        self._stop = weakref.finalize(self, stop_interpreter, self._process, ours, os.getpid())
         self.keeper = _Keeper(self, ours, self._process.pid)
         try:
             face = self.keeper.build(recipe, global_rng, timeouts)
@@ -360,9 +350,29 @@ def host_for(recipe: bytes, global_rng: bool, timeouts: ForkTimeouts, user: int)
         return host
 
 
-def _surroundings(hash_seed: str | None) -> dict[str, str]:
+def start_interpreter(
+    module: str, hash_seed: str | None = None
+) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """A fresh interpreter in `main` of a module, and the connection to it.
+
+    Args:
+        module: its `main` gets the descriptor of the connection and this process's id.
+        hash_seed: for the order of sets of text; None for the program's own setting.
+    """
     added = {} if hash_seed is None else {"PYTHONHASHSEED": hash_seed}
-    return {**os.environ, **dict.fromkeys(_ONE_THREAD, "1"), **added}
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-W", "ignore", "-c", _START, _ROOT, module),
+                *(str(theirs.fileno()), str(os.getpid())),
+            ],
+            stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            env={**os.environ, **ONE_THREAD, **added},
+            start_new_session=True,
+        )
+    return process, ours
 
 
 def _end_worker(host: ForkServer, sock: socket.socket, user: int, owner: int) -> None:
@@ -374,7 +384,8 @@ def _end_worker(host: ForkServer, sock: socket.socket, user: int, owner: int) ->
     sock.close()
 
 
-def _stop(process: subprocess.Popen[bytes], sock: socket.socket, owner: int) -> None:
+def stop_interpreter(process: subprocess.Popen[bytes], sock: socket.socket, owner: int) -> None:
+    """End a process of `start_interpreter` and its group; in a fork of the program do nothing."""
     if os.getpid() != owner:
         sock.close()  # a fork of the program has no say in it
         process.returncode = 0

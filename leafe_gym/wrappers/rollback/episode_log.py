@@ -79,6 +79,7 @@ class EpisodeLog:
             (key: its entropy); shared by all logs with the same reset.
         writer: who alone may append; another instance that goes on from here copies first, so
             that two threads never write one list.
+        start: the state after the reset, saved where the episode cannot be replayed from its seed.
         digests: running hash; entry n covers the reset and the first n transitions. Filled when
             first asked for.
     """
@@ -90,6 +91,7 @@ class EpisodeLog:
     transitions: list[Transition] = field(default_factory=list)
     random: dict[int | None, GlobalStart] = field(default_factory=dict)
     writer: object = None
+    start: SnapshotRecord | None = None
     digests: list[bytes] = field(default_factory=list)
 
     def digest(self, length: int) -> str:
@@ -123,6 +125,7 @@ class EpisodeLog:
             self.transitions[:length],
             self.random,
             writer,
+            self.start,
             self.digests[: length + 1],
         )
 
@@ -173,7 +176,9 @@ class EpisodeView:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # What came after the view is no business of whoever receives a pickled snapshot.
-        return EpisodeView, (self.log.prefix(self.length), self.length, self.entropy)
+        log = self.log.prefix(self.length)
+        log.start = None
+        return EpisodeView, (log, self.length, self.entropy)
 
 
 class SnapshotRecord:

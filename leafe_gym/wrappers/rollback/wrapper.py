@@ -1,12 +1,13 @@
-"""`RollbackWrapper`: snapshots and restores for any Gymnasium environment.
+"""`RollbackWrapper`: saves states of any Gymnasium environment and restores them.
 
-Must be the outermost wrapper: a counter outside it (`TimeLimit`, say) would not be restored.
+It must be the outermost wrapper: a counter outside it (`TimeLimit`, say) would not be restored.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -21,35 +22,40 @@ from leafe_gym.errors import (
 )
 from leafe_gym.types import Info, Snapshot
 from leafe_gym.wrappers.backends.base import AnyEnv, Backend
+from leafe_gym.wrappers.backends.fork import ForkBackend
 from leafe_gym.wrappers.rollback import arguments
 from leafe_gym.wrappers.rollback.configuration import ConfigurationReader
 from leafe_gym.wrappers.rollback.controller import RollbackController, Won
 from leafe_gym.wrappers.rollback.episode_log import EpisodeStart, SnapshotRecord, Transition
+from leafe_gym.wrappers.rollback.random_state import found_global_use
 from leafe_gym.wrappers.rollback.remote import RemoteEnv
 from leafe_gym.wrappers.rollback.snapshot_size import SnapshotSizer
 from leafe_gym.wrappers.rollback.values import private_copy
 from leafe_gym.wrappers.verification.instance_factory import (
     InstanceFactory,
-    InstanceUnavailable,
+    VerificationUnavailable,
     kind_name,
 )
+from leafe_gym.wrappers.verification.process import start_verification_process
 from leafe_gym.wrappers.verification.report import BackendReport
-from leafe_gym.wrappers.verification.selection import BackendChoice, select_backend
+from leafe_gym.wrappers.verification.selection import BackendChoice, Episode, select_backend
 
+_FIRST_RETRY = 8
 _TOKENS = itertools.count(1)  # not id(self), which a later wrapper may get again
 WonRule = Literal["info", "function", "default"]
 
 
 class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
-    """Saves states of an episode and comes back to them.
+    """Saves states of an episode and restores them.
 
-    A restore is right or it raises. Which backend does the work is decided at the first snapshot,
-    rollback or fork, on a second instance of the environment that nobody else uses; see
-    `backend_report`. Every `info` of a step has `won`: the environment's own, or what `won` says,
-    or whether the episode terminated with a positive reward. Rewards come back as floats.
+    A restore either reproduces the earlier state exactly or raises an error. The backend is chosen
+    at the first reset: candidates are verified on other instances in a separate process, so the
+    user's environment, files and windows are not touched; see `backend_report`. Every `info` of a
+    step has `won`: the environment's own, or what `won` says, or whether the episode terminated
+    with a positive reward. Rewards are returned as floats.
 
     `reset()` without a seed takes the next one of a sequence that begins with the last seed given,
-    because only a seeded episode can be done again.
+    because only a seeded episode can be repeated.
 
     Example:
         >>> import gymnasium as gym
@@ -67,7 +73,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
             environment's spec cannot be written as JSON.
         won: rule for environments whose info has no `won`: (reward, terminated, info) -> bool.
         factory: makes another instance of `env`; needed where `gym.make(env.spec)` cannot.
-        probe_actions: actions that change something, to prove backends with; without them the
+        probe_actions: actions that change something, to verify backends with; without them the
             admissible commands, samples of the action space, or words of the texts are tried.
 
     Raises:
@@ -105,9 +111,12 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         self._fresh_count = 0
         self._left_behind: list[AnyEnv] = []
         self._sizer = SnapshotSizer()
-        self._retry_at = 8
+        self._retry_at = _FIRST_RETRY
+        self._seen: tuple[Any, ...] = ()
         self._replayed_before = 0
         self._token = next(_TOKENS)
+        with suppress(OSError):
+            start_verification_process()  # so that it is ready at the first reset
 
     # The episode
 
@@ -116,11 +125,22 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
     ) -> tuple[Any, Info]:
         """Begin an episode. An error of the environment passes through.
 
+        The first reset waits until backends are verified in a separate process, unless that was
+        done for an environment of the same kind.
+
         Raises:
             UsageError: if `seed` is not None or an integer >= 0, or `options` not None or a dict.
             EnvironmentFailure: if the environment does not return (observation, info).
         """
-        return self._controller.reset(arguments.seed(seed), arguments.options(options))
+        seed, options = arguments.seed(seed), arguments.options(options)
+        if self._choice is not None and self._choice.unproved:
+            self._seen = self._controller.actions() or self._seen
+        outcome = self._controller.reset(seed, options, before=self._prepare)
+        choice = self._choice
+        if choice is not None and choice.backend is not None and choice.replay_problem:
+            self._controller.hold_start(choice.backend, self._configuration.read(), self._token)
+            self._take_over()
+        return outcome
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, Info]:
         """Do one action.
@@ -151,7 +171,8 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
     @property
     def replayed_steps(self) -> int:
         """Environment steps done again so far for the sake of restores, in total."""
-        again = 0 if self._choice is None else self._choice.backend.replayed
+        backend = None if self._choice is None else self._choice.backend
+        again = 0 if backend is None else backend.replayed
         return self._controller.replayed + self._replayed_before + again
 
     @property
@@ -178,19 +199,16 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
             BackendError: if the backend fails in another way.
         """
         controller = self._controller
-        if controller.log is None:
-            controller.view()  # raises, before a backend is looked for
-        choice = self._settled()
-        held, saved = controller.hold(
-            choice.backend, self._configuration.read(), self._token
-        )
+        controller.view()
+        choice, backend = self._settled()
+        held, saved = controller.hold(backend, self._configuration.read(), self._token)
         view = held.view
         self._take_over()
         nbytes = saved.nbytes
-        if not nbytes and choice.backend.name != "replay":
+        if not nbytes and backend.name != "replay":
             nbytes = self._sizer.size(saved.data, view.length)
         return Snapshot(
-            kind=choice.backend.name,
+            kind=backend.name,
             step=view.length,
             digest=view.log.digest(view.length),
             payload=held,
@@ -229,18 +247,21 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
             raise UsageError("restore(seed=...) has an effect with rng='fresh' only")
         held = arguments.record(snapshot, "restore")
         known = self._recognise(held, snapshot.step)
-        choice = self._settled()
+        if self._choice is None:
+            log = held.view.log
+            self._select(Episode(seed=log.seed, options=log.options))
+        _, backend = self._settled()
         if not known:
-            self._replay_unknown(held)
-        elif held.backend != choice.backend.name:
+            self._replay_unknown(held, backend)
+        elif held.backend != backend.name:
             # Its data belongs to another backend, but the recorded episode can be replayed.
-            self._controller.replay(held.view)
+            self._controller.replay(held.view, backend)
         elif snapshot.scope == "instance" and held.owner != self._token:
-            self._controller.replay(held.view)
+            self._controller.replay(held.view, backend)
         elif not held.usable:
-            self._controller.return_to(held.view, choice.backend)
+            self._controller.return_to(held.view, backend)
         else:
-            self._controller.put_back(choice.backend, held)
+            self._controller.put_back(backend, held)
         self._take_over()
         if rng == "fresh":
             self._fresh_count += 1
@@ -264,8 +285,8 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         taken = self._controller.view().length
         to = arguments.action_count(to, taken)
         if to < taken:
-            choice = self._settled()
-            self._controller.rewind(to, choice.backend)
+            _, backend = self._settled()
+            self._controller.rewind(to, backend)
             self._take_over()
         return self._controller.now()
 
@@ -277,13 +298,13 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
             SnapshotUnsupported: if no second instance can be made; says what to pass.
         """
         snapshot = self.snapshot()
-        choice = self._settled()
-        if choice.backend.rebuilds:
-            inner = choice.backend.load(self.env, snapshot.payload.data[0])
+        choice, backend = self._settled()
+        if backend.rebuilds:
+            inner = backend.load(self.env, snapshot.payload.data[0])
         else:
             try:
                 inner = self.instance_factory().make()
-            except InstanceUnavailable as error:
+            except VerificationUnavailable as error:
                 raise SnapshotUnsupported(f"fork() needs a second instance: {error}") from error
         copy = RollbackWrapper(
             inner,
@@ -295,6 +316,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         copy._choice = choice.for_fork(self.instance_factory())
         copy._configuration.use(self._configuration.read())
         copy._kind = self.kind
+        copy._controller.replay_problem = choice.replay_problem
         copy.restore(snapshot)
         self.release(snapshot)
         return copy
@@ -315,8 +337,9 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         if held.data is None:
             return
         data, held.data = held.data[0], None
-        if self._choice is not None and held.backend == self._choice.backend.name:
-            self._choice.backend.release(data)
+        backend = None if self._choice is None else self._choice.backend
+        if backend is not None and held.backend == backend.name:
+            backend.release(data)
 
     def replay(
         self, transitions: Sequence[Transition], from_reset: EpisodeStart | None = None
@@ -333,7 +356,10 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
             RestoreMismatch: naming the first step that differs; None where the reset does.
             UsageError: if an argument is wrong.
         """
-        self._controller.repeat(arguments.transitions(transitions, from_reset), from_reset)
+        moves = arguments.transitions(transitions, from_reset)
+        if from_reset is not None:
+            self._prepare(from_reset.seed, from_reset.options)
+        self._controller.repeat(moves, from_reset)
         return self._controller.now()
 
     def instance_factory(self, factory: Callable[[], AnyEnv] | None = None) -> InstanceFactory:
@@ -342,7 +368,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
 
     def close(self) -> None:
         """Close the environment and whatever the backend holds."""
-        if self._choice is not None:
+        if self._choice is not None and self._choice.backend is not None:
             self._choice.backend.close()
         self.env.close()
         while self._left_behind:
@@ -388,10 +414,10 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
             "constructor, its wrappers or its factory; restore it in one that is made alike"
         )
 
-    def _replay_unknown(self, held: SnapshotRecord) -> None:
+    def _replay_unknown(self, held: SnapshotRecord, backend: Backend) -> None:
         """Restore a snapshot of an environment whose arguments cannot be compared."""
         try:
-            self._controller.replay(held.view)
+            self._controller.replay(held.view, backend)
         except RestoreMismatch as error:
             raise UsageError(
                 "the snapshot belongs to an environment with other arguments, or its episode "
@@ -415,27 +441,46 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         except Exception:  # noqa: BLE001 - whatever prevents it, the old instance can be reset
             return None
 
-    def _settled(self) -> BackendChoice:
-        """The backend in use; chosen when first needed.
+    def _settled(self) -> tuple[BackendChoice, Backend]:
+        """The backend in use.
 
-        Where nothing could be proved for want of actions, those of the episode may help: tried
-        again after 8, 16, 32... steps. Snapshots of the backend before stay good.
+        Raises:
+            ResetNeeded: if there was no reset yet.
+            SnapshotUnsupported: if no backend is correct.
         """
-        if self._choice is None:
-            return self._choose()
-        if self._choice.provisional and self._controller.taken >= self._retry_at:
-            self._retry_at *= 2
-            self._replayed_before += self._choice.backend.replayed
-            return self._choose()
-        return self._choice
+        choice = self._choice
+        if choice is None:
+            self._controller.view()  # raises, unless a restore comes before the first reset
+            raise AssertionError("an episode without a choice")
+        if choice.backend is None:
+            raise SnapshotUnsupported(choice.error)
+        return choice, choice.backend
 
-    def _choose(self) -> BackendChoice:
-        episode = None if self._controller.log is None else self._controller.view()
-        self._choice = select_backend(
+    def _prepare(self, seed: int, options: dict[str, Any] | None) -> None:
+        """Before a reset: choose a backend, unless that was done at an earlier one.
+
+        Where nothing could be verified for want of actions, those of earlier episodes may help.
+        Snapshots of the backend before stay good.
+        """
+        choice = self._choice
+        if choice is None or (choice.unproved and len(self._seen) >= self._retry_at):
+            self._select(Episode(seed=seed, options=options, seen=self._seen))
+
+    def _select(self, episode: Episode) -> None:
+        self._retry_at = max(_FIRST_RETRY, 2 * len(episode.seen))
+        if self._choice is not None and self._choice.backend is not None:
+            self._replayed_before += self._choice.backend.replayed
+        choice = self._choice = select_backend(
             self._asked, self.instance_factory(), self._probe_actions, episode
         )
-        self._controller.learn_globals()
-        return self._choice
+        controller = self._controller
+        if choice.global_rng:
+            found_global_use(self.env)
+        controller.learn_globals()
+        controller.replay_problem = choice.replay_problem
+        if choice.relocate and isinstance(choice.backend, ForkBackend):
+            controller.relocate(choice.backend)
+            self._take_over()
 
 
 def _refuse_nesting(env: AnyEnv) -> None:

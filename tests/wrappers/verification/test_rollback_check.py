@@ -138,9 +138,13 @@ def test_named_backends_must_be_right() -> None:
 
 def test_unproved() -> None:
     report = check_rollback(register(toys.Deaf), other_process=False)
-    report.raise_for_failures()
     assert report.unproved
-    assert "pass actions=" in str(report)
+    assert not report.ok
+    assert report.failures == ()
+    with pytest.raises(RollbackCheckFailed, match="UNPROVED"):
+        report.raise_for_failures()
+    assert "pass some with actions=" in str(report)
+    assert "pass some with -a" in report.text("-a")
     assert report.verdict("pickle").outcome == "unproved"
 
 
