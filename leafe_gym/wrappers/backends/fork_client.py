@@ -18,8 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from leafe_gym._process_guard import ProcessGuard
 from leafe_gym.errors import BackendError, EnvironmentFailure, LeafeError, SnapshotUnsupported
-from leafe_gym.wrappers.backends.fork_wire import ConnectionClosed, receive, send, send_socket
+from leafe_gym.wrappers.backends.fork_wire import (
+    ConnectionClosed,
+    Unreadable,
+    receive,
+    send,
+    send_socket,
+)
 
 _ROOT = str(Path(__file__).resolve().parents[3])
 _START = (
@@ -64,6 +71,7 @@ class ForkedProcess:
         self._host = host
         self._sock = sock
         self._lock = threading.RLock()
+        self._guard = _guard()
         host.enter(id(self))
         self._end: weakref.finalize[Any, Any] = weakref.finalize(
             self, _end_worker, host, sock, id(self), os.getpid()
@@ -74,6 +82,7 @@ class ForkedProcess:
         """One call there and its value.
 
         Raises:
+            ForkedUse: in a fork of the process that made the connection.
             BackendError: if the process ended or did not answer in time; other errors are the
                 environment's own, raised there.
         """
@@ -93,6 +102,7 @@ class ForkedProcess:
 
     def branch(self, *, check: bool) -> tuple[socket.socket, int]:
         """What `fork` makes, before anybody owns it: a connection and a process id."""
+        self._guard.check()
         seconds = self._host.timeouts.fork
         ours, theirs = socket.socketpair()
         try:
@@ -132,18 +142,27 @@ class ForkedProcess:
         self._end()
 
     def _ask(self, name: str, args: tuple[Any, ...], seconds: float) -> Any:
+        self._guard.check()
         with self._lock:
             self._usable()
             with self._watching(name, seconds):
                 send(self._sock, (name, *args), seconds)
-                reply = receive(self._sock, seconds)
+                try:
+                    reply = receive(self._sock, seconds)
+                except Unreadable as error:
+                    reply = ("unreadable here", str(error))
         if reply[0] == "value":
             return reply[1]
         if reply[0] == "raised":
             raise _as_error(*reply[1:])
+        if reply[0] == "unreadable":
+            raise BackendError(
+                f"the environment's process cannot read what was passed to {name} ({reply[1]}): "
+                "define its class in a module that both can import"
+            )
         raise BackendError(
             f"the answer to {name} cannot be sent between processes ({reply[1]}); use another "
-            "backend, or keep such objects out of observation and info"
+            "backend, or keep such objects out of observations and infos"
         )
 
     def _usable(self) -> None:
@@ -211,6 +230,7 @@ class ForkServer:
         self._made_of = (recipe, global_rng, timeouts)
         self._lock = threading.RLock()  # a collection may end a worker while this thread holds it
         self._users: set[int] = set()
+        self._guard = _guard()
         self._closing = False
         module = "leafe_gym.wrappers.backends.fork_host"
         self._process, ours = start_interpreter(module, hash_seed)
@@ -231,8 +251,8 @@ class ForkServer:
 
     @property
     def ended(self) -> bool:
-        """Whether it can start nothing any more."""
-        return self._closing or not self._stop.alive or self.keeper.lost
+        """Whether it can start no further process, or belongs to another program."""
+        return self._guard.foreign or self._closing or not self._stop.alive or self.keeper.lost
 
     def start(self) -> ForkedProcess:
         """A process with the environment as constructed, never reset."""
@@ -279,6 +299,7 @@ class _Keeper(ForkedProcess):
         self._host = weakref.proxy(host)
         self._sock = sock
         self._lock = threading.RLock()
+        self._guard = _guard()
         self._end = host._stop
 
     def close(self) -> None:
@@ -294,6 +315,22 @@ class _Keeper(ForkedProcess):
 
 _HOSTS: weakref.WeakValueDictionary[bytes, ForkServer] = weakref.WeakValueDictionary()
 _STARTING = threading.Lock()
+
+
+def _after_fork() -> None:
+    """Of the hosts of a parent process nothing is usable, nor a lock that one of its threads held."""
+    global _STARTING  # noqa: PLW0603
+    _STARTING = threading.Lock()
+    _HOSTS.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _guard() -> ProcessGuard:
+    return ProcessGuard(
+        "an environment of backend 'fork'", "make the environment in the process that uses it"
+    )
 
 
 def host_for(recipe: bytes, global_rng: bool, timeouts: ForkTimeouts, user: int) -> ForkServer:

@@ -35,6 +35,7 @@ from leafe_gym.wrappers.backends.fork_inspect import (
 )
 from leafe_gym.wrappers.backends.fork_wire import (
     ConnectionClosed,
+    Unreadable,
     receive,
     receive_socket,
     send,
@@ -98,6 +99,8 @@ class EnvServer:
                     self.answer(name, args)
             except ConnectionClosed:
                 break
+            except Unreadable as error:
+                send(self.sock, ("unreadable", str(error)))
         self.leave()
 
     def answer(self, name: str, args: list[Any]) -> None:

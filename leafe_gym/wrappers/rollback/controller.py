@@ -16,7 +16,6 @@ import numpy as np
 
 from leafe_gym.errors import (
     BackendError,
-    EnvironmentFailure,
     LeafeError,
     ResetNeeded,
     SnapshotUnsupported,
@@ -239,7 +238,9 @@ class RollbackController:
         last = log.transitions[taken - 1] if taken else log
         return private_copy(last.observation), private_copy(last.info)
 
-    def hold(self, backend: Backend, env_key: str, owner: int) -> tuple[SnapshotRecord, SavedState]:
+    def hold(
+        self, backend: Backend, configuration: Any, owner: int
+    ) -> tuple[SnapshotRecord, SavedState]:
         """Save the current state."""
         view = self.view()
         try:
@@ -251,7 +252,7 @@ class RollbackController:
         data = (saved.data, self._globals.state if self._globals.used else None)
         if saved.env is not None:
             self._move_to(saved.env)
-        held = SnapshotRecord(backend.name, data, view, env_key, owner)
+        held = SnapshotRecord(backend.name, data, view, configuration, owner)
         if self._snapshots and self._snapshots[-1][0] == self.taken:
             self._snapshots.pop()
         self._snapshots.append((self.taken, weakref.ref(held)))
@@ -335,9 +336,9 @@ class RollbackController:
         self._move_to(backend.relocate(self.env))
         self.fresh = True
 
-    def hold_start(self, backend: Backend, env_key: str, owner: int) -> None:
+    def hold_start(self, backend: Backend, configuration: Any, owner: int) -> None:
         """Save the state after a reset, where an episode cannot be replayed from its seed."""
-        held, _ = self.hold(backend, env_key, owner)
+        held, _ = self.hold(backend, configuration, owner)
         held.view.log.start = held
         weakref.finalize(held, backend.release, held.data[0]).atexit = False
 
@@ -382,6 +383,8 @@ class RollbackController:
             held = self._anchors.get(view.log.digest(length))
             if held is None or held.backend != backend.name:
                 continue
+            if self.replay_problem and held.view.log.random is not view.log.random:
+                continue  # another reset, which may have led to another state
             # If the random state was reseeded at that point, this path must have had the same.
             if held.view.entropy in (None, view.entropy_before(length)):
                 self._go_on(backend, held, view)

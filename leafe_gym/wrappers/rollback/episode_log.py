@@ -182,26 +182,26 @@ class EpisodeView:
 
 
 class SnapshotRecord:
-    """What a snapshot holds: the backend's data and the way that led there.
+    """What a snapshot holds: the backend's data and the episode that led there.
 
     Attributes:
         backend: name of the backend that made the data.
         data: the backend's own; None once it was given up.
         view: the episode so far.
-        env_key: which kind of environment it belongs to.
+        configuration: of the environment it belongs to.
         owner: identity of the wrapper that made it; 0 in another process.
-        released: nobody may come back to it any more.
+        released: it can no longer be restored.
     """
 
-    __slots__ = ("__weakref__", "backend", "data", "env_key", "owner", "released", "view")
+    __slots__ = ("__weakref__", "backend", "configuration", "data", "owner", "released", "view")
 
     def __init__(
-        self, backend: str, data: Any, view: EpisodeView, env_key: str, owner: int
+        self, backend: str, data: Any, view: EpisodeView, configuration: Any, owner: int
     ) -> None:
         self.backend = backend
         self.data = data
         self.view = view
-        self.env_key = env_key
+        self.configuration = configuration
         self.owner = owner
         self.released = False
 
@@ -211,12 +211,12 @@ class SnapshotRecord:
         return self.data is not None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _revive, (self.backend, self.data, self.view, self.env_key, self.released)
+        return _revive, (self.backend, self.data, self.view, self.configuration, self.released)
 
 
 def _revive(
-    backend: str, data: Any, view: EpisodeView, env_key: str, released: bool
+    backend: str, data: Any, view: EpisodeView, configuration: Any, released: bool
 ) -> SnapshotRecord:
-    held = SnapshotRecord(backend, data, view, env_key, 0)
+    held = SnapshotRecord(backend, data, view, configuration, 0)
     held.released = released
     return held

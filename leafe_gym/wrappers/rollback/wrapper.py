@@ -13,15 +13,24 @@ from typing import Any, Literal
 import gymnasium as gym
 import numpy as np
 
-from leafe_gym.errors import SnapshotReleased, SnapshotUnsupported, UsageError, WrapperOrder
+from leafe_gym.errors import (
+    RestoreMismatch,
+    SnapshotReleased,
+    SnapshotUnsupported,
+    UsageError,
+    WrapperOrder,
+)
 from leafe_gym.types import Info, Snapshot
-from leafe_gym.wrappers.backends.base import BACKENDS, AnyEnv, Backend
+from leafe_gym.wrappers.backends.base import AnyEnv, Backend
 from leafe_gym.wrappers.backends.fork import ForkBackend
+from leafe_gym.wrappers.rollback import arguments
+from leafe_gym.wrappers.rollback.configuration import ConfigurationReader
 from leafe_gym.wrappers.rollback.controller import RollbackController, Won
 from leafe_gym.wrappers.rollback.episode_log import EpisodeStart, SnapshotRecord, Transition
 from leafe_gym.wrappers.rollback.random_state import found_global_use
 from leafe_gym.wrappers.rollback.remote import RemoteEnv
 from leafe_gym.wrappers.rollback.snapshot_size import SnapshotSizer
+from leafe_gym.wrappers.rollback.values import private_copy
 from leafe_gym.wrappers.verification.instance_factory import (
     InstanceFactory,
     VerificationUnavailable,
@@ -80,6 +89,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         factory: Callable[[], AnyEnv] | None = None,
         probe_actions: Sequence[Any] | None = None,
     ) -> None:
+        arguments.check_constructor(env, backend, won, factory, probe_actions)
         gym.utils.RecordConstructorArgs.__init__(
             self,
             _disable_deepcopy=True,
@@ -90,15 +100,14 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         )
         gym.Wrapper.__init__(self, env)
         _refuse_nesting(env)
-        if isinstance(backend, str) and backend != "auto" and backend not in BACKENDS:
-            raise UsageError(f"{BACKENDS.unknown(backend)} (or 'auto')")
-        self._controller = RollbackController(env, won)
+        self._controller = RollbackController(env, won, remake=self._remake)
         self._asked = backend
         self._won = won
         self._factory = factory
         self._probe_actions = probe_actions
         self._choice: BackendChoice | None = None
-        self._env_key = ""
+        self._configuration = ConfigurationReader(env, factory)
+        self._kind = ""
         self._fresh_count = 0
         self._left_behind: list[AnyEnv] = []
         self._sizer = SnapshotSizer()
@@ -118,13 +127,18 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
 
         The first reset waits until backends are verified in a separate process, unless that was
         done for an environment of the same kind.
+
+        Raises:
+            UsageError: if `seed` is not None or an integer >= 0, or `options` not None or a dict.
+            EnvironmentFailure: if the environment does not return (observation, info).
         """
+        seed, options = arguments.seed(seed), arguments.options(options)
         if self._choice is not None and self._choice.unproved:
             self._seen = self._controller.actions() or self._seen
         outcome = self._controller.reset(seed, options, before=self._prepare)
         choice = self._choice
         if choice is not None and choice.backend is not None and choice.replay_problem:
-            self._controller.hold_start(choice.backend, self._key(), self._token)
+            self._controller.hold_start(choice.backend, self._configuration.read(), self._token)
             self._take_over()
         return outcome
 
@@ -150,8 +164,9 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
 
     @property
     def transitions(self) -> tuple[Transition, ...]:
-        """What was done and what came of it on the current path, oldest first."""
-        return tuple(self._controller.view().moves())
+        """Copies of the actions and outcomes on the current path, oldest first."""
+        moves = self._controller.view().moves()
+        return tuple(Transition(*map(private_copy, move)) for move in moves)
 
     @property
     def replayed_steps(self) -> int:
@@ -186,7 +201,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         controller = self._controller
         controller.view()
         choice, backend = self._settled()
-        held, saved = controller.hold(backend, self._env_key, self._token)
+        held, saved = controller.hold(backend, self._configuration.read(), self._token)
         view = held.view
         self._take_over()
         nbytes = saved.nbytes
@@ -208,30 +223,38 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         *,
         seed: int | None = None,
     ) -> tuple[Any, Info]:
-        """Come back to a snapshot; returns the observation and info that were current then.
+        """Restore a snapshot; returns the observation and info that were current then.
 
         Args:
-            snapshot: of this environment, or of another instance of the same kind.
-            rng: "same": the same actions meet the same luck again, as after a reset and replay.
-                "fresh": the environment's and its spaces' generators are seeded anew.
-            seed: for "fresh": where the new luck comes from; without it each fresh restore of this
-                wrapper gets other luck, fixed by the episode's seed and their count.
+            snapshot: of this environment, or of another instance that is configured alike.
+            rng: "same": the same actions draw the same random numbers again. "fresh": the
+                generators of the environment and its spaces are seeded anew.
+            seed: for "fresh": the source of the new numbers, an integer >= 0; without it each
+                fresh restore of this wrapper gets other numbers, which follow from the episode's
+                seed and the count of such restores.
 
         Raises:
             SnapshotReleased: if the snapshot was released.
             RestoreMismatch: if the state could not be reached again.
             BackendError: if the backend fails in another way; a reset or restore must follow.
-            UsageError: if the snapshot belongs to another kind of environment.
+            UsageError: if the snapshot belongs to an environment of another class or with other
+                arguments, or an argument is wrong.
         """
         if rng not in ("same", "fresh"):
             raise UsageError(f"rng must be 'same' or 'fresh', not {rng!r}")
-        held = self._held(snapshot)
+        seed = arguments.seed(seed)
+        if seed is not None and rng != "fresh":
+            raise UsageError("restore(seed=...) has an effect with rng='fresh' only")
+        held = arguments.record(snapshot, "restore")
+        known = self._recognise(held, snapshot.step)
         if self._choice is None:
             log = held.view.log
             self._select(Episode(seed=log.seed, options=log.options))
         _, backend = self._settled()
-        if held.backend != backend.name:
-            # Made by another backend: its data means nothing here, but its actions do.
+        if not known:
+            self._replay_unknown(held, backend)
+        elif held.backend != backend.name:
+            # Its data belongs to another backend, but the recorded episode can be replayed.
             self._controller.replay(held.view, backend)
         elif snapshot.scope == "instance" and held.owner != self._token:
             self._controller.replay(held.view, backend)
@@ -260,14 +283,10 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
             RestoreMismatch: if the state could not be reached again.
         """
         taken = self._controller.view().length
-        if isinstance(to, bool) or not isinstance(to, int | np.integer) or not 0 <= to <= taken:
-            raise UsageError(
-                f"rollback(to={to!r}): {taken} actions were taken, so `to` must be an integer "
-                f"from 0 to {taken}"
-            )
+        to = arguments.action_count(to, taken)
         if to < taken:
             _, backend = self._settled()
-            self._controller.rewind(int(to), backend)
+            self._controller.rewind(to, backend)
             self._take_over()
         return self._controller.now()
 
@@ -295,7 +314,8 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
             probe_actions=self._probe_actions,
         )
         copy._choice = choice.for_fork(self.instance_factory())
-        copy._env_key = self._env_key
+        copy._configuration.use(self._configuration.read())
+        copy._kind = self.kind
         copy._controller.replay_problem = choice.replay_problem
         copy.restore(snapshot)
         self.release(snapshot)
@@ -303,9 +323,9 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
 
     def release(self, snapshot: Snapshot) -> None:
         """Give a snapshot up; releasing it again does nothing."""
+        held = arguments.record(snapshot, "release")
         self.discard_data(snapshot)
-        if isinstance(snapshot.payload, SnapshotRecord):
-            snapshot.payload.released = True
+        held.released = True
 
     def discard_data(self, snapshot: Snapshot) -> None:
         """Free the memory of a snapshot, which stays restorable; again does nothing.
@@ -313,8 +333,8 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         A later restore starts from the nearest earlier snapshot that still has its data, or from a
         reset, and replays the actions in between, compared; `replayed_steps` counts them.
         """
-        held = snapshot.payload
-        if not isinstance(held, SnapshotRecord) or held.data is None:
+        held = arguments.record(snapshot, "discard_data")
+        if held.data is None:
             return
         data, held.data = held.data[0], None
         backend = None if self._choice is None else self._choice.backend
@@ -334,10 +354,12 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         Raises:
             ResetNeeded: if no episode is running and `from_reset` is None.
             RestoreMismatch: naming the first step that differs; None where the reset does.
+            UsageError: if an argument is wrong.
         """
+        moves = arguments.transitions(transitions, from_reset)
         if from_reset is not None:
             self._prepare(from_reset.seed, from_reset.options)
-        self._controller.repeat(transitions, from_reset)
+        self._controller.repeat(moves, from_reset)
         return self._controller.now()
 
     def instance_factory(self, factory: Callable[[], AnyEnv] | None = None) -> InstanceFactory:
@@ -355,7 +377,9 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
     @property
     def kind(self) -> str:
         """Which kind of environment this is, in words; the same in every process."""
-        return self._key()
+        if not self._kind:
+            self._kind = kind_name(self.env)
+        return self._kind
 
     # Details
 
@@ -365,24 +389,57 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         if isinstance(self.env, RemoteEnv) and not isinstance(old, RemoteEnv):
             self._left_behind.append(old)
 
-    def _held(self, snapshot: Snapshot) -> SnapshotRecord:
-        held = snapshot.payload if isinstance(snapshot, Snapshot) else None
-        if not isinstance(held, SnapshotRecord):
-            raise UsageError("restore() takes a snapshot made by a RollbackWrapper")
-        if held.released:
-            raise SnapshotReleased(
-                f"the snapshot of step {snapshot.step} was released; take a new one"
-            )
-        if held.env_key != self._key():
-            raise UsageError(
-                f"the snapshot belongs to {held.env_key}, this environment is {self._env_key}"
-            )
-        return held
+    def _recognise(self, held: SnapshotRecord, step: int) -> bool:
+        """Whether the snapshot is known to come from an environment configured like this one.
 
-    def _key(self) -> str:
-        if not self._env_key:
-            self._env_key = kind_name(self.env)
-        return self._env_key
+        Raises:
+            SnapshotReleased: if it was released.
+            UsageError: if it comes from one that is configured differently.
+        """
+        if held.released:
+            raise SnapshotReleased(f"the snapshot of step {step} was released; take a new one")
+        if held.owner == self._token:
+            return True
+        mine = self._configuration.read()
+        agreement = mine.agreement(held.configuration)
+        if agreement != "different":
+            return agreement == "same"
+        if mine.chain != held.configuration.chain:
+            raise UsageError(
+                f"the snapshot belongs to {held.configuration.chain}, this environment is "
+                f"{mine.chain}"
+            )
+        raise UsageError(
+            f"the snapshot belongs to an environment {mine.chain} with other arguments: of its "
+            "constructor, its wrappers or its factory; restore it in one that is made alike"
+        )
+
+    def _replay_unknown(self, held: SnapshotRecord, backend: Backend) -> None:
+        """Restore a snapshot of an environment whose arguments cannot be compared."""
+        try:
+            self._controller.replay(held.view, backend)
+        except RestoreMismatch as error:
+            raise UsageError(
+                "the snapshot belongs to an environment with other arguments, or its episode "
+                f"cannot be repeated: {error}"
+            ) from error
+
+    def _remake(self) -> AnyEnv | None:
+        """Another instance of the environment; None where this one should be kept.
+
+        A window or a recording belongs to the instance that the user made.
+        """
+        if self.env.render_mode == "human" or self._factory is None and self.env.spec is None:
+            return None
+        link: Any = self.env
+        while isinstance(link, gym.Wrapper):
+            if hasattr(link, "video_folder"):
+                return None
+            link = link.env
+        try:
+            return self.instance_factory().make()
+        except Exception:  # noqa: BLE001 - whatever prevents it, the old instance can be reset
+            return None
 
     def _settled(self) -> tuple[BackendChoice, Backend]:
         """The backend in use.
@@ -413,7 +470,6 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         self._retry_at = max(_FIRST_RETRY, 2 * len(episode.seen))
         if self._choice is not None and self._choice.backend is not None:
             self._replayed_before += self._choice.backend.replayed
-        self._key()
         choice = self._choice = select_backend(
             self._asked, self.instance_factory(), self._probe_actions, episode
         )
