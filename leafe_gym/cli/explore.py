@@ -9,6 +9,7 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from leafe_gym.agents.config import AgentConfig
 from leafe_gym.budget import Budget
 from leafe_gym.cli import interrupt
 from leafe_gym.cli.options import (
@@ -31,7 +32,7 @@ from leafe_gym.cli.options import (
 )
 from leafe_gym.cli.screen import out, plain, progress_bar, write_json
 from leafe_gym.engines.explore import aexplore
-from leafe_gym.evals.bench import METHODS, check_methods, read_outcome
+from leafe_gym.evals.bench import METHODS, check_methods, method_agent, read_outcome
 from leafe_gym.evals.meta import machine_meta
 from leafe_gym.policies.base import policy as named_policy
 from leafe_gym.store.run import Run
@@ -64,9 +65,8 @@ def command(
     """Explore the first N tasks of a split. Killed at any moment, the same command goes on."""
     check_methods([method])
     tasks = pick_tasks(env_id, split, count, env_kwargs(set_, levels))
-    agent = METHODS[method](
-        named_policy(model), {}, tree_options(reflect_every, max_depth, attempts), ()
-    )
+    config = AgentConfig(**tree_options(reflect_every, max_depth, attempts))
+    agent = method_agent(method, named_policy(model), config, seed)
     with progress_bar() as bar:
         line = bar.add_task("exploring", total=len(tasks), note="")
         solved = 0

@@ -88,11 +88,11 @@ def env_kwargs(given: Sequence[str] | None, levels: str | None = None) -> dict[s
 
 
 def tree_options(reflect_every: int, max_depth: int, attempts: int) -> dict[str, Any]:
-    """Keyword arguments of `ReflectiveTreeAgent`."""
+    """Fields of `AgentConfig`."""
     return {
         "reflect_every": reflect_every or None,
         "max_depth": max_depth,
-        "attempts": attempts,
+        "attempts_per_root": attempts,
     }
 
 

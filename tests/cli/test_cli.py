@@ -55,7 +55,7 @@ def here(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
         (["explore", SOKOBAN, "--out", "x", "-n", "0"], "-n"),
         (["explore", "no_such_module:me/X-v0", "--out", "x"], "cannot import no_such_module"),
         (["bench", SOKOBAN, "--out", "x", "--methods", "is,is"], "each once"),
-        (["bench", SOKOBAN, "--out", "x", "--methods", "tree-other-tip"], "name tree before it"),
+        (["bench", SOKOBAN, "--out", "x", "--methods", "tree-other-experience"], "name tree before it"),
         (["view", "nowhere"], "no run here"),
         (["dance"], "dance"),
     ],
@@ -104,12 +104,12 @@ def test_bench_writes_table_picture_and_figures(
 ) -> None:
     out, figures = tmp_path / "b", tmp_path / "b.json"
     arguments = ["bench", SOKOBAN, "-n", "4", "--calls", "80", "--out", out, "--json", figures]
-    assert here(monkeypatch, *arguments, "--methods", "is,ir,tree,tree-other-tip", *SMALL) == 0
+    assert here(monkeypatch, *arguments, "--methods", "is,ir,tree,tree-other-experience", *SMALL) == 0
     shown = capsys.readouterr().out
     assert "independent" in shown
     assert "tree - independent sampling at 80 calls" in shown
     data = json.loads(figures.read_text())
-    assert set(data["methods"]) == {"is", "ir", "tree", "tree-other-tip"}
+    assert set(data["methods"]) == {"is", "ir", "tree", "tree-other-experience"}
     assert data["differences"]["tree_minus_is"]["calls"]["verdict"] in {
         "more",
         "fewer",

@@ -14,7 +14,8 @@ from leafe_gym.evals.reproduce.protocol import Scale
 from leafe_gym.evals.reproduce.reproduce import conclude, reproduce
 
 SMALL = Scale(
-    stage1_levels=6, stage1_calls=40, train_levels=12, train_calls=170, test_levels=12, steps=12,
+    stage1_levels=6, stage1_interactions=40,
+    train_levels=12, train_interactions=170, test_levels=12, steps=12,
     batch=16, grpo_seeds=2,
 )  # fmt: skip
 
@@ -48,13 +49,13 @@ def test_figures_report_and_resume(tmp_path: Path) -> None:
         )
         assert set(result["recovery"][model]) == {"1", "16"}
     for sampler in ("is", "ir", "ir_all", "tree"):
-        assert set(result["stage1"][sampler]) == {"calls", "tokens_total", "tokens_uncached"}
+        assert set(result["stage1"][sampler]) == {"interactions", "tokens_total", "tokens_uncached"}
     # Every method keeps to the same budget on the same levels.
     notes = result["methods"][0]
-    assert notes["tree"]["calls"] <= 12 * 170
-    assert notes["is"]["calls"] <= 12 * 170
-    assert 0.8 * 12 * 170 < notes["grpo_0"]["calls"] <= 12 * 170
-    assert 12 * 170 < notes["is-3x"]["calls"] <= 12 * 510
+    assert notes["tree"]["interactions"] <= 12 * 170
+    assert notes["is"]["interactions"] <= 12 * 170
+    assert 0.8 * 12 * 170 < notes["grpo_0"]["interactions"] <= 12 * 170
+    assert 12 * 170 < notes["is-3x"]["interactions"] <= 12 * 510
     text = (tmp_path / "report.md").read_text()
     assert text.splitlines()[2].startswith(("Not told apart", "The rollback tree solves more"))
     assert "paper, Table 3" in text

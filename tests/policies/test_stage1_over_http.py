@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import leafe_gym as lg
-from leafe_gym.evals.reproduce.levels import Levels
+from leafe_gym.evals.reproduce.levels import LevelSet
 from leafe_gym.policies.base import Policy
 from leafe_gym.policies.hf import TransformersPolicy
 from leafe_gym.policies.server import ServerPolicy
@@ -23,7 +23,7 @@ Row = list[tuple[str, list[str | None]]]
 
 def grown(policy: Policy, count: int, out: Path) -> list[Tree]:
     agent = lg.ReflectiveTreeAgent(policy, reflect_every=None, max_depth=6, attempts=4, **GREEDY)
-    tasks = Levels.of("val", count).tasks
+    tasks = LevelSet.of("val", count).tasks
     with lg.explore(agent, tasks, budget=lg.Budget(calls=70), out=out, stop="solved") as run:
         return list(run.trees())
 
