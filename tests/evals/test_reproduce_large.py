@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,12 +58,23 @@ def test_fresh_levels_are_others_of_the_same_kind() -> None:
 def test_the_whole_run_on_a_cpu(tmp_path: Path) -> None:
     result = reproduce(tmp_path, scale=LITTLE)
     assert set(result["elsewhere"]) == {"more walls", "longer solutions", "one box fewer"}
-    assert "paper, Table 3" in (tmp_path / "report.md").read_text()
-    network = load(tmp_path / "blind-0" / "base")
-    levels = LevelSet.of("test", 2, LITTLE.recipe.world)
-    exact = levels.chain(network).success()
-    assert exact.shape == (2,)
-    assert np.isfinite(exact).all()
+    levels = LevelSet.of("test", 4, LITTLE.recipe.world)
+    assert {board.count("$") + board.count("*") for board in levels.graph.boards} == {2}
+    figures = json.loads((tmp_path / "blind-0" / "figures.json").read_text())
+    for name in ("base", "reh"):
+        network = load(
+            tmp_path / "blind-0" / ("base" if name == "base" else f"models/{name}/model")
+        )
+        exact = levels.chain(network).success()
+        assert figures["trained"]["success"][name] == pytest.approx(exact.tolist(), abs=1e-6)
+        won = (
+            levels.chain(network)
+            .sample(np.repeat(levels.graph.starts, 500), np.random.default_rng(0))
+            .won
+        )
+        error = np.sqrt(np.maximum((exact * (1 - exact)).sum(), 1e-3) / 500) / 4
+        assert abs(won.mean() - exact.mean()) < 4 * error
+        assert result["passk"][name]["1"]["mean"] == pytest.approx(exact.mean(), abs=1e-6)
 
 
 def test_a_large_model_plays_larger_rooms(tmp_path: Path) -> None:
