@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from leafe_gym.agents.env_pool import make_env as make_env
     from leafe_gym.envs.space import TextSpace as TextSpace
     from leafe_gym.envs.tasks import tasks as tasks
+    from leafe_gym.evals.config import EvalConfig as EvalConfig
     from leafe_gym.evals.evaluate import Evaluation as Evaluation
     from leafe_gym.evals.evaluate import aevaluate as aevaluate
     from leafe_gym.evals.evaluate import evaluate as evaluate
@@ -62,6 +63,7 @@ _HOME = {
     "Branch": "leafe_gym.tree",
     "Budget": "leafe_gym.budget",
     "Completion": "leafe_gym.types",
+    "EvalConfig": "leafe_gym.evals.config",
     "Evaluation": "leafe_gym.evals.evaluate",
     "Experience": "leafe_gym.types",
     "ExploreConfig": "leafe_gym.exploration.config",
