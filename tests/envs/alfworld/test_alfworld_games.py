@@ -175,7 +175,7 @@ def test_games_that_alfworld_skips_are_skipped(folder: Path) -> None:
     ("content", "said"),
     [
         ({"pddl_domain": None}, "pddl_domain missing"),
-        ({"grammar": 5}, "grammar missing or no text"),
+        ({"grammar": 5}, "grammar missing or not a string"),
         ({"solvable": False}, "marked as unsolvable"),
         ({"solvable": None}, "not marked as solvable"),
         ({"pddl_problem": "(define (problem x)"}, "planner cannot read it"),
@@ -197,7 +197,7 @@ def test_wrong_games_are_refused(folder: Path, content: dict[str, Any], said: st
 
 
 @needs_library
-def test_a_goal_that_nothing_leads_to_is_found_out(folder: Path) -> None:
+def test_an_unreachable_goal_is_refused(folder: Path) -> None:
     path = changed(folder)
     problem = json.loads(path.read_text())["pddl_problem"]
     stuck = "\n".join(line for line in problem.splitlines() if "(pickupable" not in line)
@@ -230,7 +230,7 @@ def test_wrong_files_and_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert gym.make(ENV).unwrapped.config.games == "generated"  # type: ignore[attr-defined]
 
 
-def test_a_missing_library_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "leafe_gym.envs.alfworld.planner_game", raising=False)
     monkeypatch.setitem(sys.modules, "fast_downward", None)
     with pytest.raises(MissingExtra, match=r"pip install 'leafe-gym\[alfworld\]'"):

@@ -242,7 +242,7 @@ def test_words_for_the_interpreter_do_not_reach_it(story: Path, command: str) ->
     env.reset(seed=0)
     before = env.get_state().progress.machine[0].copy()  # type: ignore[attr-defined]
     observation, reward, terminated, _, info = env.step(command)
-    assert observation == info["feedback"] == "That is no command of the story."
+    assert observation == info["feedback"] == "That is not a command of the story."
     assert (reward, terminated) == (0.0, False)
     assert (env.get_state().progress.machine[0] == before).all()  # type: ignore[attr-defined]
 
