@@ -157,7 +157,7 @@ WARES = (
         "Home > Storage > Baskets",
         (10, 48),
         ("color", "size"),
-        ("laundry", "toys", "shelf"),
+        ("laundry", "toys", "closet"),
         (*_HOME, "woven rope", "carry handles"),
     ),
     ProductKind(
