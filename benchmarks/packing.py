@@ -20,11 +20,12 @@ from _harness import Report, main
 from _peers import TRAIN
 
 import leafe_gym as lg
+from leafe_gym.distill import RowConfig
 from leafe_gym.distill import rows as rows_of
-from leafe_gym.distill.batches import Plan
-from leafe_gym.distill.loss import Denominators
-from leafe_gym.distill.packing import pack
-from leafe_gym.distill.records import Encoded
+from leafe_gym.distill.data.row_types import Encoded
+from leafe_gym.distill.training.batch_plan import BatchPlan
+from leafe_gym.distill.training.loss import LossNormalizer
+from leafe_gym.distill.training.packing import pack
 from leafe_gym.store.reader import RunReader
 
 TASKS = 64
@@ -43,8 +44,8 @@ def measure() -> Report:
         tasks = long_tasks(run)
         rows = encoded(run, set(tasks))
     batches = batched(rows)
-    packed = [pack(batch, Denominators.of(batch), LIMIT) for batch in batches]
-    whole = [pack(batch, Denominators.of(batch), 10**9) for batch in batches]
+    packed = [pack(batch, LossNormalizer.of(batch), LIMIT) for batch in batches]
+    whole = [pack(batch, LossNormalizer.of(batch), 10**9) for batch in batches]
     ours = sum(len(part) for parts in packed for part in parts)
     uncut = sum(len(part) for parts in whole for part in parts)
     theirs = trl_tokens(rows)
@@ -100,17 +101,17 @@ def long_tasks(folder: Path) -> dict[str, int]:
 
 def encoded(folder: Path, tasks: set[str]) -> list[Encoded]:
     """The rows of the recipe `paper`, one token a byte."""
-    from leafe_gym.distill.byte_tokenizer import byte_tokenizer
-    from leafe_gym.distill.tokens import Encoder
+    from leafe_gym.distill.data.byte_tokenizer import byte_tokenizer
+    from leafe_gym.distill.data.tokens import Encoder
 
     encoder = Encoder(byte_tokenizer())
-    made = [encoder.encode(row) for row in rows_of(folder, keep="all", per_task=3, rehearsal=0.2)]
+    made = [encoder.encode(row) for row in rows_of(folder, RowConfig.paper())]
     return [row for row in made if row is not None and row.task in tasks]
 
 
 def batched(rows: Sequence[Encoded]) -> list[list[Encoded]]:
     """One epoch of optimiser batches, as the trainer forms them."""
-    plan = Plan(rows, batch=BATCH, epochs=1, order="task", seed=0)
+    plan = BatchPlan(rows, batch=BATCH, epochs=1, order="task", seed=0)
     return [[rows[index] for index in plan[step]] for step in range(len(plan))]
 
 
@@ -138,9 +139,9 @@ def errors(rows: Sequence[Encoded]) -> tuple[float, float, int]:
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    from leafe_gym.distill.collate import Layout
-    from leafe_gym.distill.loss import weighted_loss
-    from leafe_gym.distill.pack_model import forward_inputs
+    from leafe_gym.distill.training.collate import MicroBatchLayout
+    from leafe_gym.distill.training.loss import weighted_loss
+    from leafe_gym.distill.training.packed_attention import forward_inputs
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -150,10 +151,10 @@ def errors(rows: Sequence[Encoded]) -> tuple[float, float, int]:
     )  # fmt: skip
     model = Qwen2ForCausalLM(config)
     chosen = [
-        rows[index] for index in Plan(rows, batch=COMPARED, epochs=1, order="task", seed=0)[0]
+        rows[index] for index in BatchPlan(rows, batch=COMPARED, epochs=1, order="task", seed=0)[0]
     ]
 
-    def run(layout: Layout) -> tuple[float, dict[str, Any]]:
+    def run(layout: MicroBatchLayout) -> tuple[float, dict[str, Any]]:
         model.zero_grad()
         total = 0.0
         for micro in layout.split(chosen):
@@ -163,8 +164,8 @@ def errors(rows: Sequence[Encoded]) -> tuple[float, float, int]:
             total += terms.total.item()
         return total, {name: p.grad.clone() for name, p in model.named_parameters()}
 
-    plain, reference = run(Layout(micro_batch=1))
-    ours, gradients = run(Layout(packing="tree", pack_length=LIMIT))
+    plain, reference = run(MicroBatchLayout(micro_batch=1))
+    ours, gradients = run(MicroBatchLayout(packing="tree", pack_length=LIMIT))
     largest = max(one.abs().max().item() for one in reference.values())
     worst = max((gradients[name] - one).abs().max().item() for name, one in reference.items())
     return abs(ours - plain) / abs(plain), worst / largest, len(chosen)

@@ -17,8 +17,8 @@ from _harness import Report, alternate, main, median, ratio
 from _peers import TRAIN
 from packing import LIMIT, encoded, long_tasks
 
-from leafe_gym.distill import train
-from leafe_gym.distill.records import Encoded
+from leafe_gym.distill import TrainConfig, train
+from leafe_gym.distill.data.row_types import Encoded
 
 BATCH = 32
 ROUNDS = 5
@@ -90,8 +90,8 @@ def tree(rows: Sequence[Encoded], shape: dict[str, int]) -> Callable[[], float]:
         model = build(shape)
         with tempfile.TemporaryDirectory() as folder:
             began = time.perf_counter()
-            train(rows, model, folder, recipe=None, epochs=1, lr=1e-6, batch=BATCH,
-                  packing="tree", pack_length=LIMIT)  # fmt: skip
+            config = TrainConfig(epochs=1, lr=1e-6, batch=BATCH, packing="tree", pack_length=LIMIT)
+            train(rows, model=model, out=folder, config=config)
             wait()
             return time.perf_counter() - began
 
@@ -103,7 +103,7 @@ def trl(rows: Sequence[Encoded], shape: dict[str, int]) -> Callable[[], float]:
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    from leafe_gym.distill.byte_tokenizer import byte_tokenizer
+    from leafe_gym.distill.data.byte_tokenizer import byte_tokenizer
 
     def epoch() -> float:
         masks = [[int(at >= row.target_start) for at in range(len(row.ids))] for row in rows]

@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 
 from _harness import Report, alternate, main, median
+from _planted_leaks import measure as measure_planted
 
 from leafe_gym import distill
-from leafe_gym.distill.planted import measure as measure_planted
 from leafe_gym.prompts.base import prompt_set
 from leafe_gym.seeds import derive_rng
 from leafe_gym.store.writer import RunWriter
@@ -33,10 +33,10 @@ BOARD = "#######\n#--@--#\n#--$--#\n#--.--#\n#######"
 CHILD = """
 import json, sys
 from leafe_gym import distill
-import leafe_gym.distill.dataset, leafe_gym.prompts.chat
+import leafe_gym.distill.data.dataset, leafe_gym.prompts.chat
 def top():
     return next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith("VmHWM"))
-found = distill.rows(sys.argv[1], keep="all")
+found = distill.rows(sys.argv[1], distill.RowConfig(keep="all"))
 before = top()
 count = sum(1 for _ in found)
 found.manifest()
@@ -128,7 +128,7 @@ def make_tree(task: Task, number: int) -> Tree:
 
 def _per_row(run: Path) -> float:
     began = time.perf_counter()
-    count = sum(1 for _ in distill.rows(run, keep="all"))
+    count = sum(1 for _ in distill.rows(run, distill.RowConfig(keep="all")))
     return (time.perf_counter() - began) / count
 
 

@@ -19,7 +19,7 @@ def main(folder: str | None = None) -> None:
     tasks = lg.tasks("leafe/Sokoban-v0", split="train", boxes=2, max_steps=40)[:8]
     run = lg.explore(agent, tasks, budget=lg.Budget(interactions=300), out=f"{folder}/run")
 
-    rows = distill.rows(run, keep="successful", per_task=3, rehearsal=0.2)
+    rows = distill.rows(run, distill.RowConfig(keep="successful", per_task=3, rehearsal=0.2))
     row = next(row for row in rows if row.kind == "counterfactual")
     tree = next(tree for tree in run.trees() if tree.task.id == row.task)
     branch = tree.branches[row.branch]

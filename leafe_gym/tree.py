@@ -151,19 +151,33 @@ class Tree:
         Raises:
             UsageError: if the path has fewer than `before` actions.
         """
-        segments: list[tuple[Step, ...]] = []
-        cut = before
-        for node in self.ancestry(branch):
-            segments.append(node.steps if cut is None else node.own_before(cut))
-            if node.restart:
-                break
-            cut = node.start if cut is None else min(cut, node.start)
-        steps = [step for segment in reversed(segments) for step in segment]
+        steps = [
+            step for node, own in self._segments(branch, before) for step in node.steps[:own]
+        ]
         if before is not None and actions_in(steps) != before:
             raise UsageError(
                 f"branch {branch} has {actions_in(steps)} actions; there is none before {before}"
             )
         return steps
+
+    def path(self, branch: int, before: int | None = None) -> list[tuple[int, int]]:
+        """(branch, own index) of every step that `history` holds, in the same order."""
+        return [
+            (node.id, index)
+            for node, own in self._segments(branch, before)
+            for index in range(own)
+        ]
+
+    def _segments(self, branch: int, before: int | None) -> list[tuple[Branch, int]]:
+        """The branches along a path from its root, and how many own steps of each are on it."""
+        segments: list[tuple[Branch, int]] = []
+        cut = before
+        for node in self.ancestry(branch):
+            segments.append((node, len(node.steps if cut is None else node.own_before(cut))))
+            if node.restart:
+                break
+            cut = node.start if cut is None else min(cut, node.start)
+        return segments[::-1]
 
     def owner_of(self, branch: int, action: int) -> int:
         """The branch on the path of `branch` that took the action before number `action`.

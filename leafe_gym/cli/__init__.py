@@ -1,11 +1,16 @@
 """The command `leafe`.
 
-main.py      exit codes: 0 done, 1 failed, 2 bad input, 130/143 interrupted
-options.py   options that several verbs share
-screen.py    writing to a terminal: strangers' text is stripped of control characters
-bench.py  check.py  demo.py  explore.py  play.py  view.py   one verb each
+app.py        verbs, exit codes
+generated.py  options from configuration classes and docstrings
+options.py    options that several verbs share
+screen.py     writing to a terminal; control characters of foreign text are stripped
+interrupt.py  SIGINT and SIGTERM
+bench.py  check.py  demo.py  explore.py  play.py  view.py  ...   one verb each
 """
 
-from leafe_gym.cli.main import main
 
-__all__ = ["main"]
+def main() -> None:
+    """Run the command line and exit."""
+    from leafe_gym.cli.app import run
+
+    run()

@@ -1,6 +1,6 @@
 """`python -m leafe_gym.cli` is the command `leafe`."""
 
-from leafe_gym.cli.main import main
+from leafe_gym.cli import main
 
 if __name__ == "__main__":
     main()

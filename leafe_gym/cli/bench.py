@@ -10,6 +10,7 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from leafe_gym.agents.config import AgentConfig
 from leafe_gym.budget import UNITS
 from leafe_gym.cli import interrupt
 from leafe_gym.cli.options import (
@@ -105,8 +106,8 @@ def run_with_bars(
 
         return interrupt.run(
             run_bench(
-                policy, tasks, methods=methods, calls=calls, out=folder, concurrency=concurrency,
-                seed=seed, tree=tree, progress=tick,
+                policy, tasks, methods=methods, interactions=calls, out=folder,
+                config=AgentConfig(**tree), concurrency=concurrency, seed=seed, progress=tick,
             )
         )  # fmt: skip
 
@@ -124,7 +125,7 @@ def _solved(bench: Bench) -> Table:
     table.add_column("budget a task")
     for name in bench.outcomes:
         table.add_column(TITLES[name], justify="right", min_width=17)
-    rows = [("calls", float(bench.calls // part)) for part in (8, 4, 2, 1)]
+    rows = [("calls", float(bench.interactions // part)) for part in (8, 4, 2, 1)]
     rows += [(unit, bench.level(unit)) for unit in UNITS if unit != "calls"]
     for unit, at in rows:
         cells = (outcome.fraction(unit, at) for outcome in bench.outcomes.values())

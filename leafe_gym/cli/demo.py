@@ -26,12 +26,13 @@ from leafe_gym.view.sections import Curve, Figures, Note, Pair, Replays, Section
 
 LEVELS = 60
 """Training levels, and as many held-out ones."""
-MARK = "demo.json"
+REPORT = "demo.json"
 STORY = """\
 A language model of 0.23 million parameters plays Sokoban in rooms of 4x4 cells. It hardly ever
-pushes up or left, and nothing but its own looking back tells it so. When it fails, it names the
-step that went wrong and what to do there; the environment is brought back to that step, and it
-tries again with the tip. What it did right then is trained into its weights without the tip.
+pushes up or left, and the only feedback about this bias is the model's own reflection. After a
+failure it names the step that went wrong and an experience (what to do there); the environment is
+restored to that step, and the model tries again with the experience in its prompt. The successful
+actions are then trained into its weights, without the experience in the prompt.
 """.replace("\n", " ")
 
 
@@ -46,26 +47,28 @@ def command(
     show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     json_path: JsonOut = None,
 ) -> None:
-    """A small language model fails, looks back, goes back, does it right, and learns from it.
+    """A small language model fails, reflects, rolls back, succeeds, and is trained on it.
 
-    Then it tries held-out levels that it had failed once more, without any tip.
+    Held-out levels that the base model failed are then tried again, without any experience.
     """
     if any(find_spec(name) is None for name in ("torch", "transformers", "accelerate")):
         raise MissingExtra("the demo", "train")
     from leafe_gym.evals.reproduce import demo
+    from leafe_gym.evals.reproduce.limits import DEMO_SPREAD
 
     _clear(out_dir)
     with progress_bar() as bar:
         explored = demo.stage1(
             demo.levels("train", count), out_dir / "run", seed, _ticking(bar, "exploring", count)
         )
-    _tell(explored.telling)
-    out.rule("Stage 1: failures, ways back, fixes")
+    _tell(explored.example)
+    out.rule("Stage 1: failures, reflections, rollbacks")
     out.print(
-        f"{count} training levels, {demo.CALLS} calls each: {explored.at_once} solved at the first "
+        f"{count} training levels, {demo.INTERACTIONS} interactions each: "
+        f"{explored.first_attempt} solved at the first "
         f"attempt, {explored.solved} with the rollback tree"
     )
-    out.rule("Stage 2: the fixes become weights, without the tips")
+    out.rule("Stage 2: training on the revised actions, without the experiences")
     with progress_bar() as bar:
         tick = _ticking(bar, "training", demo.STEPS)
         trained = demo.stage2(explored.folder, out_dir / "model", seed, tick)
@@ -73,7 +76,7 @@ def command(
         f"{trained.counterfactual} revised actions and {trained.rehearsal} actions of won "
         f"episodes; loss {trained.losses[0]:.2f} -> {trained.losses[-1]:.2f} in {demo.STEPS} steps"
     )
-    out.rule("Held-out levels that it failed, once more without any tip")
+    out.rule("Held-out levels that the base model failed, tried again without any experience")
     with progress_bar() as bar:
         tick = _ticking(bar, "trying again", None)
         again = demo.try_again(
@@ -82,11 +85,11 @@ def command(
     out.print(f"{again.failed} of the first {again.levels} failed at their first attempt. Of them,")
     out.print(f"  another attempt of the same model solves {again.base} of {again.failed}")
     out.print(f"  an attempt of the trained model solves  {again.trained} of {again.failed}")
-    out.print(demo.SPREAD, soft_wrap=True)
+    out.print(DEMO_SPREAD, soft_wrap=True)
     page = _page(out_dir / "page.html", explored, trained, again)
     figures = {
         "levels": count,
-        "first_attempt": explored.at_once,
+        "first_attempt": explored.first_attempt,
         "tree": explored.solved,
         "counterfactual_rows": trained.counterfactual,
         "rehearsal_rows": trained.rehearsal,
@@ -97,7 +100,7 @@ def command(
         "solved_by_trained": again.trained,
         "meta": machine_meta(seed=seed),
     }
-    write_json(figures, str(out_dir / MARK))
+    write_json(figures, str(out_dir / REPORT))
     if json_path:
         write_json(figures, json_path)
     out.print(plain(f"Trees, boards, curves: {page.resolve()}"), soft_wrap=True)
@@ -111,7 +114,7 @@ def _clear(folder: Path) -> None:
     Raises:
         UsageError: if the folder holds something else.
     """
-    ours = {"run", "model", "again", "page.html", MARK}
+    ours = {"run", "model", "again", "page.html", REPORT}
     if folder.exists():
         others = sorted(item.name for item in folder.iterdir() if item.name not in ours)
         if others:
@@ -128,16 +131,16 @@ def _ticking(bar: Progress, title: str, total: int | None) -> Callable[..., None
 
 
 def _tell(tree: Tree) -> None:
-    """The failed attempt, its look back, the way back, and the attempt that won, as boards."""
+    """The failed attempt, its reflection, the rollback, and the attempt that won, as boards."""
     won = next(branch for branch in tree.branches if branch.won)
     failed = tree.branches[0]
     assert won.experience is not None
     tau = won.experience.step
     out.rule(plain(f"{tree.task.id}: the first level that was won after a rollback"))
-    out.print(plain("It fails (@ player, $ box, . target):"))
+    out.print(plain("A failed attempt (@ player, $ box, . target):"))
     out.print(_boards(tree, failed.steps, 0))
-    out.print(plain(f"It looks back: step {tau}, “{won.experience.text}”", "cyan"))
-    out.print(plain(f"The board is brought back to step {tau}, and it tries again:"))
+    out.print(plain(f"Reflection: step {tau}, “{won.experience.text}”", "cyan"))
+    out.print(plain(f"The board is restored to step {tau}, and the model tries again:"))
     out.print(_boards(tree, won.steps, tau))
 
 
@@ -158,7 +161,7 @@ def _board(title: str, board: str, style: str) -> Text:
 
 
 def _page(path: Path, explored: Any, trained: Any, again: Any) -> Path:
-    name = "Small Sokoban rooms: a model that learns from going back"
+    name = "Small Sokoban rooms: a model that learns from rollbacks"
     pairs = [
         Pair(label=before.task.id, before=episode(before, 0), after=episode(after, 0))
         for before, after in again.pairs
@@ -166,7 +169,7 @@ def _page(path: Path, explored: Any, trained: Any, again: Any) -> Path:
     sections: list[Section] = [
         Figures(
             items=[
-                (f"{explored.at_once} of {explored.levels}", "training levels solved at once"),
+                (f"{explored.first_attempt} of {explored.levels}", "training levels, first attempt"),
                 (f"{explored.solved} of {explored.levels}", "with the rollback tree"),
                 (f"{again.base} of {again.failed}", "failed test levels: one more attempt"),
                 (f"{again.trained} of {again.failed}", "the same: one attempt after training"),

@@ -5,78 +5,56 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from leafe_gym.cli.options import MOST, JsonOut, Seed
+from leafe_gym.cli.generated import Flags, Given, with_options
+from leafe_gym.cli.options import MOST, JsonOut, use_current_folder
 from leafe_gym.cli.screen import out, plain, write_json
-from leafe_gym.distill.dataset import RECIPES, Rows, one_of, rows
+from leafe_gym.distill.data.config import RowConfig
+from leafe_gym.distill.data.dataset import Rows, rows
 from leafe_gym.errors import ConfigMismatch, StoreError, UsageError
 from leafe_gym.evals.meta import machine_meta
-from leafe_gym.store.records import checksum, dump
+from leafe_gym.prompts.base import as_prompt_set
 from leafe_gym.store.reader import RunReader
+from leafe_gym.store.records import checksum, dump
 from leafe_gym.types import Json
 
-FORMATS = ("trl", "jsonl", "verl", "shards", "preference")
+Format = Literal["trl", "jsonl", "verl", "shards", "preference"]
 REPORT = "distill.json"
 """Written last into DIR: the rows are complete."""
 
 
+@with_options
 def command(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    out_dir: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the rows go.")],
-    recipe: Annotated[
-        str, typer.Option("--recipe", help=f"Settings by name: {', '.join(RECIPES)}.")
-    ] = "default",
-    keep: Annotated[
-        str | None, typer.Option("--keep", help="Branches: successful, improved or all.")
-    ] = None,
-    per_task: Annotated[
-        int | None,
-        typer.Option(
-            "--per-task", min=-1, max=MOST, help="Counterfactual rows a task; -1: no limit."
-        ),
-    ] = None,
-    rehearsal: Annotated[
-        float | None,
-        typer.Option("--rehearsal", min=0, max=1, help="Share of successful rollouts."),
-    ] = None,
-    balance: Annotated[
-        int | None,
-        typer.Option("--balance", min=0, max=MOST, help="Most rehearsed rollouts a task."),
-    ] = None,
-    target: Annotated[
-        str, typer.Option("--target", help="reply: the whole text; action: as short as can be.")
-    ] = "reply",
-    splits: Annotated[
-        list[str] | None,
-        typer.Option("--split", help="Tasks of this split; repeatable. Default: all but test."),
-    ] = None,
-    dedupe: Annotated[
-        bool, typer.Option("--dedupe/--no-dedupe", help="Equal rows of a kind once.")
-    ] = True,
-    format_: Annotated[
-        str, typer.Option("--format", help=f"One of: {', '.join(FORMATS)}.")
-    ] = "trl",
-    tokenizer: Annotated[
-        str | None,
-        typer.Option(
-            "--tokenizer", metavar="PATH", help="For shards: a model's, or 'bytes' for a tiny one."
-        ),
-    ] = None,
-    max_length: Annotated[
-        int | None,
-        typer.Option("--max-length", min=2, max=MOST, help="For shards: longest row in tokens."),
-    ] = None,
-    seed: Seed = 0,
+    folder: Annotated[Path, typer.Argument(metavar="RUN")],
+    out_dir: Annotated[Path, typer.Option("--out", metavar="DIR")],
+    recipe: Literal["default", "paper"] = "default",
+    format_: Annotated[Format, typer.Option("--format")] = "trl",
+    tokenizer: Annotated[str | None, typer.Option("--tokenizer", metavar="PATH")] = None,
+    max_length: Annotated[int | None, typer.Option("--max-length", min=2, max=MOST)] = None,
+    prompts: Annotated[str | None, typer.Option("--prompts", metavar="NAME")] = None,
     json_path: JsonOut = None,
+    *,
+    given: Annotated[Given, RowConfig, Flags(flags={"splits": "--split"})],
 ) -> None:
-    """Turn the trees of a run into rows: revised actions without the tip, and rehearsal."""
-    one_of("--recipe", recipe, tuple(RECIPES))
-    one_of("--format", format_, FORMATS)
+    """Turn the trees of a run into rows: revised actions without the experience, and rehearsal.
+
+    Args:
+        folder: a run folder.
+        out_dir: where the rows go.
+        recipe: settings that the options start from: ours, or those of the paper.
+        format_: trl and preference for TRL, jsonl, verl, or shards of tokens for leafe train.
+        tokenizer: for shards: that of the model to train, or 'bytes' for a tiny one.
+        max_length: for shards: longest row, in tokens.
+        prompts: the run's prompt set, if it is not found by its name: a registered name or
+            module:attribute.
+        json_path: write the figures there; '-' is stdout.
+        given: fields of `RowConfig`.
+    """
     if (format_ == "shards") != (tokenizer is not None):
         raise UsageError(
             "--format shards needs --tokenizer PATH, that of the model to train ('bytes' is a "
@@ -86,18 +64,12 @@ def command(
         )
     if max_length is not None and format_ != "shards":
         raise UsageError(f"--max-length is for --format shards; {format_} holds text")
-    given: dict[str, Any] = RECIPES[recipe] | {"target": target, "splits": splits}
-    given |= {
-        name: value
-        for name, value in {"keep": keep, "per_task": per_task, "rehearsal": rehearsal}.items()
-        if value is not None
-    }
-    if given["per_task"] == -1:
-        given["per_task"] = None
-    found = rows(folder, **given, seed=seed, dedupe=dedupe, balance=balance)
+    config = RowConfig.paper(**given) if recipe == "paper" else RowConfig(**given)
+    use_current_folder(prompts or "")
+    found = rows(folder, config, prompts=as_prompt_set(prompts) if prompts else None)
     asked = {
         "format": format_,
-        "settings": found.settings(),
+        "config": config.as_dict(),
         "tokenizer": tokenizer,
         "max_length": max_length,
         "source": _fingerprint(folder),
@@ -106,7 +78,7 @@ def command(
     if report is None:
         report = make(found, out_dir, format_, tokenizer, max_length, asked)
     if json_path:
-        write_json(report | {"meta": machine_meta(seed=seed)}, json_path)
+        write_json(report | {"meta": machine_meta(seed=config.seed)}, json_path)
     if json_path != "-":
         show(report, out_dir)
 
@@ -171,7 +143,7 @@ def write(
     if format_ == "shards":
         made: Any = tokenizer
         if tokenizer == "bytes":
-            from leafe_gym.distill.byte_tokenizer import byte_tokenizer
+            from leafe_gym.distill.data.byte_tokenizer import byte_tokenizer
 
             made = byte_tokenizer()
         folder.rmdir()

@@ -57,7 +57,7 @@ def command(
     data: Data = None,
     json_path: JsonOut = None,
 ) -> None:
-    """Roll out a policy without reflection or tips; Pass@k with its interval over tasks.
+    """Roll out a policy without reflection or experiences; Pass@k with its interval over tasks.
 
     Killed at any moment, the same command goes on.
     """
@@ -120,9 +120,6 @@ def _show(name: str, result: Evaluation, curve: Curve, samples: int) -> None:
     for k, interval in curve.items():
         table.add_row(str(k), str(interval))
     out.print(table)
-    if result.errors or result.broken:
-        out.print(plain(f"broken off: {result.errors} rollouts, {len(result.broken)} tasks"))
-        out.print(plain("\n".join(result.reasons)))
 
 
 def _numbers(text: str) -> list[int]:

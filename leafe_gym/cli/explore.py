@@ -9,64 +9,73 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from leafe_gym.budget import Budget
+from leafe_gym.agents.config import AgentConfig
+from leafe_gym.budget import Budget, Spend
 from leafe_gym.cli import interrupt
+from leafe_gym.cli.generated import Given, with_options
 from leafe_gym.cli.options import (
-    Attempts,
-    Calls,
+    LIMITS,
     Concurrency,
     Count,
     Data,
     EnvId,
     JsonOut,
-    MaxDepth,
     Model,
-    ReflectEvery,
-    Seed,
     Set,
     Split,
     env_kwargs,
+    given_budget,
+    pick_method,
+    pick_policy,
     pick_tasks,
-    tree_options,
+    use_current_folder,
 )
 from leafe_gym.cli.screen import out, plain, progress_bar, write_json
-from leafe_gym.explore.engine import aexplore
-from leafe_gym.evals.bench import METHODS, check_methods, read_outcome
 from leafe_gym.evals.meta import machine_meta
-from leafe_gym.policies.base import policy as named_policy
+from leafe_gym.exploration.config import ExploreConfig
+from leafe_gym.exploration.engine import aexplore
+from leafe_gym.registry import REGISTRIES
 from leafe_gym.store.reader import RunReader
 from leafe_gym.tree import Tree
-from leafe_gym.types import Task
-
-Method = Annotated[str, typer.Option("--method", help=f"One of: {', '.join(METHODS)}.")]
+from leafe_gym.types import Json, Task
 
 
+@with_options
 def command(
     env_id: EnvId,
     out_dir: Annotated[Path, typer.Option("--out", metavar="DIR", help="The run folder.")],
     count: Count = 100,
     split: Split = "train",
-    method: Method = "tree",
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method",
+            help=f"One of: {REGISTRIES['method'].list()}; or module:class.",
+        ),
+    ] = "tree",
     model: Model = "scripted",
-    calls: Calls = 600,
     concurrency: Concurrency = 16,
-    seed: Seed = 0,
-    reflect_every: ReflectEvery = 10,
-    max_depth: MaxDepth = 4,
-    attempts: Attempts = 16,
     set_: Set = None,
     data: Data = None,
     export: Annotated[
-        Path | None, typer.Option("--export", metavar="FILE", help="Trees as JSON lines, too.")
+        Path | None,
+        typer.Option("--export", metavar="FILE", help="Also write trees as JSON lines."),
     ] = None,
     json_path: JsonOut = None,
+    *,
+    budget: Annotated[Given, Budget, LIMITS],
+    agent: AgentConfig,
+    explore: ExploreConfig,
 ) -> None:
-    """Explore the first N tasks of a split. Killed at any moment, the same command goes on."""
-    check_methods([method])
+    """Explore the first N tasks of a split. Killed at any moment, the same command resumes.
+
+    A larger -n extends a run.
+    """
+    limits = given_budget(budget)
+    use_current_folder(agent.prompts if isinstance(agent.prompts, str) else "")
+    make_agent = pick_method(method)
+    made = make_agent(pick_policy(model), agent)
     tasks = pick_tasks(env_id, split, count, env_kwargs(set_, data))
-    agent = METHODS[method](
-        named_policy(model), {}, tree_options(reflect_every, max_depth, attempts), ()
-    )
     with progress_bar() as bar:
         line = bar.add_task("exploring", total=len(tasks), note="")
         solved = 0
@@ -78,8 +87,8 @@ def command(
 
         run = interrupt.run(
             aexplore(
-                agent, tasks, budget=Budget(interactions=calls), out=out_dir, concurrency=concurrency,
-                seed=seed, progress=tick,
+                made, tasks, budget=limits, out=out_dir, config=explore, concurrency=concurrency,
+                progress=tick,
             )
         )  # fmt: skip
     with run:
@@ -87,28 +96,33 @@ def command(
 
 
 def report(run: RunReader, export: Path | None, json_path: str | None) -> None:
-    """Print what a finished run holds."""
-    outcome = read_outcome(run)
+    """Print the contents of a finished run."""
+    figures = summary(run)
     if export is not None:
         run.export(export)
     if json_path:
-        data = {
-            "tasks": outcome.tasks,
-            "solved": int(outcome.solved("calls", float("inf")).sum()),
-            "failed_tasks": outcome.failed,
-            "ledger": outcome.ledger.as_dict(),
-            "fingerprint": run.fingerprint(),
-            "meta": machine_meta(),
-        }
-        write_json(data, json_path)
+        write_json(figures | {"meta": machine_meta()}, json_path)
     if json_path == "-":
         return
     table = Table(title=f"{run.folder}", show_header=False, box=SIMPLE_HEAD)
-    won = int((outcome.solved_at["calls"] < float("inf")).sum())
-    table.add_row("tasks", str(outcome.tasks))
-    table.add_row("solved", str(won))
-    table.add_row("not explored (environment failed)", str(outcome.failed))
-    for name, value in outcome.ledger.as_dict().items():
+    table.add_row("tasks", str(figures["tasks"]))
+    table.add_row("solved", str(figures["solved"]))
+    for name, value in figures["ledger"].items():
         table.add_row(name.replace("_", " "), f"{value:,}")
     out.print(table)
     out.print(plain(f"Look at one: leafe view {run.folder} -n 0"))
+
+
+def summary(run: RunReader) -> dict[str, Json]:
+    """Figures of a finished run, for JSON."""
+    ledger, tasks, solved = Spend(), 0, 0
+    for _, result in run.results():
+        ledger += Spend.from_dict(result["spent"])
+        tasks += 1
+        solved += bool(result["solved_at"])
+    return {
+        "tasks": tasks,
+        "solved": solved,
+        "ledger": ledger.as_dict(),
+        "fingerprint": run.fingerprint(),
+    }

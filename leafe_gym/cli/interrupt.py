@@ -1,4 +1,4 @@
-"""Ending at SIGINT and SIGTERM as at an ordinary end: work cancelled, folder sound, no trace."""
+"""SIGINT and SIGTERM: work is cancelled, files are closed, and no traceback is shown."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import signal
 from collections.abc import Coroutine
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
+
+from leafe_gym.agents.sync import ends_at_interrupt
 
 T = TypeVar("T")
 
@@ -34,7 +36,7 @@ def run(call: Coroutine[Any, Any, T]) -> T:
     Raises:
         KeyboardInterrupt: after a SIGINT; `Interrupted` after a SIGTERM.
     """
-    return asyncio.run(_cancel_at_sigterm(call))
+    return asyncio.run(ends_at_interrupt(_cancel_at_sigterm(call)))
 
 
 async def _cancel_at_sigterm(call: Coroutine[Any, Any, T]) -> T:

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-import importlib
-import json
+import os
+import sys
 from collections.abc import Sequence
 from itertools import islice
 from typing import Annotated, Any
 
+import gymnasium as gym
 import typer
 
+from leafe_gym._registry import import_object
+from leafe_gym.agents.agent import Agent
+from leafe_gym.budget import UNITS, Budget
+from leafe_gym.cli.generated import Flags, Given, key_values
 from leafe_gym.envs import BUILTIN
 from leafe_gym.envs.tasks import tasks as list_tasks
 from leafe_gym.errors import UsageError
+from leafe_gym.policies.base import Policy
+from leafe_gym.policies.base import policy as named_policy
+from leafe_gym.registry import REGISTRIES
 from leafe_gym.types import Json, Task
 
 MOST = 10**9
-"""Largest count an option takes: beyond it a number is a slip of the finger."""
+"""Largest count an option takes; a larger number is taken for a typing error."""
+DEFAULT_INTERACTIONS = 600
+"""Budget of a task where no limit is given."""
+LIMITS = Flags(defaults={"interactions": f"{DEFAULT_INTERACTIONS} if no limit is given"})
+"""The options of a `Budget`."""
 
 EnvId = Annotated[
     str,
@@ -48,11 +60,10 @@ Split = Annotated[str, typer.Option("--split", help="train, val or test.")]
 Seed = Annotated[
     int, typer.Option("--seed", min=0, max=2**63 - 1, help="All sampling seeds derive from it.")
 ]
-Model = Annotated[str, typer.Option("--model", help="Policy: 'scripted', or a registered name.")]
-Calls = Annotated[
-    int,
+Model = Annotated[
+    str,
     typer.Option(
-        "--calls", min=2, max=MOST, help="Budget a task: environment steps + model calls."
+        "--model", metavar="NAME", help="Policy: a registered name, or module:function-or-class."
     ),
 ]
 Concurrency = Annotated[
@@ -61,16 +72,6 @@ Concurrency = Annotated[
 JsonOut = Annotated[
     str | None, typer.Option("--json", metavar="PATH", help="Write the figures; '-' is stdout.")
 ]
-ReflectEvery = Annotated[
-    int,
-    typer.Option(
-        "--reflect-every", min=0, max=MOST, help="K, rounds; 0 reflects on failures only."
-    ),
-]
-MaxDepth = Annotated[
-    int, typer.Option("--max-depth", min=0, max=MOST, help="Rollbacks from the root.")
-]
-Attempts = Annotated[int, typer.Option("--attempts", min=1, max=MOST, help="Attempts per root.")]
 
 
 def env_kwargs(given: Sequence[str] | None, data: str | None = None) -> dict[str, Json]:
@@ -79,27 +80,56 @@ def env_kwargs(given: Sequence[str] | None, data: str | None = None) -> dict[str
     Raises:
         UsageError: if one is not of that form.
     """
-    kwargs: dict[str, Json] = {"data": data} if data else {}
-    for text in given or ():
-        key, equals, value = text.partition("=")
-        if not equals or not key.isidentifier():
-            raise UsageError(f"--set {text}: expected KEY=VALUE")
-        if key in ("split", "env_id"):
-            raise UsageError(f"--set {text}: give the {key} as --split or as the ID")
-        try:
-            kwargs[key] = json.loads(value)
-        except ValueError:
-            kwargs[key] = value
-    return kwargs
+    kwargs = key_values(list(given or ()), "--set")
+    for key in ("split", "env_id"):
+        if key in kwargs:
+            raise UsageError(f"--set {key}=...: give the {key} as --split or as the ID")
+    return {"data": data} | kwargs if data else kwargs
 
 
-def tree_options(reflect_every: int, max_depth: int, attempts: int) -> dict[str, Any]:
-    """Keyword arguments of `ReflectiveTreeAgent`."""
-    return {
-        "reflect_every": reflect_every or None,
-        "max_depth": max_depth,
-        "attempts": attempts,
-    }
+def given_budget(given: Given) -> Budget:
+    """The budget that the options describe; `DEFAULT_INTERACTIONS` if no limit was given."""
+    limited = any(given.get(unit) is not None for unit in UNITS)
+    default: dict[str, Any] = {} if limited else {"interactions": DEFAULT_INTERACTIONS}
+    return Budget(**{**given, **default})
+
+
+def use_current_folder(*names: str) -> None:
+    """Make modules of the current folder importable if a name is of the form "module:attribute".
+
+    The folder comes last on the search path, so that it hides no installed module.
+    """
+    here = os.getcwd()
+    if any(":" in name for name in names) and here not in sys.path:
+        sys.path.append(here)
+
+
+def pick_policy(model: str) -> Policy:
+    """The policy that `--model` names.
+
+    Raises:
+        UsageError: if there is none, or it cannot be made without options.
+    """
+    use_current_folder(model)
+    try:
+        return named_policy(model)
+    except UsageError as error:
+        raise UsageError(f"--model {model}: {error}") from None
+
+
+def pick_method(method: str) -> Any:
+    """The class or factory of agents that `--method` names.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    use_current_folder(method)
+    methods = REGISTRIES["method"]
+    own = method not in methods and ":" in method
+    made = import_object(method) if own else methods.get(method)
+    if not callable(made) or (isinstance(made, type) and not issubclass(made, Agent)):
+        raise UsageError(f"--method {method}: {made!r} is no class of agents")
+    return made
 
 
 def pick_tasks(env_id: str, split: str, count: int, kwargs: dict[str, Json]) -> list[Task]:
@@ -108,9 +138,18 @@ def pick_tasks(env_id: str, split: str, count: int, kwargs: dict[str, Json]) -> 
     Raises:
         UsageError: for an unknown id (with the nearest ones), split or argument.
     """
-    if ":" in env_id:
-        import_module(env_id.partition(":")[0])
-    found = list(islice(list_tasks(env_id, split, **kwargs), count))
+    module, colon, _ = env_id.partition(":")
+    if colon:
+        use_current_folder(env_id)
+        import_module(module)
+    try:
+        found = list(islice(list_tasks(env_id, split, **kwargs), count))
+    except UsageError as error:
+        if colon or env_id in gym.registry:
+            raise
+        raise UsageError(
+            f"{error} If a module of yours registers it, write module:{env_id}"
+        ) from None
     if not found:
         raise UsageError(f"{env_id} has no task in the split {split!r}")
     return found
@@ -120,9 +159,9 @@ def import_module(name: str) -> None:
     """Import the module that registers an environment.
 
     Raises:
-        UsageError: if it cannot be imported.
+        UsageError: if it cannot be imported; says why.
     """
     try:
-        importlib.import_module(name)
-    except (ImportError, ValueError, TypeError) as error:
-        raise UsageError(f"cannot import {name}: {error}") from error
+        __import__(name)
+    except Exception as error:
+        raise UsageError(f"cannot import {name}: {type(error).__name__}: {error}") from error

@@ -38,8 +38,8 @@ def command(
     of five seeds each, pretrained here. The same command with the same --out goes on where it
     stopped.
     """
-    from leafe_gym.evals.reproduce.run import reproduce
-    from leafe_gym.evals.reproduce.setting import FULL, LARGE, QUICK
+    from leafe_gym.evals.reproduce.protocol import FULL, LARGE, QUICK
+    from leafe_gym.evals.reproduce.reproduce import reproduce
 
     if large and (full or multiturn):
         raise UsageError("--large stands alone: leave --full and --multiturn out")

@@ -1,23 +1,7 @@
 """From trees to trained weights (paper: Stage 2). Reads run folders; needs no environment.
 
-records.py         a row as text, a row as tokens
-dataset.py         `rows(run, ...)`: the rows of a run, streamed
-select.py          which steps of one tree become rows
-leaks.py           does a row tell what only the experience said?
-planted.py         how much of what is planted the leak check finds
-extras.py          optional dependencies, on first use
-export.py          rows as TRL, JSON lines, verl and preference data
-tokens.py          a row as token ids, with the loss on the target only
-byte_tokenizer.py  a small tokenizer that needs no download
-shards.py          pre-tokenised rows on disk, memory-mapped
-loss.py            L_cf + beta * L_reh over whole optimiser batches
-packing.py         shared prefixes once: a forest of rows as one sequence
-pack_model.py      what a model needs to read such a sequence
-batches.py         which rows each optimiser step sees
-collate.py         those rows as tensors
-settings.py        how to train, and recipes
-training.py        `train`: rows in, a trained checkpoint out
-models.py, build.py, trainer.py, card.py   its parts; loaded by `train` only
+data/      trees to rows: selection, leak check, export, tokens, shards
+training/  rows to weights: the two-term loss, tree packing, resumable training
 """
 
 from __future__ import annotations
@@ -26,28 +10,30 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from leafe_gym.distill.dataset import RECIPES as RECIPES
-    from leafe_gym.distill.dataset import Rows as Rows
-    from leafe_gym.distill.dataset import rows as rows
-    from leafe_gym.distill.records import Encoded as Encoded
-    from leafe_gym.distill.records import Row as Row
-    from leafe_gym.distill.shards import ShardSet as ShardSet
-    from leafe_gym.distill.tokens import encode as encode
-    from leafe_gym.distill.training import TrainResult as TrainResult
-    from leafe_gym.distill.training import train as train
+    from leafe_gym.distill.data.config import RowConfig as RowConfig
+    from leafe_gym.distill.data.dataset import Rows as Rows
+    from leafe_gym.distill.data.dataset import rows as rows
+    from leafe_gym.distill.data.row_types import Encoded as Encoded
+    from leafe_gym.distill.data.row_types import Row as Row
+    from leafe_gym.distill.data.shards import ShardSet as ShardSet
+    from leafe_gym.distill.data.tokens import encode as encode
+    from leafe_gym.distill.training.checkpoints import TrainResult as TrainResult
+    from leafe_gym.distill.training.config import TrainConfig as TrainConfig
+    from leafe_gym.distill.training.train import train as train
 
 _HOME = {
-    "Encoded": "leafe_gym.distill.records",
-    "RECIPES": "leafe_gym.distill.dataset",
-    "Row": "leafe_gym.distill.records",
-    "Rows": "leafe_gym.distill.dataset",
-    "ShardSet": "leafe_gym.distill.shards",
-    "TrainResult": "leafe_gym.distill.training",
-    "encode": "leafe_gym.distill.tokens",
-    "rows": "leafe_gym.distill.dataset",
-    "train": "leafe_gym.distill.training",
+    "Encoded": "leafe_gym.distill.data.row_types",
+    "Row": "leafe_gym.distill.data.row_types",
+    "RowConfig": "leafe_gym.distill.data.config",
+    "Rows": "leafe_gym.distill.data.dataset",
+    "ShardSet": "leafe_gym.distill.data.shards",
+    "TrainConfig": "leafe_gym.distill.training.config",
+    "TrainResult": "leafe_gym.distill.training.checkpoints",
+    "encode": "leafe_gym.distill.data.tokens",
+    "rows": "leafe_gym.distill.data.dataset",
+    "train": "leafe_gym.distill.training.train",
 }
-"""Public name -> the module it lives in; no module has the name of a function here."""
+"""Public name -> the module it lives in."""
 
 __all__ = sorted(_HOME)
 

@@ -1,10 +1,9 @@
-"""A trainer's own sampler as a policy, and the episode as the token ids it trains on.
+"""A trainer's own sampler as a policy, and the episode as the token ids to train on.
 
-Trainers such as verl and TRL generate from token ids and want an episode back as one sequence with
-a mask. This policy sits between them and an agent: the agent talks in chat messages, the trainer in
-tokens. What the model said is kept as the ids it said, never tokenised again, so that the trained
-tokens are the sampled ones. As on a server, text of an environment that looks like a control token
-becomes one.
+Trainers such as verl and TRL generate from token ids and expect an episode as one sequence with a
+mask. This policy converts between the agent's chat messages and the trainer's tokens. Replies are
+kept as the sampled ids and never tokenized again, so the trained tokens are the sampled ones. As on
+a server, environment text that looks like a control token becomes one.
 """
 
 from __future__ import annotations
@@ -14,16 +13,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from leafe_gym.errors import PolicyError, UsageError
+from leafe_gym.prompts.base import PromptSource
 from leafe_gym.types import Completion, Message, Sampling, Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generated:
-    """What a trainer's sampler answers.
+    """One reply of a trainer's sampler.
 
     Attributes:
-        ids: tokens of the reply, the one that ends it included.
-        logprobs: of each; [len(ids)], or None.
+        ids: tokens of the reply, its end token included.
+        logprobs: log-probability of each; [len(ids)], or None.
     """
 
     ids: Sequence[int]
@@ -35,29 +35,38 @@ Generate = Callable[[list[int], Sampling], Awaitable[Generated]]
 
 
 class ExternalSamplerPolicy:
-    """One episode; make another for the next.
+    """A policy for one episode; make a new one for the next.
 
     Attributes:
         prompt_ids: tokens of the first prompt.
-        response_ids: all tokens after it: replies, and what the environment said between them.
+        response_ids: all tokens after it: replies, and the environment's turns between them.
         mask: 1 for tokens of replies, 0 for the environment's; [len(response_ids)].
-        logprobs: of each token of `response_ids`, 0.0 where the environment spoke; None if the
-            sampler gives none.
-        turns: replies.
+        logprobs: log-probability of each token of `response_ids`, 0.0 for the environment's; None
+            if the sampler gives none.
+        turns: number of replies.
 
     Args:
         generate: the trainer's sampler.
         tokenizer: a Hugging Face tokenizer with a chat template.
         name: see `Policy`.
-        prompts: the prompt set that agents use with it; its chats must only grow.
+        prompts: the prompt set that agents use if no other is given; it must be append-only.
 
     Raises:
-        UsageError: if the tokenizer has no chat template.
+        UsageError: if the tokenizer has no chat template, or an argument has another type.
     """
 
     def __init__(
-        self, generate: Generate, tokenizer: Any, *, name: str = "trainer", prompts: str = "chat"
+        self,
+        generate: Generate,
+        tokenizer: Any,
+        *,
+        name: str = "trainer",
+        prompts: PromptSource = "chat",
     ) -> None:
+        if not callable(generate):
+            raise UsageError(f"generate={generate!r}: expected an async function of token ids")
+        if not isinstance(name, str) or not name:
+            raise UsageError(f"name={name!r}: expected a text")
         if getattr(tokenizer, "chat_template", None) is None:
             raise UsageError("the tokenizer has no chat template: use an instruction-tuned model's")
         self.name = name
@@ -75,16 +84,16 @@ class ExternalSamplerPolicy:
         """See `Policy.complete`.
 
         Raises:
-            PolicyError: if the chat is no continuation of the one before, or generating fails.
+            PolicyError: if the chat does not continue the previous one, or sampling fails.
         """
-        self._hear(messages)
+        self._extend_prompt(messages)
         prompt = [*self.prompt_ids, *self.response_ids]
         try:
-            said = await self._generate(prompt, sampling)
+            reply = await self._generate(prompt, sampling)
         except Exception as error:
             raise PolicyError(f"policy {self.name}: {type(error).__name__}: {error}") from error
-        self._say(said)
-        ids = list(said.ids)
+        self._append_reply(reply)
+        ids = list(reply.ids)
         ended = bool(ids) and ids[-1] == self._tokenizer.eos_token_id
         return Completion(
             text=self._decode(ids[:-1] if ended else ids),
@@ -92,15 +101,15 @@ class ExternalSamplerPolicy:
             usage=Usage(prompt_tokens=len(prompt), completion_tokens=len(ids)),
         )
 
-    def _hear(self, messages: Sequence[Message]) -> None:
-        """Append what the chat adds to what was said so far."""
+    def _extend_prompt(self, messages: Sequence[Message]) -> None:
+        """Append the tokens that the chat has beyond the previous one."""
         chat = [dict(message) for message in messages]
         text = self._tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
         if not text.startswith(self._text):
             raise PolicyError(
                 f"policy {self.name}: the chat does not begin with the one before, so the episode "
-                "is no single sequence: use one policy for one episode, a prompt set that only "
-                "appends (chat), and a template that leaves earlier turns as they were"
+                "is not a single sequence: use one policy for one episode, an append-only prompt "
+                "set (chat), and a template that leaves earlier turns unchanged"
             )
         added = self._tokenizer.encode(text[len(self._text) :], add_special_tokens=False)
         if not self.turns:
@@ -109,13 +118,13 @@ class ExternalSamplerPolicy:
             self._append(added, 0, None)
         self._text = text
 
-    def _say(self, said: Generated) -> None:
+    def _append_reply(self, reply: Generated) -> None:
         self.turns += 1
-        self._append(said.ids, 1, said.logprobs)
-        self._text += self._decode(said.ids)
+        self._append(reply.ids, 1, reply.logprobs)
+        self._text += self._decode(reply.ids)
 
     def _decode(self, ids: Sequence[int]) -> str:
-        # Exactly what was said: the chat with it in has to begin with what is kept here.
+        # Exactly as sampled: the next chat must begin with the text that is kept here.
         text: str = self._tokenizer.decode(
             list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
         )

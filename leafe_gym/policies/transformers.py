@@ -1,10 +1,9 @@
-"""Any Hugging Face causal language model as a policy, in this process, on CPU or GPU.
+"""Any Hugging Face causal language model as a policy, in process, on CPU or GPU.
 
-Requests that wait at the same moment are answered side by side, padded on the left, with a
-key-value cache. Each request draws from random numbers of its own, so a reply depends on its
-prompt and seed and not on what it is batched with, up to the rounding of the model's own kernels:
-in float32 on a CPU that is some 1e-6 of a probability; in half precision on a GPU a near tie
-between two tokens may fall the other way.
+Requests that wait at the same moment form one batch, padded on the left, with a key-value cache.
+Each request has its own random generator, so a reply depends on its prompt and seed and not on the
+batch, up to the rounding of the model's kernels: in float32 on a CPU about 1e-6 of a probability;
+in half precision on a GPU a near tie between two tokens may be decided differently.
 """
 
 from __future__ import annotations
@@ -12,18 +11,22 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from leafe_gym.errors import MissingExtra, PolicyError, UsageError
+from leafe_gym._optional import require
+from leafe_gym.errors import PolicyError, PolicyUnavailable, UsageError
+from leafe_gym.prompts.base import PromptSource
 from leafe_gym.types import Completion, Message, Sampling, Usage
 
 STOP_WINDOW = 32
-"""Newest tokens that are searched for stop strings, which are shorter than their text."""
+"""Number of the newest tokens that are searched for stop strings."""
+_NO_ROLE = re.compile(r"system role|roles must alternate", re.IGNORECASE)
 
 
 @dataclass(slots=True, eq=False)
@@ -31,16 +34,18 @@ class _Request:
     prompt: list[int]
     sampling: Sampling
     future: asyncio.Future[Completion]
-    said: list[int] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
     ended: bool = False
-    dice: random.Random = field(init=False)
+    rng: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
-        self.dice = random.Random(self.sampling.seed)
+        self.rng = random.Random(self.sampling.seed)
 
     @property
     def done(self) -> bool:
-        return self.ended or len(self.said) >= self.sampling.max_tokens
+        """Whether no token is needed any more; also once its caller was cancelled."""
+        long_enough = len(self.tokens) >= self.sampling.max_tokens
+        return self.ended or long_enough or self.future.cancelled()
 
 
 class TransformersPolicy:
@@ -54,9 +59,13 @@ class TransformersPolicy:
         tokenizer: its tokenizer, with a chat template.
         label: what the model is called.
         stop: texts that end a reply; they are not part of it.
-        max_batch: most requests answered side by side; halved by itself where memory runs out.
+        max_batch: most requests of a batch; halved automatically when memory runs out.
         template: further arguments of the chat template, such as `enable_thinking`.
-        prompts: the prompt set agents use with it where they are told no other.
+        prompts: the prompt set that agents use if no other is given.
+
+    Raises:
+        UsageError: for an argument of another type or range, or a tokenizer without a chat
+            template or end token.
     """
 
     def __init__(
@@ -67,11 +76,15 @@ class TransformersPolicy:
         label: str = "model",
         stop: Sequence[str] = (),
         max_batch: int = 64,
-        template: dict[str, Any] | None = None,
-        prompts: str = "chat",
+        template: Mapping[str, Any] | None = None,
+        prompts: PromptSource = "chat",
     ) -> None:
-        if max_batch < 1:
-            raise UsageError(f"max_batch={max_batch}: expected a whole number >= 1")
+        if type(max_batch) is not int or max_batch < 1:
+            raise UsageError(f"max_batch={max_batch!r}: expected a whole number >= 1")
+        if isinstance(stop, str) or not all(isinstance(text, str) and text for text in stop):
+            raise UsageError(f"stop={stop!r}: expected a list of texts")
+        if template is not None and not isinstance(template, Mapping):
+            raise UsageError(f"template={template!r}: expected a dict of template arguments")
         if getattr(tokenizer, "chat_template", None) is None:
             raise UsageError(f"{label} has no chat template: use an instruction-tuned model")
         self.network = network.eval()
@@ -106,19 +119,21 @@ class TransformersPolicy:
 
         Raises:
             MissingExtra: without transformers.
-            PolicyError: if there is no such model, or it cannot be loaded.
+            PolicyUnavailable: if there is no such model, or it cannot be loaded.
+            UsageError: see the class.
         """
-        try:
-            from transformers import AutoModelForCausalLM, AutoTokenizer
-        except ImportError:
-            raise MissingExtra("transformers", "train") from None
+        if not isinstance(model, str | Path) or not str(model):
+            raise UsageError(f"model={model!r}: expected the name of a model or a folder")
+        library = require("transformers", "train")
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
-            tokenizer = AutoTokenizer.from_pretrained(str(model))
-            network: Any = AutoModelForCausalLM.from_pretrained(str(model), dtype=dtype)
+            tokenizer = library.AutoTokenizer.from_pretrained(str(model))
+            network = library.AutoModelForCausalLM.from_pretrained(str(model), dtype=dtype)
             network = network.to(device)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise PolicyError(f"loading {model} on {device}: {error}") from error
+        except Exception as error:  # a damaged file may raise anything
+            raise PolicyUnavailable(
+                f"cannot load the model {model} on {device}: {type(error).__name__}: {error}"
+            ) from error
         return cls(network, tokenizer, label=Path(model).name, **options)
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
@@ -126,7 +141,9 @@ class TransformersPolicy:
 
         Raises:
             PolicyError: if the chat template refuses the messages, prompt and reply do not fit
-                into the model's context, or memory runs out with a single request.
+                into the model's context, memory runs out with a single request, or decoding
+                fails.
+            PolicyUnavailable: if the chat template refuses every chat of the prompt set.
         """
         prompt = self._prompt(messages)
         if len(prompt) + sampling.max_tokens > self._room:
@@ -144,8 +161,8 @@ class TransformersPolicy:
     def tokenize(self, messages: Sequence[Message], completion: str) -> tuple[Sequence[int], int]:
         """See `budget.Tokenizer`."""
         prompt = self._prompt(messages)
-        said = self._tokenizer(completion, add_special_tokens=False)["input_ids"]
-        return (*prompt, *said, self._ends[0]), len(prompt)
+        reply = self._tokenizer(completion, add_special_tokens=False)["input_ids"]
+        return (*prompt, *reply, self._ends[0]), len(prompt)
 
     def _prompt(self, messages: Sequence[Message]) -> list[int]:
         try:
@@ -155,35 +172,32 @@ class TransformersPolicy:
                 return_dict=True,
                 **self._template,
             )["input_ids"]
-        except Exception as error:  # templates are programs and raise what they like
-            raise PolicyError(f"{self.name}: its chat template refused: {error}") from error
+        except Exception as error:  # a template is a program and may raise anything
+            kind = PolicyUnavailable if _NO_ROLE.search(str(error)) else PolicyError
+            raise kind(f"{self.name}: its chat template refused: {error}") from error
         return ids
 
     async def _work(self) -> None:
-        """Answer what waits, batch after batch, until nothing does."""
-        await asyncio.sleep(0)  # let all that becomes ready in this moment join
+        """Answer all waiting requests, batch after batch."""
+        await asyncio.sleep(0)  # requests that become ready at the same moment join the batch
         while self._waiting:
-            batch, self._waiting = (
-                self._waiting[: self._max_batch],
-                self._waiting[self._max_batch :],
-            )
+            batch = self._waiting[: self._max_batch]
+            del self._waiting[: self._max_batch]
             batch = [request for request in batch if not request.future.done()]
             if not batch:
                 continue
             try:
                 await asyncio.to_thread(self._decode, batch)
+                for request in batch:
+                    if not request.future.done():
+                        request.future.set_result(self._completion(request))
             except torch.OutOfMemoryError as error:
                 self._split(batch, error)
-                continue
-            except Exception as error:  # noqa: BLE001 - torch raises many kinds
+            except Exception as error:  # noqa: BLE001 - torch and tokenizers raise many kinds
                 self._fail(batch, f"{type(error).__name__}: {error}")
-                continue
-            for request in batch:
-                if not request.future.done():
-                    request.future.set_result(self._completion(request))
 
     def _split(self, batch: list[_Request], error: Exception) -> None:
-        """Put a batch that was too large back, to be tried in halves."""
+        """Put a batch that was too large back into the queue, with half the batch size."""
         torch.cuda.empty_cache()
         if len(batch) == 1:
             self._fail(batch, f"out of memory with a single request: {error}")
@@ -207,61 +221,63 @@ class TransformersPolicy:
             device=device,
         )
         mask = torch.tensor([[0] * pad + [1] * (width - pad) for pad in pads], device=device)
-        place = (mask.cumsum(dim=1) - 1).clamp(min=0)
+        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
         cache = None
         while not all(request.done for request in requests):
             out = self.network(
                 input_ids=ids,
                 attention_mask=mask,
-                position_ids=place,
+                position_ids=positions,
                 past_key_values=cache,
                 use_cache=True,
                 logits_to_keep=1,
             )
             cache = out.past_key_values
-            said = _drawn(out.logits[:, -1], requests)
-            for request, token in zip(requests, said.tolist(), strict=True):
+            drawn = _drawn(out.logits[:, -1], requests)
+            for request, token in zip(requests, drawn.tolist(), strict=True):
                 if not request.done:
-                    self._say(request, token)
-            ids = said[:, None]
+                    self._append(request, token)
+            ids = drawn[:, None]
             mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
-            place = place[:, -1:] + 1
+            positions = positions[:, -1:] + 1
 
-    def _say(self, request: _Request, token: int) -> None:
-        request.said.append(token)
+    def _append(self, request: _Request, token: int) -> None:
+        request.tokens.append(token)
         request.ended = token in self._ends
         if self._stop and not request.ended:
-            tail = self._tokenizer.decode(request.said[-STOP_WINDOW:])
+            tail = self._tokenizer.decode(request.tokens[-STOP_WINDOW:])
             request.ended = any(stop in tail for stop in self._stop)
 
     def _completion(self, request: _Request) -> Completion:
-        said = request.said[:-1] if request.said[-1] in self._ends else request.said
-        text = self._tokenizer.decode(said, skip_special_tokens=True)
+        tokens = request.tokens
+        kept = tokens[:-1] if tokens and tokens[-1] in self._ends else tokens
+        text = self._tokenizer.decode(kept, skip_special_tokens=True)
         for stop in self._stop:
             text = text.partition(stop)[0]
         return Completion(
             text=text,
             finish_reason="stop" if request.ended else "length",
-            usage=Usage(prompt_tokens=len(request.prompt), completion_tokens=len(request.said)),
+            usage=Usage(prompt_tokens=len(request.prompt), completion_tokens=len(request.tokens)),
         )
 
 
 def _drawn(logits: torch.Tensor, requests: list[_Request]) -> torch.Tensor:
     """The next token of each request; [requests]."""
     best: torch.Tensor = logits.argmax(dim=-1)
-    heat = torch.tensor([r.sampling.temperature for r in requests], device=logits.device)
-    if not bool((heat > 0).any()):
+    temperature = torch.tensor([r.sampling.temperature for r in requests], device=logits.device)
+    if not bool((temperature > 0).any()):
         return best
     # Double precision: over a large vocabulary a sum in single precision loses the rare tokens.
-    chances = torch.softmax(logits.double() / heat.clamp(min=1e-6).double()[:, None], dim=-1)
-    edges = chances.cumsum(dim=-1)
-    dice = torch.tensor(
-        [0.0 if request.done else request.dice.random() for request in requests],
+    scaled = logits.double() / temperature.clamp(min=1e-6).double()[:, None]
+    cumulative = torch.softmax(scaled, dim=-1).cumsum(dim=-1)
+    uniform = torch.tensor(
+        [0.0 if request.done else request.rng.random() for request in requests],
         dtype=torch.float64,
         device=logits.device,
     )
-    at = torch.searchsorted(edges, dice[:, None] * edges[:, -1:], right=True).squeeze(1)
-    return torch.where(heat > 0, at.clamp(max=logits.shape[-1] - 1), best)
+    at = torch.searchsorted(cumulative, uniform[:, None] * cumulative[:, -1:], right=True)
+    at = at.squeeze(1).clamp(max=logits.shape[-1] - 1)
+    return torch.where(temperature > 0, at, best)
 
 
 def _end_tokens(network: Any, tokenizer: Any) -> tuple[int, ...]:
@@ -269,17 +285,17 @@ def _end_tokens(network: Any, tokenizer: Any) -> tuple[int, ...]:
     known = found if isinstance(found, list) else [found]
     ends = dict.fromkeys(end for end in (tokenizer.eos_token_id, *known) if end is not None)
     if not ends:
-        raise UsageError("neither tokenizer nor model says which token ends a reply")
+        raise UsageError("neither the tokenizer nor the model names an end token")
     return tuple(ends)
 
 
 def _fingerprint(network: Any, settings: str) -> str:
-    """Tells other weights, templates or settings apart; reads a little of every tensor."""
+    """Hash of the settings and of up to 64 numbers of every weight tensor."""
     digest = hashlib.blake2b(settings.encode(), digest_size=6)
     for parameter in network.parameters():
-        few = parameter.detach().reshape(-1)
+        flat = parameter.detach().reshape(-1)
         digest.update(repr((tuple(parameter.shape), str(parameter.dtype))).encode())
-        digest.update(few[:: max(1, len(few) // 64)][:64].float().cpu().numpy().tobytes())
+        digest.update(flat[:: max(1, len(flat) // 64)][:64].float().cpu().numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""One call that fails if an environment cannot be rolled back."""
+"""One call that fails if an environment cannot be restored to earlier states."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def assert_rollback(
     other_process: bool = True,
     proved: bool = True,
 ) -> CheckReport:
-    """Fail unless `check_rollback` finds a correct backend for an environment.
+    """Fail unless `check_rollback` finds a backend that restores an environment correctly.
 
     Example:
         >>> assert_rollback("FrozenLake-v1", seeds=[0], other_process=False).ok
@@ -32,23 +32,23 @@ def assert_rollback(
 
     Args:
         env: an id, a spec, an instance made by `gymnasium.make`, or a function that makes one.
-        backends: backends that must be correct; None: at least one must be.
-        actions: actions that change the observation; None to search for some.
-        seeds: seeds of the resets, at least one.
-        options: options of the resets.
-        make_kwargs: keyword arguments of `gymnasium.make`, if `env` is an id or a spec.
-        other_process: also check in a new interpreter, as needed to resume a run.
-        proved: also fail if no action was found that changes the observation.
+        backends: names of those that must be correct; None: at least one has to be.
+        actions: some that change the observation; None to look for some.
+        seeds: resets to try, at least one.
+        options: of the resets.
+        make_kwargs: keyword arguments of `gymnasium.make`, where `env` is an id or a spec.
+        other_process: also play in a fresh interpreter, as a run that is resumed will.
+        proved: fail as well if no action was found that changes the observation.
 
     Returns:
-        The report, for further assertions.
+        the report, for further assertions.
 
     Raises:
         AssertionError: with the whole report.
         UsageError: if no further instance can be made, or `seeds` is empty.
         WrapperOrder: if a RollbackWrapper sits below another wrapper.
     """
-    __tracebackhide__ = True  # pytest shows the caller's line
+    __tracebackhide__ = True
     report = check_rollback(
         env,
         backends=backends,
@@ -58,11 +58,8 @@ def assert_rollback(
         make_kwargs=make_kwargs,
         other_process=other_process,
     )
-    if not report.ok:
+    if report.failures:
         raise AssertionError(str(report))
     if proved and report.unproved:
-        raise AssertionError(
-            f"{report}\nnothing was verified: pass actions= that change the observation, or "
-            "proved=False"
-        )
+        raise AssertionError(f"{report}, or accept that with proved=False")
     return report

@@ -16,6 +16,7 @@ from leafe_gym.cli import main
 from leafe_gym.view.sanitize import safe
 
 SMALL = ["-s", "size=6", "-s", "boxes=1", "-s", "max_steps=20"]
+METHODS = "is,ir,tree,tree-other-experience"
 SOKOBAN = "leafe/Sokoban-v0"
 
 
@@ -55,7 +56,10 @@ def here(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
         (["explore", SOKOBAN, "--out", "x", "-n", "0"], "-n"),
         (["explore", "no_such_module:me/X-v0", "--out", "x"], "cannot import no_such_module"),
         (["bench", SOKOBAN, "--out", "x", "--methods", "is,is"], "each once"),
-        (["bench", SOKOBAN, "--out", "x", "--methods", "tree-other-tip"], "name tree before it"),
+        (
+            ["bench", SOKOBAN, "--out", "x", "--methods", "tree-other-experience"],
+            "name tree before it",
+        ),
         (["view", "nowhere"], "no run here"),
         (["dance"], "dance"),
     ],
@@ -104,12 +108,12 @@ def test_bench_writes_table_picture_and_figures(
 ) -> None:
     out, figures = tmp_path / "b", tmp_path / "b.json"
     arguments = ["bench", SOKOBAN, "-n", "4", "--calls", "80", "--out", out, "--json", figures]
-    assert here(monkeypatch, *arguments, "--methods", "is,ir,tree,tree-other-tip", *SMALL) == 0
+    assert here(monkeypatch, *arguments, "--methods", METHODS, *SMALL) == 0
     shown = capsys.readouterr().out
     assert "independent" in shown
     assert "tree - independent sampling at 80 calls" in shown
     data = json.loads(figures.read_text())
-    assert set(data["methods"]) == {"is", "ir", "tree", "tree-other-tip"}
+    assert set(data["methods"]) == set(METHODS.split(","))
     assert data["differences"]["tree_minus_is"]["calls"]["verdict"] in {
         "more",
         "fewer",
@@ -121,14 +125,14 @@ def test_bench_writes_table_picture_and_figures(
     assert (out / "solved.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_demo_fails_goes_back_and_learns(
+def test_demo_reflects_rolls_back_and_trains(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "demo"
     assert here(monkeypatch, "demo", "-n", "20", "--out", out) == 0
     shown = capsys.readouterr().out
-    assert "It looks back: step" in shown
-    assert "brought back to step" in shown
+    assert "Reflection: step" in shown
+    assert "restored to step" in shown
     figures = json.loads((out / "demo.json").read_text())
     assert figures["first_attempt"] < figures["tree"] <= figures["levels"] == 20
     assert figures["solved_by_base_again"] < figures["solved_by_trained"] <= figures["failed"]

@@ -40,7 +40,7 @@ def test_jsonl_and_again(
     lines = (tmp_path / "d" / "rows.jsonl").read_text().splitlines()
     counts = told["manifest"]["counts"]
     assert told["rows_written"] == len(lines) == counts["counterfactual"] + counts["rehearsal"]
-    assert told["manifest"]["settings"]["keep"] == "all"
+    assert told["manifest"]["config"]["keep"] == "all"
     stamp = (tmp_path / "d" / "rows.jsonl").stat().st_mtime_ns
     assert here(monkeypatch, *command) == 0
     assert "rows written" in capsys.readouterr().out
@@ -79,9 +79,9 @@ def test_formats(
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--recipe", "best"], "expected one of paper, default"),
+        (["--recipe", "best"], "expected one of default, paper"),
         (["--format", "csv"], "expected one of trl, jsonl"),
-        (["--keep", "best"], "expected one of successful"),
+        (["--keep", "best"], "input should be 'successful'"),
         (["--format", "shards"], "needs --tokenizer PATH"),
         (["--format", "jsonl", "--tokenizer", "x"], "is for --format shards"),
         (["--format", "jsonl", "--max-length", "9"], "is for --format shards"),

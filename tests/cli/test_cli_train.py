@@ -51,16 +51,16 @@ def test_trees_become_a_model(tmp_path):
     assert json.loads(again.stdout)["loss"] == figures["loss"]
     other = leafe(*command[:-2], "--beta", 2)
     assert other.returncode == 2
-    assert "other beta" in other.stderr
+    assert "beta (1.0 there, 2.0 here)" in other.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--packing", "bfd"], "expected one of tree, none"),
+        (["--packing", "bfd"], "input should be 'tree' or 'none'"),
         (["--lr", "nan"], "greater than or equal to 0"),
         (["--recipe", "best"], "recipe='best'"),
-        ([], "no shards here"),
+        ([], "leafe distill RUN --format shards"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path, arguments, message):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from leafe_gym.distill.records import Encoded
+from leafe_gym.distill.data.row_types import Encoded
 
 VOCAB = 300
 
@@ -35,6 +35,16 @@ def toy_model(seed: int = 0, attention: str = "sdpa", **changes: Any) -> Any:
     config = toy_config(**changes)
     config._attn_implementation = attention
     return Qwen2ForCausalLM(config)
+
+
+def train(
+    rows: Any, model: Any, out: Any, *, fresh: bool = False, progress: Any = None, **fields: Any
+) -> Any:
+    """`distill.train` with the fields of a `TrainConfig`."""
+    from leafe_gym import distill
+
+    config = distill.TrainConfig(**fields)
+    return distill.train(rows, model=model, out=out, config=config, fresh=fresh, progress=progress)
 
 
 def toy_rows(count: int, seed: int = 0, tasks: int = 2) -> list[Encoded]:

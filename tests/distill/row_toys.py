@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from leafe_gym import distill
 from leafe_gym.prompts.base import prompt_set
 from leafe_gym.store.writer import RunWriter
 from leafe_gym.tree import Branch, Tree
@@ -85,11 +86,16 @@ def toy_config(**prompts: str) -> dict[str, Any]:
     }
 
 
+def rows_of(source: Any, **options: Any) -> distill.Rows:
+    """`distill.rows` with the fields of a `RowConfig`."""
+    return distill.rows(source, distill.RowConfig(**options))
+
+
 def toy_run(folder: Path, trees: Iterable[Tree], config: Any = None, *, done: bool = True) -> Path:
-    kept = list(trees)
-    tasks = [tree.task for tree in kept]
+    trees = list(trees)
+    tasks = [tree.task for tree in trees]
     with RunWriter(folder, config or toy_config(), tasks) as run, run.batch():
-        for number, tree in enumerate(kept):
+        for number, tree in enumerate(trees):
             run.record_opened(number, tree.start)
             for branch in tree.branches:
                 run.record_committed(number, branch)

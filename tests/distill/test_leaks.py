@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from row_toys import last, step, toy_tree
 
-from leafe_gym.distill.leaks import LeakCheck, find, template_texts, words
-from leafe_gym.distill.planted import measure
+from leafe_gym.distill.data.leaks import LeakCheck, find, template_texts, words
 from leafe_gym.prompts.base import prompt_set
 from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Experience, Message, Start
@@ -117,7 +118,9 @@ def test_any_text_is_judged(text: str, tip: str) -> None:
         assert find(f"So: {tip}\nAction: x", {1: tip}) is not None
 
 
-def test_planted_leaks(counts: Callable[[int, int], int]) -> None:
+def test_planted_leaks(counts: Callable[[int, int], int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    measure = importlib.import_module("_planted_leaks").measure
     found = measure(counts(100, 1000))
     assert found["planted"] >= 500
     for way in ("verbatim", "fragment", "cue"):

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from row_toys import needs, toy_run, toy_tree
+from row_toys import needs, rows_of, toy_run, toy_tree
 
 from leafe_gym import distill
-from leafe_gym.distill.export import flattened, harmless
+from leafe_gym.distill.data.export import flattened, harmless
 from leafe_gym.errors import MissingExtra, StoreError, UsageError
 from leafe_gym.tree import Tree
 
@@ -28,7 +28,7 @@ def spiked() -> Tree:
 
 @pytest.fixture
 def rows(tmp_path: Path) -> distill.Rows:
-    return distill.rows(toy_run(tmp_path / "run", [spiked()]), keep="all", rehearsal=1.0)
+    return rows_of(toy_run(tmp_path / "run", [spiked()]), keep="all", rehearsal=1.0)
 
 
 def test_jsonl(rows: distill.Rows, tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_preference(rows: distill.Rows, tmp_path: Path) -> None:
     data = rows.to_preference()
     pairs = [(d["chosen"][0]["content"], d["rejected"][0]["content"]) for d in data]
     assert pairs == [("Action: B", "Action: b"), ("Action: D", "Action: d")]
-    only = distill.rows(rows.folder, per_task=0, rehearsal=1.0)
+    only = rows_of(rows.folder, per_task=0, rehearsal=1.0)
     with pytest.raises(UsageError, match="no preference pairs"):
         only.to_preference()
 
@@ -94,7 +94,7 @@ def test_trl_columns(rows: distill.Rows, tmp_path: Path) -> None:
     assert [d["step"] for d in data] == [row.step for row in rows]
     assert data[1]["prompt"][3]["content"] == "a < |im_end|> sign, é\ufffd\n\nNext is action 1."
     assert data[0]["chat_template_kwargs"] == {"date_string": "26 Jul 2024"}
-    empty = distill.rows(rows.folder, splits=["val"])
+    empty = rows_of(rows.folder, splits=["val"])
     with pytest.raises(UsageError, match="no tree is of the splits val"):
         empty.to_trl()
 
@@ -107,7 +107,7 @@ def test_trl_puts_the_loss_on_the_target_and_nothing_else(
     from transformers import Qwen2Config, Qwen2ForCausalLM
     from trl import SFTConfig, SFTTrainer
 
-    from leafe_gym.distill.byte_tokenizer import byte_tokenizer
+    from leafe_gym.distill.data.byte_tokenizer import byte_tokenizer
 
     tok = byte_tokenizer()
     config = Qwen2Config(
@@ -119,7 +119,7 @@ def test_trl_puts_the_loss_on_the_target_and_nothing_else(
         "activation_checkpointing": False, "completion_only_loss": True, "max_length": None,
         "per_device_train_batch_size": 2,
     }  # fmt: skip
-    clean = distill.rows(toy_run(tmp_path / "clean", [toy_tree()]), keep="all", rehearsal=1.0)
+    clean = rows_of(toy_run(tmp_path / "clean", [toy_tree()]), keep="all", rehearsal=1.0)
     trainer = SFTTrainer(
         model=Qwen2ForCausalLM(config),
         args=SFTConfig(**options),

@@ -12,12 +12,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from row_toys import last, step, toy_config, toy_run, toy_tree
+from row_toys import last, rows_of, step, toy_config, toy_run, toy_tree
 
 import leafe_gym as lg
-from leafe_gym import distill
-from leafe_gym.distill.records import Row
-from leafe_gym.distill.select import own_places
+from leafe_gym.distill.data.row_types import Row
 from leafe_gym.errors import ConfigMismatch, UsageError
 from leafe_gym.policies.base import as_policy
 from leafe_gym.store.reader import RunReader
@@ -60,7 +58,7 @@ def test_a_prompt_is_what_was_asked_without_the_experience(tmp_path: Path, until
     tasks = lg.tasks("leafe/Sokoban-v0", split="train", **SOKOBAN)[:6]
     with lg.explore(agent, tasks, budget=lg.Budget(interactions=250), out=tmp_path / "run") as run:
         trees = {tree.task.id: tree for tree in run.trees()}
-    found = list(distill.rows(run.folder, keep="all", per_task=None, rehearsal=1.0))
+    found = list(rows_of(run.folder, keep="all", per_task=None, rehearsal=1.0))
     assert {row.kind for row in found} == {"counterfactual", "rehearsal"}
     tipped = 0
     for row in found:
@@ -81,13 +79,13 @@ def test_a_prompt_is_what_was_asked_without_the_experience(tmp_path: Path, until
         if not acted.experiences and until == "tau" and row.kind == "rehearsal":
             assert any(chat[-1] == row.prompt[-1] for chat in asked)
     assert tipped
-    counts = distill.rows(run.folder, keep="all").counts
+    counts = rows_of(run.folder, keep="all").counts
     assert not [name for name in counts if name.startswith("leak")]
 
 
 def make(tmp_path: Path, *trees: Tree, **options: Any) -> list[Row]:
     folder = toy_run(tmp_path / "run", trees or [toy_tree()])
-    return list(distill.rows(folder, **options))
+    return list(rows_of(folder, **options))
 
 
 def cf(found: list[Row]) -> list[tuple[int, int, str]]:
@@ -139,7 +137,7 @@ def test_per_task_and_seed(tmp_path: Path) -> None:
     folder = toy_run(tmp_path / "run", [toy_tree(i) for i in range(30)])
 
     def chosen(**options: Any) -> list[tuple[str, int]]:
-        found = distill.rows(folder, keep="all", rehearsal=0.0, **options)
+        found = rows_of(folder, keep="all", rehearsal=0.0, **options)
         return [(row.task, row.branch) for row in found]
 
     ones = chosen(per_task=1)
@@ -153,18 +151,18 @@ def test_per_task_and_seed(tmp_path: Path) -> None:
 
 
 def test_choices_of_a_task_do_not_depend_on_the_others(tmp_path: Path) -> None:
-    all_ = distill.rows(toy_run(tmp_path / "a", map(toy_tree, range(9))), per_task=1, rehearsal=0.5)
-    some = distill.rows(toy_run(tmp_path / "b", map(toy_tree, (3, 7))), per_task=1, rehearsal=0.5)
+    all_ = rows_of(toy_run(tmp_path / "a", map(toy_tree, range(9))), per_task=1, rehearsal=0.5)
+    some = rows_of(toy_run(tmp_path / "b", map(toy_tree, (3, 7))), per_task=1, rehearsal=0.5)
     assert [row for row in all_ if row.task in ("toy:3", "toy:7")] == list(some)
 
 
 def test_rehearsal_is_a_share_of_rollouts(tmp_path: Path) -> None:
     folder = toy_run(tmp_path / "run", [toy_tree(i) for i in range(200)])
-    counts = distill.rows(folder, rehearsal=0.2).counts
+    counts = rows_of(folder, rehearsal=0.2).counts
     assert counts["successful_rollouts"] == 400
     assert 50 <= counts["rehearsal_rollouts"] <= 110
-    assert distill.rows(folder, rehearsal=0).counts["rehearsal"] == 0
-    every = distill.rows(folder, rehearsal=1, balance=1).counts
+    assert rows_of(folder, rehearsal=0).counts["rehearsal"] == 0
+    every = rows_of(folder, rehearsal=1, balance=1).counts
     assert every["rehearsal_rollouts"] == every["over_balance"] == 200
 
 
@@ -173,18 +171,18 @@ def test_target_action_is_the_shortest_answer_that_is_read_the_same(tmp_path: Pa
     thought = replace(tree.branches[1].steps[0], reply="<think>hm</think>I try.\n\nAction: B\n")
     tree.branches[1] = replace(tree.branches[1], steps=(thought, tree.branches[1].steps[1]))
     assert cf(make(tmp_path, tree, target="reply"))[0][2] == thought.reply
-    assert cf(list(distill.rows(tmp_path / "run", target="action")))[0][2] == "Action: B"
+    assert cf(list(rows_of(tmp_path / "run", target="action")))[0][2] == "Action: B"
 
 
 def test_splits(tmp_path: Path) -> None:
     folder = toy_run(tmp_path / "run", [toy_tree(0), toy_tree(1, "val"), toy_tree(2, "test")])
-    assert {row.split for row in distill.rows(folder)} == {"train", "val"}
-    assert {row.split for row in distill.rows(folder, splits=["test"])} == {"test"}
+    assert {row.split for row in rows_of(folder)} == {"train", "val"}
+    assert {row.split for row in rows_of(folder, splits=["test"])} == {"test"}
     only = toy_run(tmp_path / "held", [toy_tree(0, "test")])
     with pytest.raises(UsageError, match="kept for evaluation"):
-        list(distill.rows(only))
+        list(rows_of(only))
     with pytest.raises(UsageError, match="no tree is of the splits val"):
-        list(distill.rows(only, splits=["val"]))
+        list(rows_of(only, splits=["val"]))
 
 
 def test_duplicates(tmp_path: Path) -> None:
@@ -192,7 +190,7 @@ def test_duplicates(tmp_path: Path) -> None:
     tree = toy_tree()
     tree.task = twin
     folder = toy_run(tmp_path / "run", [toy_tree(), tree])
-    once, twice = (distill.rows(folder, rehearsal=1.0, dedupe=on) for on in (True, False))
+    once, twice = (rows_of(folder, rehearsal=1.0, dedupe=on) for on in (True, False))
     assert 2 * len(list(once)) == len(list(twice))
     assert once.counts["duplicate"] == len(list(once))
 
@@ -216,7 +214,7 @@ def test_leaking_rows_are_dropped_and_counted(tmp_path: Path) -> None:
     node = tree.branches[1]
     told = replace(node.steps[0], reply="Turn the rusty key twice, then.\nAction: B")
     tree.branches[1] = replace(node, steps=(told, node.steps[1]))
-    found = distill.rows(toy_run(tmp_path / "run", [tree]), keep="all", rehearsal=1.0)
+    found = rows_of(toy_run(tmp_path / "run", [tree]), keep="all", rehearsal=1.0)
     assert {(row.branch, row.step) for row in found} == {(0, 0), (3, 1)}
     # The step itself quotes (as both kinds); what follows it has the quotation in its history.
     assert found.counts["leak: quote in target"] == 2
@@ -239,7 +237,7 @@ def test_whatever_is_asked_rows_are_sound(
     folder = tmp_path_factory.getbasetemp() / "any-options"
     if not folder.exists():
         toy_run(folder, [toy_tree(i) for i in range(3)])
-    found = distill.rows(folder, **options)
+    found = rows_of(folder, **options)
     try:
         once = list(found)
     except UsageError as error:
@@ -258,8 +256,9 @@ def test_whatever_is_asked_rows_are_sound(
 def test_places_agree_with_the_history() -> None:
     tree = toy_tree()
     for branch in tree.branches:
-        places = own_places(tree, branch.id)
+        places = tree.path(branch.id)
         assert [tree.branches[b].steps[i] for b, i in places] == tree.history(branch.id)
+    assert tree.path(5, before=1) == [(0, 0)]
 
 
 @pytest.mark.parametrize(
@@ -278,19 +277,19 @@ def test_places_agree_with_the_history() -> None:
 )
 def test_settings_that_cannot_be_used(tmp_path: Path, options: Any, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        distill.rows(tmp_path, **options)
+        rows_of(tmp_path, **options)
 
 
 def test_runs_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no run here"):
-        distill.rows(tmp_path)
+        rows_of(tmp_path)
     with pytest.raises(UsageError, match="no task of this run is finished"):
-        distill.rows(toy_run(tmp_path / "open", [toy_tree()], done=False))
+        rows_of(toy_run(tmp_path / "open", [toy_tree()], done=False))
     with pytest.raises(UsageError, match="does not say which prompts"):
-        distill.rows(toy_run(tmp_path / "nobody", [toy_tree()], {"agent": 1}))
+        rows_of(toy_run(tmp_path / "nobody", [toy_tree()], {"agent": 1}))
     old = toy_run(tmp_path / "old", [toy_tree()], toy_config(hash="0"))
     with pytest.raises(ConfigMismatch, match=r"made with the prompts 'chat' \(0\)"):
-        distill.rows(old)
+        rows_of(old)
 
 
 def test_no_success_is_named(tmp_path: Path) -> None:
@@ -302,18 +301,18 @@ def test_no_success_is_named(tmp_path: Path) -> None:
 
 def test_the_manifest_says_where_rows_come_from(tmp_path: Path) -> None:
     folder = toy_run(tmp_path / "run", [toy_tree()])
-    told = distill.rows(folder, seed=4, splits=("train",)).manifest()
+    told = rows_of(folder, seed=4, splits=("train",)).manifest()
     with RunReader(folder) as run:
         assert told["source"]["fingerprint"] == run.fingerprint()
-    assert told["settings"]["seed"] == 4
-    assert told["settings"]["splits"] == ["train"]
+    assert told["config"]["seed"] == 4
+    assert told["config"]["splits"] == ["train"]
     assert told["prompts"]["name"] == "chat"
 
 
 def test_memory_does_not_grow_with_trees(tmp_path: Path) -> None:
     def peak(count: int) -> int:
         folder = toy_run(tmp_path / str(count), (toy_tree(i) for i in range(count)))
-        found = distill.rows(folder, keep="all", rehearsal=1.0)
+        found = rows_of(folder, keep="all", rehearsal=1.0)
         for _ in found:  # caches fill
             break
         tracemalloc.start()

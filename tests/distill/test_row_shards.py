@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from row_toys import needs, toy_run, toy_tree
+from row_toys import needs, rows_of, toy_run, toy_tree
 
 from leafe_gym import distill
-from leafe_gym.distill.shards import ShardSet, write_shards
-from leafe_gym.distill.tokens import Encoder
+from leafe_gym.distill.data.shards import ShardSet, write_shards
+from leafe_gym.distill.data.tokens import Encoder
 from leafe_gym.errors import StoreCorrupt, StoreError, UsageError
 
 pytestmark = needs("transformers", "tokenizers")
@@ -22,18 +22,20 @@ pytestmark = needs("transformers", "tokenizers")
 @pytest.fixture
 def rows(tmp_path: Path) -> distill.Rows:
     folder = toy_run(tmp_path / "run", [toy_tree(i) for i in range(8)])
-    return distill.rows(folder, keep="all", rehearsal=1.0)
+    return rows_of(folder, keep="all", rehearsal=1.0)
 
 
 @pytest.fixture
 def tokenizer() -> Any:
-    from leafe_gym.distill.byte_tokenizer import byte_tokenizer
+    from leafe_gym.distill.data.byte_tokenizer import byte_tokenizer
 
     return byte_tokenizer()
 
 
 def test_written_and_read(rows: distill.Rows, tokenizer: Any, tmp_path: Path) -> None:
-    manifest = write_shards(rows, tmp_path / "s", tokenizer, tokens_per_shard=4000)
+    manifest = write_shards(
+        rows, tmp_path / "s", tokenizer, source=rows.manifest, tokens_per_shard=4000
+    )
     wanted = [Encoder(tokenizer).encode(row) for row in rows]
     shards = ShardSet(tmp_path / "s")
     assert list(shards) == wanted == [shards[i] for i in range(len(shards))]

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from row_toys import needs
 
-from leafe_gym.distill.records import Row
-from leafe_gym.distill.tokens import Encoder, encode, load_tokenizer
+from leafe_gym.distill.data.row_types import Row
+from leafe_gym.distill.data.tokens import Encoder, encode, load_tokenizer
 from leafe_gym.errors import MissingExtra, UsageError
 from leafe_gym.types import Message
 
@@ -68,7 +68,7 @@ def row(target: str = "Action: up", **more: Any) -> Row:
 
 
 def tokenizer(template: str | None = "") -> Any:
-    from leafe_gym.distill.byte_tokenizer import byte_tokenizer
+    from leafe_gym.distill.data.byte_tokenizer import byte_tokenizer
 
     return byte_tokenizer() if template == "" else byte_tokenizer(template)
 

@@ -10,18 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from leafe_gym.distill.batches import Plan
-from leafe_gym.distill.records import Encoded
-from leafe_gym.distill.settings import RECIPES, make_settings
+from leafe_gym.distill.data.row_types import Encoded
+from leafe_gym.distill.training.batch_plan import BatchPlan
+from leafe_gym.distill.training.config import TrainConfig
 from leafe_gym.errors import ConfigMismatch, MissingExtra, TrainingDiverged, UsageError
 
 torch = pytest.importorskip("torch", reason="torch absent: pip install 'leafe-gym[train]'")
 pytest.importorskip("transformers", reason="transformers absent: pip install 'leafe-gym[train]'")
 
-from distill_toys import VOCAB, toy_config, toy_model, toy_rows  # noqa: E402
-
-from leafe_gym.distill import training  # noqa: E402
-from leafe_gym.distill.training import train  # noqa: E402
+from distill_toys import VOCAB, toy_config, toy_model, toy_rows, train  # noqa: E402
 
 FAST = {"lr": 1e-3, "batch": 4, "epochs": 2, "save_every": 2, "micro_batch": 2}
 
@@ -180,7 +177,7 @@ def test_the_card_holds_the_manifest(tmp_path):
 
 
 def test_the_tokenizer_goes_along_and_must_be_that_of_the_rows(tmp_path):
-    from leafe_gym.distill.byte_tokenizer import byte_tokenizer
+    from leafe_gym.distill.data.byte_tokenizer import byte_tokenizer
     from leafe_gym.store.records import checksum, dump
 
     toy_config().save_pretrained(tmp_path / "config")
@@ -220,10 +217,10 @@ LONG = bad(ROW, ids=tuple([1] * 600))
         (bad(ROW, kind="other"), {}, "kind 'other'"),
         ([ROW], {"lr": float("nan")}, "lr=nan"),
         ([ROW], {"batch": 0}, "batch=0"),
-        ([ROW], {"packing": "bfd"}, "packing='bfd': expected one of tree, none"),
+        ([ROW], {"packing": "bfd"}, "packing='bfd': input should be 'tree' or 'none'"),
         ([ROW], {"schedule": "step"}, "schedule='step'"),
-        ([ROW], {"recipe": "best"}, "recipe='best': expected one of paper"),
-        ([ROW], {"learning_rate": 1.0}, "no setting learning_rate"),
+        ([ROW], {"recipe": "best"}, "no field 'recipe'"),
+        ([ROW], {"learning_rate": 1.0}, "no field 'learning_rate'"),
         ([ROW], {"packing": "tree", "pack_length": 2}, "raise pack_length"),
     ],
 )
@@ -245,44 +242,47 @@ def test_a_model_that_cannot_be_loaded_is_named(tmp_path):
 def test_a_folder_of_another_training_is_refused(tmp_path):
     how = {**FAST, "epochs": 1}
     train(toy_rows(6), toy_model(), tmp_path, **how)
-    with pytest.raises(ConfigMismatch, match=r"other rows, lr: .*resume=False"):
+    with pytest.raises(
+        ConfigMismatch, match=r"other rows, lr \(0.001 there, 0.5 here\): .*fresh=True"
+    ):
         train(toy_rows(7), toy_model(), tmp_path, **{**how, "lr": 0.5})
-    assert train(toy_rows(7), toy_model(), tmp_path, resume=False, **how).steps == 2
+    assert train(toy_rows(7), toy_model(), tmp_path, fresh=True, **how).steps == 2
     assert len(lines(tmp_path)) == 2
 
 
-def test_missing_extras_are_one_line(tmp_path, monkeypatch):
-    find = training.importlib.util.find_spec
+@pytest.mark.parametrize(
+    ("module", "how"),
+    [("torch", {}), ("transformers", {}), ("accelerate", {}), ("peft", {"lora": True})],
+)
+def test_missing_extras_are_one_line(tmp_path, monkeypatch, module, how):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtra, match=r"leafe-gym\[train\]"):
+        train([ROW], "model", tmp_path, **how)
 
-    def hide(name):
-        monkeypatch.setattr(
-            training.importlib.util, "find_spec", lambda one: None if one == name else find(one)
-        )
 
-    for name, how, extra in [("torch", {}, "train"), ("peft", {"lora": True}, "train")]:
-        hide(name)
-        with pytest.raises(MissingExtra, match=rf"leafe-gym\[{extra}\]"):
-            train([ROW], toy_model(), tmp_path, **how)
-    hide("wandb")
+def test_absent_reporter_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(UsageError, match="pip install wandb"):
         train([ROW], toy_model(), tmp_path, report_to=["wandb"])
 
 
 def test_the_recipe_of_the_paper():
-    assert RECIPES["paper"] == {"batch": 128, "lr": 1e-6, "epochs": 2}
-    assert make_settings("paper", {"lr": 1e-5, "beta": None}).lr == 1e-5
-    assert make_settings("paper", {}).batch == 128
+    paper = TrainConfig.paper(lr=1e-5)
+    assert (paper.batch, paper.epochs, paper.lr) == (128, 2, 1e-5)
+    assert TrainConfig.paper().lr == 1e-6
+    with pytest.raises(UsageError, match="no field 'leraning_rate'"):
+        TrainConfig.paper(leraning_rate=1e-5)
 
 
 @pytest.mark.parametrize("order", ["shuffled", "task"])
 def test_every_epoch_sees_each_row_once_in_another_order(order):
     rows = toy_rows(50, tasks=7)
-    plan = Plan(rows, batch=8, epochs=3, order=order, seed=1)
+    plan = BatchPlan(rows, batch=8, epochs=3, order=order, seed=1)
     epochs = [[row for step in range(7) for row in plan[epoch * 7 + step]] for epoch in range(3)]
     assert len(plan) == 21
     assert all(sorted(epoch) == list(range(50)) for epoch in epochs)
     assert epochs[0] != epochs[1]
-    fresh = Plan(rows, batch=8, epochs=3, order=order, seed=1)
+    fresh = BatchPlan(rows, batch=8, epochs=3, order=order, seed=1)
     assert fresh[16] == plan[16]
     if order == "task":
         tasks = [rows[row].task for row in epochs[0]]
@@ -293,7 +293,7 @@ def test_every_epoch_sees_each_row_once_in_another_order(order):
 
 def test_the_package_does_not_load_torch():
     code = (
-        "import sys, leafe_gym, leafe_gym.cli.main, leafe_gym.distill.training;"
+        "import sys, leafe_gym.distill.training.train; from leafe_gym.cli.app import build; build();"
         "print([m for m in ('torch', 'transformers', 'trl') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -303,8 +303,7 @@ def test_the_package_does_not_load_torch():
 RANK = """
 import sys
 sys.path.insert(0, {here!r})
-from distill_toys import toy_model, toy_rows
-from leafe_gym.distill.training import train
+from distill_toys import toy_model, toy_rows, train
 train(toy_rows(14), toy_model(), {out!r}, lr=1e-3, batch=6, epochs=1, micro_batch=2, save_every=9)
 """
 

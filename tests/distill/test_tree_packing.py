@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leafe_gym.distill.loss import Denominators
-from leafe_gym.distill.packing import cuts, pack
-from leafe_gym.distill.records import Encoded
+from leafe_gym.distill.data.row_types import Encoded
+from leafe_gym.distill.training.loss import LossNormalizer
+from leafe_gym.distill.training.packing import cuts, pack
 from leafe_gym.errors import UsageError
 
 
@@ -41,7 +41,7 @@ def paths(packed):
 
 @given(tries())
 def test_each_prefix_is_there_once_and_sees_exactly_itself(rows):
-    whole = Denominators.of(rows)
+    whole = LossNormalizer.of(rows)
     (packed,) = pack(rows, whole, 10_000)
     found = paths(packed)
     assert sorted(found) == sorted(
@@ -64,7 +64,7 @@ def test_each_prefix_is_there_once_and_sees_exactly_itself(rows):
 
 @given(tries(), st.integers(12, 30))
 def test_parts_fit_and_hold_every_row_once(rows, limit):
-    whole = Denominators.of(rows)
+    whole = LossNormalizer.of(rows)
     parts = pack(rows, whole, limit)
     assert all(len(part) <= limit for part in parts)
     assert sum(part.rows for part in parts) == len(rows)
@@ -87,7 +87,7 @@ def test_no_other_cut_repeats_fewer_tokens(rows, limit):
     ]
     sizes = [[size(ordered[a:b]) for a, b in pairwise(o)] for o in options]
     best = min((sum(one), len(one)) for one in sizes if max(one) <= limit)
-    parts = pack(rows, Denominators.of(rows), limit)
+    parts = pack(rows, LossNormalizer.of(rows), limit)
     assert (sum(map(len, parts)), len(parts)) == best
 
 
@@ -101,7 +101,7 @@ def test_a_row_over_the_limit_is_named():
     with pytest.raises(
         UsageError, match=r"task 'a' has 4 tokens, over the limit of 3.*pack_length"
     ):
-        pack([row], Denominators.of([row]), 3)
+        pack([row], LossNormalizer.of([row]), 3)
 
 
 def test_loss_and_gradients_equal_those_of_the_rows():
@@ -110,7 +110,7 @@ def test_loss_and_gradients_equal_those_of_the_rows():
     from distill_toys import toy_model
     from test_two_term_loss import assert_same, gradients, ours
 
-    from leafe_gym.distill.collate import Layout
+    from leafe_gym.distill.training.collate import MicroBatchLayout
 
     models = {name: toy_model(attention=name) for name in ("sdpa", "eager")}
 
@@ -120,9 +120,11 @@ def test_loss_and_gradients_equal_those_of_the_rows():
     )
     def check(rows, attention, limit, keep):
         model = models[attention]
-        plain = ours(model, rows, 0.5, Layout(micro_batch=1))
+        plain = ours(model, rows, 0.5, MicroBatchLayout(micro_batch=1))
         reference = gradients(model)
-        layout = Layout(packing="tree", pack_length=limit, keep=keep, multiple=8 if keep else 1)
+        layout = MicroBatchLayout(
+            packing="tree", pack_length=limit, selects_logits=keep, multiple=8 if keep else 1
+        )
         assert ours(model, rows, 0.5, layout) == pytest.approx(plain, rel=1e-5)
         assert_same(gradients(model), reference)
 
@@ -132,22 +134,22 @@ def test_loss_and_gradients_equal_those_of_the_rows():
 
 def test_all_forms_of_the_mask_agree():
     torch = pytest.importorskip("torch", reason="torch absent")
-    from leafe_gym.distill import pack_model
+    from leafe_gym.distill.training import packed_attention
 
     rows = [
         Encoded(ids=(1, *range(2, n)), target_start=1, kind="rehearsal", task="t")
         for n in range(9, 120, 10)
     ] + [Encoded(ids=(1, 2, 200, *range(9)), target_start=2, kind="rehearsal", task="t")]
-    (packed,) = pack(rows, Denominators.of(rows), 500)
+    (packed,) = pack(rows, LossNormalizer.of(rows), 500)
     end = torch.from_numpy(np.concatenate([packed.end, np.arange(len(packed), 256) + 1]))
-    dense = pack_model.ancestor_mask(end)[0, 0]
+    dense = packed_attention.ancestor_mask(end)[0, 0]
     assert (dense[: len(packed), : len(packed)].numpy() == packed.ancestors()).all()
-    added = pack_model.additive_mask(end, torch.float32)[0, 0]
+    added = packed_attention.additive_mask(end, torch.float32)[0, 0]
     assert ((added == 0) == dense).all()
     node = torch.arange(256)
-    rule = pack_model.ancestor_rule(end)(node, node, node[:, None], node[None, :])
+    rule = packed_attention.ancestor_rule(end)(node, node, node[:, None], node[None, :])
     assert (rule == dense).all()
-    blocks = pack_model.block_mask(end).to_dense()[0, 0]
+    blocks = packed_attention.block_mask(end).to_dense()[0, 0]
     wanted = dense.reshape(2, 128, 2, 128).any(3).any(1)
     assert (blocks.bool() == wanted).all()
 
@@ -158,10 +160,10 @@ def test_flex_attention_attends_to_the_same():
     from distill_toys import toy_rows
     from torch.nn.attention.flex_attention import create_mask, flex_attention
 
-    from leafe_gym.distill.collate import Layout
-    from leafe_gym.distill.pack_model import ancestor_mask, ancestor_rule, block_mask
+    from leafe_gym.distill.training.collate import MicroBatchLayout
+    from leafe_gym.distill.training.packed_attention import ancestor_mask, ancestor_rule, block_mask
 
-    (micro,) = Layout(packing="tree", multiple=128).split(toy_rows(8))
+    (micro,) = MicroBatchLayout(packing="tree", multiple=128).split(toy_rows(8))
     end, size = micro["end"], len(micro["end"])
     assert size % 128 == 0
     torch.manual_seed(0)
@@ -180,13 +182,13 @@ def test_models_that_would_not_see_the_same_are_refused():
     pytest.importorskip("transformers", reason="transformers absent")
     from distill_toys import toy_config, toy_model
 
-    from leafe_gym.distill.pack_model import check_packable, mask_for
+    from leafe_gym.distill.training.packed_attention import check_packable, mask_for
 
     forward = toy_model().forward
     check_packable(toy_config(), forward, "sdpa", 500)
     narrow = toy_config(use_sliding_window=True, sliding_window=16, max_window_layers=1)
     check_packable(narrow, forward, "sdpa", 16)
-    with pytest.raises(UsageError, match=r"looks back 16 tokens only.*packing='none'"):
+    with pytest.raises(UsageError, match=r"attends to the last 16 tokens only.*packing='none'"):
         check_packable(narrow, forward, "sdpa", 17)
     with pytest.raises(UsageError, match="takes no position_ids"):
         check_packable(toy_config(), lambda input_ids: None, "sdpa", 17)
@@ -201,11 +203,11 @@ def test_a_model_that_ignores_mask_or_positions_is_found_out(attention, monkeypa
     pytest.importorskip("transformers", reason="transformers absent")
     from distill_toys import toy_model
 
-    from leafe_gym.distill.pack_model import prove_packable
+    from leafe_gym.distill.training.packed_attention import verify_packable
 
     model = toy_model(attention=attention)
     forward = model.forward
-    prove_packable(model, attention)
+    verify_packable(model, attention)
     assert model.config._attn_implementation == attention
     assert model.training
     for name in ("attention_mask", "position_ids"):
@@ -215,4 +217,4 @@ def test_a_model_that_ignores_mask_or_positions_is_found_out(attention, monkeypa
 
         monkeypatch.setattr(model, "forward", careless)
         with pytest.raises(UsageError, match=r"not exact.*packing='none'"):
-            prove_packable(model, attention)
+            verify_packable(model, attention)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import leafe_gym as lg
-from leafe_gym.errors import PolicyError, UsageError
+from leafe_gym.errors import PolicyError, PolicyUnavailable, UsageError
 from leafe_gym.policies.openai import OpenAIPolicy
 
 Fault = Callable[[BaseHTTPRequestHandler], None]
@@ -171,19 +171,79 @@ def test_waits_as_long_as_the_server_says(script: Script) -> None:
     assert script.at[1] - script.at[0] >= 1.5
 
 
-@pytest.mark.parametrize("code", [400, 401, 404, 413])
-def test_what_no_try_can_mend_is_said_at_once(script: Script, code: int) -> None:
-    script.faults = [status(code)]
-    with pytest.raises(PolicyError, match=f"HTTP {code}: .*told so"):
+@pytest.mark.parametrize("code", [500, 503, 429, 408])
+def test_failures_of_the_server_after_all_tries_are_an_outage(script: Script, code: int) -> None:
+    script.faults = [status(code)] * 9
+    with pytest.raises(PolicyUnavailable, match=rf"no reply in 2 tries; the last: HTTP {code}"):
+        ask(script, tries=2)
+    assert len(script.asked) == 2
+
+
+def body(code: int, data: Any) -> Fault:
+    text = data if isinstance(data, str) else json.dumps(data)
+    return lambda handler: send(handler, code, text.encode(), "text/plain")
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (status(401), "HTTP 401: told so: check the API key"),
+        (status(403), "HTTP 403: told so: check the API key and its permissions"),
+        (status(404), "HTTP 404: told so: check the model's name"),
+        (body(402, {"detail": "pay first"}), "HTTP 402: pay first: check the account's quota"),
+        (body(429, {"error": {"message": "x", "code": "insufficient_quota"}}), "check the account"),
+        (body(429, {"error": {"message": "You exceeded your current quota"}}), "quota and billing"),
+        (body(400, {"detail": "System role not supported"}), "chat template refuses"),
+        (body(400, {"error": "Conversation roles must alternate user/assistant"}), "template"),
+    ],
+    ids=["401", "403", "404", "402", "quota", "quota text", "no system role", "roles alternate"],
+)
+def test_what_every_request_would_meet_is_an_outage(
+    script: Script, fault: Fault, said: str
+) -> None:
+    script.faults = [fault] * 3
+    with pytest.raises(PolicyUnavailable, match=said):
         ask(script)
     assert len(script.asked) == 1
 
 
-def test_gives_up_after_its_tries(script: Script) -> None:
-    script.faults = [status(500)] * 9
-    with pytest.raises(PolicyError, match=r"no reply in 3 tries; the last: HTTP 500"):
-        ask(script, tries=3)
-    assert len(script.asked) == 3
+@pytest.mark.parametrize(
+    "fault",
+    [
+        status(400),
+        status(422),
+        body(400, {"detail": [{"loc": ["seed"], "msg": "told so"}]}),
+        body(413, "<html><b>told so</b></html>"),
+        body(400, "told so"),
+        body(400, {"message": "told so"}),
+        body(418, {"error": "told so"}),
+    ],
+    ids=["400", "422", "detail list", "html", "text", "message", "error text"],
+)
+def test_what_one_request_meets_is_no_outage_and_is_quoted(script: Script, fault: Fault) -> None:
+    script.faults = [fault]
+    with pytest.raises(PolicyError, match="told so") as caught:
+        ask(script)
+    assert not isinstance(caught.value, PolicyUnavailable)
+    assert len(script.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [lambda h: send(h, 200, b"<html>busy</html>", "text/html"), lambda h: good(h, choices=[])],
+    ids=["html", "no choice"],
+)
+def test_malformed_responses_to_all_tries_are_no_outage(script: Script, fault: Fault) -> None:
+    script.faults = [fault] * 3
+    with pytest.raises(PolicyError, match="no reply in 2 tries") as caught:
+        ask(script, tries=2)
+    assert not isinstance(caught.value, PolicyUnavailable)
+
+
+def test_a_pause_of_zero_does_not_use_up_the_tries_at_once(script: Script) -> None:
+    script.faults = [status(429, Retry_After="0")] * 2
+    assert ask(script).retries == 2
+    assert script.at[2] - script.at[0] >= 0.25 + 0.5  # at least half of .5 s and of 1 s
 
 
 @pytest.mark.parametrize("fault", [drip, lambda h: time.sleep(5)], ids=["drips", "hangs"])
@@ -200,7 +260,7 @@ def test_no_server() -> None:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     policy = OpenAIPolicy("m", f"http://127.0.0.1:{port}/v1", tries=2)
-    with pytest.raises(PolicyError, match=r"no reply in 2 tries; the last: API\w+Error"):
+    with pytest.raises(PolicyUnavailable, match=r"no reply in 2 tries; the last: API\w+Error"):
         asyncio.run(policy.complete(HELLO, SAMPLING))
 
 
@@ -215,6 +275,72 @@ def test_cut_and_filtered_replies_are_told_apart(script: Script) -> None:
     assert ask(script) == lg.Completion(text="")
     with pytest.raises(PolicyError, match="content filter"):
         ask(script)
+
+
+def answered(message: dict[str, Any], reason: str | None = "stop") -> Fault:
+    choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": reason}
+    return lambda handler: good(handler, choices=[choice])
+
+
+@pytest.mark.parametrize(
+    ("message", "reason", "text"),
+    [
+        ({"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}, "stop", "ab"),
+        ({"content": []}, "stop", ""),
+        ({"content": None, "refusal": "I will not."}, "stop", "I will not."),
+        ({"content": "up", "tool_calls": []}, "tool_calls", "up"),
+        ({"content": None, "reasoning_content": "hm"}, "length", ""),
+    ],
+)
+def test_contents_that_are_a_reply(
+    script: Script, message: dict[str, Any], reason: str, text: str
+) -> None:
+    script.faults = [answered(message, reason)]
+    assert ask(script).text == text
+
+
+CALL = {"id": "1", "type": "function", "function": {"name": "go", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ({"content": None, "tool_calls": [CALL]}, "a tool call without text"),
+        ({"content": None, "reasoning_content": "hm"}, "holds reasoning_content and no answer"),
+        ({"content": "", "reasoning": "hm"}, "holds reasoning and no answer"),
+        ({"content": {"text": "up"}}, "the reply's content is"),
+    ],
+)
+def test_contents_that_are_none(script: Script, message: dict[str, Any], said: str) -> None:
+    script.faults = [answered(message)]
+    with pytest.raises(PolicyError, match=said):
+        ask(script)
+
+
+@pytest.mark.parametrize("reason", ["error", "abort"])
+def test_a_reply_that_the_server_broke_off_is_tried_again(script: Script, reason: str) -> None:
+    script.faults = [answered({"content": ""}, reason)]
+    assert ask(script).retries == 1
+
+
+@pytest.mark.parametrize("count", ["9", -5, 2.5, True, None, [1]])
+def test_token_counts_of_another_form_count_as_unknown(script: Script, count: Any) -> None:
+    script.faults = [lambda h: good(h, usage={"prompt_tokens": count, "completion_tokens": 2})]
+    assert ask(script).usage == lg.Usage(prompt_tokens=None, completion_tokens=2)
+
+
+def test_waiting_for_a_slot_does_not_count_towards_the_deadline(script: Script) -> None:
+    def second(handler: BaseHTTPRequestHandler) -> None:
+        time.sleep(0.5)
+        good(handler)
+
+    script.faults = [second] * 4
+    policy = OpenAIPolicy("m", script.url, concurrency=1, deadline=1.6)
+
+    async def many() -> list[lg.Completion]:
+        return await asyncio.gather(*[policy.complete(HELLO, SAMPLING) for _ in range(4)])
+
+    assert len(asyncio.run(many())) == 4
 
 
 def test_schema_is_asked_for_until_the_server_refuses(script: Script) -> None:
@@ -265,6 +391,29 @@ def test_the_key_is_in_no_name_and_no_error(script: Script) -> None:
     assert OpenAIPolicy("m", script.url, extra={"top_k": 1}).name != policy.name
 
 
-def test_arguments_are_checked() -> None:
-    with pytest.raises(UsageError, match="concurrency=0"):
-        OpenAIPolicy("m", "http://127.0.0.1:9/v1", concurrency=0)
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"concurrency": 0}, "concurrency=0"),
+        ({"concurrency": 2.5}, "concurrency=2.5"),
+        ({"tries": True}, "tries=True"),
+        ({"deadline": 0}, "deadline=0"),
+        ({"deadline": float("nan")}, "deadline=nan"),
+        ({"deadline": "9"}, "deadline='9'"),
+        ({"extra": [1]}, "extra="),
+        ({"model": ""}, "model=''"),
+        ({"base_url": "127.0.0.1:9"}, "expected a URL such as"),
+        ({"base_url": None}, "base_url=None"),
+        ({"api_key": "a\nb"}, "api_key: expected printable"),
+        ({"api_key": "schlüssel"}, "api_key: expected printable"),
+        ({"api_key": 3}, "api_key: expected printable"),
+    ],
+)
+def test_arguments_are_checked(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said) as caught:
+        OpenAIPolicy(**{"model": "m", "base_url": "http://127.0.0.1:9/v1", **options})
+    assert "schl" not in str(caught.value)
+
+
+def test_a_key_with_a_newline_at_its_end_works(script: Script) -> None:
+    assert ask(script, api_key="sk-1\n").text == "hi"

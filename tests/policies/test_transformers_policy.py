@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import leafe_gym as lg
-from leafe_gym.errors import PolicyError, UsageError
+from leafe_gym.errors import PolicyError, PolicyUnavailable, UsageError
 from leafe_gym.policies.transformers import TransformersPolicy
 
 ROWS = ("----", "-@$.", "--.-", "-$--", "#-@-", "-#-.", "*--@", "@---")
@@ -143,10 +145,77 @@ def test_a_cancelled_request_holds_up_nobody(policy: TransformersPolicy) -> None
 
 
 def test_what_cannot_be_loaded(tmp_path: Path, servable: Path) -> None:
-    with pytest.raises(PolicyError, match="loading"):
+    with pytest.raises(PolicyUnavailable, match="cannot load the model"):
         TransformersPolicy.load(tmp_path, device="cpu")
-    with pytest.raises(UsageError, match="max_batch=0"):
-        TransformersPolicy.load(servable, device="cpu", max_batch=0)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(PolicyUnavailable, match="cannot load the model"):
+        TransformersPolicy.load(tmp_path, device="cpu")
+    shutil.copytree(servable, tmp_path / "cut")
+    (tmp_path / "cut" / "model.safetensors").write_bytes(b"\0" * 9)
+    with pytest.raises(PolicyUnavailable, match="cannot load the model"):
+        TransformersPolicy.load(tmp_path / "cut", device="cpu")
+    options: list[dict[str, Any]] = [
+        {"max_batch": 0}, {"max_batch": 1.5}, {"stop": "x"}, {"stop": [""]}, {"template": 3},
+    ]  # fmt: skip
+    for option in options:
+        with pytest.raises(UsageError, match=f"^{next(iter(option))}="):
+            TransformersPolicy.load(servable, device="cpu", **option)
+    with pytest.raises(UsageError, match="model=None"):
+        TransformersPolicy.load(None)  # type: ignore[arg-type]
+
+
+def test_a_template_without_a_system_role_is_an_outage(servable: Path) -> None:
+    policy = TransformersPolicy.load(servable, device="cpu")
+    refusal = "{{ raise_exception('System role not supported') }}"
+    policy._tokenizer.chat_template = "{% if messages[0]['role'] == 'system' %}" + (
+        refusal + "{% endif %}{{ raise_exception('no such role') }}"
+    )
+    system: list[lg.Message] = [{"role": "system", "content": "x"}]
+    with pytest.raises(PolicyUnavailable, match="System role not supported"):
+        asyncio.run(policy.complete(system, lg.Sampling()))
+    with pytest.raises(PolicyError, match="no such role") as caught:
+        asyncio.run(policy.complete(chat(["----"]), lg.Sampling()))
+    assert not isinstance(caught.value, PolicyUnavailable)
+
+
+def test_an_exception_after_decoding_is_an_error_and_not_a_hang(
+    servable: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = TransformersPolicy.load(servable, device="cpu")
+    wanted = together(policy, [(["-@$."], 0.0, 2, 0)])
+
+    def refuses(*_: Any, **__: Any) -> str:
+        raise OverflowError("out of range")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(policy._tokenizer, "decode", refuses)
+        with pytest.raises(PolicyError, match="OverflowError: out of range"):
+            together(policy, [(["-@$."], 0.0, 2, 0), (["----"], 0.0, 2, 0)])
+    assert together(policy, [(["-@$."], 0.0, 2, 0)]) == wanted
+
+
+def test_decoding_ends_when_its_callers_are_cancelled(
+    servable: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = TransformersPolicy.load(servable, device="cpu", stop=["never said"])
+    forward = policy.network.forward
+    passes: list[int] = []
+
+    def slow(*args: Any, **kwargs: Any) -> Any:
+        passes.append(1)
+        time.sleep(0.05)
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(policy.network, "forward", slow)
+
+    async def ask() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.4):
+                await policy.complete(chat(["-@$."]), lg.Sampling(max_tokens=400, seed=3))
+
+    monkeypatch.setattr(policy, "_append", lambda request, token: request.tokens.append(token))
+    asyncio.run(ask())  # waits for the thread; 400 passes would take 20 s
+    assert len(passes) < 200
 
 
 def test_other_weights_have_another_name(servable: Path) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from leafe_gym.distill.records import Row
-from leafe_gym.distill.tokens import Encoder
+from leafe_gym.distill.data.row_types import Row
+from leafe_gym.distill.data.tokens import Encoder
 from leafe_gym.tiny.corpus import act_prompts, state_rows
 from leafe_gym.tiny.policy import SHIPPED, TinyPolicy
 from leafe_gym.tiny.pretrain import make_levels

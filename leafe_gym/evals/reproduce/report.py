@@ -8,19 +8,20 @@ from typing import Any
 
 from leafe_gym.evals.intervals import Interval
 from leafe_gym.evals.plots import band, new_figure, rollouts_axis, save
-from leafe_gym.evals.reproduce import paper
+from leafe_gym.evals.reproduce import published
+from leafe_gym.evals.reproduce.limits import LATE_TAU, LIMITS, LIMITS_OPENING
 from leafe_gym.evals.reproduce.merge import DECIDED
-from leafe_gym.evals.reproduce.setting import CROSS_CHECK, KS
+from leafe_gym.evals.reproduce.protocol import CROSS_CHECK, KS
 from leafe_gym.types import Json
 
 MODELS = {
     "base": "base",
     "rft": "rejection-sampling SFT",
-    "rft_3x": "the same, three times the calls",
+    "rft_3x": "the same, three times the interactions",
     "early": "Early Experience",
     "grpo": "GRPO",
-    "grpo_3x": "GRPO, three times the calls",
-    "reh_random": "rehearsal, tree of random tips",
+    "grpo_3x": "GRPO, three times the interactions",
+    "reh_random": "rehearsal, tree of random experiences",
     "reh": "rehearsal (L_reh)",
     "leafe": "LEAFE (L_cf + L_reh)",
     "leafe_early": "LEAFE from Early Experience",
@@ -31,45 +32,19 @@ MODELS = {
 SAMPLERS = {
     "is": "independent sampling",
     "ir": "iterative refinement",
-    "ir_all": "refinement, all tips so far",
+    "ir_all": "refinement, all experiences so far",
     "tree": "rollback tree (tau, e)",
-    "tree_no_tip": "tau without e",
+    "tree_no_experience": "tau without e",
     "tree_random_tau": "random tau with e",
-    "tree_random_tau_no_tip": "random tau without e",
-    "tree_other_tip": "tau with another task's e",
+    "tree_random_tau_no_experience": "random tau without e",
+    "tree_other_experience": "tau with another task's e",
     "oracle_tau": "oracle: the solver's tau, no e",
-    "tree_kept": "rollback tree, e kept to the end",
+    "tree_until_end": "rollback tree, e kept to the end",
 }
 
 
-LIMITS = (
-    "The sampling temperature, learning rate and number of optimizer steps of the baselines were not "
-    "tuned. Measured since on test levels: rejection-sampling SFT sampled at temperature 2 instead "
-    "of 1, same budget and steps, reaches Pass@1 / Pass@128 of .435 / .972 and .524 / .976 (two seeds; "
-    "LEAFE .714 / .990 on the same base); GRPO at temperature 1.5 and learning rate 1e-3 reaches "
-    ".489, .399, .804 / .841, .622, .903 (three runs). GRPO takes 14 to 38 optimizer steps, supervised "
-    "training 250.",
-    "The blind base was made with test figures in sight: the weight of blind pushes was lowered from "
-    "1e-3 to 2e-4 after GRPO had reached Pass@128 .98 on test levels.",
-    "Start boards of training and test levels are disjoint under symmetry, but 127 of the 300 test "
-    "levels begin in a state of a training level, 91 share walls, box and target with one, and there "
-    "are 202 distinct boards among the 300. Pass@1 on those 127 and on the rest (blind base, seed 0): "
-    "rehearsal .837 / .709, LEAFE .801 / .688, rehearsal on random experiences .564 / .440, base "
-    ".269 / .208.",
-    "Intervals resample levels only. With a t-interval over five seeds LEAFE minus GRPO with 3x "
-    "interactions at Pass@128 is [.012, .606] and LEAFE minus rejection SFT [.138, .542]. No interval "
-    "is corrected for the number of comparisons; GRPO with 3x interactions and out of distribution is "
-    "one run a base.",
-    "The row LEAFE is not the paper's Stage 2 (all branches, three a task, 20 % rehearsal): it takes "
-    "winning branches, all of a task, and rehearses every success, so that every counterfactual row is "
-    "also a rehearsal row (118 of 118 on the first base).",
-    "Random experiences on random steps reach Pass@128 .98: there an experience works as exploration. "
-    "The effect of reflection is at Pass@1.",
-)
-"""What these figures do not show; heads every report."""
-
 BUDGETS = (
-    "Each method has the same budget of calls on the same training levels. LEAFE from Early "
+    "Each method has the same budget of interactions on the same training levels. LEAFE from Early "
     "Experience and from GRPO spend the budget of that method besides their own."
 )
 
@@ -105,12 +80,12 @@ def _ties(data: Json) -> str:
     tied = [
         SAMPLERS[key]
         for key in SAMPLERS
-        if data["differences"].get(f"tree_gt_{key}_calls", {}).get("verdict")
+        if data["differences"].get(f"tree_gt_{key}_interactions", {}).get("verdict")
         not in (None, "reproduced")
     ]
     if not tied:
-        return "The rollback tree solves more than every control at equal calls."
-    return f"Not told apart from the rollback tree at equal calls: {', '.join(tied)}."
+        return "The rollback tree solves more than every control at equal interactions."
+    return f"Not told apart from the rollback tree at equal interactions: {', '.join(tied)}."
 
 
 def _opening(data: Json) -> list[str]:
@@ -127,8 +102,7 @@ def _opening(data: Json) -> list[str]:
         "",
         "## Limits of these figures",
         "",
-        "Comparisons of trained models below are exploratory and rank nothing. For the full run of five "
-        "blind bases that is published with the package:",
+        LIMITS_OPENING,
         "",
         *(f"* {limit}" for limit in LIMITS),
         "",
@@ -140,10 +114,16 @@ def _samplers(data: Json) -> list[str]:
     for key, title in SAMPLERS.items():
         figures = data["stage1"].get(key)
         if figures is not None:
-            units = ("calls", "tokens_total", "tokens_uncached")
-            published = f"{paper.TABLE_3[key]:.1f}" if key in paper.TABLE_3 else ""
-            rows.append([title, *(_percent(figures[unit]) for unit in units), published])
-    head = ["Stage 1", "equal calls", "equal tokens", "equal uncached tokens", "paper, Table 3"]
+            units = ("interactions", "tokens_total", "tokens_uncached")
+            paper = f"{published.TABLE_3[key]:.1f}" if key in published.TABLE_3 else ""
+            rows.append([title, *(_percent(figures[unit]) for unit in units), paper])
+    head = [
+        "Stage 1",
+        "equal interactions",
+        "equal tokens",
+        "equal uncached tokens",
+        "paper, Table 3",
+    ]
     return [
         "### Samplers at an equal budget (Table 3), % of levels solved",
         "",
@@ -156,7 +136,7 @@ def _models(data: Json) -> list[str]:
     rows = []
     for key, title in MODELS.items():
         if key in data["passk"]:
-            published = paper.TABLE_1_SOKOBAN.get(key)
+            paper = published.TABLE_1_SOKOBAN.get(key)
             rows.append(
                 [
                     title,
@@ -164,7 +144,7 @@ def _models(data: Json) -> list[str]:
                     _percent(data["passk"][key]["128"]),
                     _percent(data["recovery"][key]["1"]),
                     _percent(data["recovery"][key]["16"]),
-                    f"{published[0]:.1f} / {published[1]:.1f}" if published else "",
+                    f"{paper[0]:.1f} / {paper[1]:.1f}" if paper else "",
                 ]
             )
     head = ["", "Pass@1", "Pass@128", "recovery@1", "recovery@16", "paper, Sokoban, Table 1"]
@@ -193,20 +173,20 @@ def _models(data: Json) -> list[str]:
 
 
 def _calls(notes: Json) -> str:
-    names = ("is", "is-3x", "tree", "random-tip", "grpo_0", "grpo_3x")
-    return ", ".join(f"{name} {notes[name]['calls']:,}" for name in names)
+    names = ("is", "is-3x", "tree", "random-experience", "grpo_0", "grpo_3x")
+    return ", ".join(f"{name} {notes[name]['interactions']:,}" for name in names)
 
 
 def _ablations(data: Json) -> list[str]:
     rows = []
     for key in ("reh", "leafe"):
-        first, last = paper.TABLE_4[key]
+        first, last = published.TABLE_4[key]
         figures = data["passk"][key]
         rows.append(
             [MODELS[key], _percent(figures["1"]), _percent(figures["128"]), f"{first} / {last}"]
         )
     for key in ("leafe", "leafe_early"):
-        first, last = paper.TABLE_6[key]
+        first, last = published.TABLE_6[key]
         figures = data["passk"][key]
         rows.append(
             [
@@ -231,13 +211,13 @@ def _elsewhere(data: Json) -> list[str]:
         for title, figures in data["elsewhere"].items()
     ]
     names = [MODELS[key] for key in next(iter(data["elsewhere"].values()))]
-    published = ", ".join(f"{MODELS[key]} {value}" for key, value in paper.TABLE_5.items())
+    paper = ", ".join(f"{MODELS[key]} {value}" for key, value in published.TABLE_5.items())
     return [
         "### Out of distribution (Table 5), one GRPO run a base, exploratory, Pass@128, %",
         "",
         *_table(["levels", *names], rows),
         "",
-        f"Paper (CodeContests to MBPP): {published}.",
+        f"Paper (CodeContests to MBPP): {paper}.",
         "",
     ]
 
@@ -251,7 +231,7 @@ def _reflector(data: Json) -> list[str]:
         for name, check in data["cross_check"].items()
     )
     return [
-        f"Looking back, judged by the solver: {shown}.",
+        f"Reflections, judged by the solver: {shown}.",
         "",
         f"Pass@1 exactly and from {CROSS_CHECK} samples a level (first base): {checks}.",
         "",
@@ -286,9 +266,7 @@ def _multiturn(data: Json) -> list[str]:
         *_samplers(data),
         "### Trained models, exploratory, %",
         "",
-        "A late tau helps a model without memory as much (Pass@1 +.126 and +.146, two seeds), so the "
-        "gain of `L_cf` there does not come from the history; it comes from rehearsal that holds "
-        "mistakes.",
+        LATE_TAU,
         "",
         *_table(["", "Pass@1", "Pass@128", "recovery@1", "recovery@16"], models),
         "",
@@ -309,7 +287,13 @@ def draw(data: Json, path: Path, kind: str) -> None:
     figure = new_figure(13, 4.6)
     figure.suptitle(f"{kind} base: exact success, 95 % interval over tasks")
     left, middle, right = figure.subplots(1, 3)
-    _bars(left, data["stage1"], SAMPLERS, "calls", "Stage 1: levels solved at equal calls")
+    _bars(
+        left,
+        data["stage1"],
+        SAMPLERS,
+        "interactions",
+        "Stage 1: levels solved at equal interactions",
+    )
     for key in ("base", "rft", "early", "grpo", "reh", "leafe"):
         points = [(k, Interval(**data["passk"][key][str(k)])) for k in KS]
         band(middle, points, MODELS[key], marker="o")

@@ -9,14 +9,15 @@ Does not restore: anything that differs from one episode to the next although th
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from leafe_gym.errors import RestoreMismatch
 from leafe_gym.types import Scope
 from leafe_gym.wrappers.backends.base import AnyEnv, SavedState
 from leafe_gym.wrappers.rollback.episode_log import EpisodeView, Transition
-from leafe_gym.wrappers.rollback.random_state import seed_globals
-from leafe_gym.wrappers.rollback.values import difference, same, show
+from leafe_gym.wrappers.rollback.values import difference, private_copy, same, show
 from leafe_gym.wrappers.rollback.wrapper_state import reseed
 
 _NAMES = ("observation", "reward", "terminated", "truncated")
@@ -42,8 +43,9 @@ class ReplayBackend:
 
     def load(self, env: AnyEnv, data: Any) -> AnyEnv:
         """Reset and do everything again."""
-        self.restart(env, data)
-        self.redo(env, data)
+        with without_drawing(env):
+            self.restart(env, data)
+            self.redo(env, data)
         return env
 
     def restart(self, env: AnyEnv, view: EpisodeView) -> None:
@@ -53,8 +55,9 @@ class ReplayBackend:
             RestoreMismatch: with step None, if the first observation differs.
         """
         log = view.log
-        seed_globals(env, log.seed)
-        observation, _ = env.reset(seed=log.seed, options=log.options)
+        log.random_start().load(env)
+        # Copies, because an environment may change what it is given.
+        observation, _ = env.reset(seed=log.seed, options=private_copy(log.options))
         if not same(log.observation, observation):
             raise other_start(log.seed, log.observation, observation)
 
@@ -67,17 +70,41 @@ class ReplayBackend:
         for step, move in enumerate(view.moves(first), first):
             if move.entropy is not None:
                 reseed(env, move.entropy)
+                view.log.random_start(move.entropy).load(env)
             self.replayed += 1
-            outcome = env.step(move.action)
+            outcome = env.step(private_copy(move.action))
             compare(step, move, outcome)
         if view.entropy is not None:
             reseed(env, view.entropy)
+            view.log.random_start(view.entropy).load(env)
 
     def release(self, data: Any) -> None:
         """Nothing outside the data is held."""
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+@contextmanager
+def without_drawing(env: AnyEnv) -> Iterator[None]:
+    """Keep an environment with a window from drawing each replayed step; draws the last state.
+
+    Gymnasium's environments draw in `step` while `render_mode` is "human". One that does not
+    allow it to be changed draws every step.
+    """
+    base: Any = env.unwrapped
+    hidden = False
+    if getattr(base, "render_mode", None) == "human":
+        with suppress(AttributeError):
+            base.render_mode = None
+            hidden = True
+    try:
+        yield
+    finally:
+        if hidden:
+            base.render_mode = "human"
+            with suppress(Exception):
+                env.render()
 
 
 def other_start(seed: int, expected: Any, got: Any) -> RestoreMismatch:

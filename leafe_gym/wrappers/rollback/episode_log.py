@@ -6,15 +6,26 @@ step 5 and at step 5,000; a path that leaves an old one in its middle copies the
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from leafe_gym.types import Info
-from leafe_gym.wrappers.rollback.values import chain_digest
+from leafe_gym.wrappers.rollback.digests import chain_digest
+from leafe_gym.wrappers.rollback.random_state import GlobalStart
 
 _FILLING = threading.Lock()
+
+
+def _after_fork() -> None:
+    """A lock that another thread held during a fork would stay locked in the child."""
+    global _FILLING  # noqa: PLW0603
+    _FILLING = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 class Transition(NamedTuple):
@@ -64,8 +75,11 @@ class EpisodeLog:
         observation: that of the reset.
         info: that of the reset.
         transitions: all actions so far, in order.
+        random: states of the global generators after the reset (key None) and after each reseeding
+            (key: its entropy); shared by all logs with the same reset.
         writer: who alone may append; another instance that goes on from here copies first, so
             that two threads never write one list.
+        start: the state after the reset, saved where the episode cannot be replayed from its seed.
         digests: running hash; entry n covers the reset and the first n transitions. Filled when
             first asked for.
     """
@@ -75,11 +89,17 @@ class EpisodeLog:
     observation: Any
     info: Info
     transitions: list[Transition] = field(default_factory=list)
+    random: dict[int | None, GlobalStart] = field(default_factory=dict)
     writer: object = None
+    start: SnapshotRecord | None = None
     digests: list[bytes] = field(default_factory=list)
 
     def digest(self, length: int) -> str:
-        """Hash of the reset and the first `length` transitions, in hex."""
+        """Hash of the reset and the first `length` transitions, in hex.
+
+        Equal digests stand for equal episodes. An episode with values that have no encoding (see
+        `digests`) has a digest that only this log and its prefixes share.
+        """
         done = self.digests
         if len(done) <= length:
             with _FILLING:
@@ -89,15 +109,23 @@ class EpisodeLog:
                     done.append(chain_digest(done[-1], (*move[:5], move.entropy)))
         return done[length].hex()
 
+    def random_start(self, entropy: int | None = None) -> GlobalStart:
+        """The state of the global generators after the reset, or after a reseeding."""
+        seed = self.seed if entropy is None else entropy
+        return self.random.setdefault(entropy, GlobalStart(seed))
+
     def prefix(self, length: int, writer: object = None) -> EpisodeLog:
         """A log of its own with the first `length` transitions."""
+        self.digest(length)  # a record without an encoding gets its digest once, for both logs
         return EpisodeLog(
             self.seed,
             self.options,
             self.observation,
             self.info,
             self.transitions[:length],
+            self.random,
             writer,
+            self.start,
             self.digests[: length + 1],
         )
 
@@ -131,6 +159,15 @@ class EpisodeView:
         """The last info."""
         return self.log.transitions[self.length - 1][5] if self.length else self.log.info
 
+    @property
+    def random_start(self) -> GlobalStart:
+        """The state of the global generators after the last reset or reseeding on this path."""
+        entropy = self.entropy
+        if entropy is None and len(self.log.random) > 1:
+            moves = (self.log.transitions[at] for at in reversed(range(self.length)))
+            entropy = next((move.entropy for move in moves if move.entropy is not None), None)
+        return self.log.random_start(entropy)
+
     def entropy_before(self, length: int) -> int | None:
         """What the generators were seeded with anew between `length` actions and the next."""
         if length == self.length:
@@ -139,30 +176,32 @@ class EpisodeView:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # What came after the view is no business of whoever receives a pickled snapshot.
-        return EpisodeView, (self.log.prefix(self.length), self.length, self.entropy)
+        log = self.log.prefix(self.length)
+        log.start = None
+        return EpisodeView, (log, self.length, self.entropy)
 
 
 class SnapshotRecord:
-    """What a snapshot holds: the backend's data and the way that led there.
+    """What a snapshot holds: the backend's data and the episode that led there.
 
     Attributes:
         backend: name of the backend that made the data.
         data: the backend's own; None once it was given up.
         view: the episode so far.
-        env_key: which kind of environment it belongs to.
+        configuration: of the environment it belongs to.
         owner: identity of the wrapper that made it; 0 in another process.
-        released: nobody may come back to it any more.
+        released: it can no longer be restored.
     """
 
-    __slots__ = ("__weakref__", "backend", "data", "env_key", "owner", "released", "view")
+    __slots__ = ("__weakref__", "backend", "configuration", "data", "owner", "released", "view")
 
     def __init__(
-        self, backend: str, data: Any, view: EpisodeView, env_key: str, owner: int
+        self, backend: str, data: Any, view: EpisodeView, configuration: Any, owner: int
     ) -> None:
         self.backend = backend
         self.data = data
         self.view = view
-        self.env_key = env_key
+        self.configuration = configuration
         self.owner = owner
         self.released = False
 
@@ -172,12 +211,12 @@ class SnapshotRecord:
         return self.data is not None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _revive, (self.backend, self.data, self.view, self.env_key, self.released)
+        return _revive, (self.backend, self.data, self.view, self.configuration, self.released)
 
 
 def _revive(
-    backend: str, data: Any, view: EpisodeView, env_key: str, released: bool
+    backend: str, data: Any, view: EpisodeView, configuration: Any, released: bool
 ) -> SnapshotRecord:
-    held = SnapshotRecord(backend, data, view, env_key, 0)
+    held = SnapshotRecord(backend, data, view, configuration, 0)
     held.released = released
     return held

@@ -2,15 +2,21 @@
 
 An environment declares it with `metadata = {"global_rng": True}`; use that is not declared is
 noticed (see `EnvGlobalRandom`) and treated as if it were. Each such environment has a state of
-`random` and `numpy.random` of its own, seeded at every reset, put in place before each of its calls and
-taken away after it. So environments in one process and thread do not disturb each other, nor the
-program's own numbers. A lock keeps calls in several threads apart; code of the program that draws
-from the global generators in another thread at the same moment is beyond it.
+`random` and `numpy.random` of its own, seeded at every reset, loaded before each of its calls and
+removed after it, so environments in one process do not disturb each other or the program. The same
+holds for PyTorch's default generator where the environment was seen to use it.
+
+A lock keeps calls in several threads apart. Code of the program that draws from the global
+generators in another thread during a call cannot be told apart from the environment: the result
+is correct but slower, because the environment then counts as one that draws. `metadata =
+{"global_rng": False}` states that it does not and ends the watching after the first calls.
 """
 
 from __future__ import annotations
 
+import os
 import random
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,16 +25,32 @@ from typing import Any, Literal
 import gymnasium as gym
 import numpy as np
 
-Globals = tuple[Any, Any]
+from leafe_gym.wrappers.rollback.random_probe import Probe
+
+Globals = tuple[Any, Any, Any]
+"""States of `random`, `numpy.random` and, where it is included, PyTorch (otherwise None)."""
 
 _LOCK = threading.RLock()
 _PLACE = threading.local()
 _FOUND: set[type] = set()
+_FOUND_TORCH: set[type] = set()
 _WATCHED: dict[type, int] = {}
 _WATCHED_CALLS = 32
 
 Watch = Literal["first", "always", "never"]
-"""Whether to look out for undeclared use: in the first calls to a class, in all, in none."""
+"""How closely to look for undeclared use. "first": the first calls to a class run with a seeded
+state of their own, later ones are compared before and after. "always": all calls run that way.
+"never": not at all."""
+
+
+def _after_fork() -> None:
+    """A lock that another thread held during a fork would stay locked in the child."""
+    global _LOCK  # noqa: PLW0603
+    _LOCK = threading.RLock()
+    Probe.use_lock(_LOCK)
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def declares_globals(env: gym.Env[Any, Any]) -> bool:
@@ -52,14 +74,13 @@ def undeclared(env: gym.Env[Any, Any]) -> bool:
 
 
 def seed_globals(env: gym.Env[Any, Any], seed: int) -> None:
-    """Seed both global generators from `seed` if the environment uses them.
+    """Seed the global generators from `seed` if the environment uses them.
 
     Also wherever no other environment can notice: between `EnvGlobalRandom.around` and in processes
     that run one environment only.
     """
     if getattr(_PLACE, "own", False) or uses_globals(env):
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
+        _seed(seed, type(env.unwrapped) in _FOUND_TORCH)
 
 
 def own_process() -> None:
@@ -67,106 +88,204 @@ def own_process() -> None:
     _PLACE.own = True
 
 
-def save_globals() -> Globals:
-    """States of both global generators."""
-    return random.getstate(), np.random.get_state()
+def save_globals(*, with_torch: bool = False) -> Globals:
+    """States of the global generators."""
+    torch = sys.modules.get("torch") if with_torch else None
+    state = None if torch is None else torch.default_generator.get_state()
+    return random.getstate(), np.random.get_state(), state
 
 
 def load_globals(states: Globals) -> None:
-    """Put both global generators back."""
+    """Load saved states into the global generators."""
     random.setstate(states[0])
     np.random.set_state(states[1])
+    if states[2] is not None and (torch := sys.modules.get("torch")) is not None:
+        torch.default_generator.set_state(states[2])
+
+
+def _seed(seed: int, with_torch: bool) -> None:
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    if with_torch and (torch := sys.modules.get("torch")) is not None:
+        torch.default_generator.manual_seed(seed % 2**63)
+
+
+def equal_globals(left: Globals, right: Globals) -> bool:
+    """Whether two saved states are the same."""
+    return _equal_numbers(left, right) and _equal_torch(left, right)
+
+
+def _equal_numbers(left: Globals, right: Globals) -> bool:
+    if left[0] != right[0] or left[1][2:] != right[1][2:]:
+        return False
+    return bool(np.array_equal(left[1][1], right[1][1]))
+
+
+def _equal_torch(left: Globals, right: Globals) -> bool:
+    if left[2] is None or right[2] is None:
+        return left[2] is right[2]
+    return bool((left[2] == right[2]).all())
 
 
 @contextmanager
 def globals_kept() -> Iterator[None]:
-    """The program's own random numbers are not to change because of a trial."""
+    """Leave the program's own random numbers as they were before a trial."""
     with _LOCK:
-        states = save_globals()
+        states = save_globals(with_torch=True)
         try:
             yield
         finally:
             load_globals(states)
 
 
+class GlobalStart:
+    """The state of the global generators after a reset, or after a restore with fresh numbers.
+
+    Shared by all logs that go through that point.
+
+    Attributes:
+        seed: the generators are seeded with it unless `state` is set.
+        state: what the generators held when use was first noticed, some calls later. Nothing was
+            drawn in between, so this is also the state from which a replay has to begin.
+    """
+
+    __slots__ = ("seed", "state")
+
+    def __init__(self, seed: int, state: Globals | None = None) -> None:
+        self.seed = seed
+        self.state = state
+
+    def load(self, env: gym.Env[Any, Any]) -> None:
+        """Seed or load the global generators if the environment uses them."""
+        if self.state is not None:
+            load_globals(self.state)
+        else:
+            seed_globals(env, self.seed)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return GlobalStart, (self.seed, self.state)
+
+
 class EnvGlobalRandom:
     """The state of the global generators that belongs to one environment.
 
-    The first calls to a class are watched even where nothing is declared: seeded and kept apart
-    as if it were, so that an environment that turns out to draw from the global generators has
-    been treated rightly from its first reset on. Watched calls take turns, like all that go
-    through `around`, so there are only so many of them per class and process.
-
     Args:
         env: the environment.
-        watch: whether to look out for use that is not declared.
+        watch: how closely to look for use that is not declared.
 
     Attributes:
         used: whether the environment draws from them, as far as is known.
-        state: the environment's own; None before its first reset.
+        state: the environment's own; None as long as it has not drawn in this episode.
+        start: the state after the last reset or reseeding.
+        probe: cheap check of calls that do not run in `around`; None where none is needed.
     """
 
     def __init__(self, env: gym.Env[Any, Any], *, watch: Watch = "first") -> None:
+        cls = type(env.unwrapped)
         self._watch = watch
         self.used = declares_globals(env) if watch == "never" else uses_globals(env)
         self.state: Globals | None = None
-        calls = _WATCHED.get(type(env.unwrapped), 0)
-        self._watching = watch == "always" or (watch == "first" and calls < _WATCHED_CALLS)
+        self.start = GlobalStart(0)
+        self._watching = watch == "always" or (
+            watch == "first" and _WATCHED.get(cls, 0) < _WATCHED_CALLS
+        )
+        denied = (env.unwrapped.metadata or {}).get("global_rng") is False
+        self._may_probe = watch == "first" and not denied
+        self.probe: Probe | None = None
+        self._choose_probe()
 
     @property
     def active(self) -> bool:
         """Whether calls have to go through `around`."""
         return self.used or self._watching
 
-    def refresh(self, env: gym.Env[Any, Any]) -> None:
-        """Take in what other instances of the same class have shown since."""
-        if self._watch != "never" and not self.used and uses_globals(env):
+    def begin(self, env: gym.Env[Any, Any], start: GlobalStart) -> None:
+        """A new episode, or new numbers in the same: nothing was drawn yet.
+
+        Takes in what other instances have shown.
+        """
+        self.start = start
+        self.state = None
+        self.learn(env)
+        self._choose_probe()
+
+    def learn(self, env: gym.Env[Any, Any]) -> None:
+        """Take in what other instances of the same class have shown."""
+        if self._watch != "never" and (uses_globals(env) or self.start.state is not None):
             self.used = True
-            self.state = self.state or save_globals()
+            self.probe = None
+
+    def resume(self, env: gym.Env[Any, Any], start: GlobalStart, state: Globals | None) -> None:
+        """Continue an episode that was saved with `state` and began with `start`."""
+        self.start = start
+        self.state = state
+        if self._watch != "never" and not self.used and (state or start.state) is not None:
+            found_global_use(env)
+            self.learn(env)
 
     @contextmanager
-    def around(
-        self, env: gym.Env[Any, Any], seed: int | None = None, *, watch: bool = False
-    ) -> Iterator[None]:
-        """Put the environment's state in place for one call.
+    def around(self, env: gym.Env[Any, Any], *, watch: bool = False) -> Iterator[None]:
+        """Load the environment's state for one call.
 
         Args:
-            env: the environment, for what is found out.
-            seed: of a reset; None for any other call, which goes on where the last one ended.
+            env: the environment.
             watch: whether a change of the global generators is the environment's doing.
         """
+        cls = type(env.unwrapped)
         with _LOCK:
-            outside = save_globals()
+            torch = cls in _FOUND_TORCH or (watch and self._watching)
+            outside = save_globals(with_torch=torch)
             nested, _PLACE.own = getattr(_PLACE, "own", False), True
             try:
-                if seed is not None:
-                    random.seed(seed)
-                    np.random.seed(seed % 2**32)
-                elif self.state is not None:
+                if self.state is not None:
                     load_globals(self.state)
-                before = save_globals() if watch and not self.used else None
+                else:
+                    self.start.load(env)
+                before = save_globals(with_torch=torch) if self.state is None or watch else None
                 yield
-                self.state = save_globals()
-                if before is not None:
-                    self._count(type(env.unwrapped))
-                    if not equal_globals(before, self.state):
-                        self.used = True
-                        found_global_use(env)
+                after = save_globals(with_torch=torch)
+                if watch:
+                    self._watched(env, before, after)
+                if self.state is not None or before is None or not equal_globals(before, after):
+                    self.state = after
             finally:
                 _PLACE.own = nested
                 load_globals(outside)
 
+    def caught(self, env: gym.Env[Any, Any]) -> None:
+        """A call outside `around` changed the global generators: from now on they are kept apart.
+
+        The call drew from what the program had left there. That state becomes the start of the
+        episode, so that a replay draws the same, and is given back to the program.
+        """
+        probe = self.probe
+        with _LOCK:
+            if probe is None or not probe.moved():
+                return  # another environment's state was loaded for a moment
+            self.start.state = (*probe.before, None)
+            self.state = save_globals()
+            self.used = True
+            self.probe = None
+            found_global_use(env)
+            load_globals(self.start.state)
+
     def stop_watching(self) -> None:
         """What was not seen to draw so far counts as not drawing."""
-        self._watching = False
+        self._watching = self._may_probe = False
+        self.probe = None
 
-    def _count(self, cls: type) -> None:
+    def _watched(self, env: gym.Env[Any, Any], before: Globals | None, after: Globals) -> None:
+        cls = type(env.unwrapped)
         calls = _WATCHED[cls] = _WATCHED.get(cls, 0) + 1
         self._watching = self._watch == "always" or calls < _WATCHED_CALLS
+        if before is not None and not equal_globals(before, after):
+            if before[2] is not None and not _equal_torch(before, after):
+                _FOUND_TORCH.add(cls)
+            if not self.used:
+                self.used = True
+                found_global_use(env)
+        self._choose_probe()
 
-
-def equal_globals(left: Globals, right: Globals) -> bool:
-    """Whether two saved states are the same."""
-    if left[0] != right[0] or left[1][2:] != right[1][2:]:
-        return False
-    return bool(np.array_equal(left[1][1], right[1][1]))
+    def _choose_probe(self) -> None:
+        wanted = self._may_probe and not self.active
+        self.probe = Probe.shared(_LOCK) if wanted else None

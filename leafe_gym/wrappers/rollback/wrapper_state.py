@@ -7,10 +7,11 @@ attributes are saved, plus every random generator Gymnasium knows of.
 SavedState: each wrapper's `__dict__` except its link inwards and constants of its construction; the
 generators of the bare environment and of all action and observation spaces, nested ones included.
 Attributes that cannot change are kept by reference, the rest goes through one pickle (a deep copy
-where something in it cannot be pickled), so an object that two wrappers share stays shared.
+where something in it cannot be pickled), so an object that two wrappers share stays shared. A
+random generator that a wrapper shares with the bare environment or a space stays shared, too.
 
-Not saved: frames and files of recording wrappers on disk; an object shared between a wrapper and
-the bare environment, which is the business of `get_state`; variables inside function closures.
+Not saved: frames and files of recording wrappers on disk; other objects shared between a wrapper
+and the bare environment, which `get_state` has to cover; variables inside function closures.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import random
 from collections import deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -32,9 +34,17 @@ from leafe_gym.wrappers.rollback.remote import RemoteEnv
 from leafe_gym.wrappers.rollback.values import ATOMS
 
 AnyEnv = gym.Env[Any, Any]
+Place = tuple[Any, ...]
+"""Where an object belongs in a chain; see `_shared`."""
 
 _CONSTANT = frozenset({"env", "_saved_kwargs", "_cached_spec", "_metadata"})
 _PARTS = (gym.Space, gym.Env)
+GENERATORS = (
+    np.random.Generator,
+    np.random.BitGenerator,
+    np.random.RandomState,
+    random.Random,
+)
 _CONTAINERS = frozenset({list, dict, set, deque})
 _LEAVES = frozenset({gym.spaces.Discrete, gym.spaces.Box, gym.spaces.Text, TextSpace})
 
@@ -51,7 +61,7 @@ class ChainState(NamedTuple):
 
     plain: list[dict[str, Any]]
     sizes: list[int]
-    deep: bytes | dict[tuple[int, str], Any] | None
+    deep: Any
     generators: list[tuple[Any, ...] | None]
 
 
@@ -103,6 +113,7 @@ def load_chain(env: AnyEnv, state: ChainState) -> None:
     links = wrappers_of(env)
     if len(links) != len(state.plain):
         raise _other_chain(env)
+    _load_generators(env, state.generators)  # first: attributes may refer to them
     deep = {} if state.deep is None else _thaw(env, state.deep)
     for (depth, name), value in deep.items():
         vars(links[depth])[name] = value
@@ -111,7 +122,6 @@ def load_chain(env: AnyEnv, state: ChainState) -> None:
         attributes.update(kept)
         if len(attributes) > state.sizes[depth]:
             _drop_newer(attributes, kept, depth, deep)
-    _load_generators(env, state.generators)
 
 
 def reseed(env: AnyEnv, entropy: int) -> None:
@@ -154,20 +164,33 @@ def _drop_newer(
 def _freeze(env: AnyEnv, deep: dict[tuple[int, str], Any]) -> Any:
     if (flat := _copy_flat(deep)) is not None:
         return flat
-    links = {id(link): index for index, link in enumerate(_links(env))}
+    shared = list(_shared(env))
     buffer = io.BytesIO()
     try:
-        _Pickler(buffer, links).dump(deep)
+        _Pickler(buffer, {id(value): place for place, value in shared}).dump(deep)
     except Exception:  # noqa: BLE001 - any attribute may refuse in any way; a deep copy may not
         try:
-            return copy.deepcopy(deep, {id(link): link for link in _links(env)})
+            copied = copy.deepcopy(deep, {id(value): value for _, value in shared})
         except Exception as error:
             names = sorted({name for _, name in deep})
             raise SnapshotUnsupported(
                 f"a wrapper of {env} holds something that can neither be pickled nor copied, in "
                 f"one of {', '.join(names)}: {error}; use backend='replay'"
             ) from error
+        return _Copied(copied, shared)
     return buffer.getvalue()
+
+
+class _Copied(NamedTuple):
+    """Attributes that cannot be pickled.
+
+    Attributes:
+        attributes: deep copies, which refer to the shared objects themselves.
+        shared: place and object.
+    """
+
+    attributes: dict[tuple[int, str], Any]
+    shared: list[tuple[Place, Any]]
 
 
 class _Flat(dict[tuple[int, str], Any]):
@@ -197,28 +220,91 @@ def _thaw(env: AnyEnv, deep: Any) -> dict[tuple[int, str], Any]:
     if type(deep) is _Flat:
         return _copy_flat(deep) or {}
     if isinstance(deep, bytes):
-        return dict(_Unpickler(io.BytesIO(deep), list(_links(env))).load())
-    return dict(copy.deepcopy(deep, {id(link): link for link in _links(env)}))
+        return dict(_Unpickler(io.BytesIO(deep), env).load())
+    current = _Places(env)
+    memo = {id(value): current.find(place) for place, value in deep.shared}
+    return dict(copy.deepcopy(deep.attributes, memo))
 
 
 class _Pickler(pickle.Pickler):
-    """Writes a reference to an environment of the chain as its place in the chain."""
+    """Writes a reference to an object that belongs to the environment as its place there."""
 
-    def __init__(self, file: io.BytesIO, links: dict[int, int]) -> None:
+    def __init__(self, file: io.BytesIO, places: dict[int, Place]) -> None:
         super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
-        self._links = links
+        self._places = places
 
-    def persistent_id(self, obj: Any) -> int | None:
-        return self._links.get(id(obj))
+    def persistent_id(self, obj: Any) -> Place | None:
+        return self._places.get(id(obj))
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: io.BytesIO, links: list[AnyEnv]) -> None:
+    def __init__(self, file: io.BytesIO, env: AnyEnv) -> None:
         super().__init__(file)
-        self._links = links
+        self._places = _Places(env)
 
     def persistent_load(self, pid: Any) -> Any:
-        return self._links[pid]
+        return self._places.find(pid)
+
+
+def _shared(env: AnyEnv) -> Iterator[tuple[Place, Any]]:
+    """What wrappers may refer to and what is not theirs: place and object.
+
+    The links of the chain, the generators of `_holders`, and generators that are attributes of
+    the bare environment or of its attributes.
+    """
+    links = list(_links(env))
+    yield from ((("link", index), link) for index, link in enumerate(links))
+    for index, holder in enumerate(_holders(env)):
+        generator = getattr(holder, "_np_random", None)
+        if generator is not None:
+            yield ("generator", index), generator
+            yield ("bits", index), generator.bit_generator
+    for name, value in vars(links[-1]).items():
+        if name == "_np_random" or type(value) in ATOMS or isinstance(value, _PARTS):
+            continue
+        if isinstance(value, GENERATORS):
+            yield ("attribute", name), value
+            continue
+        for inner, part in _parts_of(value):
+            if isinstance(part, GENERATORS):
+                yield ("attribute", name, inner), part
+
+
+def _parts_of(value: Any) -> list[tuple[Any, Any]]:
+    if isinstance(value, dict):
+        return list(value.items())
+    if isinstance(value, list | tuple):
+        return list(enumerate(value))
+    return list(getattr(value, "__dict__", {}).items())
+
+
+class _Places:
+    """Finds what `_shared` named, in an environment built the same way."""
+
+    def __init__(self, env: AnyEnv) -> None:
+        self._env = env
+        self._links = list(_links(env))
+
+    def find(self, place: Place) -> Any:
+        """The object there now.
+
+        Raises:
+            SnapshotUnsupported: if there is none.
+        """
+        kind, key, *rest = place
+        if kind == "link":
+            return self._links[key]
+        try:
+            if kind == "attribute":
+                value = vars(self._links[-1])[key]
+                return dict(_parts_of(value))[rest[0]] if rest else value
+            generator = _holders(self._env)[key]._np_random
+            return generator if kind == "generator" else generator.bit_generator
+        except (LookupError, AttributeError) as error:
+            raise SnapshotUnsupported(
+                f"a wrapper of {self._env} shared a random generator with the environment, which "
+                f"no longer has it ({place}); use backend='pickle' or 'replay'"
+            ) from error
 
 
 def _holders(env: AnyEnv) -> list[Any]:

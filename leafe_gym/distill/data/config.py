@@ -1,0 +1,51 @@
+"""Which rows are taken from a run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator
+
+from leafe_gym.config import Config, NonNegativeInt, RandomSeed
+
+
+class RowConfig(Config):
+    """Which steps of a run's trees become training rows; the defaults are ours."""
+
+    keep: Literal["successful", "improved", "all"] = "successful"
+    """Branches that give counterfactual rows: "successful" (won), "improved" (won or ended with a
+    higher score where the parent did not; the environment's `score`, else the sum of rewards) or
+    "all" (paper)."""
+
+    per_task: NonNegativeInt | None = 3
+    """Most counterfactual rows a task, chosen at random; None for all. Paper: 3."""
+
+    rehearsal: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Probability that a successful rollout is rehearsed. Paper: 0.2."""
+
+    target: Literal["reply", "action"] = "reply"
+    """"reply" trains the whole reply, "action" the shortest answer that the prompt set parses as
+    the same action."""
+
+    splits: tuple[str, ...] | None = None
+    """Splits whose tasks are used; None for all but "test"."""
+
+    seed: RandomSeed = 0
+    """Seed of all random choices. Each is derived from it and the task's id, so that the choices
+    for a task do not depend on the other tasks."""
+
+    dedupe: bool = True
+    """Keep one of several rows of a kind with the same prompt and target."""
+
+    balance: NonNegativeInt | None = None
+    """Most rehearsed rollouts a task; None for no limit."""
+
+    @classmethod
+    def paper(cls, **changes: Any) -> Self:
+        """Stage 2 as published: all branches, three rows a task, 20 % rehearsal."""
+        return cls(keep="all", per_task=3, rehearsal=0.2).replace(**changes)
+
+    @field_validator("splits", mode="before")
+    @classmethod
+    def _tuple(cls, value: object) -> object:
+        return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,261 @@
+"""`rows(source, config)`: a run's training rows, one tree in memory at a time.
+
+Example:
+    rows("runs/a", RowConfig(keep="successful")).to_jsonl("rows.jsonl")
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from leafe_gym.distill.data.config import RowConfig
+from leafe_gym.distill.data.row_types import Row
+from leafe_gym.distill.data.select import RowSelector
+from leafe_gym.errors import ConfigMismatch, UsageError
+from leafe_gym.prompts.base import PromptSet, prompt_set
+from leafe_gym.store.records import checksum, dump
+from leafe_gym.store.reader import RunReader
+from leafe_gym.types import Json
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+FORMAT = 1
+TEST_SPLIT = "test"
+
+
+def rows(
+    source: str | Path | RunReader,
+    config: RowConfig = RowConfig(),  # noqa: B008 - frozen
+    *,
+    prompts: PromptSet | None = None,
+) -> Rows:
+    """The training rows of a run: counterfactual and rehearsal (paper: D_cf and D_reh).
+
+    A counterfactual row is the experience-free history at tau and the revised reply: the first
+    step with an action of a branch that an experience opened. A branch whose action is unchanged
+    gives none. A rehearsal row is a step of a successful rollout, branched ones included.
+    Every prompt is the `render` of the run's own prompt set with `experiences=()`.
+
+    Args:
+        source: the folder of a run, or a run.
+        config: which rows to take.
+        prompts: the run's prompt set, where it is not found by its name.
+
+    Returns:
+        The rows; nothing is read before they are iterated or counted.
+
+    Raises:
+        UsageError: for a folder without a run, or a run without a finished task.
+        ConfigMismatch: if the run was made with other prompts than this version has.
+        StoreCorrupt: if the run cannot be read.
+    """
+    if not isinstance(config, RowConfig):
+        raise UsageError(f"config={config!r}: expected a RowConfig")
+    folder = source.folder if isinstance(source, RunReader) else Path(source)
+    with RunReader(folder) as run:
+        prompts = own_prompts(run, prompts)
+        if not any(not error for _, error, _ in run.outcomes()):
+            raise UsageError(
+                f"{folder}: no task of this run is finished, so it has no rows; run the same "
+                "explore command again to finish it"
+            )
+    return Rows(folder, prompts, config)
+
+
+class Rows:
+    """Rows of one run; every iteration yields the same rows.
+
+    Memory does not grow with the number of trees: one tree is held at a time, and the hashes that
+    detect duplicates are in a temporary file.
+    """
+
+    def __init__(self, folder: Path, prompts: PromptSet, config: RowConfig) -> None:
+        self.folder = folder
+        self.prompts = prompts
+        self.config = config
+        self._counts: Counter[str] | None = None
+
+    def __iter__(self) -> Iterator[Row]:
+        """All rows, in the order of the run's tasks.
+
+        Raises:
+            UsageError: at the end, if there was none; says why.
+            StoreCorrupt: if the run cannot be read.
+        """
+        counts: Counter[str] = Counter()
+        with RunReader(self.folder) as run, _SeenHashes() as is_new:
+            for tree in run.trees():
+                counts["trees"] += 1
+                if not self._selected(tree.task.split):
+                    counts["other_split"] += 1
+                    continue
+                counts["solved_trees"] += tree.solved
+                yield from RowSelector(tree, self.prompts, self.config, is_new, counts).rows()
+        self._counts = counts
+        if not counts["counterfactual"] + counts["rehearsal"]:
+            raise UsageError(f"{self.folder}: no rows: {self._why_none(counts)}")
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Rows by kind, and what was left out by reason; the first use reads the run once.
+
+        Raises:
+            UsageError: if there are no rows.
+        """
+        if self._counts is None:
+            for _ in self:
+                pass
+        assert self._counts is not None
+        always = ("counterfactual", "rehearsal", "trees", "solved_trees")
+        return {name: self._counts[name] for name in (*always, *sorted(self._counts))}
+
+    def manifest(self) -> dict[str, Json]:
+        """Where the rows come from and how many there are, as JSON."""
+        with RunReader(self.folder) as run:
+            source = {
+                "fingerprint": run.fingerprint(),
+                "config_hash": checksum(dump(run.config)),
+                "explored_with": run.config.get("version", ""),
+            }
+        return {
+            "format": FORMAT,
+            "config": self.config.as_dict(),
+            "counts": self.counts,
+            "prompts": {"name": self.prompts.name, "hash": self.prompts.hash},
+            "source": source,
+            "version": version("leafe-gym"),
+        }
+
+    # --- formats -------------------------------------------------------------------------------
+
+    def to_jsonl(self, path: str | Path) -> int:
+        """Write one JSON object a line; returns how many. See `leafe_gym.distill.data.export`."""
+        from leafe_gym.distill.data.export import write_jsonl
+
+        return write_jsonl(self, Path(path))
+
+    def to_trl(self) -> Dataset:
+        """The rows as a `datasets.Dataset` for TRL: conversational prompt and completion.
+
+        Raises:
+            MissingExtra: if datasets is not installed.
+        """
+        from leafe_gym.distill.data.export import trl_dataset
+
+        return trl_dataset(self)
+
+    def to_preference(self) -> Dataset:
+        """The counterfactual rows as a `datasets.Dataset` with chosen and rejected replies (DPO).
+
+        Raises:
+            MissingExtra: if datasets is not installed.
+            UsageError: if no row has a reply that was replaced.
+        """
+        from leafe_gym.distill.data.export import preference_dataset
+
+        return preference_dataset(self)
+
+    def to_verl(self, path: str | Path) -> int:
+        """Write a Parquet file for verl; returns how many rows.
+
+        Raises:
+            MissingExtra: if pyarrow is not installed.
+        """
+        from leafe_gym.distill.data.export import write_verl
+
+        return write_verl(self, Path(path))
+
+    def to_shards(self, folder: str | Path, tokenizer: Any, max_length: int | None = None) -> Json:
+        """Write token ids for memory-mapped reading by `ShardSet`; returns the manifest.
+
+        Args:
+            folder: new or empty.
+            tokenizer: a Hugging Face tokenizer with a chat template, or the path of one.
+            max_length: longest row in tokens; longer ones are left out and counted.
+
+        Raises:
+            MissingExtra: if transformers is not installed and `tokenizer` is a path.
+            UsageError: if the tokenizer has no chat template, or every row is too long.
+        """
+        from leafe_gym.distill.data.shards import write_shards
+
+        return write_shards(self, Path(folder), tokenizer, max_length, source=self.manifest)
+
+    # --- internals --------------------------------------------------------------------------------
+
+    def _selected(self, split: str) -> bool:
+        return split != TEST_SPLIT if self.config.splits is None else split in self.config.splits
+
+    def _why_none(self, counts: Counter[str]) -> str:
+        if counts["other_split"] == counts["trees"]:
+            if self.config.splits is None:
+                return (
+                    f"every tree is of the split {TEST_SPLIT!r}, which is kept for evaluation; "
+                    f"explore the split 'train', or pass splits=({TEST_SPLIT!r},)"
+                )
+            return f"no tree is of the splits {', '.join(self.config.splits)}"
+        left_out = {n: c for n, c in sorted(counts.items()) if c and n not in ("trees",)}
+        reasons = ", ".join(f"{name} {count}" for name, count in left_out.items())
+        if self.config.keep == "all" and not counts["solved_trees"]:
+            return (
+                "no trajectory was successful and no branch took another action than before "
+                f"({reasons or 'there are no branches'}); explore with a larger budget or an "
+                "easier split"
+            )
+        if not counts["solved_trees"]:
+            return (
+                "no trajectory was successful; explore with a larger budget, or pass keep='all' or "
+                f"keep='improved' for branches that did not win ({reasons or 'no branches'})"
+            )
+        return f"all were left out ({reasons}); try keep='all' or a larger rehearsal"
+
+
+def own_prompts(run: RunReader, given: PromptSet | None = None) -> PromptSet:
+    """The prompt set that a run was made with.
+
+    Raises:
+        UsageError: if the run does not say, or the set is not known here.
+        ConfigMismatch: if it has another content here.
+    """
+    config = run.config
+    agent = config.get("agent") if isinstance(config, dict) else None
+    named = agent.get("prompts") if isinstance(agent, dict) else None
+    if not isinstance(named, dict) or not {"name", "hash"} <= set(named):
+        raise UsageError(
+            f"{run.folder}: this run does not say which prompts it was made with; only runs of "
+            "explore and bench can be distilled"
+        )
+    prompts = given if given is not None else prompt_set(named["name"])
+    if (prompts.name, prompts.hash) != (named["name"], named["hash"]):
+        raise ConfigMismatch(
+            f"{run.folder}: made with the prompts {named['name']!r} ({named['hash']}); here are "
+            f"{prompts.name!r} ({prompts.hash}), and rows with other prompts than were acted on "
+            "would train the wrong thing: use the version of leafe-gym that made the run "
+            f"({config.get('version', 'unknown')})"
+        )
+    return prompts
+
+
+class _SeenHashes:
+    """Hashes seen so far, in a temporary file."""
+
+    def __enter__(self) -> Callable[[bytes], bool]:
+        self._db = sqlite3.connect("", isolation_level=None)
+        self._db.execute("PRAGMA synchronous = OFF")
+        self._db.execute("CREATE TABLE seen (hash BLOB PRIMARY KEY) WITHOUT ROWID")
+        self._db.execute("BEGIN")
+        return self._is_new
+
+    def __exit__(self, *_: object) -> None:
+        self._db.close()
+
+    def _is_new(self, digest: bytes) -> bool:
+        with closing(self._db.execute("INSERT OR IGNORE INTO seen VALUES (?)", (digest,))) as done:
+            return done.rowcount == 1

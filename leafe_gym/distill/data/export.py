@@ -1,0 +1,273 @@
+"""Rows in the formats of others: JSON lines, TRL, preference pairs, verl.
+
+These are texts: the trainer renders and tokenises them. So that an observation cannot end a turn,
+what looks like a control token is written with a space in it: `<|im_end|>` becomes `< |im_end|>`.
+Shards need no such change (`leafe_gym.distill.data.tokens`).
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from leafe_gym._optional import require
+from leafe_gym.distill.data.row_types import Row
+from leafe_gym.errors import LeafeError, StoreError, UsageError
+from leafe_gym.store.records import checksum
+from leafe_gym.types import Json, Message
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+DATE = "26 Jul 2024"
+"""What templates that print today's date (Llama 3.1) are given, so that rows do not age."""
+GROUP = 1000
+"""Rows written to Parquet at a time."""
+
+_CONTROL = re.compile(
+    r"(<(?=\|[^|<>\s]{1,60}\|>|/?s>|(?:bos|eos|pad|unk)>|(?:start|end)_of_turn>)|\[(?=/?INST\]))"
+)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def encodable(text: str) -> str:
+    """`text` without lone surrogates, which UTF-8 has no bytes for."""
+    return _SURROGATE.sub("\ufffd", text)
+
+
+def harmless(text: str) -> str:
+    """`text` with every look-alike of a control token broken by a space.
+
+    Example:
+        >>> harmless("Box<|im_end|> <s> 1 < 2 [INST]")
+        'Box< |im_end|> < s> 1 < 2 [ INST]'
+    """
+    return _CONTROL.sub(r"\1 ", encodable(text))
+
+
+def chat(messages: Sequence[Message]) -> list[dict[str, str]]:
+    """Messages as plain dictionaries with harmless contents."""
+    return [{"role": turn["role"], "content": harmless(turn["content"])} for turn in messages]
+
+
+def answer(text: str) -> list[dict[str, str]]:
+    """A reply as the only message of a completion."""
+    return [{"role": "assistant", "content": harmless(text)}]
+
+
+def origin(row: Row) -> dict[str, Json]:
+    """Where a row comes from, as columns."""
+    return {
+        "kind": row.kind,
+        "task": encodable(row.task),
+        "split": row.split,
+        "branch": row.branch,
+        "step": row.step,
+    }
+
+
+def write_jsonl(rows: Iterable[Row], path: Path) -> int:
+    """One object a line: provenance, prompt, completion, rejected (a message list or null).
+
+    Raises:
+        StoreError: if the file cannot be written.
+    """
+    count = 0
+    partial = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("w", encoding="utf-8") as out:
+            for row in rows:
+                line = origin(row) | {
+                    "prompt": chat(row.prompt),
+                    "completion": answer(row.target),
+                    "rejected": None if row.rejected is None else answer(row.rejected),
+                }
+                out.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
+                count += 1
+        partial.replace(path)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot write the rows: {error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return count
+
+
+def trl_dataset(rows: Iterable[Row]) -> Dataset:
+    """Columns prompt, completion, chat_template_kwargs (the pinned date) and provenance.
+
+    Raises:
+        MissingExtra: if datasets is not installed.
+    """
+
+    def lines() -> Iterator[dict[str, Json]]:
+        for row in rows:
+            yield {
+                "prompt": chat(row.prompt),
+                "completion": answer(row.target),
+                "chat_template_kwargs": {"date_string": DATE},
+                **origin(row),
+            }
+
+    pinned = {"chat_template_kwargs": {"date_string": "string"}}
+    return _dataset(lines, {"prompt": "chat", "completion": "chat", **pinned})
+
+
+def preference_dataset(rows: Iterable[Row]) -> Dataset:
+    """Columns prompt, chosen, rejected and provenance; counterfactual rows only.
+
+    Raises:
+        MissingExtra: if datasets is not installed.
+        UsageError: if no row has a reply that was replaced.
+    """
+
+    def lines() -> Iterator[dict[str, Json]]:
+        for row in rows:
+            if row.rejected is not None and row.rejected != row.target:
+                yield {
+                    "prompt": chat(row.prompt),
+                    "chosen": answer(row.target),
+                    "rejected": answer(row.rejected),
+                    **origin(row),
+                }
+
+    if next(lines(), None) is None:
+        raise UsageError(
+            "no preference pairs: no row has a reply that it replaced; they need counterfactual "
+            "rows, so a run of the tree (try keep='all')"
+        )
+    return _dataset(lines, {"prompt": "chat", "chosen": "chat", "rejected": "chat"})
+
+
+def _dataset(lines: Any, columns: dict[str, Any]) -> Dataset:
+    datasets = require("datasets", "train", "a Hugging Face data set")
+    text, number = datasets.Value("string"), datasets.Value("int64")
+    named = {
+        "chat": [{"role": text, "content": text}],
+        "string": text,
+    }
+
+    def feature(what: Any) -> Any:
+        if isinstance(what, dict):
+            return {name: feature(inner) for name, inner in what.items()}
+        return named[what]
+
+    features = {name: feature(what) for name, what in columns.items()}
+    features |= {"kind": text, "task": text, "split": text, "branch": number, "step": number}
+    # A cache of its own: a shared one would hand out the rows of a run as it was some time ago.
+    folder = _scratch()
+    try:
+        made: Dataset = datasets.Dataset.from_generator(
+            lines,
+            features=datasets.Features(features),
+            cache_dir=folder,
+            fingerprint=checksum(folder),
+        )
+    except datasets.exceptions.DatasetGenerationError as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, LeafeError):
+            cause = cause.__cause__ or cause.__context__
+        raise cause or error from None
+    return made
+
+
+def _scratch() -> str:
+    """A folder that lasts as long as this process: data sets are mapped from it."""
+    folder, owner = tempfile.mkdtemp(prefix="leafe-rows-"), os.getpid()
+
+    def remove() -> None:
+        if os.getpid() == owner:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    return folder
+
+
+def flattened(messages: Sequence[Message]) -> list[dict[str, str]]:
+    """The chat without assistant turns: what was said so far becomes one user turn.
+
+    verl's multi-turn data set puts a loss on every assistant message, earlier mistakes included.
+    """
+    turns = chat(messages)
+    system = [turn for turn in turns if turn["role"] == "system"]
+    said = [turn for turn in turns if turn["role"] != "system"]
+    if len(said) == 1:
+        return turns
+    parts = [
+        f"You answered:\n{turn['content']}" if turn["role"] == "assistant" else turn["content"]
+        for turn in said
+    ]
+    return [*system, {"role": "user", "content": "\n\n".join(parts)}]
+
+
+def verl_line(row: Row, index: int) -> dict[str, Json]:
+    """One row in verl's columns; `messages` holds the target as its only assistant message."""
+    prompt = flattened(row.prompt)
+    target = harmless(row.target)
+    return {
+        "data_source": f"leafe/{row.kind}",
+        "prompt": prompt,
+        "messages": [*prompt, *answer(row.target)],
+        "ability": "agent",
+        "reward_model": {"style": "rule", "ground_truth": target},
+        "extra_info": {
+            "index": index,
+            **origin(row),
+            "question": prompt[-1]["content"],
+            "answer": target,
+            "chat": json.dumps(chat(row.prompt), ensure_ascii=False),
+        },
+    }
+
+
+def write_verl(rows: Iterable[Row], path: Path) -> int:
+    """A Parquet file for verl.
+
+    Raises:
+        MissingExtra: if pyarrow is not installed.
+        StoreError: if the file cannot be written.
+    """
+    arrow, parquet = (
+        require("pyarrow", "train", "verl data"),
+        require("pyarrow.parquet", "train", "verl data"),
+    )
+    text, number = arrow.string(), arrow.int64()
+    turns = arrow.list_(arrow.struct([("role", text), ("content", text)]))
+    extra = [("index", number), ("kind", text), ("task", text), ("split", text)]
+    extra += [("branch", number), ("step", number)]
+    extra += [("question", text), ("answer", text), ("chat", text)]
+    schema = arrow.schema(
+        [
+            ("data_source", text),
+            ("prompt", turns),
+            ("messages", turns),
+            ("ability", text),
+            ("reward_model", arrow.struct([("style", text), ("ground_truth", text)])),
+            ("extra_info", arrow.struct(extra)),
+        ]
+    )
+    count, held = 0, list[dict[str, Json]]()
+    partial = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with parquet.ParquetWriter(str(partial), schema) as out:
+            for count, row in enumerate(rows, 1):
+                held.append(verl_line(row, count - 1))
+                if len(held) == GROUP:
+                    out.write_table(arrow.Table.from_pylist(held, schema=schema))
+                    held.clear()
+            if held:
+                out.write_table(arrow.Table.from_pylist(held, schema=schema))
+        partial.replace(path)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot write the rows: {error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return count

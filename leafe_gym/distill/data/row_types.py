@@ -1,0 +1,57 @@
+"""Training rows as text and as token ids."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from leafe_gym.types import Message
+
+RowKind = Literal["counterfactual", "rehearsal"]
+ROW_KINDS: tuple[RowKind, RowKind] = ("counterfactual", "rehearsal")
+"""The order of the two loss terms in every array that has one entry for each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One supervised example: the prompt of a step without any experience, and its reply.
+
+    Attributes:
+        kind: "counterfactual" is a revised action at tau (paper: D_cf), "rehearsal" a step of a
+            successful trajectory (paper: D_reh).
+        task: id of the task it comes from; splits are by task.
+        split: of the task.
+        branch: number of the branch in its tree.
+        step: own index of the step in that branch, from 0; with `branch` the row's provenance.
+        prompt: chat messages, the last one a user turn; `render` with `experiences=()`.
+        target: the reply to be learned.
+        rejected: for counterfactual rows, the reply that was replaced, at the same history; else
+            None.
+    """
+
+    kind: RowKind
+    task: str
+    split: str
+    branch: int
+    step: int
+    prompt: tuple[Message, ...]
+    target: str
+    rejected: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoded:
+    """One row as token ids.
+
+    Attributes:
+        ids: prompt and target, shape [length].
+        target_start: index of the first target token, 1..length-1; loss falls on
+            `ids[target_start:]` and on nothing else.
+        kind: the loss term it belongs to.
+        task: id of the task; rows of one task share prefixes.
+    """
+
+    ids: tuple[int, ...]
+    target_start: int
+    kind: RowKind
+    task: str

@@ -1,0 +1,191 @@
+"""Which steps of one tree become rows (paper, Stage 2: D_cf and D_reh)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from hashlib import blake2b
+
+from numpy.random import Generator
+
+from leafe_gym.distill.data.config import RowConfig
+from leafe_gym.distill.data.leaks import LeakCheck
+from leafe_gym.distill.data.row_types import Row, RowKind
+from leafe_gym.errors import BadReply
+from leafe_gym.prompts.base import PromptSet
+from leafe_gym.seeds import derive_rng
+from leafe_gym.tree import Branch, Tree
+from leafe_gym.types import Completion, Message, Step
+
+
+class RowSelector:
+    """Selects the rows of one tree.
+
+    Args:
+        tree: a finished tree.
+        prompts: the run's prompt set.
+        config: which rows to take.
+        is_new: given the hash of a row, False if an equal row of that kind was there before.
+        counts: rows taken, and rows left out by reason; added to.
+    """
+
+    def __init__(
+        self,
+        tree: Tree,
+        prompts: PromptSet,
+        config: RowConfig,
+        is_new: Callable[[bytes], bool],
+        counts: Counter[str],
+    ) -> None:
+        self._tree, self._prompts, self._config = tree, prompts, config
+        self._is_new, self._counts = is_new, counts
+        self._leaks = LeakCheck(tree, prompts)
+
+    def rows(self) -> Iterator[Row]:
+        """Counterfactual rows by branch, then rehearsal rows by branch and step."""
+        yield from self._counterfactual()
+        yield from self._rehearsal()
+
+    def _counterfactual(self) -> Iterator[Row]:
+        tree, limit = self._tree, self._config.per_task
+        candidates = [branch for branch in tree.branches if self._revised(branch)]
+        order = self._rng("counterfactual").permutation(len(candidates))
+        chosen: list[Row] = []
+        for place, index in enumerate(order):
+            if limit is not None and len(chosen) >= limit:
+                self._counts["over_per_task"] += len(candidates) - place
+                break
+            branch = candidates[int(index)]
+            first = next(i for i, step in enumerate(branch.steps) if step.action is not None)
+            row = self._row("counterfactual", branch.id, first, self._replaced(branch, first))
+            if row is not None:
+                chosen.append(row)
+        yield from sorted(chosen, key=lambda row: row.branch)
+
+    def _revised(self, branch: Branch) -> bool:
+        """Whether the branch gives a counterfactual row; counts the reason if not."""
+        if branch.parent is None or branch.experience is None or branch.restart:
+            return False  # a root or a restart of iterative refinement revises no action
+        if all(step.action is None for step in branch.steps):
+            self._counts["no_action"] += 1
+        elif self._tree.unchanged(branch.id):
+            self._counts["unchanged"] += 1
+        elif not self._selected(branch):
+            self._counts["not_selected"] += 1
+        else:
+            return True
+        return False
+
+    def _selected(self, branch: Branch) -> bool:
+        if self._config.keep == "all":
+            return True
+        if self._config.keep == "successful":
+            return branch.won
+        assert branch.parent is not None
+        parent = self._tree.branches[branch.parent]
+        if branch.won != parent.won:
+            return branch.won
+        ours, theirs = (final_score(self._tree.history(b.id)) for b in (branch, parent))
+        if ours[0] is not None and theirs[0] is not None:
+            return ours[0] > theirs[0]
+        return ours[1] > theirs[1]
+
+    def _replaced(self, branch: Branch, first: int) -> str | None:
+        """The reply that the revised one replaces, if both answer the same prompt."""
+        old = self._tree.replaced(branch.id)
+        if old is None or first:  # an unusable reply precedes the revised one
+            return None
+        return self._target(old)
+
+    def _rehearsal(self) -> Iterator[Row]:
+        won = [branch for branch in self._tree.branches if branch.won]
+        self._counts["successful_rollouts"] += len(won)
+        share, most = self._config.rehearsal, self._config.balance
+        chosen = [b for b in won if self._rng("rehearsal", b.id).random() < share]
+        if most is not None and len(chosen) > most:
+            order = self._rng("balance").permutation(len(chosen))[:most]
+            self._counts["over_balance"] += len(chosen) - most
+            chosen = [chosen[index] for index in sorted(order.tolist())]
+        self._counts["rehearsal_rollouts"] += len(chosen)
+        taken: set[tuple[int, int]] = set()  # rollouts of one tree share their first steps
+        for branch in chosen:
+            for place in self._tree.path(branch.id):
+                if place not in taken:
+                    taken.add(place)
+                    row = self._row("rehearsal", *place)
+                    if row is not None:
+                        yield row
+
+    def _row(self, kind: RowKind, branch: int, own: int, rejected: str | None = None) -> Row | None:
+        """The row of one step; None, with the reason counted, where it gives none."""
+        tree = self._tree
+        node = tree.branches[branch]
+        step = node.steps[own]
+        if step.action is None:
+            return None
+        history = self._before(node, own)
+        target = self._target(step)
+        if target is None:
+            self._counts["no_short_form"] += 1
+            return None
+        prompt = self._prompts.render(tree.task, tree.start, history, ())
+        if reason := self._leaks.reason(history, step, prompt, target):
+            self._counts[f"leak: {reason}"] += 1
+            return None
+        if self._config.dedupe and not self._is_new(row_hash(kind, prompt, target)):
+            self._counts["duplicate"] += 1
+            return None
+        self._counts[kind] += 1
+        return Row(
+            kind=kind,
+            task=tree.task.id,
+            split=tree.task.split,
+            branch=branch,
+            step=own,
+            prompt=tuple(prompt),
+            target=target,
+            rejected=rejected,
+        )
+
+    def _before(self, node: Branch, own: int) -> list[Step]:
+        """All steps from the episode's start up to own step number `own` of `node`."""
+        before: list[Step] = []
+        if node.parent is not None and not node.restart:
+            before = self._tree.history(node.parent, before=node.start)
+        return [*before, *node.steps[:own]]
+
+    def _target(self, step: Step) -> str | None:
+        if self._config.target == "reply":
+            return step.reply
+        return short_form(self._prompts, step)
+
+    def _rng(self, *what: int | str) -> Generator:
+        return derive_rng(self._config.seed, self._tree.task.id, *what)
+
+
+def final_score(steps: Sequence[Step]) -> tuple[float | None, float]:
+    """The last score in `info` along the steps (None without one), and the sum of rewards."""
+    scores = [step.info["score"] for step in steps if step.info.get("score") is not None]
+    return (float(scores[-1]) if scores else None), sum(step.reward for step in steps)
+
+
+def short_form(prompts: PromptSet, step: Step) -> str | None:
+    """The shortest answer that parses as the step's action: the last line, or the action alone."""
+    assert step.action is not None
+    lines = [line.strip() for line in step.reply.splitlines() if line.strip()]
+    for text in (*lines[-1:], step.action):
+        try:
+            if prompts.parse_action(Completion(text=text)) == step.action:
+                return text
+        except BadReply:
+            continue
+    return None
+
+
+def row_hash(kind: RowKind, prompt: Sequence[Message], target: str) -> bytes:
+    """Equal for rows of one kind with the same prompt and target."""
+    digest = blake2b(kind.encode(), digest_size=16)
+    for part in (*(part for turn in prompt for part in (turn["role"], turn["content"])), target):
+        data = part.encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "big") + data)
+    return digest.digest()

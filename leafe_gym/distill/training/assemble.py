@@ -1,0 +1,175 @@
+"""Builds the trainer of a job and saves its result; the part of `train` that needs torch."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, TrainingArguments
+from transformers.utils import logging
+
+from leafe_gym.distill.training.batch_plan import BatchPlan
+from leafe_gym.distill.training.checkpoints import RESULT
+from leafe_gym.distill.training.collate import BatchLoader, MicroBatchLayout, flex_multiple
+from leafe_gym.distill.training.job import TrainingJob
+from leafe_gym.distill.training.model_card import write_card
+from leafe_gym.distill.training.model_loading import (
+    add_lora,
+    check_tokenizer,
+    context_length,
+    load_model,
+    own_tokenizer,
+    takes,
+)
+from leafe_gym.distill.training.packed_attention import check_packable, verify_packable
+from leafe_gym.distill.training.trainer import TwoTermTrainer
+from leafe_gym.errors import UsageError
+from leafe_gym.types import Json
+
+MOST_PACKED = 8192
+"""Our default limit of a packed sequence; a mask over more is large without FlexAttention."""
+
+
+def assemble(job: TrainingJob) -> tuple[TwoTermTrainer, Json]:
+    """The trainer, and the settings that were resolved for this machine.
+
+    Raises:
+        UsageError: if the rows do not fit the model.
+    """
+    config = job.config
+    if job.progress is not None:
+        logging.disable_progress_bar()  # the caller shows its own
+    gpu = torch.cuda.is_available()
+    tree = config.packing == "tree"
+    attention = config.attention or ("flex_attention" if tree and gpu else "sdpa")
+    bf16 = config.bf16
+    if bf16 is None:
+        bf16 = gpu and torch.cuda.is_bf16_supported()
+    network = _network(job, attention)
+    layout = MicroBatchLayout(
+        packing=config.packing,
+        micro_batch=config.micro_batch,
+        pack_length=config.pack_length or max(MOST_PACKED, job.longest),
+        selects_logits=takes(network, "logits_to_keep"),
+        multiple=flex_multiple(attention),
+        normalise=config.normalise,
+    )
+    if config.lora:
+        network = add_lora(network, config.lora_rank)
+    plan = BatchPlan(
+        job.rows,
+        batch=config.batch,
+        epochs=config.epochs,
+        order=config.resolved_order,
+        seed=config.seed,
+    )
+    trainer = TwoTermTrainer(
+        network,
+        _arguments(job, bf16=bf16, gpu=gpu),
+        BatchLoader(job.rows, plan, layout),
+        beta=config.beta,
+        attention=attention,
+        metrics=job.out / "metrics.jsonl",
+        progress=job.progress,
+    )
+    resolved = {
+        "attention": attention,
+        "bf16": bf16,
+        "order": config.resolved_order,
+        "pack_length": layout.pack_length if tree else None,
+        "torch": torch.__version__,
+    }
+    return trainer, resolved
+
+
+def _network(job: TrainingJob, attention: str) -> PreTrainedModel:
+    """The model, checked against the rows and, with tree packing, against its rows unpacked."""
+    network = load_model(job.model, attention, job.config.seed)
+    text = network.config.get_text_config()
+    _check_fit(text, job.longest, job.largest_id)
+    check_tokenizer(own_tokenizer(job.model), job.manifest)
+    if job.config.packing == "tree":
+        check_packable(text, network.forward, attention, job.longest)
+        verify_packable(network, attention)
+    return network
+
+
+def _arguments(job: TrainingJob, *, bf16: bool, gpu: bool) -> TrainingArguments:
+    """Arguments of `transformers.Trainer`; one of its batches is one of our optimizer steps."""
+    config = job.config
+    return TrainingArguments(
+        output_dir=str(job.out / "checkpoints"),
+        num_train_epochs=1,  # our epochs are in the plan
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=1,
+        learning_rate=config.lr,
+        lr_scheduler_type=config.schedule,
+        warmup_steps=config.warmup,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+        bf16=bf16,
+        use_cpu=not gpu,
+        **_checkpointing(config.activation_checkpointing),
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_strategy="steps",
+        save_steps=config.save_every,
+        save_total_limit=2,
+        seed=config.seed % 2**32,
+        report_to=list(config.report_to) or "none",
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        ddp_find_unused_parameters=False,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=False,
+    )
+
+
+def _checkpointing(wanted: bool) -> dict[str, Any]:
+    """The arguments by the name that this version of transformers has for them."""
+    if not wanted:
+        return {}
+    new = "activation_checkpointing" in TrainingArguments.__dataclass_fields__
+    name = "activation_checkpointing" if new else "gradient_checkpointing"
+    return {name: True, f"{name}_kwargs": {"use_reentrant": False}}
+
+
+def _check_fit(config: Any, longest: int, vocabulary: int) -> None:
+    context = context_length(config)
+    if context is not None and longest > context:
+        raise UsageError(
+            f"the longest row has {longest} tokens and the model's context is {context}: make the "
+            f"rows with max_length={context} (leafe distill --max-length), or use a model that "
+            "reads more"
+        )
+    size = getattr(config, "vocab_size", None)
+    if size is not None and vocabulary >= size:
+        raise UsageError(
+            f"the rows hold the token id {vocabulary} and the model knows {size} tokens: encode "
+            "the rows with the tokenizer of this model"
+        )
+
+
+def save_result(trainer: TwoTermTrainer, job: TrainingJob, resolved: Json) -> None:
+    """Save the trained model with its tokenizer, card and figures."""
+    folder = job.out / "model"
+    trainer.save_model(str(folder))
+    if trainer.is_world_process_zero():
+        tokenizer = own_tokenizer(job.model)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(str(folder))
+        lines = (job.out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        steps = [json.loads(line) for line in lines]
+        last = steps[-1] if steps else {}
+        tokens = sum(step["tokens"] for step in steps)
+        terms = {name: last.get(name) for name in ("loss", "loss_cf", "loss_reh")}
+        write_card(
+            folder,
+            config={"model": job.model_name, **job.config.as_dict(), **resolved},
+            results={**job.counts(), "steps": len(steps), "tokens_read": tokens, **terms},
+            manifest=job.manifest,
+        )
+        done = {"steps": trainer.state.global_step, "last": last, "tokens": tokens}
+        (folder / RESULT).write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
+    trainer.accelerator.wait_for_everyone()

@@ -1,0 +1,112 @@
+"""Training data in any of the forms that `train` accepts, as encoded rows.
+
+Shards are exact and memory-mapped. Text rows (`Rows`, a TRL folder, JSON lines) are encoded with
+the tokenizer of the model and held in memory; the text formats have look-alikes of control tokens
+changed already (`leafe_gym.distill.data.export`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from leafe_gym._optional import require
+from leafe_gym.distill.data.dataset import Rows
+from leafe_gym.distill.data.row_types import Encoded, Row
+from leafe_gym.distill.data.shards import MANIFEST, ShardSet
+from leafe_gym.distill.data.tokens import Encoder
+from leafe_gym.errors import StoreCorrupt, UsageError
+from leafe_gym.types import Json
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+TRL_FILE = "dataset_info.json"
+JSONL_FILE = "rows.jsonl"
+SHARDS_COMMAND = "write shards: leafe distill RUN --format shards --tokenizer MODEL --out DIR"
+
+
+def open_rows(
+    data: Sequence[Encoded] | Rows | str | Path, model: str | Path | PreTrainedModel
+) -> tuple[Sequence[Encoded], Json]:
+    """The rows and their manifest ({} without one).
+
+    Args:
+        data: see `train`.
+        model: whose tokenizer encodes rows that are text.
+
+    Raises:
+        UsageError: for data in another form, or text rows for a model without a tokenizer.
+        StoreCorrupt: if a file of rows cannot be read.
+    """
+    if isinstance(data, Rows):
+        return _encode(data, model), data.manifest()
+    if not isinstance(data, (str, Path)):
+        return data, getattr(data, "manifest", {})
+    folder = Path(data)
+    if (folder / MANIFEST).is_file():
+        shards = ShardSet(folder)
+        return shards, shards.manifest
+    if (folder / TRL_FILE).is_file():
+        return _encode(_trl_rows(folder), model), _report(folder)
+    if (folder / JSONL_FILE).is_file():
+        return _encode(_jsonl_rows(folder / JSONL_FILE), model), _report(folder)
+    raise UsageError(
+        f"{folder}: holds no rows that can be trained on ({MANIFEST}, {TRL_FILE} or {JSONL_FILE} "
+        f"is expected); {SHARDS_COMMAND}"
+    )
+
+
+def _encode(rows: Iterable[Row], model: str | Path | PreTrainedModel) -> list[Encoded]:
+    from leafe_gym.distill.training.model_loading import own_tokenizer
+
+    tokenizer = own_tokenizer(model)
+    if tokenizer is None:
+        raise UsageError(
+            f"the rows are text and no tokenizer is stored with the model; {SHARDS_COMMAND}"
+        )
+    encoder = Encoder(tokenizer)
+    encoded = (encoder.encode(row) for row in rows)
+    return [row for row in encoded if row is not None]
+
+
+def _trl_rows(folder: Path) -> Iterator[Row]:
+    data: Any = require("datasets", "train", "reading TRL data").load_from_disk(str(folder))
+    if "completion" not in data.column_names:
+        raise UsageError(
+            f"{folder}: has the columns {', '.join(data.column_names)}; `train` needs prompt and "
+            f"completion (leafe distill --format trl), or {SHARDS_COMMAND}"
+        )
+    return map(_row, data)
+
+
+def _jsonl_rows(path: Path) -> Iterator[Row]:
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                yield _row(json.loads(line))
+            except (ValueError, KeyError, TypeError, IndexError) as error:
+                raise StoreCorrupt(f"{path}: line {number} holds no row: {error!r}") from error
+
+
+def _row(record: Mapping[str, Any]) -> Row:
+    return Row(
+        kind=record["kind"],
+        task=record["task"],
+        split=record["split"],
+        branch=record["branch"],
+        step=record["step"],
+        prompt=tuple(record["prompt"]),
+        target=record["completion"][0]["content"],
+    )
+
+
+def _report(folder: Path) -> Json:
+    """The manifest that `leafe distill` stored beside the rows; {} without one."""
+    try:
+        report: Json = json.loads((folder / "distill.json").read_text("utf-8"))
+        return report["manifest"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}

@@ -1,0 +1,88 @@
+"""One training: its rows, model, folder and configuration, checked before anything is loaded."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from leafe_gym.distill.data.row_types import ROW_KINDS, Encoded
+from leafe_gym.distill.training.config import Progress, TrainConfig
+from leafe_gym.distill.training.loss import target_tokens
+from leafe_gym.errors import UsageError
+from leafe_gym.types import Json
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingJob:
+    """What is trained on what.
+
+    Attributes:
+        rows: encoded rows.
+        manifest: of the rows; {} where they came without one.
+        model: a checkpoint, a config for a fresh model, or a model.
+        out: folder of the training.
+        config: how to train.
+        longest: tokens of the longest row.
+        largest_id: largest token id in the rows.
+        progress: called after each optimizer step.
+    """
+
+    rows: Sequence[Encoded]
+    manifest: Json
+    model: str | Path | PreTrainedModel
+    out: Path
+    config: TrainConfig
+    longest: int
+    largest_id: int
+    progress: Progress | None = None
+
+    @property
+    def model_name(self) -> str:
+        """The path or name of the model, or its class."""
+        model = self.model
+        return str(model) if isinstance(model, (str, Path)) else type(model).__name__
+
+    def identity(self) -> dict[str, Json]:
+        """What a resumed training must agree on."""
+        digest = hashlib.blake2b(digest_size=16)
+        for index in range(len(self.rows)):
+            row = self.rows[index]
+            digest.update(repr((row.ids, row.target_start, row.kind, row.task)).encode())
+        return {
+            "config": self.config.identity,
+            "rows": digest.hexdigest(),
+            "model": self.model_name,
+        }
+
+    def counts(self) -> dict[str, int]:
+        """Rows of each kind."""
+        kinds = [self.rows[index].kind for index in range(len(self.rows))]
+        return {f"{kind}_rows": kinds.count(kind) for kind in ROW_KINDS}
+
+
+def check_rows(rows: Sequence[Encoded]) -> tuple[int, int]:
+    """The tokens of the longest row, and the largest token id.
+
+    Raises:
+        UsageError: if there are no rows, or a row cannot be trained on.
+    """
+    if not len(rows):
+        raise UsageError("there are no rows to train on: explore more tasks, or select more rows")
+    longest = largest = 0
+    for index in range(len(rows)):
+        row = rows[index]
+        target_tokens(row)
+        if row.kind not in ROW_KINDS:
+            raise UsageError(
+                f"row {index} is of kind {row.kind!r}: expected {' or '.join(ROW_KINDS)}"
+            )
+        if min(row.ids) < 0:
+            raise UsageError(f"row {index} holds the token id {min(row.ids)}: ids are >= 0")
+        longest, largest = max(longest, len(row.ids)), max(largest, *row.ids)
+    return longest, largest

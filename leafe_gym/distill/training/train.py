@@ -1,0 +1,98 @@
+"""`train`: rows in, a trained checkpoint out.
+
+Resumable; runs in one process, or in several under `accelerate launch`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from leafe_gym._optional import available, require
+from leafe_gym.distill.data.dataset import Rows
+from leafe_gym.distill.data.row_types import Encoded
+from leafe_gym.distill.training.checkpoints import (
+    RESULT,
+    TrainResult,
+    checkpoint_step,
+    claim_folder,
+    last_checkpoint,
+    read_result,
+    trim_metrics,
+)
+from leafe_gym.distill.training.config import Progress, TrainConfig
+from leafe_gym.distill.training.encoded_rows import open_rows
+from leafe_gym.distill.training.job import TrainingJob, check_rows
+from leafe_gym.errors import UsageError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def train(
+    data: Sequence[Encoded] | Rows | str | Path,
+    *,
+    model: str | Path | PreTrainedModel,
+    out: str | Path,
+    config: TrainConfig = TrainConfig(),  # noqa: B008 - frozen
+    fresh: bool = False,
+    progress: Progress | None = None,
+) -> TrainResult:
+    """Distil rows into a model (paper: Stage 2); the same call with the same `out` resumes.
+
+    Args:
+        data: encoded rows; `Rows`, which are encoded with the model's tokenizer; or a folder that
+            `Rows.to_shards`, `to_trl().save_to_disk`, `to_jsonl` or `leafe distill` wrote.
+        model: folder or name of a checkpoint, a config for a fresh model, or a model.
+        out: folder of this training.
+        config: how to train.
+        fresh: delete an earlier training in `out` instead of resuming it.
+        progress: called after each optimizer step.
+
+    Raises:
+        MissingExtra: without the extra "train".
+        UsageError: for rows or a model that cannot be used.
+        ConfigMismatch: if `out` holds a training with another configuration or other rows.
+        TrainingDiverged: if the loss is no longer finite; the last good weights are saved.
+    """
+    if not isinstance(config, TrainConfig):
+        raise UsageError(f"config={config!r}: expected a TrainConfig")
+    _require_extras(config)
+    rows, manifest = open_rows(data, model)
+    longest, largest_id = check_rows(rows)
+    folder = Path(out)
+    job = TrainingJob(
+        rows=rows,
+        manifest=manifest,
+        model=model,
+        out=folder,
+        config=config,
+        longest=longest,
+        largest_id=largest_id,
+        progress=progress,
+    )
+    claim_folder(folder, job.identity(), fresh=fresh)
+    if (folder / "model" / RESULT).is_file():
+        return read_result(folder, resumed_from=0)
+
+    from leafe_gym.distill.training.assemble import assemble, save_result
+
+    trainer, resolved = assemble(job)
+    trainer.accelerator.wait_for_everyone()
+    start = last_checkpoint(folder / "checkpoints")
+    done = checkpoint_step(start) if start else 0
+    if trainer.is_world_process_zero():
+        trim_metrics(folder / "metrics.jsonl", done)
+    trainer.train(resume_from_checkpoint=str(start) if start else None)
+    save_result(trainer, job, resolved)
+    return read_result(folder, resumed_from=done)
+
+
+def _require_extras(config: TrainConfig) -> None:
+    for name in ("torch", "transformers", "accelerate"):
+        require(name, "train", "training")
+    if config.lora:
+        require("peft", "train", "lora")
+    if "wandb" in config.report_to and not available("wandb"):
+        raise UsageError("report_to wandb needs it installed: pip install wandb")

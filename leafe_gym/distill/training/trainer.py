@@ -1,0 +1,177 @@
+"""The training loop: Hugging Face's `Trainer` with the two-term loss over whole optimizer batches.
+
+One item of the data is one optimizer batch; this class cuts it into micro-batches itself, because
+the normalizers of the loss belong to the whole batch and a packed sequence holds any number of
+rows (docs/design/2026-11-21-training.md).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, SequentialSampler
+from transformers import (
+    PreTrainedModel,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from leafe_gym.distill.training.checkpoints import COMPLETE
+from leafe_gym.distill.training.collate import BatchLoader
+from leafe_gym.distill.training.config import Progress
+from leafe_gym.distill.training.loss import weighted_loss
+from leafe_gym.distill.training.packed_attention import forward_inputs
+from leafe_gym.errors import TrainingDiverged
+
+
+class TwoTermTrainer(Trainer):
+    """`Trainer` whose batches come from a `BatchLoader`."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        arguments: TrainingArguments,
+        data: BatchLoader,
+        *,
+        beta: float,
+        attention: str,
+        metrics: Path,
+        progress: Progress | None = None,
+    ) -> None:
+        self._beta, self._attention = beta, attention
+        self._last: dict[str, float] = {}
+        self._tokens = 0
+        arguments._n_gpu = min(1, arguments.n_gpu)  # several GPUs: one process each
+        super().__init__(
+            model=model,
+            args=arguments,
+            train_dataset=data,  # type: ignore[arg-type,unused-ignore]
+            callbacks=[_MarkComplete()],
+        )
+        data.rank, data.world = self.accelerator.process_index, self.accelerator.num_processes
+        self.remove_callback(PrinterCallback)
+        self._data, self._metrics, self._progress = data, metrics, progress
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Batches in their order; each rank's `BatchLoader` picks its own part."""
+        return DataLoader(
+            self._data,  # type: ignore[arg-type,unused-ignore]
+            batch_size=1,
+            sampler=SequentialSampler(self._data),
+            collate_fn=_only,
+            generator=torch.Generator(),
+        )
+
+    def training_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor:
+        """Forward and backward of a whole optimizer batch, micro-batch by micro-batch."""
+        model.train()
+        world = self.accelerator.num_processes
+        dtype = next(model.parameters()).dtype
+        sums = torch.zeros(3, device=self.args.device)
+        parts = inputs["micro"]
+        for number, part in enumerate(parts):
+            micro = self._prepare_inputs(part)
+            last = number == len(parts) - 1
+            waiting = contextlib.nullcontext() if last else self.accelerator.no_sync(model)
+            with waiting:
+                with self.compute_loss_context_manager():
+                    out = model(**forward_inputs(micro, self._attention, dtype))
+                logits = out.logits.flatten(0, 1)[micro["at"]]
+                terms = weighted_loss(logits, micro["labels"], micro["shares"], self._beta)
+                # Ranks average their gradients; the loss is their sum.
+                self.accelerator.backward(terms.total * world)
+            sums += torch.stack([term.detach() for term in terms])
+        if world > 1:
+            sums = self.accelerator.reduce(sums, "sum")
+        self._tokens += inputs["tokens"]
+        total, counterfactual, rehearsal = sums.tolist()
+        self._last = {
+            "loss": total,
+            "loss_cf": counterfactual,
+            "loss_reh": rehearsal,
+            "rows": inputs["rows"],
+            "tokens": inputs["tokens"],
+        }
+        return sums[0]
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        """The norm, the same on all ranks; stops before the step if it is not finite."""
+        base: Any = super()
+        norm = base._get_grad_norm(model, grad_norm=grad_norm)
+        value = float(norm)
+        if math.isfinite(value) and math.isfinite(self._last["loss"]):
+            return norm
+        step = self.state.global_step + 1
+        saved = self._save_current(model)
+        where = f"saved in {saved}" if saved else "those the training began from"
+        raise TrainingDiverged(
+            f"step {step}: loss {self._last['loss']}, gradient norm {value}; the step was not "
+            f"taken and the weights before it are {where}. Lower the learning rate (--lr), or look "
+            "for rows the model gives probability 0",
+            step=step,
+            checkpoint=str(saved) if saved else None,
+        )
+
+    def _save_current(self, model: nn.Module) -> Path | None:
+        """The checkpoint of the steps taken so far, made now if there is none."""
+        done = self.state.global_step
+        if not done or self.args.output_dir is None:
+            return None
+        folder = Path(self.args.output_dir) / f"checkpoint-{done}"
+        if not (folder / COMPLETE).is_file():
+            self._save_checkpoint(model, trial=None)
+            if self.args.should_save:
+                (folder / COMPLETE).touch()
+        return folder
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add both terms to each step's line, and write it to the metrics file."""
+        if "loss" in logs:
+            plan = self._data.plan
+            logs |= self._last
+            self.state.epoch = self.state.global_step / plan.steps_per_epoch
+        super().log(logs, start_time)
+        if "loss" in logs and self.is_world_process_zero():
+            logs = {"step": self.state.global_step, "epoch": float(self.state.epoch or 0), **logs}
+            line = {name: _plain(value) for name, value in logs.items()}
+            with self._metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+            if self._progress is not None:
+                self._progress(line, len(self._data))
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Not estimated: packed tokens make the usual formula wrong."""
+        return 0
+
+
+class _MarkComplete(TrainerCallback):
+    """Marks a checkpoint once all of it is written."""
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if state.is_world_process_zero:
+            (Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+
+
+def _only(items: list[dict[str, Any]]) -> dict[str, Any]:
+    return items[0]
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, Tensor) else value
