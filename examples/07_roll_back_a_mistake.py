@@ -3,8 +3,8 @@
 python examples/07_roll_back_a_mistake.py [--unsandboxed]
 
 The agent is scripted: it takes all letters from an inbox, which is possible only once, into a
-variable and then discards the variable. Nothing in the session can undo this, and a new session would
-lose all work. A rollback restores the interpreter's memory and the files.
+variable and then discards the variable. Nothing in the session can undo this, and a new session
+would lose all work. A rollback restores the interpreter's memory and the files.
 """
 
 import sys

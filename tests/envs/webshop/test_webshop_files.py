@@ -253,7 +253,10 @@ def test_many_goals_are_split_officially(tmp_path: Path) -> None:
         ({"attributes": {"B000000001": [1]}}, "attributes of B000000001: no list"),
         ({"human": {"B000000001": [{}]}}, r"human instructions of B000000001: not a list.*correct"),
         ({"human": {"B000000001": 3}}, r"human instructions of B000000001: not a list"),
-        ({"human": {"B000000098": HUMAN["B000000001"]}}, "use goals='synthetic', or files of the same release"),
+        (
+            {"human": {"B000000098": HUMAN["B000000001"]}},
+            "use goals='synthetic', or files of the same release",
+        ),
         ({"human": None}, r"has no items_human_ins.json; download it, or use goals='synthetic'"),
         ({"reviews": [{"asin": "B000000001"}]}, r"reviews.json, record 1: no 'average_rating'"),
         ({"attributes": None}, r"items_ins_v2.json is missing; it belongs to .*setup.sh"),
