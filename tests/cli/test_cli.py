@@ -55,7 +55,10 @@ def here(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
         (["explore", SOKOBAN, "--out", "x", "-n", "0"], "-n"),
         (["explore", "no_such_module:me/X-v0", "--out", "x"], "cannot import no_such_module"),
         (["bench", SOKOBAN, "--out", "x", "--methods", "is,is"], "each once"),
-        (["bench", SOKOBAN, "--out", "x", "--methods", "tree-other-tip"], "name tree before it"),
+        (
+            ["bench", SOKOBAN, "--out", "x", "--methods", "tree-other-experience"],
+            "name tree before it",
+        ),
         (["view", "nowhere"], "no run here"),
         (["dance"], "dance"),
     ],
@@ -79,17 +82,17 @@ def test_explore_view_and_resume(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, figures, trees = tmp_path / "run", tmp_path / "f.json", tmp_path / "trees.jsonl"
-    command = ["explore", SOKOBAN, "-n", "3", "--calls", "120", "--out", run, *SMALL]
+    command = ["explore", SOKOBAN, "-n", "3", "--interactions", "120", "--out", run, *SMALL]
     assert here(monkeypatch, *command, "--json", figures, "--export", trees) == 0
     first = json.loads(figures.read_text())
     assert first["tasks"] == 3
-    assert first["ledger"]["calls"] <= 3 * 120
+    assert first["ledger"]["interactions"] <= 3 * 120
     assert first["meta"]["versions"]["gymnasium"]
     assert len(trees.read_text().splitlines()) == 3
     assert here(monkeypatch, *command, "--json", figures) == 0
     assert json.loads(figures.read_text())["fingerprint"] == first["fingerprint"]
     assert here(monkeypatch, *command, "--seed", "9") == 2
-    assert "another seed" in capsys.readouterr().err
+    assert "seed=0, now it is 9" in " ".join(capsys.readouterr().err.split())
     assert here(monkeypatch, "view", run) == 0
     assert "leafe/Sokoban-v0:train:2" in capsys.readouterr().out.replace("\n", "")
     assert here(monkeypatch, "view", run, "-n", "0") == 0
@@ -103,21 +106,39 @@ def test_bench_writes_table_picture_and_figures(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, figures = tmp_path / "b", tmp_path / "b.json"
-    arguments = ["bench", SOKOBAN, "-n", "4", "--calls", "80", "--out", out, "--json", figures]
-    assert here(monkeypatch, *arguments, "--methods", "is,ir,tree,tree-other-tip", *SMALL) == 0
+    arguments = [
+        "bench",
+        SOKOBAN,
+        "-n",
+        "4",
+        "--interactions",
+        "80",
+        "--out",
+        out,
+        "--json",
+        figures,
+    ]
+    assert (
+        here(monkeypatch, *arguments, "--methods", "is,ir,tree,tree-other-experience", *SMALL) == 0
+    )
     shown = capsys.readouterr().out
     assert "independent" in shown
-    assert "tree - independent sampling at 80 calls" in shown
+    assert "tree - independent sampling at 80 interactions" in shown
+    assert "Token budgets are not set but found" in shown
     data = json.loads(figures.read_text())
-    assert set(data["methods"]) == {"is", "ir", "tree", "tree-other-tip"}
-    assert data["differences"]["tree_minus_is"]["calls"]["verdict"] in {
+    assert set(data["methods"]) == {"is", "ir", "tree", "tree-other-experience"}
+    assert data["differences"]["tree_minus_is"]["interactions"]["verdict"] in {
         "more",
         "fewer",
         "undecided",
     }
     for method in data["methods"].values():
-        assert method["calls"]["low"] <= method["calls"]["mean"] <= method["calls"]["high"]
-        assert method["ledger"]["calls"] <= 4 * 80
+        assert (
+            method["interactions"]["low"]
+            <= method["interactions"]["mean"]
+            <= method["interactions"]["high"]
+        )
+        assert method["ledger"]["interactions"] <= 4 * 80
     assert (out / "solved.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -144,7 +165,9 @@ def test_view_writes_a_page(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, page = tmp_path / "run", tmp_path / "page.html"
-    assert here(monkeypatch, "explore", SOKOBAN, "-n", "2", "--calls", "60", "--out", run) == 0
+    assert (
+        here(monkeypatch, "explore", SOKOBAN, "-n", "2", "--interactions", "60", "--out", run) == 0
+    )
     assert here(monkeypatch, "view", run, "--html", page) == 0
     assert "2 trees" in capsys.readouterr().out
     assert page.read_text("utf-8").count('<script type="application/json" id="tree-') == 2
@@ -167,7 +190,7 @@ def test_an_interrupted_run_exits_130_and_goes_on(tmp_path: Path) -> None:
     ]
     for number, code, interrupt in cases:
         out = tmp_path / f"{code} {interrupt}"
-        command = ["explore", SOKOBAN, "-n", "400", "--calls", "300", "--out", str(out)]
+        command = ["explore", SOKOBAN, "-n", "400", "--interactions", "300", "--out", str(out)]
         child = subprocess.Popen(
             [sys.executable, "-m", "leafe_gym.cli", *command],
             stdout=subprocess.DEVNULL,
