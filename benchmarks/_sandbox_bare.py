@@ -1,6 +1,6 @@
-"""A session whose snapshots are forked processes and nothing else: no namespaces, files or filter.
+"""Baseline session: its snapshots are forked processes, without namespaces, files or filter.
 
-The same worker and the same messages as the embedded sandbox's, asked without anyone between.
+It uses the same worker and messages as the embedded sandbox, without a supervisor in between.
 """
 
 from __future__ import annotations
@@ -58,23 +58,23 @@ class BareFork:
         return str(_answer(self._live.channel, "error"))
 
     def snapshot(self) -> Process:
-        """The process as it is waits; a new one goes on."""
+        """Pause the process; a forked copy continues."""
         saved, self._live = self._live, self._fork(self._live, digest=True)
         return saved
 
     def restore(self, saved: Process) -> None:
-        """End the session and go on as it was saved."""
+        """Kill the session and continue from a saved state."""
         os.kill(self._live.pid, signal.SIGKILL)
         self._live.channel.close()
         self._live = self._fork(saved)
 
     def drop(self, saved: Process) -> None:
-        """Give a saved state up."""
+        """Release a saved state."""
         os.kill(saved.pid, signal.SIGKILL)
         saved.channel.close()
 
     def close(self) -> None:
-        """End all processes."""
+        """Kill all processes."""
         self._live.channel.close()
         for pid in self._pids:
             try:

@@ -1,4 +1,4 @@
-"""The container side of the benchmark `sandbox`; what needs an engine is null with the reason."""
+"""The container part of the benchmark `sandbox`; figures that need an engine are null without one."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ for n in range(1000):
 
 
 def measure_docker(embedded_ms: Callable[[], float]) -> tuple[dict[str, float | None], str]:
-    """Times of a container's snapshots, if an engine answers.
+    """Times of a container's snapshots, if an engine responds.
 
     Args:
-        embedded_ms: takes a snapshot and comes back to it in the embedded sandbox, at the state
-            that `STATE` of `sandbox` makes; milliseconds. For `vs_commit_run`, in turns with
-            `docker commit` and `docker run`.
+        embedded_ms: takes and restores a snapshot in the embedded sandbox, in the state that
+            `STATE` of `sandbox` creates; returns milliseconds. For `vs_commit_run` it alternates
+            with `docker commit` and `docker run`.
 
     Returns:
-        A value for each of `KEYS`, and why there is none.
+        A value for each of `KEYS`, and the reason for missing values.
     """
     figures: dict[str, float | None] = dict.fromkeys(KEYS)
     reason = ""
@@ -56,22 +56,22 @@ def checkpoints() -> tuple[float, float]:
     saves, branches = [], []
     for _ in range(ROUNDS):
         began = time.perf_counter()
-        mark = box.snapshot()
+        snapshot = box.snapshot()
         saves.append(1e3 * (time.perf_counter() - began))
         began = time.perf_counter()
-        other = box.branch(mark)
+        other = box.branch(snapshot)
         other.run_cell("1")
         branches.append(1e3 * (time.perf_counter() - began))
         other.close()
-        box.drop(mark)
+        box.drop(snapshot)
     box.close()
     return median(saves), median(branches)
 
 
 def commit_and_run() -> float:
-    """Milliseconds of committing a container and starting a new one of it until it replies.
+    """Milliseconds of committing a container and starting a new one until it replies.
 
-    Only that: no state is carried over, and neither is the time counted that making it takes.
+    This transfers no state, and the time to create state is not included.
     """
     box: Any = made("docker-commit")
     assert isinstance(box, DockerCommitSandbox)

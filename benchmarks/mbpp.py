@@ -1,12 +1,12 @@
-"""Every problem of MBPP judged in the sandbox: the references, and the references spoiled.
+"""Judges every problem of MBPP in the sandbox: the references, and the references with a fault.
 
     LEAFE_DATA=FOLDER_WITH_MBPP python benchmarks/mbpp.py
 
-Right: how many references pass, and why the others do not. Sharp: of references with one fault put
-in (a comparison turned, a number changed, ...) how many fail; what passes may be a fault that
-changes nothing. Both are also run together with their assertions in one process, as a plain script
-that trusts the solution: where it says otherwise, one of the two is wrong. Time: problems judged a
-second by as many processes as there are cores.
+Measured are the references that pass (and why others fail); of the references with one inserted
+fault (a negated comparison, a changed number, ...), how many fail, where a fault may have no
+effect; and problems judged per second with one process per core. Both sets also run as plain
+scripts together with their assertions in one process, which trusts the solution: a difference
+means that one of the two is wrong.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from leafe_gym.sandbox.base import SandboxLimits, make_sandbox
 
 FILE = "mbpp.jsonl"
 SANDBOX = os.environ.get("LEAFE_SANDBOX", "embedded")
-"""ResultKind of sandbox; "unsandboxed" where the host has none."""
+"""Name of the sandbox; "unsandboxed" if the host cannot run one."""
 
-ROUNDS = 3
+REPETITIONS = 3
 TIMED = 200
-"""Problems of a timed round."""
+"""Problems of a timed repetition."""
 
 Job = tuple[str, str]
 """Name of the problem, code."""
@@ -47,7 +47,7 @@ _script: ProgramRunner | None = None
 
 
 def measure() -> Report:
-    """References, mutants, then rounds for the clock."""
+    """Judge references and mutants, then repeat for the time."""
     cores = os.cpu_count() or 1
     try:
         find_file(FILE, SOURCE)
@@ -61,7 +61,7 @@ def measure() -> Report:
         spoiled = list(pool.map(judged, mutants, chunksize=8))
         plain = list(pool.map(asserted, [*references, *mutants], chunksize=8))
         rates = []
-        for _ in range(ROUNDS):
+        for _ in range(REPETITIONS):
             began = time.perf_counter()
             list(pool.map(judged, references[:TIMED], chunksize=8))
             rates.append(TIMED / (time.perf_counter() - began))
@@ -93,7 +93,7 @@ def measure() -> Report:
             "references_judged_otherwise_by_a_script": ("<=", 0),
         },
         meta={
-            "samples": ROUNDS,
+            "samples": REPETITIONS,
             "sandbox": kind(),
             "processes": cores,
             "timed_problems": TIMED,
@@ -104,7 +104,7 @@ def measure() -> Report:
 
 
 def judged(job: Job) -> JudgeResult:
-    """The verdict on a solution, in this process's own sandboxes."""
+    """The result for a solution, in this process's own sandboxes."""
     global _judge
     if _judge is None:
         _judge = FunctionJudge(runner(), runner(), SECONDS)
@@ -113,7 +113,7 @@ def judged(job: Job) -> JudgeResult:
 
 
 def asserted(job: Job) -> bool:
-    """Whether a script of solution and assertions runs through, in the same sandbox."""
+    """Whether a script of solution and assertions succeeds, in the same sandbox."""
     global _script
     if _script is None:
         _script = runner()
@@ -126,12 +126,12 @@ def asserted(job: Job) -> bool:
 
 
 def runner() -> ProgramRunner:
-    """Where programs run."""
+    """A runner of programs."""
     return ProgramRunner(SANDBOX, allow_unsandboxed=SANDBOX == "unsandboxed")
 
 
 def kind() -> str:
-    """The sandbox that is really used."""
+    """The sandbox in use."""
     return make_sandbox(SANDBOX, allow_unsandboxed=SANDBOX == "unsandboxed").kind
 
 
@@ -141,11 +141,11 @@ def said(verdict: JudgeResult) -> str:
     return f"{verdict.feedback}: {lines[-1][:120]}" if lines else verdict.feedback
 
 
-class Spoil(ast.NodeTransformer):
-    """Counts what can be spoiled, and spoils one of it.
+class FaultInserter(ast.NodeTransformer):
+    """Counts the places for a fault, and inserts one.
 
     Args:
-        at: number of what to spoil; -1 for nothing.
+        at: index of the place; -1 for none.
     """
 
     def __init__(self, at: int = -1) -> None:
@@ -153,7 +153,7 @@ class Spoil(ast.NodeTransformer):
         self.seen = 0
 
     def visit_Compare(self, node: ast.Compare) -> ast.AST:
-        """Turn a comparison round."""
+        """Negate a comparison."""
         self.generic_visit(node)
         turned = {
             ast.Lt: ast.GtE, ast.GtE: ast.Lt, ast.Gt: ast.LtE, ast.LtE: ast.Gt, ast.Eq: ast.NotEq,
@@ -165,7 +165,7 @@ class Spoil(ast.NodeTransformer):
         return node
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
-        """Take one arithmetic operation for another."""
+        """Replace an arithmetic operation."""
         self.generic_visit(node)
         other = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Add, ast.Mod: ast.Mult}.get(
             type(node.op)
@@ -175,7 +175,7 @@ class Spoil(ast.NodeTransformer):
         return node
 
     def visit_Constant(self, node: ast.Constant) -> ast.AST:
-        """Be off by one."""
+        """Add one to an integer."""
         if type(node.value) is int and self._here():
             return ast.copy_location(ast.Constant(node.value + 1), node)
         return node
@@ -193,12 +193,12 @@ class Spoil(ast.NodeTransformer):
 
 
 def mutant(problem: FunctionProblem) -> Iterator[Job]:
-    """The reference with one fault, drawn by the problem's name; none where nothing can be."""
-    counter = Spoil()
+    """The reference with one fault, chosen by the problem's name; none if there is no place."""
+    counter = FaultInserter()
     counter.visit(ast.parse(problem.code))
     if counter.seen:
         at = random.Random(problem.name).randrange(counter.seen)
-        tree = Spoil(at).visit(ast.parse(problem.code))
+        tree = FaultInserter(at).visit(ast.parse(problem.code))
         yield problem.name, ast.unparse(ast.fix_missing_locations(tree))
 
 

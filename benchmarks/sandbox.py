@@ -1,8 +1,8 @@
-"""The embedded sandbox: what a snapshot and coming back to it take, and whether they are exact.
+"""The embedded sandbox: time and exactness of snapshots and restores.
 
-Against a bare fork: a session with the same worker and messages, whose snapshots are forked
-processes without namespaces, files or filter. Both with 50 MB of data in the session; the time is
-that of a snapshot, a restore and the first reply after it. Against containers: `_sandbox_docker`.
+The baseline is a bare fork: a session with the same worker and messages, whose snapshots are forked
+processes without namespaces, files or filter. Both hold 50 MB of data in the session; the time is
+that of a snapshot, a restore and the first reply after it. For containers see `_sandbox_docker`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LIMITS = SandboxLimits(memory_mb=512)
 
 
 def measure() -> Report:
-    """Time, compare, check."""
+    """Measure times, compare with the baseline, and count wrong restores."""
     box = started(STATE)
     saves, backs, replies = zip(*(once(box) for _ in range(SAMPLES)), strict=True)
     starts = [_ms(lambda: started("1").close()) for _ in range(9)]
@@ -84,18 +84,18 @@ def started(code: str) -> EmbeddedSandbox:
 
 
 def once(box: Sandbox) -> tuple[float, float, float]:
-    """Milliseconds of a snapshot, of coming back after a step, and of the cell after it."""
-    marks: list[Any] = []
-    saving = _ms(lambda: marks.append(box.snapshot()))
+    """Milliseconds of a snapshot, of a restore after a cell, and of the cell after it."""
+    snapshots: list[Any] = []
+    saving = _ms(lambda: snapshots.append(box.snapshot()))
     box.run_cell("data[0] = b'x'; open('file0', 'w').write('changed')")
-    restoring = _ms(lambda: box.restore(marks[0]))
+    restoring = _ms(lambda: box.restore(snapshots[0]))
     replying = _ms(lambda: box.run_cell("1"))
-    box.drop(marks[0])
+    box.drop(snapshots[0])
     return saving, restoring, replying
 
 
 def cell_ms() -> float:
-    """Milliseconds of a cell that does nothing, without snapshots around it."""
+    """Milliseconds of an empty cell, without snapshots around it."""
     box = started("1")
     times = [_ms(lambda: box.run_cell("1")) for _ in range(SAMPLES)]
     box.close()
@@ -103,17 +103,17 @@ def cell_ms() -> float:
 
 
 def compare() -> dict[str, list[float]]:
-    """Snapshot, restore and first reply with 50 MB, in turns."""
+    """Snapshot, restore and first reply with 50 MB, alternating."""
     box, bare = started(LARGE), BareFork()
     assert not bare.run_cell(LARGE)
 
     def case(one: Any) -> Callable[[], float]:
         def run() -> float:
-            marks: list[Any] = []
-            total = _ms(lambda: marks.append(one.snapshot()))
+            snapshots: list[Any] = []
+            total = _ms(lambda: snapshots.append(one.snapshot()))
             one.run_cell("data[0] = b'x'")
-            total += _ms(lambda: (one.restore(marks[0]), one.run_cell("1")))
-            one.drop(marks[0])
+            total += _ms(lambda: (one.restore(snapshots[0]), one.run_cell("1")))
+            one.drop(snapshots[0])
             return total
 
         return run
@@ -125,21 +125,21 @@ def compare() -> dict[str, list[float]]:
 
 
 def wrong_restores() -> int:
-    """Restores, in random order, after which variable or files are not as they were."""
+    """Number of restores, in random order, after which variables or files differ."""
     look = (
         "import os; n, sorted(os.listdir('.')), [open(p).read() for p in sorted(os.listdir('.'))]"
     )
     rng = random.Random(0)
     box = started("import os; n = 0")
-    marks = []
+    snapshots = []
     for number in range(SNAPSHOTS):
         gone = f"os.path.exists('f{number // 2}') and os.unlink('f{number // 2}')"
         box.run_cell(f"n += 1; open(f'f{{n}}', 'w').write(str(n)); {gone}; None")
-        marks.append((box.snapshot(), box.run_cell(look).stdout))
+        snapshots.append((box.snapshot(), box.run_cell(look).stdout))
     wrong = 0
     for _ in range(RESTORES):
-        mark, seen = rng.choice(marks)
-        box.restore(mark)
+        snapshot, seen = rng.choice(snapshots)
+        box.restore(snapshot)
         wrong += box.run_cell(look).stdout != seen
         box.run_cell("n = -1; open('f0', 'w').write('x')")
     box.close()

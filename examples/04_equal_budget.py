@@ -9,11 +9,11 @@ import tempfile
 from pathlib import Path
 
 import leafe_gym as lg
-from leafe_gym.evals.bench import TITLES, run_bench
+from leafe_gym.evals.bench import INTERACTIONS, TITLES, run_bench
 
 
 def main(count: int = 40) -> None:
-    """Print who solves how much with 400 calls a level, and what the tree's lead is."""
+    """Print who solves how much with 400 interactions a level, and the lead of the tree."""
     options = {"boxes": 3, "inner_walls": [0, 0], "max_steps": 60}
     tasks = lg.tasks("leafe/Sokoban-v0", split="val", **options)[:count]
     bench = asyncio.run(
@@ -21,12 +21,12 @@ def main(count: int = 40) -> None:
             lg.policy("scripted"),
             tasks,
             methods=["is", "ir", "tree"],
-            calls=400,
+            interactions=400,
             out=Path(tempfile.mkdtemp(prefix="leafe-bench-")),
         )
     )
     for name, outcome in bench.outcomes.items():
-        solved = outcome.fraction("calls", bench.calls)
+        solved = outcome.fraction(INTERACTIONS, bench.interactions)
         tokens = outcome.ledger.tokens_uncached
         print(f"{TITLES[name]:22} solved {solved}   uncached tokens {tokens:,}")
     print(f"tree - independent sampling, paired by level: {bench.difference('tree', 'is')}")

@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from leafe_gym.agents.env_pool import make_env as make_env
     from leafe_gym.budget import Budget as Budget
     from leafe_gym.budget import Spend as Spend
-    from leafe_gym.explore.config import ExploreConfig as ExploreConfig
-    from leafe_gym.explore.engine import aexplore as aexplore
-    from leafe_gym.explore.engine import explore as explore
+    from leafe_gym.exploration.config import ExploreConfig as ExploreConfig
+    from leafe_gym.exploration.engine import aexplore as aexplore
+    from leafe_gym.exploration.engine import explore as explore
     from leafe_gym.agents.env_pool import make_env as make_env
     from leafe_gym.envs.space import TextSpace as TextSpace
     from leafe_gym.envs.tasks import tasks as tasks
+    from leafe_gym.evals.config import EvalConfig as EvalConfig
     from leafe_gym.evals.evaluate import Evaluation as Evaluation
     from leafe_gym.evals.evaluate import aevaluate as aevaluate
     from leafe_gym.evals.evaluate import evaluate as evaluate
@@ -62,9 +63,10 @@ _HOME = {
     "Branch": "leafe_gym.tree",
     "Budget": "leafe_gym.budget",
     "Completion": "leafe_gym.types",
+    "EvalConfig": "leafe_gym.evals.config",
     "Evaluation": "leafe_gym.evals.evaluate",
     "Experience": "leafe_gym.types",
-    "ExploreConfig": "leafe_gym.explore.config",
+    "ExploreConfig": "leafe_gym.exploration.config",
     "IndependentSamplingAgent": "leafe_gym.agents.agent",
     "IterativeRefinementAgent": "leafe_gym.agents.agent",
     "Message": "leafe_gym.types",
@@ -86,11 +88,11 @@ _HOME = {
     "Tree": "leafe_gym.tree",
     "Usage": "leafe_gym.types",
     "aevaluate": "leafe_gym.evals.evaluate",
-    "aexplore": "leafe_gym.explore.engine",
+    "aexplore": "leafe_gym.exploration.engine",
     "check_rollback": "leafe_gym.wrappers.verification.check",
     "evaluate": "leafe_gym.evals.evaluate",
     "evaluate_recovery": "leafe_gym.evals.recovery",
-    "explore": "leafe_gym.explore.engine",
+    "explore": "leafe_gym.exploration.engine",
     "make_env": "leafe_gym.agents.env_pool",
     "policy": "leafe_gym.policies.base",
     "prompt_set": "leafe_gym.prompts.base",

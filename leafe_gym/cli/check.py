@@ -1,4 +1,4 @@
-"""`leafe check ID`: can this environment be brought back to an earlier state?"""
+"""`leafe check ID`: check whether an environment can be restored to earlier states."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ Actions = Annotated[
 ]
 
 
+UNPROVED = 3
+"""Exit code where nothing failed and nothing was shown."""
+
+
 def command(
     env_id: EnvId,
     action: Actions = None,
@@ -23,13 +27,17 @@ def command(
     data: Data = None,
     json_path: JsonOut = None,
 ) -> None:
-    """Which rollback backends are right for an environment, what they cost, what was refused."""
+    """Verify rollback backends on an environment: which are correct, and what they cost.
+
+    Exit code 0: at least one is correct; 1: a promise is broken; 3: no action was found that
+    changes the observation, so nothing was shown.
+    """
     kwargs = env_kwargs(set_, data)
     task = pick_tasks(env_id, "train", 1, kwargs)[0]
     report = check_rollback(task.env_id, actions=action, make_kwargs=kwargs)
     if json_path:
         write_json(report.as_dict(), json_path)
     if json_path != "-":
-        out.print(plain(str(report)))
+        out.print(plain(report.text("-a/--action")))
     if not report.ok:
-        raise typer.Exit(1)
+        raise typer.Exit(UNPROVED if not report.failures else 1)

@@ -61,10 +61,11 @@ def command(
         explored = demo.stage1(
             demo.levels("train", count), out_dir / "run", seed, _ticking(bar, "exploring", count)
         )
-    _tell(explored.telling)
+    _tell(explored.example)
     out.rule("Stage 1: failures, reflections, rollbacks")
     out.print(
-        f"{count} training levels, {demo.CALLS} calls each: {explored.at_once} solved at the first "
+        f"{count} training levels, {demo.INTERACTIONS} interactions each: "
+        f"{explored.first_attempt} solved at the first "
         f"attempt, {explored.solved} with the rollback tree"
     )
     out.rule("Stage 2: training on the revised actions, without the experiences")
@@ -88,7 +89,7 @@ def command(
     page = _page(out_dir / "page.html", explored, trained, again)
     figures = {
         "levels": count,
-        "first_attempt": explored.at_once,
+        "first_attempt": explored.first_attempt,
         "tree": explored.solved,
         "counterfactual_rows": trained.counterfactual,
         "rehearsal_rows": trained.rehearsal,
@@ -168,7 +169,7 @@ def _page(path: Path, explored: Any, trained: Any, again: Any) -> Path:
     sections: list[Section] = [
         Figures(
             items=[
-                (f"{explored.at_once} of {explored.levels}", "training levels: first attempt"),
+                (f"{explored.first_attempt} of {explored.levels}", "training levels, first attempt"),
                 (f"{explored.solved} of {explored.levels}", "with the rollback tree"),
                 (f"{again.base} of {again.failed}", "failed test levels: one more attempt"),
                 (f"{again.trained} of {again.failed}", "the same: one attempt after training"),

@@ -33,8 +33,8 @@ from leafe_gym.cli.options import (
 )
 from leafe_gym.cli.screen import out, plain, progress_bar, write_json
 from leafe_gym.evals.meta import machine_meta
-from leafe_gym.explore.config import ExploreConfig
-from leafe_gym.explore.engine import aexplore
+from leafe_gym.exploration.config import ExploreConfig
+from leafe_gym.exploration.engine import aexplore
 from leafe_gym.store.reader import RunReader
 from leafe_gym.tree import Tree
 from leafe_gym.types import Json, Task

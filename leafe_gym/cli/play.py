@@ -43,14 +43,15 @@ class PlaySession:
 
     env: RollbackWrapper
     keys: Mapping[str, str] = field(default_factory=dict)
+    seed: int = 0
     undone: list[str] = field(default_factory=list)
     saved: dict[str, Snapshot] = field(default_factory=dict)
     admissible: list[str] = field(default_factory=list)
     over: bool = False
 
-    def start(self, seed: int) -> None:
+    def start(self) -> None:
         """Reset and show the first observation."""
-        observation, info = self.env.reset(seed=seed)
+        observation, info = self.env.reset(seed=self.seed)
         out.print(plain(str(info.get("instruction", ""))))
         out.print(plain(HELP, "dim"))
         self.show(observation, info)
@@ -70,8 +71,6 @@ class PlaySession:
                 self.act(key if key and action not in self.admissible else action)
         except LeafeError as error:
             self.note(str(error))
-        except Exception as error:  # noqa: BLE001 - an environment may raise anything
-            self.note(f"the environment raised {type(error).__name__}: {error}; try :undo")
         return True
 
     def command(self, words: Sequence[str]) -> bool:
@@ -161,9 +160,23 @@ class PlaySession:
         """
         if self.over:
             raise UsageError("the episode is over: :undo or :quit")
-        observation, reward, terminated, truncated, info = self.env.step(action)
+        before = [move.action for move in self.env.transitions]
+        try:
+            observation, reward, terminated, truncated, info = self.env.step(action)
+        except Exception as error:  # noqa: BLE001 - an environment may raise anything
+            self.note(f"the environment raised {type(error).__name__}: {error}")
+            self.repeat(before)
+            return
         self.over = terminated or truncated
         self.show(observation, info, reward)
+
+    def repeat(self, actions: Sequence[Any]) -> None:
+        """Reach the state after `actions` again, from a reset, because the current one is lost."""
+        observation, info = self.env.reset(seed=self.seed)
+        for action in actions:
+            observation, _, _, _, info = self.env.step(action)
+        self.note("back in the state before that action")
+        self.show(observation, info)
 
     def show(self, observation: Any, info: Info, reward: float | None = None) -> None:
         """Show the state and the outcome of the last action."""
@@ -199,9 +212,9 @@ def command(
     env = make_env(tasks[number])
     with suppress(ImportError):  # line editing and history, where Python has them
         importlib.import_module("readline")
-    session = PlaySession(env, keymap(env))
+    session = PlaySession(env, keymap(env), tasks[number].seed)
     try:
-        session.start(tasks[number].seed)
+        session.start()
         while (line := _read()) is not None and session.do(line):
             pass
     finally:

@@ -1,4 +1,4 @@
-"""Stage-1 methods side by side: the same tasks, the same budget, one ledger (paper: Table 3).
+"""Samplers of Stage 1 side by side: the same tasks, the same budget, one ledger (paper: Table 3).
 
 A task ends at its first success, and what had been spent by then is known, so one run gives the
 solved fraction at every smaller budget too.
@@ -6,71 +6,107 @@ solved fraction at every smaller budget too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from leafe_gym.agents.agent import (
-    Agent,
-    IndependentSamplingAgent,
-    IterativeRefinementAgent,
-    ReflectiveTreeAgent,
-)
+from leafe_gym.agents.agent import Agent
+from leafe_gym.agents.config import AgentConfig
 from leafe_gym.budget import UNITS, Budget, Spend
-from leafe_gym.explore.engine import aexplore
+from leafe_gym.exploration.engine import aexplore
 from leafe_gym.errors import UsageError
+from leafe_gym.evals.controls import Donor, random_tau, swap_experiences, withhold_experiences
 from leafe_gym.evals.intervals import Interval, paired_difference, verdict, wilson
+from leafe_gym.evals.samplers import Sampler, make_agent, resolve_prompts
 from leafe_gym.policies.base import Policy
+from leafe_gym.prompts.base import PromptSet
 from leafe_gym.store.reader import RunReader
 from leafe_gym.tree import Tree
 from leafe_gym.types import Json, Task
 
-Donors = tuple[tuple[str, str], ...]
-Options = dict[str, Any]
-MakeAgent = Callable[[Policy, Options, Options, Donors], Agent]
-"""`f(policy, settings of all agents, settings of trees, donors)`"""
+INTERACTIONS = UNITS[0]
+"""The unit of the budget: environment steps + model calls."""
+UNIT_KEYS = {
+    "interactions": INTERACTIONS,
+    "tokens_total": "tokens_total",
+    "tokens_uncached": "tokens_uncached",
+}
+"""Key in reports -> unit in which spending is compared."""
 
-METHODS: dict[str, MakeAgent] = {
-    "is": lambda policy, every, _, __: IndependentSamplingAgent(policy, **every),
-    "ir": lambda policy, every, _, __: IterativeRefinementAgent(policy, **every),
-    "ir-all": lambda policy, every, _, __: IterativeRefinementAgent(policy, memory="all", **every),
-    "tree": lambda policy, every, tree, _: ReflectiveTreeAgent(policy, **every, **tree),
-    "tree-random-tau": lambda policy, every, tree, _: ReflectiveTreeAgent(
-        policy, tau="random", **every, **tree
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlInputs:
+    """What a control may need.
+
+    Attributes:
+        seed: of its random choices.
+        donors: experiences of the tasks of an earlier method.
+    """
+
+    seed: int = 0
+    donors: Sequence[Donor] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A sampler, or a control of one.
+
+    Attributes:
+        title: for tables.
+        sampler: which agent.
+        control: wraps its prompt set.
+        changes: fields of `AgentConfig` that it sets.
+    """
+
+    title: str
+    sampler: Sampler
+    control: Callable[[PromptSet, ControlInputs], PromptSet] | None = None
+    changes: Mapping[str, Json] = field(default_factory=dict)
+
+    def agent(self, policy: Policy, config: AgentConfig, inputs: ControlInputs) -> Agent:
+        """Its agent for a policy."""
+        config = config.replace(**self.changes)
+        if self.control is not None:
+            prompts = self.control(resolve_prompts(policy, config), inputs)
+            config = config.replace(prompts=prompts)
+        return make_agent(self.sampler, policy, config)
+
+
+OTHER_EXPERIENCE = "tree-other-experience"
+METHODS: dict[str, Method] = {
+    "is": Method("independent sampling", "is"),
+    "ir": Method("iterative refinement", "ir"),
+    "ir-all": Method("refinement, all experiences so far", "ir", changes={"experiences": "all"}),
+    "tree": Method("rollback tree", "tree"),
+    "tree-random-tau": Method(
+        "tree, tau at random", "tree", lambda prompts, given: random_tau(prompts, given.seed)
     ),
-    "tree-no-tip": lambda policy, every, tree, _: ReflectiveTreeAgent(
-        policy, tip="withheld", **every, **tree
+    "tree-no-experience": Method(
+        "tree, e withheld", "tree", lambda prompts, _: withhold_experiences(prompts)
     ),
-    "tree-random-tau-no-tip": lambda policy, every, tree, _: ReflectiveTreeAgent(
-        policy, tau="random", tip="withheld", **every, **tree
+    "tree-random-tau-no-experience": Method(
+        "tree, tau at random, e withheld",
+        "tree",
+        lambda prompts, given: withhold_experiences(random_tau(prompts, given.seed)),
     ),
-    "tree-other-tip": lambda policy, every, tree, donors: ReflectiveTreeAgent(
-        policy, tip="swapped", donors=donors, **every, **tree
+    OTHER_EXPERIENCE: Method(
+        "tree, e of another task",
+        "tree",
+        lambda prompts, given: swap_experiences(prompts, given.donors, given.seed),
     ),
 }
-"""Name -> agent. "is", "ir" and "tree" are the paper's samplers, the others controls that take
-one part of the tree's mechanism away."""
-
-TITLES = {
-    "is": "independent sampling",
-    "ir": "iterative refinement",
-    "ir-all": "refinement, all tips so far",
-    "tree": "rollback tree",
-    "tree-random-tau": "tree, tau at random",
-    "tree-no-tip": "tree, e withheld",
-    "tree-random-tau-no-tip": "tree, tau at random, e withheld",
-    "tree-other-tip": "tree, e of another task",
-}
+"""Name -> method. "is", "ir" and "tree" are the paper's samplers, the others controls that take
+one part of the mechanism away."""
+TITLES = {name: method.title for name, method in METHODS.items()}
 
 
 @dataclass(slots=True)
-class Outcome:
-    """What one method did on all tasks.
+class MethodOutcome:
+    """The results of one method on all tasks.
 
     Attributes:
         solved_at: per unit, spending at the first success, infinite where there was none; [tasks].
@@ -89,7 +125,7 @@ class Outcome:
     @property
     def tasks(self) -> int:
         """How many tasks."""
-        return int(self.used["calls"].size)
+        return int(self.used[INTERACTIONS].size)
 
     def solved(self, unit: str, at: float) -> NDArray[np.float64]:
         """1.0 for every task solved within `at`, else 0.0; [tasks]."""
@@ -104,17 +140,17 @@ class Outcome:
 class Bench:
     """All methods on the same tasks at the same budget."""
 
-    calls: int
-    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    interactions: int
+    outcomes: dict[str, MethodOutcome] = field(default_factory=dict)
 
     def level(self, unit: str) -> float:
         """The largest spending at which every method's solved fraction is known.
 
-        The budget is in calls; tasks that ran out of it unsolved say nothing about success at more
-        tokens than they had spent.
+        The budget is in interactions: nothing is known about the success of an unsolved task at
+        more tokens than it had spent.
         """
-        if unit == "calls":
-            return float(self.calls)
+        if unit == INTERACTIONS:
+            return float(self.interactions)
         unsolved = [
             outcome.used[unit][np.isinf(outcome.solved_at[unit])].min(initial=np.inf)
             for outcome in self.outcomes.values()
@@ -122,7 +158,7 @@ class Bench:
         most = max(float(outcome.used[unit].max()) for outcome in self.outcomes.values())
         return float(min(*unsolved, most))
 
-    def difference(self, ours: str, theirs: str, unit: str = "calls") -> Interval:
+    def difference(self, ours: str, theirs: str, unit: str = INTERACTIONS) -> Interval:
         """Solved fraction of one method minus another's, paired by task."""
         at = self.level(unit)
         mine, other = self.outcomes[ours], self.outcomes[theirs]
@@ -141,23 +177,25 @@ class Bench:
         methods: dict[str, Json] = {}
         for name, outcome in self.outcomes.items():
             methods[name] = {
-                unit: outcome.fraction(unit, self.level(unit)).as_dict() for unit in UNITS
+                key: outcome.fraction(unit, self.level(unit)).as_dict()
+                for key, unit in UNIT_KEYS.items()
             }
             methods[name]["ledger"] = outcome.ledger.as_dict()
             methods[name]["token_source"] = ", ".join(outcome.token_sources)
             methods[name]["failed_tasks"] = outcome.failed
             methods[name]["curve"] = {
-                unit: [[at, *i.as_dict().values()] for at, i in self.curve(name, unit)]
-                for unit in UNITS
+                key: [[at, *i.as_dict().values()] for at, i in self.curve(name, unit)]
+                for key, unit in UNIT_KEYS.items()
             }
         gaps = {
-            f"{ours}_minus_{theirs}": {unit: self._gap(ours, theirs, unit) for unit in UNITS}
-            for ours in self.outcomes
+            f"tree_minus_{theirs}": {
+                key: self._gap("tree", theirs, unit) for key, unit in UNIT_KEYS.items()
+            }
             for theirs in self.outcomes
-            if ours != theirs and ours == "tree"
+            if theirs != "tree" and "tree" in self.outcomes
         }
         return {
-            "budget": {"calls": self.calls} | {unit: self.level(unit) for unit in UNITS[1:]},
+            "budget": {key: self.level(unit) for key, unit in UNIT_KEYS.items()},
             "tasks": next(iter(self.outcomes.values())).tasks,
             "methods": methods,
             "differences": gaps,
@@ -168,17 +206,26 @@ class Bench:
         return gap.as_dict() | {"verdict": verdict(gap)}
 
 
+def method_agent(name: str, policy: Policy, config: AgentConfig, seed: int) -> Agent:
+    """The agent of one method that needs no other method's run.
+
+    Raises:
+        UsageError: for an unknown method, or one that takes experiences from another's run.
+    """
+    check_methods([name])
+    return METHODS[name].agent(policy, config, ControlInputs(seed=seed))
+
+
 async def run_bench(
     policy: Policy,
     tasks: Sequence[Task],
     *,
     methods: Sequence[str],
-    calls: int,
+    interactions: int,
     out: Path,
+    config: AgentConfig = AgentConfig(),  # noqa: B008 - frozen
     concurrency: int = 16,
     seed: int = 0,
-    every: Options | None = None,
-    tree: Options | None = None,
     progress: Callable[[str, Task, Tree | None], None] | None = None,
 ) -> Bench:
     """Run `methods` one after the other, each in a run folder of its own under `out`.
@@ -186,13 +233,12 @@ async def run_bench(
     Args:
         policy: acts and reflects for all of them.
         tasks: what to solve.
-        methods: names of `METHODS`; with "tree-other-tip", "tree" must come before it.
-        calls: budget of each task.
+        methods: names of `METHODS`; with "tree-other-experience", "tree" must come before it.
+        interactions: budget of each task.
         out: run folders go here; the same call resumes.
+        config: of all agents; a method may change fields of it.
         concurrency: attempts at the same time.
-        seed: from which all sampling seeds derive.
-        every: settings of all agents, such as the prompt set.
-        tree: further keyword arguments of `ReflectiveTreeAgent`.
+        seed: all sampling seeds derive from it.
         progress: called with (method, task, tree) when a task is finished.
 
     Raises:
@@ -202,14 +248,14 @@ async def run_bench(
     check_methods(methods)
     if not tasks:
         raise UsageError("there is no task to compare methods on")
-    bench = Bench(calls)
-    donors: Donors = ()
+    bench = Bench(interactions)
+    inputs = ControlInputs(seed=seed)
     for name in methods:
-        agent = METHODS[name](policy, dict(every or {}), dict(tree or {}), donors)
+        agent = METHODS[name].agent(policy, config, inputs)
         with await aexplore(
             agent,
             tasks,
-            budget=Budget(interactions=calls),
+            budget=Budget(interactions=interactions),
             out=out / name,
             concurrency=concurrency,
             seed=seed,
@@ -218,7 +264,7 @@ async def run_bench(
         ) as run:
             bench.outcomes[name] = read_outcome(run)
             if name == "tree":
-                donors = collect_donors(run)
+                inputs = ControlInputs(seed=seed, donors=collect_donors(run))
     return bench
 
 
@@ -229,11 +275,11 @@ def check_methods(methods: Sequence[str]) -> None:
             raise UsageError(f"no method is called {name!r}; there are: {', '.join(METHODS)}")
     if len(set(methods)) != len(methods) or not methods:
         raise UsageError("name at least one method, and each once")
-    if "tree-other-tip" in methods and "tree" not in methods[: methods.index("tree-other-tip")]:
-        raise UsageError("tree-other-tip takes its tips from tree: name tree before it")
+    if OTHER_EXPERIENCE in methods and "tree" not in methods[: methods.index(OTHER_EXPERIENCE)]:
+        raise UsageError(f"{OTHER_EXPERIENCE} takes its experiences from tree: name tree before it")
 
 
-def read_outcome(run: RunReader) -> Outcome:
+def read_outcome(run: RunReader) -> MethodOutcome:
     """The figures of a finished run."""
     spends: list[Spend] = []
     firsts: list[Spend | None] = []
@@ -245,22 +291,25 @@ def read_outcome(run: RunReader) -> Outcome:
         spends.append(Spend() if error else Spend.from_dict(result["spent"]))
         first = None if error else result["solved_at"]
         firsts.append(Spend.from_dict(first) if first else None)
-    return Outcome(
+    return MethodOutcome(
         solved_at={
             unit: np.array([getattr(f, unit) if f else np.inf for f in firsts], np.float64)
-            for unit in UNITS
+            for unit in UNIT_KEYS.values()
         },
-        used={unit: np.array([getattr(s, unit) for s in spends], np.float64) for unit in UNITS},
+        used={
+            unit: np.array([getattr(s, unit) for s in spends], np.float64)
+            for unit in UNIT_KEYS.values()
+        },
         ledger=sum(spends, Spend()),
         token_sources=sorted(sources),
         failed=failed,
     )
 
 
-def collect_donors(run: RunReader) -> Donors:
-    """(task id, e) of every branch of a run's trees."""
+def collect_donors(run: RunReader) -> tuple[Donor, ...]:
+    """The experience of every branch of a run's trees."""
     return tuple(
-        (tree.task.id, branch.experience.text)
+        Donor(tree.task.id, branch.experience.text)
         for tree in run.trees()
         for branch in tree.branches
         if branch.experience is not None

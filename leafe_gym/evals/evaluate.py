@@ -6,18 +6,19 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from leafe_gym.agents.agent import IndependentSamplingAgent
+from leafe_gym.agents.agent import Agent
 from leafe_gym.agents.sync import run_blocking
 from leafe_gym.budget import Budget
-from leafe_gym.explore.engine import aexplore
+from leafe_gym.exploration.engine import aexplore
 from leafe_gym.errors import UsageError
+from leafe_gym.evals.config import EvalConfig
 from leafe_gym.evals.intervals import Interval
 from leafe_gym.evals.passk import pass_curve
+from leafe_gym.evals.samplers import make_agent
 from leafe_gym.policies.base import Policy, PolicyFunction
 from leafe_gym.policies.base import policy as named_policy
 from leafe_gym.store.reader import RunReader
@@ -26,7 +27,12 @@ from leafe_gym.types import Json, Task
 
 ERRORS = ("env_error", "backend_error", "policy_error")
 NO_LIMIT = 10**12
-"""Calls: rollouts are counted here, not calls."""
+"""Interactions: the number of rollouts is the limit of an evaluation, not the budget."""
+SHOWN = 5
+"""Tasks that a message names at most."""
+
+Progress = Callable[[Task, Tree | None], None]
+"""Called when a task is finished, with its tree, or None if it could not be explored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,28 +42,41 @@ class Evaluation:
     Attributes:
         tasks: ids.
         wins: rollouts that won; [tasks].
-        samples: rollouts that came to an end, won or lost; [tasks].
-        errors: rollouts that environment or policy broke off. They count neither way; a task all
-            of whose rollouts broke off has no samples and is in `broken`.
-        broken: ids of tasks without samples.
-        reasons: why, each said once.
+        samples: rollouts that ended, won or lost; [tasks].
+        asked: rollouts asked for per task.
+        errors: rollouts that the environment or policy broke off; they count neither way.
+        reasons: the distinct reasons of those errors.
     """
 
     tasks: tuple[str, ...]
     wins: NDArray[np.int64]
     samples: NDArray[np.int64]
+    asked: int
     errors: int = 0
-    broken: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
 
+    @property
+    def missing(self) -> dict[str, int]:
+        """Task -> rollouts that it lacks; tasks that are complete are left out."""
+        lacking = (self.asked - self.samples).tolist()
+        return {task: n for task, n in zip(self.tasks, lacking, strict=True) if n > 0}
+
     def pass_at(self, *ks: int) -> dict[int, Interval]:
-        """Pass@k over the tasks, each with its 95 % interval.
+        """Pass@k over all tasks, each with its 95 % interval over tasks.
 
         Raises:
-            UsageError: if a task has fewer than k rollouts, or there is no task.
+            UsageError: if a task lacks rollouts (an average without it, or without its errors,
+                would be of other tasks than asked for), if k > `asked`, or without a task.
         """
-        if not self.tasks:
-            raise UsageError(f"no task has a finished rollout: {'; '.join(self.reasons)}")
+        missing = self.missing
+        if missing:
+            named = [f"{task} lacks {n} of {self.asked}" for task, n in missing.items()]
+            more = f" and {len(named) - SHOWN} more" if len(named) > SHOWN else ""
+            raise UsageError(
+                f"Pass@k is over {self.asked} rollouts of every task, and rollouts are missing: "
+                f"{'; '.join(named[:SHOWN])}{more}. Reasons: {'; '.join(self.reasons)}. "
+                "Fix the cause and run the same command again"
+            )
         return pass_curve(self.wins, self.samples, ks)
 
     def as_dict(self) -> dict[str, Json]:
@@ -66,8 +85,9 @@ class Evaluation:
             "tasks": list(self.tasks),
             "wins": self.wins.tolist(),
             "samples": self.samples.tolist(),
+            "asked": self.asked,
+            "missing": self.missing,
             "errors": self.errors,
-            "broken": list(self.broken),
             "reasons": list(self.reasons),
         }
 
@@ -78,10 +98,10 @@ def evaluate(
     *,
     samples: int = 512,
     seed: int = 0,
+    config: EvalConfig = EvalConfig(),  # noqa: B008 - frozen
     out: str | Path | None = None,
     concurrency: int = 64,
-    progress: Callable[[Task, Tree | None], None] | None = None,
-    **settings: Any,
+    progress: Progress | None = None,
 ) -> Evaluation:
     """Roll out `samples` times on each task; the same call with the same `out` resumes.
 
@@ -89,19 +109,19 @@ def evaluate(
         policy: what acts; a policy, a function, or a name for `leafe_gym.policy`.
         tasks: what to solve, usually a held-out split.
         samples: rollouts a task, >= 1.
-        seed: from which all sampling seeds derive, together with task, rollout and step.
+        seed: all sampling seeds derive from it, together with task, rollout and turn.
+        config: how a rollout is sampled.
         out: run folder, kept; default a temporary one.
         concurrency: rollouts at the same time; changes nothing but the time it takes.
         progress: called when a task is finished.
-        **settings: see `Settings`, such as `prompts`, `act_temperature`, `max_tokens`.
 
     Raises:
-        UsageError: for settings or tasks that cannot be used.
+        UsageError: for a configuration or tasks that cannot be used.
         ConfigMismatch: if `out` holds a run of another configuration.
     """
     call = aevaluate(
-        policy, tasks, samples=samples, seed=seed, out=out, concurrency=concurrency,
-        progress=progress, **settings,
+        policy, tasks, samples=samples, seed=seed, config=config, out=out,
+        concurrency=concurrency, progress=progress,
     )  # fmt: skip
     return run_blocking(call, variant="aevaluate")
 
@@ -112,64 +132,75 @@ async def aevaluate(
     *,
     samples: int = 512,
     seed: int = 0,
+    config: EvalConfig = EvalConfig(),  # noqa: B008 - frozen
     out: str | Path | None = None,
     concurrency: int = 64,
-    progress: Callable[[Task, Tree | None], None] | None = None,
-    **settings: Any,
+    progress: Progress | None = None,
 ) -> Evaluation:
     """The asynchronous variant of `evaluate`."""
     if not tasks:
         raise UsageError("there is no task to evaluate on")
-    agent = IndependentSamplingAgent(named_policy(policy), attempts=samples, **settings)
-    with (
-        tempfile.TemporaryDirectory(prefix="leafe-eval-") as scratch,
-        await aexplore(
-            agent,
-            tasks,
-            budget=Budget(interactions=NO_LIMIT),
-            out=Path(out) if out is not None else Path(scratch) / "run",
-            concurrency=concurrency,
-            seed=seed,
-            stop="budget",
-            progress=progress,
-        ) as run,
-    ):
-        return count(run, tasks)
+    agent = make_agent("is", named_policy(policy), config.for_agent(samples))
+    with tempfile.TemporaryDirectory(prefix="leafe-eval-") as scratch:
+        folder = Path(out) if out is not None else Path(scratch) / "run"
+        with await roll_out(
+            agent, tasks, config, folder, seed=seed, concurrency=concurrency, progress=progress
+        ) as run:
+            return count_rollouts(run, tasks, samples)
 
 
-def count(
-    run: RunReader, tasks: Sequence[Task], of: Callable[[Branch], bool] = lambda _: True
+async def roll_out(
+    agent: Agent,
+    tasks: Sequence[Task],
+    config: EvalConfig,
+    folder: Path,
+    *,
+    seed: int,
+    concurrency: int,
+    progress: Progress | None,
+) -> RunReader:
+    """All rollouts of an agent that limits their number itself."""
+    return await aexplore(
+        agent,
+        tasks,
+        budget=Budget(interactions=NO_LIMIT),
+        out=folder,
+        concurrency=concurrency,
+        seed=seed,
+        stop="budget",
+        backend=config.backend,
+        progress=progress,
+    )
+
+
+def count_rollouts(
+    run: RunReader, tasks: Sequence[Task], asked: int, of: Callable[[Branch], bool] = lambda _: True
 ) -> Evaluation:
     """Wins and rollouts of each task of a run.
 
     Args:
         run: the run.
-        tasks: what it was made on.
+        tasks: the tasks it was made on.
+        asked: rollouts asked for per task.
         of: which of its branches are the rollouts.
     """
-    names: list[str] = []
-    wins: list[int] = []
-    samples: list[int] = []
-    failed = [(tasks[number].id, error) for number, error, _ in run.outcomes() if error]
-    broken = [name for name, _ in failed]
-    reasons = dict.fromkeys(error for _, error in failed)
+    wins = dict.fromkeys((task.id for task in tasks), 0)
+    samples = dict(wins)
+    reasons = dict.fromkeys(error for _, error, _ in run.outcomes() if error)
     errors = 0
     for tree in run.trees():
-        rollouts = [branch for branch in tree.branches if of(branch)]
-        ended = [branch for branch in rollouts if branch.ending not in ERRORS]
-        errors += len(rollouts) - len(ended)
-        reasons |= dict.fromkeys(b.reason for b in rollouts if b.ending in ERRORS)
-        if not ended:
-            broken.append(tree.task.id)
-            continue
-        names.append(tree.task.id)
-        wins.append(sum(branch.won for branch in ended))
-        samples.append(len(ended))
+        for branch in filter(of, tree.branches):
+            if branch.ending in ERRORS:
+                errors += 1
+                reasons[branch.reason] = None
+            else:
+                samples[tree.task.id] += 1
+                wins[tree.task.id] += branch.won
     return Evaluation(
-        tasks=tuple(names),
-        wins=np.array(wins, np.int64),
-        samples=np.array(samples, np.int64),
+        tasks=tuple(wins),
+        wins=np.array(list(wins.values()), np.int64),
+        samples=np.array(list(samples.values()), np.int64),
+        asked=asked,
         errors=errors,
-        broken=tuple(broken),
         reasons=tuple(reasons),
     )

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from leafe_gym.errors import MissingExtra, StoreError
-from leafe_gym.evals.bench import TITLES, Bench
+from leafe_gym._optional import require
+from leafe_gym.errors import StoreError
+from leafe_gym.evals.bench import INTERACTIONS, TITLES, Bench
 from leafe_gym.evals.intervals import Interval
 
 AXES = {
-    "calls": "budget: environment steps + model calls",
+    INTERACTIONS: "budget: interactions (environment steps + model calls)",
     "tokens_uncached": "budget: uncached tokens",
 }
 
@@ -69,11 +70,8 @@ def new_figure(width: float, height: float) -> Any:
     Raises:
         MissingExtra: if matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtra("drawing curves", "plot") from error
-    return Figure(figsize=(width, height), layout="constrained")
+    figures = require("matplotlib.figure", "plot", "drawing curves")
+    return figures.Figure(figsize=(width, height), layout="constrained")
 
 
 def band(

@@ -1,9 +1,9 @@
-"""`recovery@k`: does a policy win from where another one went wrong?
+"""`recovery@k`: the chance that a policy wins from a state in which another one went wrong.
 
 The pool of states is made once, from plain rollouts of a base policy: of each task the first state
 in which a step had just made the shortest remaining solution longer, while the task could still
-be solved in time. Every policy is then brought back to those same states, with the history that
-led there and without any tip, and rolls out from them with the steps that are left. Pass@k over
+be solved in time. Every policy is then rolled back to those same states, with the history that led
+there and without any experience, and rolls out from them with the steps that are left. Pass@k over
 these rollouts is recovery@k.
 
 It takes an environment that knows its `distance()`: the fewest actions that solve it from here, or
@@ -14,21 +14,28 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from leafe_gym.agents.agent import Agent, make_settings
 from leafe_gym.agents.environment import Lanes, begin, environment_calls
 from leafe_gym.agents.frontier import Frontier, Job, LookBack
-from leafe_gym.agents.task_runner import Observer, Slots, Stop
-from leafe_gym.agents.agent import whole_number
+from leafe_gym.agents.grow import Observer, Slots, Stop
 from leafe_gym.agents.sync import run_blocking
 from leafe_gym.budget import Budget
-from leafe_gym.explore.engine import aexplore, make_env
+from leafe_gym.agents.env_pool import make_env
 from leafe_gym.errors import UsageError
-from leafe_gym.evals.evaluate import NO_LIMIT, Evaluation, aevaluate, count
+from leafe_gym.evals.config import EvalConfig
+from leafe_gym.evals.controls import withhold_experiences
+from leafe_gym.evals.evaluate import (
+    Evaluation,
+    Progress,
+    aevaluate,
+    count_rollouts,
+    roll_out,
+)
+from leafe_gym.evals.samplers import resolve_prompts
 from leafe_gym.policies.base import Policy, PolicyFunction
 from leafe_gym.policies.base import policy as named_policy
 from leafe_gym.store.records import (
@@ -44,17 +51,15 @@ from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Experience, Json, Start, Step, Task
 from leafe_gym.wrappers.rollback.wrapper import RollbackWrapper
 
-Progress = Callable[[Task, Tree | None], None]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mistake:
-    """A state in which a task had just become longer to solve.
+    """A state in which the shortest solution has just become longer.
 
     Attributes:
         task: of it.
-        steps: how the base got there, the mistake being the last one.
-        distance: fewest actions that still solve it; >= 1.
+        steps: of the base up to it; the last one is the mistake.
+        distance: length of the shortest solution from it; >= 1.
     """
 
     task: Task
@@ -120,23 +125,23 @@ def recovery_pool(
     rollouts: int = 16,
     slack: int = 2,
     seed: int = 0,
+    config: EvalConfig = EvalConfig(),  # noqa: B008 - frozen
     out: str | Path | None = None,
     concurrency: int = 64,
     progress: Progress | None = None,
-    **settings: Any,
 ) -> RecoveryPool:
-    """Where `base` goes wrong.
+    """The states in which `base` makes its first mistake.
 
     Args:
         base: rolled out without reflection.
         tasks: usually a held-out split.
-        rollouts: of each task; the first that holds such a state gives it.
+        rollouts: of each task; the first rollout with such a state gives it.
         slack: the steps left must exceed the shortest solution by this much.
         seed: of the rollouts.
+        config: how a rollout is sampled.
         out: run folder of the rollouts, kept; default a temporary one.
         concurrency: rollouts at the same time; changes nothing but the time it takes.
         progress: called when a task was rolled out.
-        **settings: of acting; see `Settings`.
 
     Raises:
         UsageError: if an environment does not know its distance to a solution.
@@ -146,8 +151,8 @@ def recovery_pool(
         if tasks:
             _require_distance(make_env(tasks[0]), tasks[0])
         call = aevaluate(
-            base, tasks, samples=rollouts, seed=seed, out=folder, concurrency=concurrency,
-            progress=progress, **settings,
+            base, tasks, samples=rollouts, seed=seed, config=config, out=folder,
+            concurrency=concurrency, progress=progress,
         )  # fmt: skip
         run_blocking(call, variant="aevaluate")
         with RunReader(folder) as run:
@@ -161,51 +166,52 @@ def evaluate_recovery(
     *,
     samples: int = 128,
     seed: int = 0,
+    config: EvalConfig = EvalConfig(),  # noqa: B008 - frozen
     out: str | Path | None = None,
     concurrency: int = 64,
     progress: Progress | None = None,
-    **settings: Any,
 ) -> Evaluation:
     """Roll out `samples` times from each state of a pool; `pass_at(k)` is recovery@k.
 
     The arguments are those of `evaluate`.
 
     Raises:
-        UsageError: if the pool is empty, or for settings that cannot be used.
+        UsageError: if the pool is empty, or for a configuration that cannot be used.
         ConfigMismatch: if `out` holds a run of another configuration.
     """
     if not pool.mistakes:
-        raise UsageError("the pool is empty: the base made no mistake that could be made good")
-    agent = RecoveryAgent(named_policy(policy), pool, attempts=samples, **settings)
+        raise UsageError("the pool is empty: the base made no mistake that can be recovered from")
+    agent = RecoveryAgent(named_policy(policy), pool, samples, config)
     with tempfile.TemporaryDirectory(prefix="leafe-recovery-") as scratch:
         tasks = [one.task for one in pool.mistakes]
-        call = aexplore(
-            agent, tasks, budget=Budget(interactions=NO_LIMIT),
-            out=Path(out) if out is not None else Path(scratch) / "run",
-            concurrency=concurrency, seed=seed, progress=progress,
-        )  # fmt: skip
+        folder = Path(out) if out is not None else Path(scratch) / "run"
+        call = roll_out(
+            agent, tasks, config, folder, seed=seed, concurrency=concurrency, progress=progress
+        )
         with run_blocking(call, variant="aexplore") as run:
-            return count(run, tasks, of=lambda branch: branch.parent is not None)
+            return count_rollouts(run, tasks, samples, of=lambda branch: branch.parent is not None)
 
 
 class RecoveryAgent(Agent):
-    """Rollouts from given states: branches of the attempt that led there, without any tip.
+    """Rollouts from given states: branches of the attempt that led there, without an experience.
 
     Args:
         policy: acts.
         pool: the states, by task.
-        attempts: rollouts from each.
-        **settings: see `Settings`.
+        samples: rollouts from each.
+        config: how a rollout is sampled.
     """
 
     method = "recovery"
 
     def __init__(
-        self, policy: Policy | PolicyFunction, pool: RecoveryPool, *, attempts: int, **settings: Any
+        self, policy: Policy, pool: RecoveryPool, samples: int, config: EvalConfig
     ) -> None:
-        super().__init__(policy, make_settings(policy, settings, tip="withheld"))
-        whole_number("attempts", attempts, low=1)
-        self.attempts = attempts
+        chosen = config.for_agent(samples)
+        given = {"act_temperature": chosen.act_temperature, "max_tokens": chosen.max_tokens}
+        super().__init__(policy, make_settings(policy, given))
+        self.prompts = withhold_experiences(resolve_prompts(policy, chosen))
+        self.attempts = samples
         self._pool = {one.task.id: one for one in pool.mistakes}
 
     @property
@@ -233,7 +239,7 @@ class RecoveryAgent(Agent):
         """See `Agent.explore_task`; the tree begins with the attempt that led to the state."""
         root = _root(self._pool[task.id])
         if not stored and observer is not None:
-            observer = _Rooted(observer, root)
+            observer = _WithRoot(observer, root)
         return await super().explore_task(
             task, lanes, budget, seed=seed, stop=stop, slots=slots, observer=observer,
             stored=stored or (root,),
@@ -266,16 +272,16 @@ class RecoveryFrontier:
         return Job(id=number, root=0, depth=1, parent=0, experience=self._away)
 
     def tell(self, job: Job, experiences: Sequence[Experience]) -> None:
-        """Nothing follows from an attempt."""
+        """No attempt opens another one."""
 
     def room(self, job: Job, pending: int) -> bool:
-        """Nothing is opened from an attempt."""
+        """No attempt opens a branch."""
         return False
 
 
 @dataclass(frozen=True, slots=True)
-class _Rooted:
-    """An observer that is also told of the branch the tree begins with."""
+class _WithRoot:
+    """An observer that also records the branch that the tree begins with."""
 
     inner: Observer
     root: Branch

@@ -178,7 +178,10 @@ class UnsandboxedSandbox:
     def _resolve(self, path: str) -> Path:
         check_path(path)
         work = self._work.resolve()
-        file = (work / path).resolve()
+        try:
+            file = (work / path).resolve()
+        except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before 3.13
+            raise UsageError(f"{path!r} leads out of the work folder: {error}") from error
         if work not in file.parents:
             raise UsageError(f"{path!r} leads out of the work folder")
         return file

@@ -1,4 +1,4 @@
-"""One call that fails where an environment cannot be brought back."""
+"""One call that fails if an environment cannot be restored to earlier states."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def assert_rollback(
     other_process: bool = True,
     proved: bool = True,
 ) -> CheckReport:
-    """Fail unless `check_rollback` finds a right way back to earlier states of an environment.
+    """Fail unless `check_rollback` finds a backend that restores an environment correctly.
 
     Example:
         >>> assert_rollback("FrozenLake-v1", seeds=[0], other_process=False).ok
@@ -32,7 +32,7 @@ def assert_rollback(
 
     Args:
         env: an id, a spec, an instance made by `gymnasium.make`, or a function that makes one.
-        backends: names of those that must be right; None: one at least has to be.
+        backends: names of those that must be correct; None: at least one has to be.
         actions: some that change the observation; None to look for some.
         seeds: resets to try, at least one.
         options: of the resets.
@@ -48,6 +48,7 @@ def assert_rollback(
         UsageError: if no further instance can be made, or `seeds` is empty.
         WrapperOrder: if a RollbackWrapper sits below another wrapper.
     """
+    __tracebackhide__ = True
     report = check_rollback(
         env,
         backends=backends,
@@ -57,11 +58,8 @@ def assert_rollback(
         make_kwargs=make_kwargs,
         other_process=other_process,
     )
-    if not report.ok:
+    if report.failures:
         raise AssertionError(str(report))
     if proved and report.unproved:
-        raise AssertionError(
-            f"{report}\nnothing was shown: pass actions= that change the observation, or "
-            "proved=False"
-        )
+        raise AssertionError(f"{report}, or accept that with proved=False")
     return report

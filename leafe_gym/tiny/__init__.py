@@ -1,1 +1,1 @@
-"""A small language model, trained from nothing in minutes: acts, looks back, follows tips."""
+"""A small language model, pretrained in minutes: acts, reflects and follows experiences."""

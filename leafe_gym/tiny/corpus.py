@@ -1,12 +1,12 @@
-"""What the small model is pretrained on: acting, following tips, and looking back.
+"""The pretraining corpus of the small model: acting, following experiences, and reflecting.
 
-Three kinds of examples, drawn afresh for every optimiser step from episodes on training levels:
+Three kinds of examples, drawn afresh for every optimizer step from episodes on training levels:
 
-* acting: a prompt and the demonstrator's chances of each action;
-* tips: the same with one to four tips. A tip for this very step is followed, also where it advises
-  a blind push, because that does not come by itself; any other tip is to be ignored;
-* looking back: a failed episode; the answer names the first step that was not optimal, quotes its
-  board, and says what would have been.
+* acting: a prompt and the demonstrator's probability of each action;
+* advised: the same with one to eight experiences. One for this very step is followed, also where
+  it advises a blind push, because that is not learned otherwise; any other one is ignored;
+* reflecting: a failed episode; the answer names the first step that was not optimal, quotes its
+  board, and names an optimal action.
 
 All arrays hold token ids; see `words`.
 """
@@ -21,17 +21,18 @@ from numpy.typing import NDArray
 
 from leafe_gym.envs.sokoban.graph import StateGraph
 from leafe_gym.prompts.tiny import ACTIONS, inside
-from leafe_gym.tiny.words import ASSISTANT, END, SMALL, UNKNOWN, USER, World, vocabulary
+from leafe_gym.tiny.sampling import inverse_cdf
+from leafe_gym.tiny.words import ASSISTANT, END, EXPERIENCE, SMALL, UNKNOWN, USER, World, vocabulary
 
 Ids = NDArray[np.int64]
 FOLLOW = 0.97
-"""Chance given to the action that a tip for this step advises."""
+"""Probability of the action that an experience for this step advises."""
 IGNORE = -100
 """Label of a token that is not learned."""
 
 
 @dataclass(frozen=True, slots=True)
-class Acting:
+class ActingBatch:
     """Prompts of one length and the chances of each action after them."""
 
     ids: Ids
@@ -39,7 +40,7 @@ class Acting:
 
 
 @dataclass(frozen=True, slots=True)
-class LookingBack:
+class ReflectionBatch:
     """Whole transcripts with their answers.
 
     Attributes:
@@ -58,9 +59,9 @@ class Corpus:
 
     Args:
         graph: the training levels.
-        chances: what acting is learned from; [states, 4].
+        chances: the demonstrator's probability of each action; [states, 4].
         world: whose levels they are.
-        rng: draws everything.
+        rng: of all random choices.
     """
 
     def __init__(
@@ -79,26 +80,26 @@ class Corpus:
         self._optimal = graph.optimal
         self._rows = state_rows(graph, world)
 
-    def acting(self, count: int) -> Acting:
+    def acting(self, count: int) -> ActingBatch:
         """Prompts at random steps of random episodes."""
         states, steps = self._visited(count)
-        return Acting(
+        return ActingBatch(
             act_prompts(self._rows[states], self._steps[steps]),
             self._chances[states].astype(np.float32),
         )
 
-    def tips(self, count: int, tips: int) -> Acting:
-        """The same with `tips` tips in front; one of them is for this step in most examples."""
+    def advised(self, count: int, experiences: int) -> ActingBatch:
+        """The same with experiences in front; one of them is for this step in most examples."""
         rng, word = self._rng, self._word
         states, steps = self._visited(count)
-        about = rng.integers(0, self._horizon, size=(count, tips))
+        about = rng.integers(0, self._horizon, size=(count, experiences))
         here = rng.random(count) < 0.7
-        place = rng.integers(0, tips, size=count)
+        place = rng.integers(0, experiences, size=count)
         about = np.where(about == steps[:, None], (about + 1) % self._horizon, about)
         about[here, place[here]] = steps[here]
-        bad = rng.integers(0, 4, size=(count, tips))
-        good = (bad + rng.integers(1, 4, size=(count, tips))) % 4
-        # Good advice is what it meets most.
+        bad = rng.integers(0, 4, size=(count, experiences))
+        good = (bad + rng.integers(1, 4, size=(count, experiences))) % 4
+        # Most advice is right.
         wise = rng.random(count) < 0.85
         best = self._pick(self._solver[states])
         mistaken = (best + rng.integers(1, 4, size=count)) % 4
@@ -108,7 +109,7 @@ class Corpus:
         blocks = [
             np.stack(
                 [
-                    np.full(count, word["tip"]),
+                    np.full(count, word[EXPERIENCE]),
                     self._steps[about[:, n]],
                     np.full(count, word["not"]),
                     self._actions[bad[:, n]],
@@ -117,19 +118,19 @@ class Corpus:
                 ],
                 axis=1,
             )
-            for n in range(tips)
+            for n in range(experiences)
         ]
         chances = self._chances[states].copy()
         chances[here] *= 1 - FOLLOW
         chances[rows[here], good[rows, place][here]] += FOLLOW
         prompt = act_prompts(self._rows[states], self._steps[steps])
-        return Acting(
+        return ActingBatch(
             np.concatenate([prompt[:, :1], *blocks, prompt[:, 1:]], axis=1),
             chances.astype(np.float32),
         )
 
-    def looking_back(self, count: int) -> LookingBack:
-        """Failed episodes with the answer to what went wrong."""
+    def reflecting(self, count: int) -> ReflectionBatch:
+        """Failed episodes with the answer to a reflection request."""
         word = self._word
         states, actions = self._failed(count)
         horizon = self._horizon
@@ -165,10 +166,10 @@ class Corpus:
         width = block.shape[1] // horizon
         places = 1 + width * np.arange(1, horizon + 1) - 1
         verdicts[:, places] = np.where(optimal, word["good"], word["bad"])
-        return LookingBack(ids, labels, verdicts)
+        return ReflectionBatch(ids, labels, verdicts)
 
     def _answer(self, states: Ids, actions: Ids) -> Ids:
-        """What is to be said of episodes that hold a mistake; [episodes, tokens]."""
+        """The reflection on episodes that hold a mistake; [episodes, tokens]."""
         rows, count = np.arange(len(states)), len(states)
         first = (~self._optimal[states[:, : self._horizon], actions]).argmax(axis=1)
         at = states[rows, first]
@@ -193,15 +194,13 @@ class Corpus:
     def _pick(self, weight: NDArray[np.float64]) -> Ids:
         """An action of each row by weight."""
         edges = weight.cumsum(axis=1)
-        drawn = self._rng.random(len(weight))[:, None] * edges[:, -1:]
-        picked: Ids = (edges <= drawn).sum(axis=1).clip(0, 3)
-        return picked
+        return inverse_cdf(edges, self._rng.random(len(weight)) * edges[:, -1]).clip(0, 3)
 
     def _episodes(self, count: int) -> tuple[Ids, Ids]:
         """States [count, horizon + 1] and actions [count, horizon].
 
-        An episode is optimal for a random number of steps, as one is that others corrected, and
-        then the demonstrator's.
+        An episode is optimal for a random number of steps, as after a rollback, and then the
+        demonstrator's.
         """
         graph, rng = self._graph, self._rng
         sure = np.where(rng.random(count) < 0.5, rng.integers(0, self._horizon, size=count), 0)
@@ -248,7 +247,7 @@ def state_rows(graph: StateGraph, world: World = SMALL) -> Ids:
 
 
 def act_prompts(rows: Ids, steps: Ids) -> Ids:
-    """Acting prompts without tips from row tokens [n, rows] and step tokens [n]."""
+    """ActingBatch prompts without tips from row tokens [n, rows] and step tokens [n]."""
     words, count = vocabulary(), len(rows)
     return np.concatenate(
         [

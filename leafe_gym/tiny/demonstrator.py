@@ -1,7 +1,7 @@
-"""Who the small model learns from: a solver with a weakness.
+"""The demonstrator of the small model: a solver with a weakness.
 
 The demonstrator knows the distance of every position, so the pretraining corpus comes from an
-oracle. What the model is to recover from is built in here, in one of two ways:
+oracle. The weakness that the model is to recover from is built in here, in one of two ways:
 
 * `blind`: pushes up and pushes left are made five thousand times less often than they should be.
   Each is a situation in which the needed action is all but never sampled at temperature 1 (at
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from leafe_gym.envs.sokoban.graph import NEVER, StateGraph
 from leafe_gym.envs.sokoban.rules import ACTIONS
 
-Kind = Literal["blind", "noisy"]
+WeaknessKind = Literal["blind", "noisy"]
 
 BLIND = ("up", "left")
 """Directions in which the blind demonstrator hardly pushes."""
@@ -39,14 +39,14 @@ class Weakness:
         blunder: weight of an action after which the level cannot be solved any more.
     """
 
-    kind: Kind = "blind"
+    kind: WeaknessKind = "blind"
     blind: float = 2e-4
     noise: float = 0.0
     slip: float = 0.06
     blunder: float = 0.02
 
 
-WEAKNESSES: dict[Kind, Weakness] = {
+WEAKNESSES: dict[WeaknessKind, Weakness] = {
     "blind": Weakness(kind="blind"),
     "noisy": Weakness(kind="noisy", blind=1.0, noise=0.75),
 }

@@ -1,9 +1,9 @@
-"""The small model as a policy: requests of one moment are answered together.
+"""The small model as a policy: concurrent requests are answered in one batch.
 
-Acting prompts are short and come again and again, so the chances of the next word are kept for
-each. Longer prompts are decoded side by side with a key-value cache. A request's reply depends on
-its prompt and seed and on nothing else: each has random numbers of its own, and a row of a batch
-does not see the others.
+Acting prompts are short and repeat, so the probabilities of the next word are cached for each.
+Longer prompts are decoded side by side with a key-value cache. A reply depends on its prompt and
+seed only: each request has its own random generator, and rows of a batch do not attend to each
+other.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from leafe_gym.types import Completion, Message, Sampling, Usage
 SHIPPED = Path(__file__).with_name("weights")
 """One folder a base."""
 SHORT = 40
-"""Prompts up to this many tokens are kept."""
-KEPT = 300_000
-"""Prompts kept at most; about 200 bytes each."""
+"""Next-word probabilities are cached for prompts of up to this many tokens."""
+CACHED = 300_000
+"""Most cached prompts; about 200 bytes each."""
 _BATCH = 2048
 _LIKELY = 1e-7
-"""Words less likely than this are left out of what is kept."""
+"""Words less likely than this are left out of the cache."""
 
 Ids = tuple[int, ...]
 
@@ -46,10 +46,10 @@ class _Request:
     sampling: Sampling
     future: asyncio.Future[Completion]
     said: list[int] = field(default_factory=list)
-    dice: random.Random = field(init=False)
+    rng: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
-        self.dice = random.Random(self.sampling.seed)
+        self.rng = random.Random(self.sampling.seed)
 
     @property
     def done(self) -> bool:
@@ -65,7 +65,7 @@ class _Request:
         if temperature != 1:
             chances = chances ** (1 / temperature)
         edges = chances.cumsum()
-        at = int(np.searchsorted(edges, self.dice.random() * edges[-1], side="right"))
+        at = int(np.searchsorted(edges, self.rng.random() * edges[-1], side="right"))
         self.said.append(int(words[min(at, len(words) - 1)]))
 
 
@@ -88,7 +88,7 @@ class TinyPolicy:
         self.prompts: str = getattr(network.config, "prompts", "tiny")
         self.world = World.read(getattr(network.config, "world", None))
         self.network = network.eval()
-        self._kept: dict[Ids, tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
+        self._cached: dict[Ids, tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
         self._waiting: list[_Request] = []
 
     @classmethod
@@ -218,22 +218,22 @@ class TinyPolicy:
         active = [request for request in requests if not request.done]
         while active:
             heads = [(*request.prompt, *request.said) for request in active]
-            self._learn({head for head in heads if head not in self._kept})
+            self._learn({head for head in heads if head not in self._cached})
             for request, head in zip(active, heads, strict=True):
-                request.say(*self._kept[head])
+                request.say(*self._cached[head])
             active = [request for request in active if not request.done]
 
     def _learn(self, heads: set[Ids]) -> None:
-        """Keep the chances of the next word after each head."""
-        if len(self._kept) + len(heads) > KEPT:
-            self._kept.clear()
+        """Cache the probabilities of the next word after each prefix."""
+        if len(self._cached) + len(heads) > CACHED:
+            self._cached.clear()
         lengths: dict[int, list[Ids]] = {}
         for head in heads:
             lengths.setdefault(len(head), []).append(head)
         for group in lengths.values():
             for head, row in zip(group, self.next_word(np.array(group)), strict=True):
                 words = np.flatnonzero(row > _LIKELY)
-                self._kept[head] = words, row[words]
+                self._cached[head] = words, row[words]
 
     def _decode_long(self, requests: list[_Request]) -> None:
         requests.sort(key=lambda request: len(request.prompt))  # less padding

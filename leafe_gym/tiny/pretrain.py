@@ -1,4 +1,4 @@
-"""Training the small model from nothing, in minutes on one core."""
+"""Pretraining of the small model, in minutes on one core."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from leafe_gym.envs.sokoban.graph import StateGraph
 from leafe_gym.envs.sokoban.rules import ACTIONS
-from leafe_gym.tiny.corpus import IGNORE, Acting, Corpus, LookingBack
-from leafe_gym.tiny.demonstrator import WEAKNESSES, Kind, demonstrator, expert
+from leafe_gym.tiny.corpus import IGNORE, ActingBatch, Corpus, ReflectionBatch
+from leafe_gym.tiny.demonstrator import WEAKNESSES, WeaknessKind, demonstrator, expert
 from leafe_gym.tiny.transcripts import Conversations, TranscriptCorpus
 from leafe_gym.tiny.words import END, SMALL, World, vocabulary
 from leafe_gym.types import Json
 
-TIPS = (1, 1, 1, 1, 2, 2, 3, 5, 8)
-"""How many tips an example holds; drawn evenly."""
+EXPERIENCES = (1, 1, 1, 1, 2, 2, 3, 5, 8)
+"""Numbers of experiences in an advised example; drawn evenly."""
 AHEAD = 4
-"""How many sets of fresh levels are made ahead of their use, by processes on half the cores."""
+"""Sets of fresh levels generated ahead of their use, by processes on half the cores."""
 AUXILIARY = 0.5
-"""Weight of telling good actions from bad ones while reading a failed episode."""
+"""Weight of classifying each action of a failed episode as optimal or not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +48,8 @@ class Recipe:
             this one; None for never.
         steps: optimiser steps.
         acting: acting examples a step.
-        tips: examples with tips a step.
-        looking_back: failed episodes a step.
+        advised: examples with experiences a step.
+        reflecting: failed episodes a step.
         width: of the model.
         layers: of the model.
         lr: peak learning rate.
@@ -57,7 +57,7 @@ class Recipe:
         transcripts: whole episodes a step, in place of the three kinds of examples, with memory.
     """
 
-    kind: Kind = "blind"
+    kind: WeaknessKind = "blind"
     world: World = SMALL
     seed: int = 0
     levels: int = 3000
@@ -65,8 +65,8 @@ class Recipe:
     first_level: int = 5000
     steps: int = 1400
     acting: int = 128
-    tips: int = 64
-    looking_back: int = 16
+    advised: int = 64
+    reflecting: int = 16
     width: int = 64
     layers: int = 3
     lr: float = 3e-3
@@ -130,8 +130,8 @@ def make_levels(
 def graphs(recipe: Recipe) -> Iterator[StateGraph]:
     """The levels to train on, again and again: always the same, or others each time."""
 
-    def seeds(turn: int) -> range:
-        first = recipe.first_level + turn * recipe.levels
+    def seeds(number: int) -> range:
+        first = recipe.first_level + number * recipe.levels
         return range(first, first + recipe.levels)
 
     if recipe.fresh is None:
@@ -140,11 +140,12 @@ def graphs(recipe: Recipe) -> Iterator[StateGraph]:
     processes = max(1, min(AHEAD, (os.cpu_count() or 1) // 2))
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as makers:
         coming = deque(
-            makers.submit(make_levels, "train", seeds(turn), recipe.world) for turn in range(AHEAD)
+            makers.submit(make_levels, "train", seeds(number), recipe.world)
+            for number in range(AHEAD)
         )
-        for turn in count(AHEAD):
+        for number in count(AHEAD):
             made = coming.popleft().result()
-            coming.append(makers.submit(make_levels, "train", seeds(turn), recipe.world))
+            coming.append(makers.submit(make_levels, "train", seeds(number), recipe.world))
             yield made
 
 
@@ -152,8 +153,8 @@ def pretrain(recipe: Recipe, progress: Progress | None = None, device: str = "cp
     """A base model.
 
     A blind base learns from the blind demonstrator throughout. A noisy one learns from the solver
-    first and takes up the noise in the last fifth: from noise alone a model this small learns
-    neither to plan nor to read tips. Failed episodes are the weak demonstrator's in both.
+    first and learns the noise in the last fifth: from noise alone a model this small learns
+    neither to plan nor to follow experiences. Failed episodes are the weak demonstrator's in both.
 
     Args:
         recipe: what to train.
@@ -177,10 +178,18 @@ def pretrain(recipe: Recipe, progress: Progress | None = None, device: str = "cp
             losses = conversation_losses(model, corpus.transcripts(recipe.transcripts))
         else:
             act = acting_loss(model, corpus.acting(recipe.acting))
-            tip = acting_loss(model, corpus.tips(recipe.tips, int(rng.choice(TIPS))))
-            back, verdict = looking_back_loss(model, weak.looking_back(recipe.looking_back))
-            losses = {"act": act, "tip": tip, "back": back, "verdict": verdict}
-        loss = losses["act"] + losses["tip"] + losses["back"] + AUXILIARY * losses["verdict"]
+            experience = acting_loss(
+                model, corpus.advised(recipe.advised, int(rng.choice(EXPERIENCES)))
+            )
+            reflection, verdict = reflection_loss(model, weak.reflecting(recipe.reflecting))
+            losses = {
+                "act": act,
+                "experience": experience,
+                "reflection": reflection,
+                "verdict": verdict,
+            }
+        loss = losses["act"] + losses["experience"] + losses["reflection"]
+        loss = loss + AUXILIARY * losses["verdict"]
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -206,7 +215,7 @@ def _rate(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / 50, max(left, 0.0))
 
 
-def acting_loss(model: Any, batch: Acting) -> torch.Tensor:
+def acting_loss(model: Any, batch: ActingBatch) -> torch.Tensor:
     """Cross-entropy to the chances of each action, and of ending the reply after it."""
     chances = torch.from_numpy(batch.chances).to(model.device)
     words = torch.tensor([vocabulary()[action] for action in ACTIONS], device=model.device)
@@ -218,7 +227,7 @@ def acting_loss(model: Any, batch: Acting) -> torch.Tensor:
     return -(chances * first).sum(dim=1).mean() + cross_entropy(logits[:, 1], end)
 
 
-def looking_back_loss(model: Any, batch: LookingBack) -> tuple[torch.Tensor, torch.Tensor]:
+def reflection_loss(model: Any, batch: ReflectionBatch) -> tuple[torch.Tensor, torch.Tensor]:
     """Cross-entropy of the answers, and of the verdict on each action."""
     ids = torch.from_numpy(batch.ids).to(model.device)
     hidden = model.model(ids, use_cache=False).last_hidden_state
@@ -236,11 +245,11 @@ def conversation_losses(model: Any, batch: Conversations) -> Losses:
     said = log_softmax(model.lm_head(hidden[rows, places]), dim=-1)[:, words]
     lost = -(chances * said).sum(dim=1)
     end = torch.full((len(rows),), vocabulary()[END], device=model.device)
-    tipped = torch.from_numpy(batch.tipped[rows, steps]).to(model.device)
+    advised = torch.from_numpy(batch.advised[rows, steps]).to(model.device)
     return {
-        "act": lost[~tipped].mean() + cross_entropy(model.lm_head(hidden[rows, places + 1]), end),
-        "tip": lost[tipped].mean() if tipped.any() else lost.sum() * 0,
-        "back": _known(model, hidden, batch.labels),
+        "act": lost[~advised].mean() + cross_entropy(model.lm_head(hidden[rows, places + 1]), end),
+        "experience": lost[advised].mean() if advised.any() else lost.sum() * 0,
+        "reflection": _known(model, hidden, batch.labels),
         "verdict": _known(model, hidden, batch.verdicts),
     }
 

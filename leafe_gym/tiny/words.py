@@ -67,9 +67,11 @@ MOST_STEPS = 32
 PAD, USER, ASSISTANT, END = "<pad>", "<user>", "<assistant>", "<end>"
 CONTROL = (PAD, USER, ASSISTANT, END)
 UNKNOWN = PAD
-"""What the tokenizer reads where it has no word."""
+"""The token of unknown words."""
+EXPERIENCE = "tip"
+"""The word that opens an experience in the prompt grammar of the small model."""
 VERDICTS = ("bad", "good")
-"""Said of each action in training only; see `pretrain`."""
+"""Labels of actions, in training only; see `pretrain`."""
 
 TEMPLATE = (
     "{% for message in messages %}"
@@ -89,7 +91,7 @@ def vocabulary(room: int = SMALL.room, boxes: int = SMALL.boxes) -> dict[str, in
         *CONTROL,
         *ACTIONS,
         *VERDICTS,
-        "tip",
+        EXPERIENCE,
         "not",
         "but",
         "failed",

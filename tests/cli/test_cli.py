@@ -17,6 +17,7 @@ from leafe_gym.view.sanitize import safe
 
 SMALL = ["-s", "size=6", "-s", "boxes=1", "-s", "max_steps=20"]
 SOKOBAN = "leafe/Sokoban-v0"
+METHODS = "is,ir,tree,tree-other-experience"
 
 
 def leafe(*arguments: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -106,27 +107,15 @@ def test_bench_writes_table_picture_and_figures(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, figures = tmp_path / "b", tmp_path / "b.json"
-    arguments = [
-        "bench",
-        SOKOBAN,
-        "-n",
-        "4",
-        "--interactions",
-        "80",
-        "--out",
-        out,
-        "--json",
-        figures,
-    ]
-    assert (
-        here(monkeypatch, *arguments, "--methods", "is,ir,tree,tree-other-experience", *SMALL) == 0
-    )
+    arguments = ["bench", SOKOBAN, "-n", "4", "--interactions", "80", "--json", figures]
+    arguments += ["--out", out, "--methods", METHODS, *SMALL]
+    assert here(monkeypatch, *arguments) == 0
     shown = capsys.readouterr().out
     assert "independent" in shown
     assert "tree - independent sampling at 80 interactions" in shown
     assert "Token budgets are not set but found" in shown
     data = json.loads(figures.read_text())
-    assert set(data["methods"]) == {"is", "ir", "tree", "tree-other-experience"}
+    assert set(data["methods"]) == set(METHODS.split(","))
     assert data["differences"]["tree_minus_is"]["interactions"]["verdict"] in {
         "more",
         "fewer",

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 
 def leafe(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -26,7 +29,13 @@ def test_eval_table_json_picture_and_resume(tmp_path: Path) -> None:
     figures = json.loads((tmp_path / "f.json").read_text())
     assert list(figures["pass"]) == ["1", "4"], "k beyond the samples is not asked for"
     assert figures["samples"] == [8] * 4
-    assert (tmp_path / "pass.png").stat().st_size > 5_000
+    wins = figures["wins"]
+    assert figures["pass"]["1"]["mean"] == pytest.approx(sum(wins) / 32)
+    # At least one of 4 of the 8 rollouts wins: 1 - C(8 - wins, 4) / C(8, 4).
+    at_4 = [1 - math.comb(8 - won, 4) / math.comb(8, 4) for won in wins]
+    assert figures["pass"]["4"]["mean"] == pytest.approx(sum(at_4) / 4)
+    assert 0 < sum(wins) < 32
+    assert (tmp_path / "pass.png").read_bytes().startswith(b"\x89PNG")
     again = leafe(*command)
     assert again.returncode == 0
     assert json.loads((tmp_path / "f.json").read_text())["wins"] == figures["wins"]
@@ -66,7 +75,9 @@ def test_eval_says_why_nothing_could_be_rolled_out(tmp_path: Path) -> None:
     assert "4x4" in done.stderr, "the model's own words: it knows rooms of 4x4 cells"
 
 
-def test_reproduce_says_what_it_does() -> None:
-    done = leafe("reproduce", "--help")
-    assert done.returncode == 0
-    assert "--full" in done.stdout
+@pytest.mark.parametrize("other", ["--full", "--multiturn"])
+def test_reproduce_refuses_what_cannot_be_combined(tmp_path: Path, other: str) -> None:
+    done = leafe("reproduce", "--large", other, "--out", str(tmp_path / "out"))
+    assert done.returncode == 2
+    assert "--large stands alone" in done.stderr
+    assert not (tmp_path / "out").exists()

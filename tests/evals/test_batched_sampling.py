@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 import leafe_gym as lg
 from leafe_gym.evals.reproduce.batched_sampling import _Reader
-from leafe_gym.evals.reproduce.levels import Data
-from leafe_gym.evals.reproduce.protocol import EVERY
+from leafe_gym.evals.reproduce.levels import LevelSet
+from leafe_gym.evals.reproduce.protocol import AGENT
+from leafe_gym.evals.samplers import make_agent
 from leafe_gym.policies.base import policy
 from leafe_gym.prompts.base import prompt_set
 from leafe_gym.prompts.tiny import ACTIONS
@@ -24,7 +25,7 @@ from leafe_gym.tiny.policy import TinyPolicy
 from leafe_gym.tiny.words import SMALL
 from leafe_gym.types import Message, Sampling, Start, Step
 
-LEVELS = Data.of("val", 8)
+LEVELS = LevelSet.of("val", 8)
 GRAPH = LEVELS.graph
 MODEL: TinyPolicy = policy("tiny", kind="multiturn")  # type: ignore[assignment]
 TALK = prompt_set("tiny-multiturn")
@@ -85,7 +86,7 @@ def test_given_actions_are_taken_and_the_rest_is_drawn() -> None:
     starts = np.repeat(GRAPH.starts[:3], 40)
     given_ = np.full((120, SMALL.steps), -1)
     given_[:, :4] = np.random.default_rng(1).integers(0, 4, size=(120, 4))
-    episodes = LEVELS.talk(MODEL.network).sample(starts, np.random.default_rng(0), given_)
+    episodes = LEVELS.conversations(MODEL.network).sample(starts, np.random.default_rng(0), given_)
     began = episodes.actions[:, :4]
     ended = began == -1
     assert (began[~ended] == given_[:, :4][~ended]).all()
@@ -98,7 +99,7 @@ def test_sampling_is_what_the_agents_do(
     model: TinyPolicy, tmp_path: Path, counts: Callable[[int, int], int]
 ) -> None:
     attempts, samples = counts(12, 100), counts(100, 2000)
-    agent = lg.IndependentSamplingAgent(model, lg.AgentConfig(max_attempts=attempts, **EVERY))
+    agent = make_agent("is", model, AGENT.replace(max_attempts=attempts))
     with lg.explore(
         agent, LEVELS.tasks, budget=lg.Budget(interactions=10**6), out=tmp_path, concurrency=64
     ) as run:
@@ -106,12 +107,12 @@ def test_sampling_is_what_the_agents_do(
     won = np.array([[branch.won for branch in tree.branches] for tree in trees])
     assert won.shape == (8, attempts)
     starts = np.repeat(GRAPH.starts, samples)
-    episodes = LEVELS.talk(model.network).sample(starts, np.random.default_rng(0))
+    episodes = LEVELS.conversations(model.network).sample(starts, np.random.default_rng(0))
     rate = episodes.won.reshape(8, -1).mean(axis=1)
     error = np.sqrt((rate * (1 - rate) * (1 / attempts + 1 / samples)).sum()) / 8
     assert abs(won.mean() - rate.mean()) < 3 * error + 1e-9
     spent = np.mean([tree.spent.interactions / len(tree.branches) for tree in trees])
-    assert episodes.calls.mean() == pytest.approx(spent, rel=0.1)
+    assert episodes.interactions.mean() == pytest.approx(spent, rel=0.1)
     bad = np.mean([s.action is None for t in trees for b in t.branches for s in b.steps])
     assert (bad > 0.05) == (model is not MODEL)
 
@@ -131,10 +132,8 @@ def test_batching_changes_nothing() -> None:
     assert [asyncio.run(ask(alone, [n]))[0] for n in range(len(prompts))] == together
 
 
-def test_rows_hold_the_history_and_no_tip(tmp_path: Path) -> None:
-    agent = lg.ReflectiveTreeAgent(
-        MODEL, lg.AgentConfig(attempts_per_root=16, max_depth=8, reflect_every=None, **EVERY)
-    )
+def test_rows_hold_the_history_and_no_experience(tmp_path: Path) -> None:
+    agent = make_agent("tree", MODEL, AGENT.replace(attempts_per_root=16, max_depth=8))
     assert agent.prompts.name == "tiny-multiturn"
     with lg.explore(
         agent,

@@ -10,7 +10,8 @@ import pytest
 
 import leafe_gym as lg
 from leafe_gym.errors import UsageError
-from leafe_gym.evals.reproduce.levels import Data
+from leafe_gym.evals.evaluate import Evaluation
+from leafe_gym.evals.reproduce.levels import LevelSet
 from leafe_gym.types import Message, Task
 
 TASKS = lg.tasks("leafe/Sokoban-v0", split="val", size=6, boxes=1, max_steps=10)[:4]
@@ -31,15 +32,15 @@ def test_counts_curve_and_resume(tmp_path: Path) -> None:
 
 
 def test_agrees_with_exact_chances() -> None:
-    levels = Data.of("val", 10)
+    levels = LevelSet.of("val", 10)
     policy = lg.policy("tiny")
-    found = lg.evaluate(policy, levels.tasks, samples=60, max_tokens=4)
+    found = lg.evaluate(policy, levels.tasks, samples=60, config=lg.EvalConfig(max_tokens=4))
     exact = levels.chain(policy.network).success()  # type: ignore[attr-defined]
     error = np.sqrt((exact * (1 - exact) / 60).sum()) / len(exact)
     assert abs(found.pass_at(1)[1].mean - exact.mean()) < 3 * error
 
 
-def test_failing_policy_is_no_failure_of_the_task() -> None:
+def test_broken_rollouts_count_neither_way_and_are_never_left_out_silently() -> None:
     asked = 0
 
     def moody(messages: list[Message]) -> str:
@@ -51,9 +52,41 @@ def test_failing_policy_is_no_failure_of_the_task() -> None:
 
     found = lg.evaluate(moody, TASKS[:2], samples=6, concurrency=1)
     assert found.errors > 0
-    assert (found.samples + 0).sum() + found.errors == 12
+    assert found.samples.sum() + sum(found.missing.values()) == 12
     assert found.wins.sum() == 0
     assert "gone" in " ".join(found.reasons)
+    with pytest.raises(UsageError, match=r"lacks \d of 6.*gone.*same command again"):
+        found.pass_at(1)
+
+
+@pytest.mark.parametrize(
+    ("samples", "lacking"),
+    [([4, 4], {}), ([4, 3], {"b": 1}), ([0, 4], {"a": 4}), ([1, 2], {"a": 3, "b": 2})],
+)
+def test_pass_at_k_is_over_all_rollouts_of_all_tasks(
+    samples: list[int], lacking: dict[str, int]
+) -> None:
+    found = Evaluation(
+        tasks=("a", "b"), wins=np.array([0, 2]), samples=np.array(samples), asked=4,
+        reasons=("the server is gone",),
+    )  # fmt: skip
+    assert found.missing == lacking
+    if not lacking:
+        assert found.pass_at(4)[4].mean == 0.5
+        return
+    with pytest.raises(UsageError) as error:
+        found.pass_at(1)  # even k within what is there
+    for task, n in lacking.items():
+        assert f"{task} lacks {n} of 4" in str(error.value)
+    assert "the server is gone" in str(error.value)
+
+
+def test_many_missing_tasks_are_counted_not_listed() -> None:
+    names = tuple(f"t{n}" for n in range(300))
+    none = np.zeros(300, np.int64)
+    found = Evaluation(tasks=names, wins=none, samples=none, asked=2)
+    with pytest.raises(UsageError, match="t4 lacks 2 of 2 and 295 more"):
+        found.pass_at(1)
 
 
 def test_nothing_to_evaluate() -> None:
@@ -78,6 +111,8 @@ def test_task_that_cannot_begin_is_named() -> None:
     good = TASKS[0]
     bad = Task(id="bad", env_id="test/Shut-v0")
     found = lg.evaluate("scripted", [good, bad], samples=2)
-    assert found.broken == ("bad",)
+    assert found.missing == {"bad": 2}
     assert "shut" in " ".join(found.reasons)
-    assert found.tasks == (good.id,)
+    assert dict(zip(found.tasks, found.samples.tolist(), strict=True)) == {good.id: 2, "bad": 0}
+    with pytest.raises(UsageError, match=r"bad lacks 2 of 2.*shut"):
+        found.pass_at(1)

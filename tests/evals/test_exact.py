@@ -12,15 +12,16 @@ import torch
 
 import leafe_gym as lg
 from leafe_gym.evals.reproduce.exact import Chain
-from leafe_gym.evals.reproduce.levels import Data, recovery_pool
-from leafe_gym.evals.reproduce.protocol import EVERY
+from leafe_gym.evals.reproduce.levels import LevelSet, recovery_pool
+from leafe_gym.evals.reproduce.protocol import AGENT
+from leafe_gym.evals.samplers import make_agent
 from leafe_gym.policies.base import policy
 from leafe_gym.prompts.tiny import inside
 from leafe_gym.tiny.policy import TinyPolicy
 from leafe_gym.tiny.words import SMALL, UNKNOWN
 
 NETWORK = policy("tiny").network  # type: ignore[attr-defined]
-LEVELS = Data.of("val", 12)
+LEVELS = LevelSet.of("val", 12)
 
 
 def test_success_is_what_sampling_finds(counts: Callable[[int, int], int]) -> None:
@@ -35,7 +36,7 @@ def test_success_is_what_sampling_finds(counts: Callable[[int, int], int]) -> No
 
 
 def test_success_is_what_independent_sampling_finds(tmp_path: Path) -> None:
-    agent = lg.IndependentSamplingAgent(policy("tiny"), lg.AgentConfig(**EVERY))
+    agent = make_agent("is", policy("tiny"), AGENT)
     with lg.explore(
         agent,
         LEVELS.tasks,
@@ -44,7 +45,7 @@ def test_success_is_what_independent_sampling_finds(tmp_path: Path) -> None:
         concurrency=12,
         config=lg.ExploreConfig(stop="budget"),
     ) as run:
-        # 500 calls are 20 whole attempts even where each takes all 12 steps.
+        # 500 interactions are 20 whole attempts even where each takes all 12 steps.
         won = np.array([[branch.won for branch in tree.branches[:20]] for tree in run.trees()])
     exact = LEVELS.chain(NETWORK).success()
     error = np.sqrt((exact * (1 - exact) / 20).sum()) / len(exact)
@@ -74,7 +75,7 @@ def confused() -> TinyPolicy:
 
 def test_replies_without_action_are_what_they_are_for_the_agents(tmp_path: Path) -> None:
     policy = confused()
-    agent = lg.IndependentSamplingAgent(policy, lg.AgentConfig(max_attempts=40, **EVERY))
+    agent = make_agent("is", policy, AGENT.replace(max_attempts=40))
     with lg.explore(
         agent, LEVELS.tasks, budget=lg.Budget(interactions=10**6), out=tmp_path, concurrency=12
     ) as run:
@@ -91,11 +92,11 @@ def test_replies_without_action_are_what_they_are_for_the_agents(tmp_path: Path)
     error = np.sqrt((exact * (1 - exact) / 400).sum()) / len(exact)
     assert abs(episodes.won.mean() - exact.mean()) < 3 * error
     spent = np.mean([tree.spent.interactions / len(tree.branches) for tree in trees])
-    assert episodes.calls.mean() == pytest.approx(spent, rel=0.1)
+    assert episodes.interactions.mean() == pytest.approx(spent, rel=0.1)
 
 
 def test_pool_states_are_mistakes_that_can_be_undone() -> None:
-    levels = Data.of("val", 60)
+    levels = LevelSet.of("val", 60)
     pool = recovery_pool(levels, NETWORK, seed=0)
     again = recovery_pool(levels, NETWORK, seed=0)
     assert len(pool.states) > 10
@@ -108,7 +109,7 @@ def test_pool_states_are_mistakes_that_can_be_undone() -> None:
 
 
 def test_rows_without_a_word_are_unknown_and_the_rest_is_played() -> None:
-    levels = Data.of("test", 12, boxes=2)
+    levels = LevelSet.of("test", 12, boxes=2)
     unknown = SMALL.words[UNKNOWN]
     for board, rows in zip(levels.graph.boards, levels.rows, strict=True):
         for row, word in zip(inside(board), rows, strict=True):

@@ -14,7 +14,7 @@ from leafe_gym.envs.sokoban.graph import NEVER
 from leafe_gym.errors import ConfigMismatch
 from leafe_gym.evals.passk import pass_at_k
 from leafe_gym.evals.reproduce import multiturn
-from leafe_gym.evals.reproduce.levels import Data
+from leafe_gym.evals.reproduce.levels import LevelSet
 from leafe_gym.evals.reproduce.merge_multiturn import MergedMultiturn
 from leafe_gym.evals.reproduce.oracle_reflection import LateTau
 from leafe_gym.evals.reproduce.protocol import POOL_SLACK, Scale
@@ -26,10 +26,11 @@ from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Experience, Sampling, Start, Step, Task
 
 LITTLE = Scale(
-    stage1_levels=3, stage1_calls=30, train_levels=5, train_calls=120, test_levels=3, steps=4,
+    stage1_levels=3, stage1_interactions=30,
+    train_levels=5, train_interactions=120, test_levels=3, steps=4,
     batch=8,
 )  # fmt: skip
-LEVELS = Data.of("val", 12)
+LEVELS = LevelSet.of("val", 12)
 GRAPH = LEVELS.graph
 TASK = Task(id="t", env_id="leafe/Sokoban-v0")
 
@@ -116,10 +117,10 @@ def test_mistakes_are_the_first_and_can_be_undone() -> None:
 def test_wins_are_counted_without_bias() -> None:
     spending = {
         unit: {"solved_at": [5, None], "used": [5, 30]}
-        for unit in ("calls", "tokens_total", "tokens_uncached")
+        for unit in ("interactions", "tokens_total", "tokens_uncached")
     }
     seed = {
-        "stage1": {"calls": 10, "methods": {"is": spending, "tree": spending}},
+        "stage1": {"interactions": 10, "methods": {"is": spending, "tree": spending}},
         "trained": {
             "samples": {"success": 200, "recovery": 20},
             "success": {"base": [100, 1]},
@@ -137,10 +138,10 @@ def test_figures_report_and_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     figures = multiturn.run_multiturn(0, LITTLE, tmp_path)
     notes = figures["methods"]
     for name in ("is", "tree", "tree-late"):
-        assert 0.8 * 5 * 120 < notes[name]["calls"] <= 5 * 120, "the same budget"
+        assert 0.8 * 5 * 120 < notes[name]["interactions"] <= 5 * 120, "the same budget"
     merged = MergedMultiturn([figures]).figures()
     assert set(merged["passk"]) == {"base", "rft", "reh", "leafe", "reh_late", "leafe_late"}
-    assert "tree_kept" in merged["stage1"]
+    assert "tree_until_end" in merged["stage1"]
     assert "oracle_tau" not in merged["stage1"]
     assert {one["verdict"] for one in merged["differences"].values()} <= {
         "reproduced", "reversed", "undecided", "exploratory",

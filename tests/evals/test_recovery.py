@@ -1,4 +1,4 @@
-"""recovery@k: the same states for every policy, reached by rolling back, without any tip."""
+"""recovery@k: the same states for every policy, reached by rolling back, without any experience."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ import pytest
 import leafe_gym as lg
 from leafe_gym.errors import ConfigMismatch, UsageError
 from leafe_gym.evals.recovery import RecoveryPool
-from leafe_gym.evals.reproduce.levels import Data
-from leafe_gym.testing.players.sokoban import SokobanPlayer
+from leafe_gym.evals.reproduce.levels import LevelSet
+from leafe_gym.policies.scripted import sokoban_player
+from leafe_gym.prompts.base import prompt_set
 from leafe_gym.types import Message, Task
 
-SHORT: dict[str, Any] = {"max_tokens": 4}
+SHORT = lg.EvalConfig(max_tokens=4)
 FAST: dict[str, Any] = {"size": 6, "boxes": 1, "max_steps": 14, "split": "val"}
 
 
 @pytest.fixture(scope="module")
-def levels() -> Data:
-    return Data.of("val", 16)
+def levels() -> LevelSet:
+    return LevelSet.of("val", 16)
 
 
 @pytest.fixture(scope="module")
-def pool(levels: Data) -> RecoveryPool:
-    return lg.recovery_pool("tiny", levels.tasks, seed=4, **SHORT)
+def pool(levels: LevelSet) -> RecoveryPool:
+    return lg.recovery_pool("tiny", levels.tasks, seed=4, config=SHORT)
 
 
-def test_states_are_the_first_that_can_be_made_good(pool: RecoveryPool, levels: Data) -> None:
+def test_states_are_the_first_that_can_be_made_good(pool: RecoveryPool, levels: LevelSet) -> None:
     assert len(pool.mistakes) >= 5
     assert pool.tasks == 16
     assert len({one.task.id for one in pool.mistakes}) == len(pool.mistakes)
@@ -50,9 +51,9 @@ def test_states_are_the_first_that_can_be_made_good(pool: RecoveryPool, levels: 
         assert env.unwrapped.steps_left() >= one.distance + 2  # type: ignore[attr-defined]
 
 
-def test_agrees_with_exact_chances(pool: RecoveryPool, levels: Data) -> None:
+def test_agrees_with_exact_chances(pool: RecoveryPool, levels: LevelSet) -> None:
     policy = lg.policy("tiny")
-    found = lg.evaluate_recovery(policy, pool, samples=50, seed=1, **SHORT)
+    found = lg.evaluate_recovery(policy, pool, samples=50, seed=1, config=SHORT)
     graph = levels.graph
     numbers = {task.id: number for number, task in enumerate(levels.tasks)}
     states, steps = [], []
@@ -68,18 +69,18 @@ def test_agrees_with_exact_chances(pool: RecoveryPool, levels: Data) -> None:
 
 
 def test_the_same_pool_after_saving_and_at_any_concurrency(
-    pool: RecoveryPool, levels: Data, tmp_path: Path
+    pool: RecoveryPool, levels: LevelSet, tmp_path: Path
 ) -> None:
     pool.save(tmp_path / "pool.json")
     loaded = RecoveryPool.load(tmp_path / "pool.json")
     assert loaded.mistakes == pool.mistakes
-    assert lg.recovery_pool("tiny", levels.tasks, seed=4, concurrency=3, **SHORT) == pool
+    assert lg.recovery_pool("tiny", levels.tasks, seed=4, concurrency=3, config=SHORT) == pool
     (tmp_path / "pool.json").write_text('{"tasks": 1}', "utf-8")
     with pytest.raises(UsageError, match="holds no recovery pool"):
         RecoveryPool.load(tmp_path / "pool.json")
 
 
-def test_no_tip_is_shown_and_the_history_is(tmp_path: Path) -> None:
+def test_no_experience_is_shown_and_the_history_is(tmp_path: Path) -> None:
     tasks = lg.tasks("leafe/Sokoban-v0", **FAST)[:12]
     pool = lg.recovery_pool("scripted", tasks, rollouts=8)
     assert pool.mistakes
@@ -100,7 +101,7 @@ def test_no_tip_is_shown_and_the_history_is(tmp_path: Path) -> None:
         (tree,) = run.trees()
     assert [branch.parent for branch in tree.branches] == [None, 0, 0, 0]
     assert all(tree.history(n)[: len(one.steps)] == list(one.steps) for n in (1, 2, 3))
-    assert not any(step.experiences for branch in tree.branches for step in branch.steps)
+    assert seen[0] == prompt_set("chat").render(tree.task, tree.start, tree.history(0))
 
 
 def test_resumes_and_refuses_another_pool(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 
 import leafe_gym as lg
 from leafe_gym.errors import UsageError
-from leafe_gym.evals.reproduce.levels import Data, load
+from leafe_gym.evals.reproduce.levels import LevelSet, load
 from leafe_gym.evals.reproduce.protocol import LARGE
 from leafe_gym.evals.reproduce.reproduce import reproduce
 from leafe_gym.tiny.pretrain import graphs, make_levels, make_model
@@ -19,11 +20,12 @@ from leafe_gym.tiny.words import SMALL, World, vocabulary
 
 LITTLE = replace(
     LARGE,
-    stage1_levels=4, stage1_calls=60, train_levels=5, train_calls=120, test_levels=4, steps=4,
+    stage1_levels=4, stage1_interactions=60,
+    train_levels=5, train_interactions=120, test_levels=4, steps=4,
     batch=16, grpo_seeds=1, device="cpu",
     recipe=replace(
-        LARGE.recipe, levels=30, fresh=130, steps=250, acting=16, tips=8, looking_back=16, width=32,
-        layers=2, lr=6e-3,
+        LARGE.recipe, levels=30, fresh=130, steps=250, acting=16, advised=8, reflecting=16,
+        width=32, layers=2, lr=6e-3,
         world=World(room=4, boxes=2, walls=(0, 2), solution=(3, 7), steps=10),
     ),
 )  # fmt: skip
@@ -56,12 +58,23 @@ def test_fresh_levels_are_others_of_the_same_kind() -> None:
 def test_the_whole_run_on_a_cpu(tmp_path: Path) -> None:
     result = reproduce(tmp_path, scale=LITTLE)
     assert set(result["elsewhere"]) == {"more walls", "longer solutions", "one box fewer"}
-    assert "paper, Table 3" in (tmp_path / "report.md").read_text()
-    network = load(tmp_path / "blind-0" / "base")
-    levels = Data.of("test", 2, LITTLE.recipe.world)
-    exact = levels.chain(network).success()
-    assert exact.shape == (2,)
-    assert np.isfinite(exact).all()
+    levels = LevelSet.of("test", 4, LITTLE.recipe.world)
+    assert {board.count("$") + board.count("*") for board in levels.graph.boards} == {2}
+    figures = json.loads((tmp_path / "blind-0" / "figures.json").read_text())
+    for name in ("base", "reh"):
+        network = load(
+            tmp_path / "blind-0" / ("base" if name == "base" else f"models/{name}/model")
+        )
+        exact = levels.chain(network).success()
+        assert figures["trained"]["success"][name] == pytest.approx(exact.tolist(), abs=1e-6)
+        won = (
+            levels.chain(network)
+            .sample(np.repeat(levels.graph.starts, 500), np.random.default_rng(0))
+            .won
+        )
+        error = np.sqrt(np.maximum((exact * (1 - exact)).sum(), 1e-3) / 500) / 4
+        assert abs(won.mean() - exact.mean()) < 4 * error
+        assert result["passk"][name]["1"]["mean"] == pytest.approx(exact.mean(), abs=1e-6)
 
 
 def test_a_large_model_plays_larger_rooms(tmp_path: Path) -> None:
@@ -71,8 +84,8 @@ def test_a_large_model_plays_larger_rooms(tmp_path: Path) -> None:
     recipe = replace(LITTLE.recipe, world=LARGE.recipe.world, levels=2, fresh=None, steps=1)
     policy = TinyPolicy.load(build(recipe, tmp_path / "base"))
     assert policy.world == recipe.world
-    tasks = Data.of("val", 2, recipe.world).tasks
-    found = lg.evaluate(policy, tasks, samples=2, max_tokens=4)
+    tasks = LevelSet.of("val", 2, recipe.world).tasks
+    found = lg.evaluate(policy, tasks, samples=2, config=lg.EvalConfig(max_tokens=4))
     assert found.samples.tolist() == [2, 2]
 
 

@@ -29,10 +29,10 @@ def test_verdicts(low: float, high: float, better: str, at_least: str) -> None:
 def seed(solved_at: list[float | None], used: list[float], chance: list[float]) -> dict:  # type: ignore[type-arg]
     spending = {
         unit: {"solved_at": solved_at, "used": used}
-        for unit in ("calls", "tokens_total", "tokens_uncached")
+        for unit in ("interactions", "tokens_total", "tokens_uncached")
     }
     return {
-        "stage1": {"calls": 10, "methods": {"is": spending, "tree": spending}},
+        "stage1": {"interactions": 10, "methods": {"is": spending, "tree": spending}},
         "trained": {
             "success": {"base": chance, "grpo_0": chance, "grpo_1": [1.0] * len(chance)},
             "pool": [1],
@@ -51,7 +51,9 @@ def test_runs_are_averaged_per_task() -> None:
 
 def test_budget_of_a_comparison() -> None:
     merged = Merged([seed([5, 20, None], [5, 20, 30], [0, 0, 0])])
-    assert merged.solved("tree", "calls").tolist() == [1, 0, 0], "solved at 20 is beyond 10 calls"
+    assert merged.solved("tree", "interactions").tolist() == [1, 0, 0], (
+        "solved at 20 is beyond 10 interactions"
+    )
     assert merged.solved("tree", "tokens_total").tolist() == [1, 1, 0], "known up to 30"
 
 

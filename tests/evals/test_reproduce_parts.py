@@ -8,10 +8,10 @@ import numpy as np
 
 from leafe_gym.envs.sokoban.parse import parse_board
 from leafe_gym.envs.sokoban.solver import distance
-from leafe_gym.evals.reproduce.levels import Data
+from leafe_gym.evals.reproduce.levels import LevelSet
 from leafe_gym.evals.reproduce.oracle_reflection import OracleTau
 from leafe_gym.evals.reproduce.protocol import Scale
-from leafe_gym.evals.reproduce.reflection_quality import reflector_quality
+from leafe_gym.evals.reproduce.reflection_quality import reflection_quality
 from leafe_gym.evals.reproduce.train_methods import _GroupBudget
 from leafe_gym.policies.base import policy
 from leafe_gym.prompts.base import prompt_set
@@ -72,7 +72,7 @@ def test_quality_counts_what_it_says() -> None:
             Reflection(after=3, reply="", verdict="bad", reason="x"),
         ),
     )
-    quality = reflector_quality([Tree(task=TASK, start=START, branches=[branch])])
+    quality = reflection_quality([Tree(task=TASK, start=START, branches=[branch])])
     assert quality == {
         "reflections": 5,
         "parsed": 4 / 5,
@@ -83,8 +83,8 @@ def test_quality_counts_what_it_says() -> None:
 
 
 def test_groups_use_the_budget_and_never_more() -> None:
-    levels = Data.of("train", 7)
-    scale = Scale(train_levels=7, train_calls=230, grpo_tasks=3)
+    levels = LevelSet.of("train", 7)
+    scale = Scale(train_levels=7, train_interactions=230, grpo_tasks=3)
     budget = _GroupBudget(levels, scale, 1, np.random.default_rng(0))
     network = policy("tiny").network  # type: ignore[attr-defined]
     longest = 2 * SMALL.steps

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import leafe_gym as lg
-from leafe_gym.evals.reproduce.levels import Data
+from leafe_gym.evals.reproduce.levels import LevelSet
 from leafe_gym.policies.base import Policy
 from leafe_gym.policies.openai import OpenAIPolicy
 from leafe_gym.policies.transformers import TransformersPolicy
@@ -22,17 +22,9 @@ Row = list[tuple[str, list[str | None]]]
 
 
 def grown(policy: Policy, count: int, out: Path) -> list[Tree]:
-    agent = lg.ReflectiveTreeAgent(
-        policy, lg.AgentConfig(reflect_every=None, max_depth=6, attempts_per_root=4, **GREEDY)
-    )
-    tasks = Data.of("val", count).tasks
-    with lg.explore(
-        agent,
-        tasks,
-        budget=lg.Budget(interactions=70),
-        out=out,
-        config=lg.ExploreConfig(stop="solved"),
-    ) as run:
+    agent = lg.ReflectiveTreeAgent(policy, reflect_every=None, max_depth=6, attempts=4, **GREEDY)
+    tasks = LevelSet.of("val", count).tasks
+    with lg.explore(agent, tasks, budget=lg.Budget(interactions=70), out=out, stop="solved") as run:
         return list(run.trees())
 
 

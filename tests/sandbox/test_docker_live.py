@@ -34,8 +34,8 @@ from leafe_gym.sandbox.base import make_sandbox
 box = make_sandbox(sys.argv[1])
 box.start()
 box.run_cell("n = 1; open('f', 'w').write('x' * 1000)")
-mark = box.snapshot()
-other = box.branch(mark)
+snapshot = box.snapshot()
+other = box.branch(snapshot)
 print("ready", flush=True)
 if sys.argv[2] == "busy": box.run_cell("while True: pass", timeout=60)
 time.sleep(60)
@@ -103,24 +103,24 @@ def test_branches_and_restores_are_exact(
     before, right, wanted = [], 0, []
     for number in range(counts(8 if kind == "docker" else 1, 20)):
         change(box, number)
-        mark = box.snapshot()
-        before.append((mark, state(box)))
-        box.restore(mark)
-        wanted += [(mark, before[-1][1], way) for way in ("branch", "branch", "place")]
+        snapshot = box.snapshot()
+        before.append((snapshot, state(box)))
+        box.restore(snapshot)
+        wanted += [(snapshot, before[-1][1], way) for way in ("branch", "branch", "place")]
     rng.shuffle(wanted)
-    for mark, seen, way in wanted:
+    for snapshot, seen, way in wanted:
         if way == "place":
-            box.restore(mark)
+            box.restore(snapshot)
             right += state(box) == seen
             change(box, 99)
         else:
-            other = box.branch(mark)
+            other = box.branch(snapshot)
             right += state(other) == seen
             other.close()
     assert right == len(wanted) >= 3
-    for mark, _ in before:
-        box.drop(mark)
-        box.drop(mark)
+    for snapshot, _ in before:
+        box.drop(snapshot)
+        box.drop(snapshot)
     with pytest.raises(SnapshotLost):
         box.restore(before[0][0])
     assert held()["checkpoints"] == 0
@@ -131,10 +131,10 @@ def test_what_was_done_since_is_not_mixed_in(box: Sandbox) -> None:
     box.run_cell(
         "f = open('log', 'w'); f.write('one\\n'); f.flush(); os.mkdir('in'); os.chdir('in')"
     )
-    mark = box.snapshot()
+    snapshot = box.snapshot()
     box.run_cell("f.write('lost\\n'); f.flush(); os.chdir('..'); open('/tmp/t', 'w').write('t')")
     for _ in range(2):
-        box.restore(mark)
+        box.restore(snapshot)
         box.run_cell("f.write('two\\n'); f.flush()")
         assert box.run_cell("open('../log').read(), os.getcwd(), os.listdir('/tmp')").stdout == (
             "('one\\ntwo\\n', '/home/box/work/in', [])\n"
@@ -143,24 +143,24 @@ def test_what_was_done_since_is_not_mixed_in(box: Sandbox) -> None:
 
 def test_branches_go_on_independently(box: Sandbox) -> None:
     change(box, 1)
-    mark = box.snapshot()
+    snapshot = box.snapshot()
     change(box, 2)
-    with closing(box.branch(mark)) as other:
+    with closing(box.branch(snapshot)) as other:
         change(other, 3)
         assert box.run_cell("n, open('f').read()").stdout == "(2, '2')\n"
         assert other.run_cell("n, open('f').read()").stdout == "(3, '3')\n"
         with pytest.raises(SnapshotLost, match="branch"):
-            other.restore(mark)
+            other.restore(snapshot)
         box.close()
         assert other.run_cell("n").stdout == "3\n"
         with pytest.raises(SnapshotLost, match="closed"):
-            other.branch(mark)
+            other.branch(snapshot)
 
 
 def test_a_lost_session_is_made_again(kind: str, box: Any) -> None:
     """From the nearest snapshot, and what was done since then; outputs are compared."""
     change(box, 1)
-    mark = box.snapshot()
+    snapshot = box.snapshot()
     change(box, 2)
     box.run_program(["sh", "-c", "echo ran > ran"])
     kill_session(box)
@@ -169,7 +169,7 @@ def test_a_lost_session_is_made_again(kind: str, box: Any) -> None:
     kill_session(box)
     with pytest.raises(SnapshotLost, match="differs"):
         box.run_cell("1")
-    box.restore(mark)
+    box.restore(snapshot)
     assert box.run_cell("n").stdout == "1\n"
 
 
@@ -199,9 +199,9 @@ def test_memory_that_cannot_be_made_again_is_an_error(cell: str) -> None:
     try:
         box.run_cell("import time")
         box.run_cell(cell)
-        mark = box.snapshot()
+        snapshot = box.snapshot()
         with pytest.raises(SnapshotLost, match="differ"):
-            box.restore(mark)
+            box.restore(snapshot)
     finally:
         box.close()
 
@@ -241,16 +241,16 @@ def test_after_a_restore_it_is_confined_as_before(box: Sandbox) -> None:
 
 def test_a_container_that_was_removed_or_ended(kind: str, box: Any) -> None:
     change(box, 1)
-    mark = box.snapshot()
+    snapshot = box.snapshot()
     DockerClient().stop(box._container.id)
     with pytest.raises(SandboxError, match="gone"):
         box.run_cell("1")
-    box.restore(mark)
+    box.restore(snapshot)
     assert box.run_cell("n").stdout == "1\n"
     if kind == "docker":
         DockerClient().remove(box._container.id)
         with pytest.raises(SnapshotLost):
-            box.restore(mark)
+            box.restore(snapshot)
 
 
 def test_newer_engines_way_with_networks(
@@ -264,9 +264,9 @@ def test_newer_engines_way_with_networks(
     try:
         box.start()
         box.run_cell("n = 1; open('f', 'w').write('1')")
-        mark = box.snapshot()
+        snapshot = box.snapshot()
         box.run_cell("n = 2")
-        box.restore(mark)
+        box.restore(snapshot)
         assert box.run_cell("n, open('f').read()").stdout == "(1, '1')\n"
         assert (
             "unreachable"

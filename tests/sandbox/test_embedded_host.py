@@ -9,6 +9,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -30,7 +31,7 @@ boxes = [EmbeddedSandbox() for _ in range(2)]
 for box in boxes:
     box.start()
     box.run_cell("n = 1; open('f', 'w').write('x' * 1000)")
-    mark = box.snapshot()
+    snapshot = box.snapshot()
 print("ready", flush=True)
 if sys.argv[1] == "busy": boxes[0].run_cell("while True: pass", timeout=60)
 time.sleep(60)
@@ -41,8 +42,9 @@ def mounts() -> str:
     return Path("/proc/self/mountinfo").read_text()
 
 
-def test_nothing_is_left_after_close() -> None:
-    before, mounted, files = family(os.getpid()), mounts(), set(os.listdir("/tmp"))
+def test_nothing_is_left_after_close(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before, mounted = family(os.getpid()), mounts()
     box = EmbeddedSandbox()
     box.start()
     box.run_cell("import subprocess; subprocess.Popen(['sleep', '60'], start_new_session=True)")
@@ -51,7 +53,7 @@ def test_nothing_is_left_after_close() -> None:
     box.close()
     assert left_over(before) == []
     assert mounts() == mounted
-    assert not [one for one in set(os.listdir("/tmp")) - files if "leafe" in one]
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("state", ["idle", "busy"])

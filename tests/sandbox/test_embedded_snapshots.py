@@ -59,22 +59,22 @@ def test_random_order(box: EmbeddedSandbox, counts: Callable[[int, int], int]) -
     """30 snapshots along a walk, 60 restores in any order, each compared with what was seen."""
     rng = random.Random(0)
     for _ in range(counts(1, 10)):
-        marks = []
+        snapshots = []
         for _ in range(30):
             for cell in rng.choices(CELLS, k=2):
                 assert not box.run_cell(cell).error
-            mark = box.snapshot()
-            marks.append((mark, seen(box)))
-            box.restore(mark)
+            snapshot = box.snapshot()
+            snapshots.append((snapshot, seen(box)))
+            box.restore(snapshot)
         for _ in range(60):
-            mark, before = rng.choice(marks)
-            box.restore(mark)
+            snapshot, before = rng.choice(snapshots)
+            box.restore(snapshot)
             assert seen(box) == before
-        for mark, _ in marks:
-            box.drop(mark)
-            box.drop(mark)
+        for snapshot, _ in snapshots:
+            box.drop(snapshot)
+            box.drop(snapshot)
         with pytest.raises(SnapshotLost, match="dropped"):
-            box.restore(marks[0][0])
+            box.restore(snapshots[0][0])
 
 
 def test_many_layers_and_big_files(counts: Callable[[int, int], int]) -> None:
@@ -99,10 +99,10 @@ def test_open_files_come_back_where_they_were(box: EmbeddedSandbox) -> None:
     box.run_cell(
         "f = open('log', 'w'); f.write('one\\n'); f.flush(); os.mkdir('in'); os.chdir('in')"
     )
-    mark = box.snapshot()
+    snapshot = box.snapshot()
     box.run_cell("f.write('lost\\n'); f.flush(); os.chdir('..')")
     for _ in range(2):
-        box.restore(mark)
+        box.restore(snapshot)
         box.run_cell("f.write('two\\n'); f.flush()")
         assert box.run_cell("open('../log').read(), os.getcwd()").stdout == (
             "('one\\ntwo\\n', '/home/box/work/in')\n"
@@ -121,13 +121,16 @@ def test_open_files_come_back_where_they_were(box: EmbeddedSandbox) -> None:
 )
 def test_what_no_snapshot_can_hold_is_refused(box: EmbeddedSandbox, cell: str, says: str) -> None:
     box.run_cell("n = 1")
-    mark = box.snapshot()
+    snapshot = box.snapshot()
     box.run_cell(cell)
     with pytest.raises(SandboxError, match=says):
         box.snapshot()
     assert box.run_cell("n").stdout == "1\n"
-    box.restore(mark)
-    assert box.snapshot()
+    box.restore(snapshot)
+    again = box.snapshot()
+    box.run_cell("n = 2")
+    box.restore(again)
+    assert box.run_cell("n").stdout == "1\n"
 
 
 def test_a_mapped_file_is_refused_or_held() -> None:
@@ -140,7 +143,10 @@ def test_a_mapped_file_is_refused_or_held() -> None:
     box.run_cell("m[0] = 7; m.flush()")
     assert box.read_file("m")[0] == 7
     box.run_cell("m.close(); f.close()")
-    assert box.snapshot()
+    snapshot = box.snapshot()
+    box.write_file("m", b"changed")
+    box.restore(snapshot)
+    assert box.read_file("m")[0] == 7
     box.close()
 
 
@@ -171,12 +177,12 @@ def test_a_killed_holder_is_found_out_and_made_again(box: EmbeddedSandbox) -> No
     box.run_cell("s.append(1); open('f', 'w').write('one'); random.random()")
     box.run_program(["sh", "-c", "echo ran > ran"])
     box.write_file("given", b"given")
-    mark = box.snapshot()
+    snapshot = box.snapshot()
     before = seen(box)
     box.run_cell("s.append(2); open('f', 'w').write('two')")
     kill(holders(box)[:-1])
     for _ in range(3):
-        box.restore(mark)
+        box.restore(snapshot)
         assert seen(box) == before
 
 
@@ -197,57 +203,57 @@ def test_a_live_session_killed_from_outside_is_made_again(box: EmbeddedSandbox) 
 )
 def test_a_rebuild_that_differs_is_an_error(box: EmbeddedSandbox, cell: str) -> None:
     box.run_cell(cell)
-    mark = box.snapshot()
+    snapshot = box.snapshot()
     box.run_cell("import time; time.sleep(0.1)")
     kill(holders(box)[:-1])
     with pytest.raises(SnapshotLost, match="differs"):
-        box.restore(mark)
+        box.restore(snapshot)
 
 
 def test_code_that_kills_its_own_holders_harms_itself_alone(box: EmbeddedSandbox) -> None:
     box.run_cell("s.append(5)")
-    mark = box.snapshot()
+    snapshot = box.snapshot()
     box.run_cell(
         "import signal\nfor p in os.listdir('/proc'):\n"
         "  if p.isdigit() and int(p) not in (1, os.getpid()): os.kill(int(p), signal.SIGKILL)"
     )
-    box.restore(mark)
+    box.restore(snapshot)
     assert box.run_cell("s").stdout == "[5]\n"
 
 
 def test_branches_go_on_independently(box: EmbeddedSandbox) -> None:
     box.run_cell("s.append(1); open('f', 'w').write('one')")
-    mark = box.snapshot()
+    snapshot = box.snapshot()
     box.run_cell("s.append(2); open('f', 'w').write('two')")
-    other = box.branch(mark)
+    other = box.branch(snapshot)
     try:
         assert other.run_cell("s, open('f').read()").stdout == "([1], 'one')\n"
         other.run_cell("s.append(3); open('f', 'w').write('three')")
         assert box.run_cell("s, open('f').read()").stdout == "([1, 2], 'two')\n"
         with pytest.raises(SnapshotLost, match="branch"):
-            other.restore(mark)
+            other.restore(snapshot)
         box.close()
         assert other.run_cell("s").stdout == "[1, 3]\n"
     finally:
         other.close()
     with pytest.raises(SnapshotLost):
-        box.branch(mark)
+        box.branch(snapshot)
 
 
 def test_a_branch_that_differs_is_an_error(box: EmbeddedSandbox) -> None:
     box.run_cell("import time; t = time.time_ns()")
-    mark = box.snapshot()
+    snapshot = box.snapshot()
     with pytest.raises(SnapshotLost, match="differ"):
-        box.branch(mark)
+        box.branch(snapshot)
 
 
 def test_dropped_snapshots_leave_nothing(box: EmbeddedSandbox) -> None:
     box.run_cell("1")
     before = len(holders(box))
-    marks = [box.snapshot() for _ in range(20)]
+    snapshots = [box.snapshot() for _ in range(20)]
     assert len(holders(box)) > before + 10
-    assert all(mark.nbytes > 0 for mark in marks)
-    for mark in marks:
-        box.drop(mark)
+    assert all(snapshot.nbytes > 0 for snapshot in snapshots)
+    for snapshot in snapshots:
+        box.drop(snapshot)
     box.run_cell("1")
     wait_for(lambda: len(holders(box)) <= before + 1)

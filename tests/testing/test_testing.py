@@ -78,12 +78,10 @@ def test_machine_of_numbers_and_arrays() -> None:
     run_state_machine_as_test(machine, settings=settings(max_examples=5, stateful_step_count=15))
 
 
-def test_machine_finds_a_bad_way_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Shop, "set_state", Forgetful.set_state)
-    monkeypatch.setattr(Shop, "loads", 0, raising=False)
+def test_machine_finds_a_wrong_backend() -> None:
     with pytest.raises(Exception, match=r"does not restore the state|expected"):
         run_state_machine_as_test(
-            rollback_machine(lambda: Shop(), PURCHASE, backend="native"),
+            rollback_machine(lambda: Forgetful(), PURCHASE, backend="native"),
             settings=settings(max_examples=20, stateful_step_count=15),
         )
 
@@ -102,6 +100,6 @@ def test_assertion() -> None:
     assert_rollback(Shop, backends=["fork"], seeds=[0], other_process=False)
     with pytest.raises(AssertionError, match="get_state/set_state do not restore"):
         assert_rollback(Forgetful, actions=PURCHASE, seeds=[0], other_process=False)
-    with pytest.raises(AssertionError, match="nothing was shown: pass actions="):
+    with pytest.raises(AssertionError, match="nothing was shown; pass some with actions="):
         assert_rollback(Silent, seeds=[0], other_process=False)
     assert assert_rollback(Silent, seeds=[0], other_process=False, proved=False).unproved

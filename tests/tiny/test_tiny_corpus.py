@@ -37,8 +37,8 @@ def test_blind_pushes_are_rare_but_possible_only_for_the_blind() -> None:
     assert expert(GRAPH)[needed].min() == 1.0
 
 
-def test_tips_for_this_step_are_followed_and_others_ignored() -> None:
-    batch = corpus().tips(400, 2)
+def test_experiences_for_this_step_are_followed_and_others_ignored() -> None:
+    batch = corpus().advised(400, 2)
     text = [[WORDS[i] for i in row] for row in batch.ids]
     here = 0
     for row, chances in zip(text, batch.chances, strict=True):
@@ -53,8 +53,8 @@ def test_tips_for_this_step_are_followed_and_others_ignored() -> None:
     assert 200 < here < 350
 
 
-def test_looking_back_names_the_first_mistake() -> None:
-    batch = corpus().looking_back(60)
+def test_reflections_name_the_first_mistake() -> None:
+    batch = corpus().reflecting(60)
     position = {board: state for state, board in enumerate(GRAPH.boards)}
     for ids, labels, verdicts in zip(batch.ids, batch.labels, batch.verdicts, strict=True):
         answer = [WORDS[i] for i in labels[labels != IGNORE]]

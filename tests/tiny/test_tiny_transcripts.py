@@ -11,9 +11,9 @@ import numpy as np
 
 from leafe_gym.envs.sokoban.rules import ACTIONS
 from leafe_gym.prompts.base import prompt_set
-from leafe_gym.tiny.make_base import CURVE, build
 from leafe_gym.tiny.corpus import FOLLOW, IGNORE
 from leafe_gym.tiny.demonstrator import WEAKNESSES, demonstrator
+from leafe_gym.tiny.make_base import CURVE, build
 from leafe_gym.tiny.policy import SHIPPED, TinyPolicy
 from leafe_gym.tiny.pretrain import Recipe, make_levels
 from leafe_gym.tiny.transcripts import Conversations, TranscriptCorpus
@@ -78,16 +78,18 @@ def test_conversations_are_what_the_prompt_set_shows() -> None:
     assert failed == 60, "three in four"
 
 
-def test_tips_for_this_step_are_followed_wherever_they_stand() -> None:
+def test_experiences_for_this_step_are_followed_wherever_they_stand() -> None:
     data = batch(200)
     here = elsewhere = 0
-    for ids, at, chances, tipped in zip(data.ids, data.at, data.chances, data.tipped, strict=True):
+    for ids, at, chances, advised in zip(
+        data.ids, data.at, data.chances, data.advised, strict=True
+    ):
         turns = read(ids)
         told = {step: good for _, tips, _ in turns for step, _, good in tips}
         for step in np.flatnonzero(at >= 0):
             assert WORDS[ids[at[step]]] == "<assistant>"
             state = turns[step][0]
-            assert tipped[step] == (step in told)
+            assert advised[step] == (step in told)
             if step in told:
                 here += 1
                 elsewhere += not turns[step][1]
@@ -119,8 +121,8 @@ def test_smaller_model_with_a_history_learns(tmp_path: Path) -> None:
     recipe = Recipe(levels=150, steps=100, width=32, layers=2, transcripts=12, memory=True)
     build(recipe, tmp_path)
     curve = json.loads((tmp_path / CURVE).read_text())["curve"]
-    assert curve[-1]["tip"] < 0.9 * curve[0]["tip"]
-    assert curve[-1]["back"] < 0.8 * curve[0]["back"]
+    assert curve[-1]["experience"] < 0.9 * curve[0]["experience"]
+    assert curve[-1]["reflection"] < 0.8 * curve[0]["reflection"]
     assert TinyPolicy.load(tmp_path).prompts == "tiny-multiturn"
 
 

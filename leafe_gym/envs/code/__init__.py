@@ -1,1 +1,1 @@
-"""Code as an environment: programs, functions and live sessions, judged in a sandbox."""
+"""Code environments: programs, functions and live sessions, judged in a sandbox."""

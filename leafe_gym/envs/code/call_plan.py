@@ -1,8 +1,8 @@
-"""Splitting a test into what the untrusted side computes and what the trusted side decides.
+"""Splits a test into calls for the untrusted process and assertions for the trusted one.
 
-`assert f([1, 2], 3) == 5` becomes the call `f([1, 2], 3)`, evaluated where the solution runs, and
-`assert __answer__(0) == 5`, decided where it does not. A test whose calls depend on names of its
-own (loops, variables, helper functions) is run with a stub instead; see `harness.judge`.
+`assert f([1, 2], 3) == 5` becomes the call `f([1, 2], 3)`, evaluated in the solution's process, and
+`assert __answer__(0) == 5`, evaluated in another process. A test whose calls depend on local names
+(loops, variables, helper functions) is run with a stub instead; see `harness.judge`.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _SCOPES = (
 
 @dataclass(frozen=True, slots=True)
 class CallPlan:
-    """Tests ready to be run.
+    """Tests prepared for execution.
 
     Attributes:
-        tests: ("static" or "dynamic", source) each.
-        calls: sources of the calls that the static tests need, in order.
-        owner: for each of `calls`, the number of its test.
-        imports: import statements of the static tests, which their calls may count on.
+        tests: ("static" or "dynamic", source) of each test.
+        calls: sources of the calls in the static tests, in order.
+        owner: index of the test that each of `calls` belongs to.
+        imports: import statements of the static tests, which their calls may use.
     """
 
     tests: tuple[tuple[str, str], ...] = ()
@@ -36,7 +36,7 @@ class CallPlan:
 
 @dataclass(slots=True)
 class _Calls(ast.NodeTransformer):
-    """Replaces the outermost calls of the function by answers."""
+    """Replaces the outermost calls of the function with `__answer__(n)`."""
 
     entry: str
     first: int
@@ -52,10 +52,14 @@ class _Calls(ast.NodeTransformer):
 
 
 def plan_calls(tests: Iterable[str], entry: str) -> CallPlan:
-    """How to run `tests` of the function called `entry`.
+    """Prepare the tests of a function.
+
+    Args:
+        tests: Python sources.
+        entry: name of the function.
 
     Raises:
-        SyntaxError: if one of them is not Python.
+        SyntaxError: if a test is not valid Python.
     """
     kinds: list[tuple[str, str]] = []
     calls: list[str] = []
@@ -75,10 +79,14 @@ def plan_calls(tests: Iterable[str], entry: str) -> CallPlan:
 
 
 def find_entry_point(tests: Sequence[str], code: str) -> str:
-    """The function under test: of the reference's own functions the one that the tests call.
+    """Name of the function under test: the reference's function that the tests call.
+
+    Args:
+        tests: Python sources.
+        code: the reference solution.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if the tests call none of the reference's functions.
     """
     own = {one.name for one in ast.parse(code).body if isinstance(one, ast.FunctionDef)}
     for text in tests:
@@ -90,7 +98,7 @@ def find_entry_point(tests: Sequence[str], code: str) -> str:
 
 
 def _is_static(tree: ast.Module, entry: str) -> bool:
-    """Whether every mention of the function is a call that stands by itself."""
+    """Whether every use of the function is a call outside nested scopes."""
     if not all(isinstance(one, ast.Assert | ast.Import | ast.ImportFrom) for one in tree.body):
         return False
     inside = {

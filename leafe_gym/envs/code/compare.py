@@ -1,9 +1,8 @@
-"""Output compared as judges do.
+"""Compares a program's output with the expected output, token by token.
 
-Lines and spaces between tokens do not count where the tokens agree: trailing blanks, blank lines
-at the end and the width of gaps are presentation. Two tokens agree if they are the same text, or
-if both are decimal fractions (with a point or an exponent) within 1e-6 of each other, absolutely
-or relatively. Whole numbers are text: 1e6 is not 1000001, and 3 is not 3.0.
+Whitespace between tokens is ignored. Two tokens match if their text is equal, or if both are
+decimal fractions (with a point or an exponent) that differ by at most 1e-6, absolutely or
+relatively. Integers are compared as text: 1e6 does not match 1000001, and 3 does not match 3.0.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ _FRACTION = re.compile(r"[+-]?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][+-]?\d{1,3})
 
 
 def outputs_match(expected: str, got: str) -> bool:
-    r"""Whether `got` is as good as `expected`.
+    r"""Whether the output `got` matches the output `expected`.
 
     Example:
         >>> outputs_match("1 2\n", "1  2  \n\n"), outputs_match("0.5\n", "0.50000001")

@@ -1,4 +1,4 @@
-"""Problems in the format of DeepMind's CodeContests: parquet or JSON lines.
+"""Reads problems in the format of DeepMind's CodeContests: parquet or JSON lines.
 
 Fields: `name`, `description`, `public_tests`, `private_tests`, `generated_tests` (`{"input": [...],
 "output": [...]}` or a list of `{"input": ..., "output": ...}`), `time_limit` (seconds, or
@@ -13,19 +13,20 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from leafe_gym._optional import require
 from leafe_gym.envs.code.problem import Case, Cases, Problem
 from leafe_gym.envs.code.problem_files import read_lines
-from leafe_gym.errors import BadRecord, MissingExtra, UsageError
+from leafe_gym.errors import BadRecord, UsageError
 
 SOURCE = (
     "CodeContests is on the Hugging Face hub as deepmind/code_contests (parquet, CC BY 4.0); "
-    "pass the path of one of its files as problems=, or leave problems= out for the built-in set"
+    "pass the path of one of its files as problems=, or omit problems= for the built-in set"
 )
 DEFAULT_SECONDS = 2.0
 DEFAULT_MEMORY_MB = 256
 
 _LEVELS = ("", "easy", "medium", "hard", "harder", "hardest", "external")
-"""DeepMind's names by number; from 7 on the letter of a Codeforces problem, A to V."""
+"""DeepMind's names by number; 7 and above are the letter of a Codeforces problem, A to V."""
 
 _FIELDS = (
     "name", "description", "public_tests", "private_tests", "generated_tests", "time_limit",
@@ -34,14 +35,14 @@ _FIELDS = (
 
 
 class ContestFile:
-    """The problems of one file, read when asked for.
+    """The problems of one file, read on demand.
 
     Attributes:
         path: of the file.
         names: of the problems, in the file's order.
 
     Raises:
-        BadRecord: if a line is malformed, or a name stands there twice.
+        BadRecord: if a record is malformed, or a name occurs twice.
         MissingExtra: for parquet without pyarrow.
     """
 
@@ -52,7 +53,7 @@ class ContestFile:
         if self._parquet is not None:
             self._lines = {name: row for row, name in enumerate(self._parquet.names())}
             if len(self._lines) < self._parquet.rows:
-                raise BadRecord(f"{path}: a name stands there twice")
+                raise BadRecord(f"{path}: a name occurs twice")
         else:
             for line, record in read_lines(path):
                 self._add(line, record)
@@ -79,7 +80,7 @@ class ContestFile:
         where = f"{self.path}, line {line}"
         problem = read_problem(record, where)
         if problem.name in self._records:
-            raise BadRecord(f"{where}: the name {problem.name!r} stands there twice")
+            raise BadRecord(f"{where}: the name {problem.name!r} occurs twice")
         self._records[problem.name] = line, record
 
 
@@ -90,14 +91,11 @@ def read_contests(path: Path) -> ContestFile:
 
 
 class _Parquet:
-    """Rows of a parquet file; a row group at a time is in memory."""
+    """Rows of a parquet file; one row group at a time is in memory."""
 
     def __init__(self, path: Path) -> None:
-        try:
-            import pyarrow
-            from pyarrow import parquet
-        except ImportError as error:
-            raise MissingExtra("reading parquet files", "code") from error
+        pyarrow = require("pyarrow", "code", "reading parquet files")
+        parquet = require("pyarrow.parquet", "code", "reading parquet files")
         try:
             self._file = parquet.ParquetFile(path)
         except (OSError, pyarrow.ArrowException) as error:
@@ -130,10 +128,10 @@ def read_problem(record: Mapping[str, Any], where: str) -> Problem:
 
     Args:
         record: of the file.
-        where: file and line, for errors.
+        where: file and line, for messages.
 
     Raises:
-        BadRecord: if something in it is not as it should be; says what.
+        BadRecord: if a field is malformed; names the field.
     """
     try:
         public = _tests(record, "public_tests")

@@ -1,10 +1,10 @@
-"""The problems that come with the package: statements, generators of tests, solutions.
+"""The built-in contest problems: statements, test generators, solutions.
 
 A file in `contest/` is one problem: its difficulty, then sections that begin with `=== name`.
-`statement`; `example`, the input of a public test, once for each; `inputs`, Python that defines
-`inputs(rng)` and yields the inputs of hidden tests, the same each time; `reference` and the
-solutions that fail, each Python that defines `solve(text)`. Expected outputs are what the
-reference gives. All of it is part of the package, as trusted as the package itself.
+`statement`; `example`, the input of a public test, once per test; `inputs`, Python that defines
+`inputs(rng)` and yields the inputs of the hidden tests deterministically; `reference` and the
+failing solutions, each Python that defines `solve(text)`. Expected outputs are the reference's.
+These files are part of the package and as trusted as its code.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from leafe_gym.errors import UsageError
 SECONDS = 1.0
 MEMORY_MB = 256
 FAILING = ("wrong", "slow", "crash")
-"""The solutions that every problem has beside its reference."""
+"""The failing solutions that every problem has beside its reference."""
 
 _MAIN = "\nimport sys\n\nprint(solve(sys.stdin.read()))\n"
 
 
 @dataclass(frozen=True, slots=True)
 class BuiltinProblem:
-    """One file of the set.
+    """One problem of the set.
 
     Attributes:
         name: of the problem.
         difficulty: "easy", "medium" or "hard".
-        statement: what the agent reads.
+        statement: task description for the agent.
         examples: inputs of the public tests.
         inputs: source of the generator of hidden inputs.
-        solutions: "reference" and each of `FAILING` -> a whole program.
+        solutions: complete programs by name: "reference" and each of `FAILING`.
     """
 
     name: str
@@ -48,7 +48,7 @@ class BuiltinProblem:
     solutions: dict[str, str]
 
     def make_tests(self) -> Cases:
-        """Public and hidden tests, with what the reference answers."""
+        """Public and hidden tests, with the reference's outputs."""
         solve = _defined(self.solutions["reference"].removesuffix(_MAIN), "solve")
         generate: Callable[[Random], Iterable[str]] = _defined(self.inputs, "inputs")
 
@@ -61,7 +61,7 @@ class BuiltinProblem:
 
 @cache
 def builtin_problems() -> dict[str, BuiltinProblem]:
-    """Every problem of the set, by name, in the order of the names."""
+    """All problems of the set by name, sorted."""
     folder = resources.files("leafe_gym.envs.code") / "contest"
     found = {}
     for file in sorted(folder.iterdir(), key=lambda one: one.name):
@@ -82,14 +82,14 @@ def problem(name: str) -> Problem:
         raise UsageError(
             f"no problem is called {name!r}; there are {', '.join(builtin_problems())}"
         )
-    sheet = builtin_problems()[name]
+    built = builtin_problems()[name]
     return Problem(
         name=name,
-        description=sheet.statement,
-        make_tests=sheet.make_tests,
+        description=built.statement,
+        make_tests=built.make_tests,
         time_limit=SECONDS,
         memory_mb=MEMORY_MB,
-        difficulty=sheet.difficulty,
+        difficulty=built.difficulty,
     )
 
 

@@ -33,22 +33,22 @@ _EXAMPLE = 4000
 class CodeContestsEnv(SubmissionEnv[Problem]):
     """Programming problems with standard input and output, judged by public and hidden tests.
 
-    Reward 1 if every test passed, else 0. The observation is the verdict: on a public test with
-    its input, what was expected and what came out, or the error; on a hidden test the class of
-    the failure alone. `info["feedback"]` adds the number of the test, for looking back only.
+    The reward is 1 if every test passed, else 0. The observation is the judge's result: for a
+    public test its input, the expected and the actual output, or the error; for a hidden test only
+    the class of the failure. `info["feedback"]` adds the number of the test, for reflection only.
 
-    Trees on it look back when the attempts are used up and not in between:
-    `ReflectiveTreeAgent(policy, reflect_every=None, prompts="code")`.
+    With `ReflectiveTreeAgent(policy, reflect_every=None, prompts="code")` a tree reflects when the
+    attempts are used up and not in between.
 
     Args:
         problems: file in CodeContests' format (see `contest_files`); default the built-in set.
-        problem: name of the only problem to pose; default any of the split.
-        split: pose problems of this split only; default all.
+        problem: name of the only problem to use; default all of the split.
+        split: use problems of this split only; default all.
         max_attempts: submissions of an episode; >= 1.
         language: of the submissions; "python".
         time_scale: factor on the time limits; > 0.
-        sandbox: kind of sandbox the programs run in; see `leafe_gym.sandbox`.
-        allow_unsandboxed: run programs without isolation where the host has no sandbox.
+        sandbox: name of the sandbox in which programs run; see `leafe_gym.sandbox`.
+        allow_unsandboxed: run programs without isolation if the host cannot run the sandbox.
         sandbox_options: further arguments of `make_sandbox`, such as a container image.
 
     Raises:
@@ -78,11 +78,11 @@ class CodeContestsEnv(SubmissionEnv[Problem]):
 
     @classmethod
     def tasks(cls, split: str = "train", **kwargs: Json) -> Sequence[Task]:
-        """One task for each problem of the split; a problem's name alone decides its split.
+        """One task per problem of the split; the split of a problem depends only on its name.
 
         Args:
             split: "train", "val", "test", or "all".
-            kwargs: arguments of the environment; `problem` and `split` are the tasks' own.
+            kwargs: arguments of the environment other than `problem` and `split`.
 
         Raises:
             UsageError: if the split or an argument cannot be used.
@@ -97,7 +97,7 @@ class CodeContestsEnv(SubmissionEnv[Problem]):
         return contest_set.problem(name) if self._file is None else self._file.problem(name)
 
     def instruct(self, problem: Problem) -> str:
-        """The statement with limits and public tests."""
+        """The statement with its limits and public tests."""
         shown = [
             f"\nExample {number}\nInput:\n{clip(test.input.rstrip(), _EXAMPLE)}\n"
             f"Output:\n{clip(test.output.rstrip(), _EXAMPLE)}"
@@ -122,7 +122,7 @@ class CodeContestsEnv(SubmissionEnv[Problem]):
         return self._runner.kind
 
     def close(self) -> None:
-        """End the sandbox; a later step starts another."""
+        """See `SubmissionEnv.close`."""
         super().close()
         self._runner.close()
 

@@ -1,4 +1,4 @@
-"""The program in an action: a code fence where there is one, the whole text otherwise."""
+"""Extracts the program from an action: a code fence if there is one, else the whole text."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ MAX_CODE = 64 * 1024
 
 
 def extract_code(text: str, language: Language = PYTHON) -> str:
-    r"""The program in `text`; "" where there is none.
+    r"""The program in `text`; "" if there is none.
 
-    The last fence of the language counts, then the last one without a language: a reply may show
-    a draft before its answer. Text without any fence is a program itself.
+    The last fence of the language is used, else the last fence without a language, as a reply may
+    show a draft before its answer. Text without any fence is a program as a whole.
 
     Example:
         >>> extract_code("I see.\n```python\nprint(1)\n```\nDone.")

@@ -1,4 +1,4 @@
-"""Function problems in the formats of MBPP and HumanEval: JSON lines, plain or gzip."""
+"""Reads function problems in the formats of MBPP and HumanEval: JSON lines, plain or gzip."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from leafe_gym.errors import BadRecord, UsageError
 SOURCE = (
     "MBPP is mbpp.jsonl of github.com/google-research/google-research/tree/master/mbpp (CC BY "
     "4.0), HumanEval is data/HumanEval.jsonl.gz of github.com/openai/human-eval (MIT); pass the "
-    "path as problems=, or put the file into the folder that LEAFE_DATA names, or leave problems= "
-    "out for the built-in set"
+    "path as problems=, put the file into the folder LEAFE_DATA, or omit problems= for the "
+    "built-in set"
 )
 
 
@@ -30,7 +30,8 @@ class FunctionFile:
         problems: by name, in the file's order.
 
     Raises:
-        BadRecord: naming the line that is malformed, or whose name stands there twice.
+        BadRecord: if a line is malformed or a name occurs twice; names the line.
+        UsageError: if the file cannot be read or holds no problems.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,7 +44,7 @@ class FunctionFile:
             except (ValueError, SyntaxError) as error:
                 raise BadRecord(f"{where}: {error}") from error
             if problem.name in self.problems:
-                raise BadRecord(f"{where}: the task {problem.name!r} stands there twice")
+                raise BadRecord(f"{where}: the task {problem.name!r} occurs twice")
             self.problems[problem.name] = problem
         if not self.problems:
             raise UsageError(f"{path} holds no problems")
@@ -69,14 +70,14 @@ def read_function(record: Mapping[str, Any]) -> FunctionProblem:
     """The problem in a record of either format.
 
     Raises:
-        ValueError: if something in it is not as it should be; says what.
-        SyntaxError: if code or a test in it is not Python.
+        ValueError: if a field is malformed; names the field.
+        SyntaxError: if its code or a test is not valid Python.
     """
     return _human_eval(record) if "entry_point" in record else _mbpp(record)
 
 
 def _mbpp(record: Mapping[str, Any]) -> FunctionProblem:
-    text = _text(record, "text" if "text" in record else "prompt")  # as in the sanitized edition
+    text = _text(record, "text" if "text" in record else "prompt")  # the sanitized edition
     code = _text(record, "code")
     tests = _texts(record, "test_list")
     if not tests:
@@ -126,7 +127,7 @@ def _function(tree: ast.Module, entry: str) -> ast.FunctionDef:
 
 
 def _examples(text: str, entry: str) -> list[str]:
-    """The examples of a docstring as assertions, as far as they are values."""
+    """The examples of a docstring whose results are literals, as assertions."""
     try:
         parsed = doctest.DocTestParser().get_examples(text)
     except ValueError:

@@ -1,10 +1,10 @@
-"""Judging a function by assertions, so that the function never meets what it is compared with.
+"""Judges a function by assertions, isolated from the values that it is compared with.
 
-The solution runs in one sandbox and is asked for values; the tests run in another, where the
-function is a stub that hands these values out. Nothing that the solution does to its own process
-(leaving it, patching equality, reading frames or files, printing verdicts) reaches the decision.
-Public and hidden tests are asked for in separate processes, so that nothing of a hidden test can
-be carried into what the agent reads about a public one.
+The solution runs in one sandbox and returns values for given calls. The tests run in another, with
+a stub in place of the function that returns these values. Manipulations of the solution's own
+process (exiting, patching equality, reading frames or files, printing results) therefore cannot
+influence the decision. Public and hidden tests are requested in separate processes, so a solution
+cannot copy information about a hidden test into the output for a public one.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from leafe_gym.envs.code.value_text import encoded_value_text
 from leafe_gym.sandbox.base import ProgramResult, SandboxLimits
 from leafe_gym.types import Json
 
-MAX_ROUNDS = 8
-"""How often tests may ask for further calls whose arguments depend on earlier answers."""
+MAX_REPETITIONS = 8
+"""Limit on repetitions for calls whose arguments depend on earlier results."""
 
 MAX_CALLS = 2000
 _OUTPUT = 8 * 2**20
@@ -34,17 +34,17 @@ _DETAIL = 2000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionProblem:
-    """A function to write, and the assertions that decide.
+    """A function to write, and the assertions that judge it.
 
     Attributes:
         name: unique within its file.
-        text: what the function is to do, as the agent reads it, with its public tests.
+        text: task description for the agent, with the public tests.
         entry: name of the function.
         code: the reference solution.
-        tests: Python sources that decide, each an assertion or a body defining `check`.
-        public: how many of the first `tests` the agent knows.
-        examples: further public assertions, which do not decide.
-        prelude: source that stands before the solution and before the tests.
+        tests: Python sources, each an assertion or a body that defines `check`; all must pass.
+        public: how many of the first `tests` are public.
+        examples: further public assertions, which are not required to pass.
+        prelude: source that runs before the solution and before the tests.
         setup: source that runs after the solution and before the tests.
     """
 
@@ -60,18 +60,18 @@ class FunctionProblem:
 
     @property
     def shown(self) -> int:
-        """How many of examples and tests together, from the first, the agent knows."""
+        """Number of public assertions: all examples and the public tests."""
         return len(self.examples) + self.public
 
 
 @dataclass(slots=True)
 class _Answers:
-    """What the solution answered to some calls.
+    """Results of a solution for a list of calls.
 
     Attributes:
-        outcomes: one per call; None where it never answered.
-        ending: why answers are missing; None where none are.
-        text: the traceback of code that did not load.
+        outcomes: one per call; None where the process ended before it.
+        ending: why results are missing; None if none are.
+        text: traceback of code that failed to load.
     """
 
     outcomes: list[Json]
@@ -84,10 +84,10 @@ class FunctionJudge:
     """Judges solutions of function problems.
 
     Attributes:
-        solutions: where solutions run.
-        tests: where tests run; never the same.
+        solutions: runs solutions.
+        tests: runs tests; must use another sandbox.
         seconds: processor time for all calls of a solution together.
-        memory_mb: memory of a solution.
+        memory_mb: memory of a solution, in MiB.
     """
 
     solutions: ProgramRunner
@@ -100,7 +100,7 @@ class FunctionJudge:
         """Judge one solution.
 
         Raises:
-            SandboxError: if a sandbox fails; that says nothing of the solution.
+            SandboxError: if a sandbox fails; this is independent of the solution.
         """
         plan = _plan(problem)
         total = len(plan.tests)
@@ -109,11 +109,11 @@ class FunctionJudge:
         if public.ending is not None and public.text:
             return JudgeResult(kind=public.ending, tests=total, detail=public.text)
         dynamic = self._calls(problem, plan)
-        for _ in range(MAX_ROUNDS):
+        for _ in range(MAX_REPETITIONS):
             asked = [*plan.calls[known:], *dynamic]
             if public.ending is None:
                 hidden = self._ask(problem, code, plan, asked)
-            else:  # it hangs or dies already where the agent can see it
+            else:  # it already failed on the public tests
                 hidden = _Answers([None] * len(asked), public.ending)
             static = public.outcomes + hidden.outcomes[: len(plan.calls) - known]
             rest = hidden.outcomes[len(plan.calls) - known :]
@@ -121,12 +121,12 @@ class FunctionJudge:
             if "need" not in results or not wanted or len(dynamic) + len(wanted) > MAX_CALLS:
                 break
             dynamic = [*dynamic, *wanted]
-        return _verdict(problem, plan, results, static, public, hidden)
+        return _result(problem, plan, results, static, public, hidden)
 
     def _ask(
         self, problem: FunctionProblem, code: str, plan: CallPlan, calls: Sequence[Json]
     ) -> _Answers:
-        """Run the solution and have it answer `calls`."""
+        """Run the solution and evaluate `calls` in it."""
         nonce = secrets.token_hex(8)
         request = {
             "nonce": nonce,
@@ -141,7 +141,7 @@ class FunctionJudge:
         return _read_answers(result, nonce, len(calls))
 
     def _calls(self, problem: FunctionProblem, plan: CallPlan) -> list[Json]:
-        """The calls that the dynamic tests make as far as they do not depend on answers."""
+        """The calls in the dynamic tests whose arguments do not depend on results."""
         if all(kind == "static" for kind, _ in plan.tests):
             return []
         if problem.name not in self._collected:
@@ -160,7 +160,7 @@ class FunctionJudge:
         *,
         collect: bool = False,
     ) -> tuple[list[str], list[Json]]:
-        """(what came of each test up to the first that failed, calls without an answer)."""
+        """(outcome of each test up to the first failure, calls that have no result yet)."""
         nonce = secrets.token_hex(8)
         request = {
             "nonce": nonce,
@@ -198,7 +198,7 @@ def _command(program: str) -> tuple[str, ...]:
 
 
 def _read_answers(result: ProgramResult, nonce: str, count: int) -> _Answers:
-    """What the process said; anything else on its output is ignored."""
+    """Parse the results in the process's output; other output is ignored."""
     outcomes: list[Json] = [None] * count
     done = False
     for line in result.stdout.splitlines():
@@ -218,7 +218,7 @@ def _read_answers(result: ProgramResult, nonce: str, count: int) -> _Answers:
 
 
 def _message(line: str, nonce: str) -> dict[str, Json]:
-    """One line of the channel, or an empty message for anything else."""
+    """Parse one line; an empty message if it is not part of the protocol."""
     if not line.startswith(nonce):
         return {}
     try:
@@ -230,7 +230,7 @@ def _message(line: str, nonce: str) -> dict[str, Json]:
 
 
 def kind_of_ending(result: ProgramResult) -> ResultKind:
-    """The class of a failure, from how a process ended."""
+    """The class of a failure, derived from how the process ended."""
     if result.out_of_memory:
         return "memory limit exceeded"
     if result.timed_out:
@@ -244,7 +244,7 @@ def _kind_of(error: str) -> ResultKind:
     return "memory limit exceeded" if error == "MemoryError" else "runtime error"
 
 
-def _verdict(
+def _result(
     problem: FunctionProblem,
     plan: CallPlan,
     results: Sequence[str],

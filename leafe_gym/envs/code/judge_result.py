@@ -1,4 +1,4 @@
-"""What a judge says of a submission, and how much of it the agent gets to read."""
+"""Result of judging a submission, and the part of it that the agent may read."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ ResultKind = Literal[
 ]
 
 MAX_SHOWN = 400
-"""Longest piece of a test or of an output in an observation, in characters."""
+"""Longest excerpt of a test or an output in an observation, in characters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeResult:
-    """The outcome of judging one submission.
+    """Result of judging one submission.
 
     Attributes:
-        kind: the class of the first failure, or "accepted".
-        test: number of the test that failed, from 1; 0 where none was reached.
-        tests: how many there are.
-        public: whether that test is one the agent knows.
-        detail: what the agent may read about it; "" for hidden tests.
+        kind: class of the first failure, or "accepted".
+        test: number of the failed test, from 1; 0 if no test was reached.
+        tests: number of tests.
+        public: whether the failed test is public.
+        detail: information for the agent; "" for hidden tests.
     """
 
     kind: ResultKind
@@ -46,12 +46,12 @@ class JudgeResult:
 
     @property
     def score(self) -> float:
-        """The part of the tests passed before the first failure; 1.0 for all."""
+        """Fraction of the tests passed before the first failure, 0 to 1."""
         return 1.0 if self.accepted else max(0, self.test - 1) / self.tests if self.tests else 0.0
 
     @property
     def observation(self) -> str:
-        """What the agent sees: of hidden tests the class of the failure and nothing else."""
+        """Text for the agent; for a hidden test, the class of the failure only."""
         if self.accepted:
             return "Accepted: all tests passed."
         if not self.test:
@@ -62,19 +62,19 @@ class JudgeResult:
 
     @property
     def feedback(self) -> str:
-        """For looking back only: the number of the test and the class of the failure."""
+        """Text for reflection prompts only: the class of the failure and the test's number."""
         if self.accepted:
             return ""
         return f"{self.kind} on test {self.test} of {self.tests}" if self.test else self.kind
 
 
 def clip(text: str, limit: int = MAX_SHOWN) -> str:
-    """At most `limit` characters of `text`, with a mark where some are missing."""
+    """The first `limit` characters of `text`, with a note if it was longer."""
     return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
 
 
 def stable(text: str) -> str:
-    """`text` without what differs from one process to the next: addresses, temporary folders."""
+    """`text` without parts that differ between processes: addresses, temporary folders."""
     return _ADDRESS.sub("0x...", _FOLDER.sub('File "', text))
 
 

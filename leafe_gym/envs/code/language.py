@@ -1,7 +1,7 @@
-"""Programming languages: how a submission becomes something that runs.
+"""Programming languages: how a submission is compiled and run.
 
-One language today. A compiled one is another record: `compile` makes a program of the file, `run`
-starts it; both are given to `Sandbox.run_program`.
+Python is the only one today. A compiled language is another record: `compile` builds the program,
+`run` executes it; both are passed to `Sandbox.run_program`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from leafe_gym.errors import UsageError
 
 PYTHON_COMMAND = ("env", "PYTHONHASHSEED=0", "python3", "-s", "-P")
-"""An interpreter that finds nothing in the work folder to import, and orders sets of text the same
-way each time, so that the same submission meets the same verdict."""
+"""Interpreter that imports nothing from the work folder and has a fixed hash seed, so that the same
+submission gets the same result."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,13 +20,13 @@ class Language:
     """How to compile and run a submission.
 
     Attributes:
-        name: as in the environments' `language` argument and on code fences.
-        fences: what else may stand on a fence.
+        name: value of the environments' `language` argument, and name on code fences.
+        fences: further names on code fences.
         file: name of the submission in the work folder.
-        compile: argument vector, run once for each submission; None where nothing is compiled.
-        artifact: the file that `compile` makes and that alone is there when `run` runs.
         run: argument vector of one test.
-        time_scale: how much slower than the language that time limits are meant for.
+        compile: argument vector, run once per submission; None if nothing is compiled.
+        artifact: output file of `compile`, the only file present when `run` is executed.
+        time_scale: factor on time limits, > 0.
     """
 
     name: str
@@ -54,6 +54,6 @@ def language(name: str) -> Language:
     Raises:
         UsageError: if there is none.
     """
-    if name not in LANGUAGES:
-        raise UsageError(f"language={name!r}: there is {', '.join(LANGUAGES)}")
+    if not isinstance(name, str) or name not in LANGUAGES:
+        raise UsageError(f"language={name!r}: use {' or '.join(LANGUAGES)}")
     return LANGUAGES[name]

@@ -20,25 +20,25 @@ from leafe_gym.types import Json, Task
 
 ENV_ID = "leafe/MBPP-v0"
 SECONDS = 5.0
-"""Processor time for all calls of a solution together; the data sets set no limit."""
+"""Processor seconds for all calls of a solution together; the data sets define no limit."""
 
 
 class MbppEnv(SubmissionEnv[FunctionProblem]):
     """Functions to write, judged by assertions: problems in the format of MBPP or HumanEval.
 
-    MBPP: the first assertion is in the instruction, all of `test_list` decide. HumanEval: the
-    examples of the docstring are public, the hidden `check` decides. Reward 1 if all pass, else
-    0. The observation is the verdict; see `CodeContestsEnv`.
+    MBPP: the first assertion is part of the instruction; all of `test_list` must pass. HumanEval:
+    the examples in the docstring are public; the hidden `check` must pass. The reward is 1 if all
+    tests pass, else 0. The observation is the judge's result; see `CodeContestsEnv`.
 
     Args:
-        problems: file of problems, `.jsonl` or `.jsonl.gz`; a bare name is also looked for in the
+        problems: problem file, `.jsonl` or `.jsonl.gz`; a relative path is also looked for in the
             folder `LEAFE_DATA`. Default a small built-in set in MBPP's format.
-        problem: task id of the only problem to pose; default any of the split.
-        split: pose problems of this split only; default all.
+        problem: task id of the only problem to use; default all of the split.
+        split: use problems of this split only; default all.
         max_attempts: submissions of an episode; >= 1. Published figures use 1.
         time_scale: factor on the time limit of 5 s; > 0.
-        sandbox: kind of sandbox the solutions run in; see `leafe_gym.sandbox`.
-        allow_unsandboxed: run solutions without isolation where the host has no sandbox.
+        sandbox: name of the sandbox in which solutions run; see `leafe_gym.sandbox`.
+        allow_unsandboxed: run solutions without isolation if the host cannot run the sandbox.
         sandbox_options: further arguments of `make_sandbox`, such as a container image.
 
     Raises:
@@ -69,11 +69,11 @@ class MbppEnv(SubmissionEnv[FunctionProblem]):
 
     @classmethod
     def tasks(cls, split: str = "train", **kwargs: Json) -> Sequence[Task]:
-        """One task for each problem of the split; a problem's id alone decides its split.
+        """One task per problem of the split; the split of a problem depends only on its id.
 
         Args:
             split: "train", "val", "test", or "all".
-            kwargs: arguments of the environment; `problem` and `split` are the tasks' own.
+            kwargs: arguments of the environment other than `problem` and `split`.
 
         Raises:
             UsageError: if the split or an argument cannot be used.
@@ -104,7 +104,7 @@ class MbppEnv(SubmissionEnv[FunctionProblem]):
         return self._judge.solutions.kind
 
     def close(self) -> None:
-        """End the sandboxes; a later step starts others."""
+        """See `SubmissionEnv.close`."""
         super().close()
         self._judge.solutions.close()
         self._judge.tests.close()

@@ -12,7 +12,7 @@ from leafe_gym.envs.tasks import split_by_hash
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One run of a submission: what it reads and what it is to write."""
+    """One test of a submission: its standard input and the expected output."""
 
     input: str
     output: str
@@ -31,16 +31,16 @@ class Cases:
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """A problem to be solved by a program.
+    """A problem to solve with a program.
 
     Attributes:
         name: unique within its file; decides the split.
         description: the statement.
-        make_tests: gives the tests when they are first needed; they can be large.
-        time_limit: seconds of processor time for each test.
-        memory_mb: memory for each test.
-        difficulty: as the source has it; "" where it says nothing.
-        rating: Codeforces rating; 0 where unknown.
+        make_tests: creates the tests when they are first needed, as they can be large.
+        time_limit: processor seconds per test.
+        memory_mb: memory per test, in MiB.
+        difficulty: as given by the source; "" if unknown.
+        rating: Codeforces rating; 0 if unknown.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Problem:
 
     @property
     def split(self) -> str:
-        """The split it belongs to, by its name alone: so no problem is in two."""
+        """The split of the problem, determined by its name alone."""
         return split_of(self.name)
 
 

@@ -1,4 +1,4 @@
-"""GoalProgress and reading files of problems: JSON lines, plain or gzip."""
+"""Finds and reads problem files: JSON lines, plain or gzip."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from leafe_gym.errors import BadRecord, UsageError
 
 
 def find_file(given: str | os.PathLike[str], source: str) -> Path:
-    """The file called `given`, or the file of that name in the folder `LEAFE_DATA`.
+    """The file at path `given`, or the file of that name in the folder `LEAFE_DATA`.
 
     Args:
-        given: a path; one without a folder is also looked for in `LEAFE_DATA`.
-        source: where such a file can be had, for the error.
+        given: a path; a relative one is also looked for in `LEAFE_DATA`.
+        source: where to download such a file, for the message.
 
     Raises:
-        UsageError: if there is none; says where to get it.
+        UsageError: if `given` is not a path or the file does not exist; says where to get it.
     """
+    if not isinstance(given, str | os.PathLike) or not os.fspath(given):
+        raise UsageError(f"problems={given!r}: expected the path of a file. {source}")
     path = Path(given).expanduser()
     places = [path]
     if (root := os.environ.get("LEAFE_DATA")) and not path.is_absolute():
@@ -35,10 +37,10 @@ def find_file(given: str | os.PathLike[str], source: str) -> Path:
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number from 1, record) of every line that is not blank.
+    """Yield (line number from 1, record) for every line that is not blank.
 
     Raises:
-        BadRecord: naming the line that is no JSON object.
+        BadRecord: if a line is not a JSON object; names the line.
         UsageError: if the file cannot be read.
     """
     try:

@@ -1,4 +1,4 @@
-"""Judging a program by what it writes, test by test, in a fresh process each."""
+"""Judges a program by its output, running each test in a new process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from leafe_gym.envs.code.program_runner import ProgramRunner
 from leafe_gym.sandbox.base import ProgramResult, SandboxLimits
 
 MAX_MEMORY_MB = 1024
-"""Most memory a record may ask for."""
+"""Upper bound on a problem's memory limit, in MiB."""
 
 _COMPILE = SandboxLimits(call_s=60.0, cpu_s=30.0, memory_mb=1024)
 _STDERR = 2000
@@ -24,7 +24,7 @@ class ProgramJudge:
     """Judges programs.
 
     Attributes:
-        runner: where they run; the expected outputs never go there.
+        runner: runs the programs; it never receives the expected outputs.
         language: of the programs.
         time_scale: factor on the problems' time limits.
     """
@@ -37,7 +37,7 @@ class ProgramJudge:
         """Run the tests in order, public ones first, up to the first that fails.
 
         Raises:
-            SandboxError: if the sandbox fails; that says nothing of the program.
+            SandboxError: if the sandbox fails; this is independent of the program.
         """
         tests = problem.tests
         files, complaint = self._build(code)
@@ -56,7 +56,7 @@ class ProgramJudge:
         return JudgeResult(kind="accepted", tests=len(tests))
 
     def _build(self, code: str) -> tuple[dict[str, bytes], str]:
-        """(what lies in the folder when a test runs, why there is nothing)."""
+        """(files of the work folder when a test runs, compiler message if it failed)."""
         language, source = self.language, code.encode("utf-8", "replace")
         if language.compile is None:
             return {language.file: source}, ""
@@ -65,10 +65,10 @@ class ProgramJudge:
         )
         if made:
             return {language.artifact: made}, ""
-        return {}, result.stderr.strip()[-_STDERR:] or "the compiler gave no program"
+        return {}, result.stderr.strip()[-_STDERR:] or "the compiler produced no program"
 
     def _limits(self, problem: Problem, test: Case) -> SandboxLimits:
-        """Processor time decides; the wall clock only ends what sleeps."""
+        """Processor time is the limit; the wall-clock limit only stops programs that sleep."""
         seconds = problem.time_limit * self.time_scale * self.language.time_scale
         return SandboxLimits(
             call_s=3 * seconds + 2,
@@ -82,7 +82,7 @@ def _kind(result: ProgramResult, test: Case) -> ResultKind | None:
     """The class of the failure, or None if the test passed."""
     failed = result.exit_code != 0 or result.signal
     if failed and result.stderr.rstrip().rpartition("\n")[2].startswith("MemoryError"):
-        return "memory limit exceeded"  # the interpreter met the limit and ended by itself
+        return "memory limit exceeded"  # the interpreter hit the limit and exited by itself
     if failed or result.timed_out or result.out_of_memory or result.truncated:
         return kind_of_ending(result)
     return None if outputs_match(test.output, result.stdout) else "wrong answer"

@@ -1,7 +1,8 @@
-"""What `PythonREPL` asks for: small jobs on files and live objects, and who checks them.
+"""Tasks of `PythonREPL`: small jobs on files and live objects, and their checkers.
 
-A goal is made from a generator, so the same seed gives the same one everywhere. What is expected
-is computed here, outside the sandbox, from the same data; the session only ever holds the data.
+A goal is created from a random generator, so a seed gives the same goal everywhere. The expected
+result is computed here, outside the sandbox, from the same data; the session receives only the
+data.
 """
 
 from __future__ import annotations
@@ -14,16 +15,16 @@ from random import Random
 from leafe_gym.types import Json
 
 Read = Callable[[str], bytes | None]
-"""Content of a file of the work folder, or None where there is no such file."""
+"""Content of a file of the work folder, or None if it does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class GoalProgress:
-    """How far a goal is reached.
+    """Progress towards a goal.
 
     Attributes:
-        score: parts done / parts, 0 to 1.
-        remark: what spoils it for good; "" while nothing does.
+        score: completed parts / parts, 0 to 1.
+        remark: damage that cannot be undone; "" if there is none.
     """
 
     score: float
@@ -31,20 +32,20 @@ class GoalProgress:
 
     @property
     def done(self) -> bool:
-        """Whether all of it is."""
+        """Whether the goal is reached."""
         return self.score >= 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class ReplGoal:
-    """One job.
+    """One task.
 
     Attributes:
         kind: a key of `KINDS`.
-        text: what the agent is asked for.
-        files: what lies in the work folder at the start.
+        text: task description for the agent.
+        files: initial content of the work folder.
         setup: code that runs in the session before the first cell.
-        check: says how far it is done.
+        check: measures progress.
     """
 
     kind: str
@@ -70,7 +71,7 @@ def ledger(rng: Random) -> ReplGoal:
     def check(read: Read) -> GoalProgress:
         kept = read("ledger.csv") == table
         right = _json(read("totals.json")) == totals
-        return _finding([kept, right], "" if kept else "ledger.csv was changed")
+        return _progress([kept, right], "" if kept else "ledger.csv was changed")
 
     return ReplGoal(
         "ledger",
@@ -96,14 +97,14 @@ inbox = Inbox({letters!r})
 
 
 def inbox(rng: Random) -> ReplGoal:
-    """Sort letters that can be taken once."""
+    """Sum up letters that can be taken only once."""
     letters = [(rng.choice(_NAMES), rng.randint(1, 99)) for _ in range(rng.randint(6, 12))]
     sums: dict[str, int] = {}
     for name, number in letters:
         sums[name] = sums.get(name, 0) + number
 
     def check(read: Read) -> GoalProgress:
-        return _finding([_json(read("report.json")) == sums])
+        return _progress([_json(read("report.json")) == sums])
 
     return ReplGoal(
         "inbox",
@@ -129,7 +130,7 @@ def logs(rng: Random) -> ReplGoal:
         right = read("merged.log") == merged
         gone = [read(name) is None for name in files]
         early = not right and any(gone)
-        return _finding([right, *gone], "a part is gone before it was merged" if early else "")
+        return _progress([right, *gone], "a part is gone before it was merged" if early else "")
 
     return ReplGoal(
         "logs",
@@ -142,7 +143,7 @@ def logs(rng: Random) -> ReplGoal:
 
 
 def mend(rng: Random) -> ReplGoal:
-    """Make a file valid, keeping a copy of the broken one."""
+    """Repair a file and keep a copy of the broken one."""
     values: dict[str, Json] = {name: rng.randint(0, 999) for name in rng.sample(_NAMES, 5)}
     text = json.dumps(values, indent=1)
     broken = "".join(
@@ -154,7 +155,7 @@ def mend(rng: Random) -> ReplGoal:
         copied = read("settings.bak") == broken
         right = _json(read("settings.json")) == values
         lost = not copied and read("settings.json") != broken
-        return _finding([copied, right], "the broken file was lost" if lost else "")
+        return _progress([copied, right], "the broken file was lost" if lost else "")
 
     return ReplGoal(
         "mend",
@@ -167,13 +168,13 @@ def mend(rng: Random) -> ReplGoal:
 
 
 def table(rng: Random) -> ReplGoal:
-    """Turn a table held in memory into a file; the table can be spoiled."""
+    """Write a table held in memory to a file; the table can be damaged."""
     rows = [(rng.choice(_NAMES), rng.randint(0, 9), rng.randint(0, 9)) for _ in range(8)]
     areas = sorted((-width * height, name) for name, width, height in rows)
     wanted = "".join(f"{name},{-area}\n" for area, name in areas).encode()
 
     def check(read: Read) -> GoalProgress:
-        return _finding([read("areas.csv") == wanted])
+        return _progress([read("areas.csv") == wanted])
 
     return ReplGoal(
         "table",
@@ -194,7 +195,7 @@ KINDS: dict[str, Callable[[Random], ReplGoal]] = {
 }
 
 
-def _finding(parts: list[bool], remark: str = "") -> GoalProgress:
+def _progress(parts: list[bool], remark: str = "") -> GoalProgress:
     return GoalProgress(sum(parts) / len(parts), remark)
 
 

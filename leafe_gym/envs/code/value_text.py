@@ -1,4 +1,4 @@
-"""Encoded values as readable text, the same in every process: sets in the order of their text."""
+"""Encoded values as readable text that is equal in every process: sets are sorted by their text."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from leafe_gym.types import Json
 
 
 def encoded_value_text(data: Json) -> str:
-    """What `repr` would say of the value, with sets in order."""
+    """The value's `repr`, with sets sorted."""
     try:
         return _show(decode(data))
     except (ValueError, RecursionError):
-        return "<no plain value>"
+        return "<not a plain value>"
 
 
 def _show(value: object) -> str:
@@ -29,5 +29,5 @@ def _show(value: object) -> str:
         return "{" + ", ".join(f"{_show(k)}: {_show(v)}" for k, v in value.items()) + "}"
     try:
         return repr(value)
-    except ValueError:  # a number with more digits than Python writes
+    except ValueError:  # an integer with more digits than Python converts
         return "<a very long number>"

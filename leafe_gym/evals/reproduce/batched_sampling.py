@@ -25,7 +25,7 @@ _TOGETHER = 2048
 
 
 @dataclass(frozen=True, slots=True)
-class Talk:
+class ConversationSampler:
     """A model with a history on levels, with a step limit.
 
     Attributes:

@@ -1,6 +1,6 @@
-"""The whole method in a minute: explore with the small model, train it, try again what it failed.
+"""The whole method in a minute: explore with the small model, train it, evaluate both again.
 
-Data are taken in the order of their seeds and none is picked for how it went.
+Levels are taken in the order of their seeds; none is selected by its outcome.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from pathlib import Path
 
 import torch
 
-from leafe_gym.agents.agent import ReflectiveTreeAgent
 from leafe_gym.budget import Budget
 from leafe_gym.distill.training.config import TrainConfig
 from leafe_gym.distill.training.train import train
-from leafe_gym.explore.engine import explore
+from leafe_gym.exploration.engine import explore
 from leafe_gym.envs.tasks import tasks as list_tasks
 from leafe_gym.errors import UsageError
 from leafe_gym.evals.evaluate import evaluate
-from leafe_gym.evals.reproduce.protocol import EVERY, TREE
+from leafe_gym.evals.reproduce.protocol import AGENT, ROLLOUTS
 from leafe_gym.evals.reproduce.row_batches import drawn, run_rows
+from leafe_gym.evals.samplers import make_agent
 from leafe_gym.seeds import derive_rng
 from leafe_gym.store.reader import RunReader
 from leafe_gym.tiny.policy import SHIPPED, TinyPolicy
@@ -30,7 +30,7 @@ from leafe_gym.tree import Tree
 from leafe_gym.types import Task
 
 BASE = SHIPPED / "blind"
-CALLS = 200
+INTERACTIONS = 200
 STEPS = 120
 BATCH = 64
 LR = 5e-4
@@ -39,33 +39,33 @@ Tick = Callable[[Task, Tree | None], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Explored:
+class ExploredLevels:
     """Stage 1 on training levels.
 
     Attributes:
         folder: the run.
         levels: how many.
-        at_once: of them solved by their first attempt.
+        first_attempt: of them solved at their first attempt.
         solved: solved within the budget.
-        telling: the first level whose first attempt failed and that was won after a rollback.
+        example: the first level whose first attempt failed and that was won after a rollback.
     """
 
     folder: Path
     levels: int
-    at_once: int
+    first_attempt: int
     solved: int
-    telling: Tree
+    example: Tree
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
+class TrainedModel:
     """Stage 2.
 
     Attributes:
         model: folder of the trained model.
-        counterfactual: rows whose target is a revised action, without the tip that led to it.
+        counterfactual: rows whose target is a revised action, without the experience in the prompt.
         rehearsal: rows of episodes that won.
-        losses: of each optimiser step.
+        losses: of each optimizer step.
     """
 
     model: Path
@@ -75,8 +75,8 @@ class Trained:
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
-    """Held-out levels that the base failed, tried once more, without any tip.
+class RetriedLevels:
+    """Held-out levels that the base failed, tried once more without any experience.
 
     Attributes:
         levels: held-out levels in all.
@@ -94,56 +94,60 @@ class Again:
 
 
 def levels(split: str, count: int) -> Sequence[Task]:
-    """The first levels of a split that the small model knows the words for."""
+    """The first levels of a split, in rooms of the small model."""
     return list_tasks("leafe/Sokoban-v0", split=split, **SMALL.levels)[:count]
 
 
-def stage1(tasks: Sequence[Task], folder: Path, seed: int, tick: Tick | None = None) -> Explored:
-    """Grow a rollback tree on each level.
+def stage1(
+    tasks: Sequence[Task], folder: Path, seed: int, tick: Tick | None = None
+) -> ExploredLevels:
+    """Explore each level with a rollback tree.
 
     Raises:
         UsageError: if no level was won after a rollback.
     """
     torch.set_num_threads(1)  # at this size two threads are slower than one
-    agent = ReflectiveTreeAgent(TinyPolicy.load(BASE), **EVERY, **TREE)
+    agent = make_agent("tree", TinyPolicy.load(BASE), AGENT)
     with explore(
-        agent, tasks, budget=Budget(interactions=CALLS), out=folder, concurrency=64, seed=seed,
+        agent, tasks, budget=Budget(interactions=INTERACTIONS), out=folder, concurrency=64, seed=seed,
         progress=tick,
     ) as run:  # fmt: skip
         trees = list(run.trees())
-    telling = next((tree for tree in trees if _came_back(tree)), None)
-    if telling is None:
+    example = next((tree for tree in trees if _won_after_rollback(tree)), None)
+    if example is None:
         raise UsageError(f"none of {len(trees)} levels was won after a rollback: use more levels")
-    at_once = sum(tree.branches[0].won for tree in trees)
-    return Explored(folder, len(trees), at_once, sum(tree.solved for tree in trees), telling)
+    first_attempt = sum(tree.branches[0].won for tree in trees)
+    return ExploredLevels(
+        folder, len(trees), first_attempt, sum(tree.solved for tree in trees), example
+    )
 
 
-def _came_back(tree: Tree) -> bool:
+def _won_after_rollback(tree: Tree) -> bool:
     first = next((branch for branch in tree.branches if branch.won), None)
     return first is not None and first.parent == 0
 
 
 def stage2(
     run: Path, folder: Path, seed: int, tick: Callable[[float], None] | None = None
-) -> Trained:
+) -> TrainedModel:
     """Train the base on the trees: half of each step revised actions, half rehearsal.
 
     Args:
         run: folder of the exploration.
         folder: of the training.
         seed: of what is drawn.
-        tick: told the loss after each step.
+        tick: report_loss the loss after each step.
     """
     rows = run_rows(run)
     rng = derive_rng(seed, "demo")
     batch = [row for part in rows.values() for row in drawn(part, STEPS * BATCH // 2, rng)]
 
-    def told(line: dict[str, float], _: int) -> None:
+    def report_loss(line: dict[str, float], _: int) -> None:
         if tick is not None:
             tick(line["loss"])
 
     result = train(
-        batch, model=BASE, out=folder, progress=told,
+        batch, model=BASE, out=folder, progress=report_loss,
         config=TrainConfig(
             epochs=1, batch=BATCH, micro_batch=BATCH, lr=LR, schedule="linear", warmup=10,
             save_every=10 * STEPS, seed=seed,
@@ -151,21 +155,21 @@ def stage2(
     )  # fmt: skip
     lines = (folder / "metrics.jsonl").read_text("utf-8").splitlines()
     losses = tuple(float(json.loads(line)["loss"]) for line in lines)
-    return Trained(result.model, len(rows["counterfactual"]), len(rows["rehearsal"]), losses)
+    return TrainedModel(result.model, len(rows["counterfactual"]), len(rows["rehearsal"]), losses)
 
 
 def try_again(
     tasks: Sequence[Task], model: Path, folder: Path, seed: int, tick: Tick | None = None
-) -> Again:
+) -> RetriedLevels:
     """One plain attempt of the base at each level; where it failed, one more of base and model.
 
-    The base's second attempt is the yardstick: luck alone solves some of what luck had failed.
+    The base's second attempt is the baseline: with other random numbers it solves some of them.
     """
     base, trained = TinyPolicy.load(BASE), TinyPolicy.load(model)
 
     def attempt(policy: TinyPolicy, some: Sequence[Task], name: str, at: int) -> list[Tree]:
         out = folder / name
-        evaluate(policy, some, samples=1, seed=at, out=out, progress=tick, **EVERY)
+        evaluate(policy, some, samples=1, seed=at, config=ROLLOUTS, out=out, progress=tick)
         with RunReader(out) as run:
             return list(run.trees())
 
@@ -173,10 +177,10 @@ def try_again(
     failed = [tree for tree in first if not tree.solved]
     some = [task for task, tree in zip(tasks, first, strict=True) if not tree.solved]
     if not some:
-        return Again(len(tasks), 0, 0, 0, ())
+        return RetriedLevels(len(tasks), 0, 0, 0, ())
     second = attempt(base, some, "base-again", seed + 1)
     after = attempt(trained, some, "trained", seed + 1)
-    return Again(
+    return RetriedLevels(
         len(tasks),
         len(some),
         sum(tree.solved for tree in second),

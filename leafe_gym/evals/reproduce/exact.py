@@ -1,11 +1,11 @@
-"""The small model's chance of winning, exactly, and fast sampling of its episodes.
+"""The small model's probability of winning, exactly, and fast sampling of its episodes.
 
-A policy without memory on a deterministic game is a Markov chain over (position, step). Its chance
-of winning follows by dynamic programming, without sampling noise; and whole batches of episodes
-can be drawn in lockstep, asking the model once for each (position, step) that occurs.
+A memoryless policy on a deterministic game is a Markov chain over (position, step). Its
+probability of winning is computed by dynamic programming, without sampling noise; and batches of
+episodes are sampled in lockstep with one model call for each (position, step) that occurs.
 
-A reply that holds no action is what it is for the agents: the same prompt is asked again, and
-`UNPARSABLE_IN_A_ROW` such replies one after the other lose the episode.
+Unusable replies are treated as by the agents: the same prompt is asked again, and
+`UNPARSABLE_IN_A_ROW` such replies in a row lose the episode.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from leafe_gym.agents.config import UNPARSABLE_IN_A_ROW
 from leafe_gym.envs.sokoban.graph import StateGraph
+from leafe_gym.tiny.sampling import inverse_cdf
 
 Chances = Callable[[NDArray[np.int64], int], NDArray[np.float64]]
 """`f(states, step)`: the chance of each action, [len(states), 4]; what is missing to 1 are
@@ -130,7 +131,7 @@ def lockstep(
             action = np.where(going & (given[:, place] >= 0), given[:, place], action)
         bad = np.zeros(len(state), dtype=np.int64)
         for _ in range(UNPARSABLE_IN_A_ROW):
-            drawn = (edges <= rng.random(len(state))[:, None]).sum(axis=1)
+            drawn = inverse_cdf(edges, rng.random(len(state)))
             action = np.where(action == 4, drawn, action)
             bad += action == 4
         moved = (action >= 0) & (action < 4)
@@ -165,7 +166,7 @@ class Episodes:
         return Episodes(self.states[kept], self.actions[kept], self.unusable[kept], self.won[kept])
 
     @property
-    def calls(self) -> NDArray[np.int64]:
+    def interactions(self) -> NDArray[np.int64]:
         """Budget units each episode costs: every reply a call, every action a step; [episodes]."""
         return np.asarray(2 * self.acted.sum(axis=1) + self.unusable.sum(axis=1), dtype=np.int64)
 

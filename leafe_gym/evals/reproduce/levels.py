@@ -1,4 +1,4 @@
-"""Data as tasks and as graphs, policies as Markov chains on them, and the recovery pool."""
+"""LevelSet as tasks and as graphs, policies as Markov chains on them, and the recovery pool."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from leafe_gym.envs.sokoban.graph import NEVER, StateGraph
 from leafe_gym.envs.tasks import tasks as list_tasks
-from leafe_gym.evals.reproduce.batched_sampling import Talk
-from leafe_gym.evals.reproduce.exact import Chain
+from leafe_gym.evals.reproduce.batched_sampling import ConversationSampler
+from leafe_gym.evals.reproduce.exact import Chain, Episodes
 from leafe_gym.evals.reproduce.protocol import POOL_ROLLOUTS, POOL_SLACK
 from leafe_gym.seeds import derive_rng
-from leafe_gym.tiny.corpus import act_prompts, state_rows
+from leafe_gym.tiny.corpus import Ids, act_prompts, state_rows
 from leafe_gym.tiny.policy import TinyPolicy
 from leafe_gym.tiny.pretrain import make_levels
 from leafe_gym.tiny.words import SMALL, World, vocabulary
@@ -24,14 +24,14 @@ from leafe_gym.types import Json, Task
 
 
 @dataclass(frozen=True, slots=True)
-class Data:
+class LevelSet:
     """The first levels of a split.
 
     Attributes:
         tasks: as the engine takes them.
         graph: the same levels with all their positions.
         rows: token ids of each position's rows; [states, room].
-        world: whose words these are.
+        world: the rooms.
     """
 
     tasks: Sequence[Task]
@@ -40,7 +40,7 @@ class Data:
     world: World = SMALL
 
     @classmethod
-    def of(cls, split: str, count: int, world: World = SMALL, **changes: Json) -> Data:
+    def of(cls, split: str, count: int, world: World = SMALL, **changes: Json) -> LevelSet:
         """`count` levels; `changes` override the arguments of the environment."""
         tasks = list_tasks("leafe/Sokoban-v0", split=split, **{**world.levels, **changes})[:count]
         graph = make_levels(split, [task.seed for task in tasks], world, **changes)
@@ -57,14 +57,14 @@ class Data:
 
         return Chain(self.graph, chances, self.world.steps)
 
-    def talk(self, network: Any) -> Talk:
+    def conversations(self, network: Any) -> ConversationSampler:
         """A model playing these levels with its history."""
-        return Talk(self.graph, self.rows, network, self.world.steps)
+        return ConversationSampler(self.graph, self.rows, network, self.world.steps)
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
-    """Where the base went wrong: one state a level at most.
+class StatePool:
+    """States after a mistake of the base: one a level at most.
 
     Attributes:
         level: the level of each state; [pool].
@@ -82,26 +82,34 @@ def load(folder: Path, device: str = "cpu") -> Any:
     return TinyPolicy.load(folder, device).network
 
 
-def recovery_pool(levels: Data, base: Any, seed: int) -> Pool:
-    """The state after the first step that made the shortest solution longer, for each level.
+def recovery_pool(levels: LevelSet, base: Any, seed: int) -> StatePool:
+    """The state after the base's first mistake on each level, from `POOL_ROLLOUTS` rollouts."""
+    starts = np.repeat(levels.graph.starts, POOL_ROLLOUTS)
+    episodes = levels.chain(base).sample(starts, derive_rng(seed, "pool"))
+    level, chosen, taken = first_mistakes(levels, episodes)
+    return StatePool(level, episodes.states[chosen, taken], taken)
 
-    Of 16 rollouts of the base, the first that has one counts. The state must still be solvable
-    with two steps to spare.
+
+def first_mistakes(levels: LevelSet, episodes: Episodes) -> tuple[Ids, Ids, Ids]:
+    """The first rollout of each level whose first mistake can be recovered from.
+
+    A mistake makes the shortest solution longer. It can be recovered from if the steps left exceed
+    the shortest solution by `POOL_SLACK` or more.
+
+    Args:
+        levels: the levels.
+        episodes: `POOL_ROLLOUTS` of each level, in order.
+
+    Returns:
+        Levels that have one, the episode of each, and the actions taken at the mistake; [pool].
     """
-    graph = levels.graph
-    count = len(graph.starts)
-    episodes = levels.chain(base).sample(
-        np.repeat(graph.starts, POOL_ROLLOUTS), derive_rng(seed, "pool")
-    )
-    distance = graph.distance[episodes.states]
-    worse = distance[:, 1:] > distance[:, :-1]
-    first = worse.argmax(axis=1)
-    rows = np.arange(len(first))
-    state = episodes.states[rows, first + 1]
-    left = levels.world.steps - (first + 1)
-    good = worse.any(axis=1) & (graph.distance[state] < NEVER)
-    good &= left >= graph.distance[state] + POOL_SLACK
-    good = good.reshape(count, POOL_ROLLOUTS)
-    chosen = np.arange(count) * POOL_ROLLOUTS + good.argmax(axis=1)
-    has = good.any(axis=1)
-    return Pool(np.flatnonzero(has), state[chosen][has], (first + 1)[chosen][has])
+    far = levels.graph.distance[episodes.states]
+    longer = far[:, 1:] > far[:, :-1]
+    taken = longer.argmax(axis=1) + 1
+    after = far[np.arange(len(taken)), taken]
+    found = longer.any(axis=1) & (after < NEVER)
+    found &= levels.world.steps - taken >= after + POOL_SLACK
+    found = found.reshape(-1, POOL_ROLLOUTS)
+    level = np.flatnonzero(found.any(axis=1))
+    chosen = level * POOL_ROLLOUTS + found[level].argmax(axis=1)
+    return level, chosen, taken[chosen]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from leafe_gym.budget import UNITS
+from leafe_gym.evals.bench import UNIT_KEYS
 from leafe_gym.evals.intervals import Interval, bootstrap_mean, paired_difference
 from leafe_gym.evals.passk import pass_at_k, pass_from_chance
 from leafe_gym.evals.reproduce.protocol import CROSS_CHECK, KS
@@ -22,7 +22,7 @@ Values = NDArray[np.float64]
 MARGIN = 0.02
 """How far below an ordering "at least as good" may reach and still count as reproduced."""
 
-DECIDED = ("tree_gt_is_calls", "tree_gt_ir_calls", "tree_ge_is_uncached")
+DECIDED = ("tree_gt_is_interactions", "tree_gt_ir_interactions", "tree_ge_is_uncached")
 """Orderings of the paper that a run decides on: samplers at equal budgets."""
 EXPLORATORY = "exploratory"
 """What stands in place of a verdict where two trained models are compared."""
@@ -56,14 +56,14 @@ class Merged:
     def solved(self, method: str, unit: str, against: Sequence[str] | None = None) -> Values:
         """Share of seeds that solved each test level within the budget; [tasks].
 
-        In calls the budget is the one given; in tokens it is the largest at which it is known of
-        each of `against` (default: all samplers) what they had solved.
+        In interactions the budget is the given one; in tokens it is the largest spending at which
+        the solved levels of each of `against` (default: all samplers) are known.
         """
         per_seed = []
         for seed in self.seeds:
             methods = seed["stage1"]["methods"]
-            level = float(seed["stage1"]["calls"])
-            if unit != "calls":
+            level = float(seed["stage1"]["interactions"])
+            if unit != "interactions":
                 level = min(_known(methods[name][unit]) for name in against or self.samplers)
             per_seed.append(_solved_at(methods[method][unit]) <= level)
         return np.asarray(np.mean(per_seed, axis=0), dtype=np.float64)
@@ -93,7 +93,7 @@ class Merged:
         """Means with their intervals under the published keys."""
         keys = {name.replace("-", "_"): name for name in self.samplers}
         stage1 = {
-            key: {unit: interval(self.solved(name, unit)) for unit in UNITS}
+            key: {unit: interval(self.solved(name, unit)) for unit in UNIT_KEYS}
             for key, name in keys.items()
         }
         passk = {
@@ -123,18 +123,18 @@ class Merged:
     def orderings(self) -> dict[str, dict[str, Json]]:
         """Every difference asked about, those of `DECIDED` first."""
         found = {
-            "tree_gt_is_calls": self.sampler("tree", "is", "calls"),
-            "tree_gt_ir_calls": self.sampler("tree", "ir", "calls"),
+            "tree_gt_is_interactions": self.sampler("tree", "is", "interactions"),
+            "tree_gt_ir_interactions": self.sampler("tree", "ir", "interactions"),
             "tree_ge_is_uncached": self.sampler("tree", "is", "tokens_uncached", at_least=True),
             "leafe_gt_grpo_pass128": self.model("leafe", "grpo", 128),
             "leafe_gt_grpo_recovery16": self.model("leafe", "grpo", 16, "recovery"),
-            "ir_gt_is_calls": self.sampler("ir", "is", "calls"),
+            "ir_gt_is_interactions": self.sampler("ir", "is", "interactions"),
             "tree_ge_is_total": self.sampler("tree", "is", "tokens_total", at_least=True),
         }
         for name in self.samplers:
             if name not in ("tree", "is", "ir", "oracle-tau"):
                 key = name.replace("-", "_")
-                found[f"tree_gt_{key}_calls"] = self.sampler("tree", name, "calls")
+                found[f"tree_gt_{key}_interactions"] = self.sampler("tree", name, "interactions")
         pairs = [
             ("leafe", "base"), ("grpo", "base"), ("early", "base"), ("leafe", "early"),
             ("leafe", "grpo"), ("leafe", "grpo_3x"), ("leafe", "rft"), ("leafe", "rft_3x"),

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from leafe_gym.budget import UNITS
+from leafe_gym.evals.bench import UNIT_KEYS
 from leafe_gym.evals.passk import pass_at_k
 from leafe_gym.evals.reproduce.merge import Merged, Values, interval
 from leafe_gym.evals.reproduce.protocol import KS
 from leafe_gym.types import Json
 
-CONTROLS = ("ir-all", "tree-no-tip", "tree-random-tau", "tree-random-tau-no-tip", "tree-other-tip")
+CONTROLS = (
+    "ir-all",
+    "tree-no-experience",
+    "tree-random-tau",
+    "tree-random-tau-no-experience",
+    "tree-other-experience",
+)
 PAIRS = (
     ("leafe", "reh"),
     ("leafe_late", "reh_late"),
@@ -25,7 +31,7 @@ class MergedMultiturn(Merged):
     def figures(self) -> Json:
         """Means with their intervals, and every ordering asked about."""
         stage1 = {
-            name.replace("-", "_"): {unit: interval(self.solved(name, unit)) for unit in UNITS}
+            name.replace("-", "_"): {unit: interval(self.solved(name, unit)) for unit in UNIT_KEYS}
             for name in self.samplers
         }
         late = [seed["methods"]["tree-late"] for seed in self.seeds]
@@ -51,13 +57,13 @@ class MergedMultiturn(Merged):
         }
 
     def orderings(self) -> dict[str, dict[str, Json]]:
-        """Samplers at equal calls and at equal uncached tokens; models at both ends."""
+        """Samplers at equal interactions and at equal uncached tokens; models at both ends."""
         found = {}
-        for unit, short in (("calls", "calls"), ("tokens_uncached", "uncached")):
+        for unit, short in (("interactions", "interactions"), ("tokens_uncached", "uncached")):
             found[f"tree_gt_is_{short}"] = self.sampler("tree", "is", unit)
             found[f"tree_ge_is_{short}"] = self.sampler("tree", "is", unit, at_least=True)
             found[f"tree_gt_ir_{short}"] = self.sampler("tree", "ir", unit)
-            found[f"tree_kept_gt_tree_{short}"] = self.sampler("tree-kept", "tree", unit)
+            found[f"tree_until_end_gt_tree_{short}"] = self.sampler("tree-until-end", "tree", unit)
             for name in CONTROLS:
                 key = f"tree_gt_{name.replace('-', '_')}_{short}"
                 found[key] = self.sampler("tree", name, unit)

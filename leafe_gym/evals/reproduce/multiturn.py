@@ -1,8 +1,8 @@
 """The comparisons with a model that sees its history, in one append-only conversation.
 
-Two questions need it. What methods cost in tokens as a server with a prefix cache counts them; and
-whether L_cf adds to L_reh where the history of a revised action holds the failure that led to it.
-Its success is sampled, not computed: see `leafe_gym.evals.reproduce.batched_sampling`.
+Two questions need it: the cost of methods in tokens as a server with a prefix cache counts them,
+and whether L_cf adds to L_reh where the history of a revised action holds a mistake. Success is
+sampled, not computed: see `leafe_gym.evals.reproduce.batched_sampling`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import asdict
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +20,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from leafe_gym.envs.sokoban.graph import NEVER
-from leafe_gym.envs.sokoban.parse import parse_board
-from leafe_gym.envs.sokoban.solver import distance
 from leafe_gym.errors import ConfigMismatch
-from leafe_gym.evals.reproduce.exact import Episodes
-from leafe_gym.evals.reproduce.levels import Data, load
+from leafe_gym.evals.reproduce.levels import LevelSet, first_mistakes, load
+from leafe_gym.evals.reproduce.mistakes import episode_distances, mistakes
 from leafe_gym.evals.reproduce.oracle_reflection import LateTau
-from leafe_gym.evals.reproduce.protocol import POOL_ROLLOUTS, POOL_SLACK, Scale
+from leafe_gym.evals.reproduce.protocol import POOL_ROLLOUTS, Scale
 from leafe_gym.evals.reproduce.run_base import samplers
-from leafe_gym.evals.reproduce.train_methods import Stage
+from leafe_gym.evals.reproduce.train_methods import MethodTrainer
 from leafe_gym.seeds import derive_rng
 from leafe_gym.store.reader import RunReader
 from leafe_gym.tiny.make_base import build
@@ -46,17 +42,17 @@ MOST_LEVELS = 120
 """Test levels on which trained models are compared, at most: sampling takes longer than exact
 evaluation does."""
 SAMPLES = {"success": 256, "recovery": 64}
-"""Episodes a level, and continuations of a state in which the base went wrong."""
+"""Episodes a level, and continuations of a state after a mistake of the base."""
 
 
 def run_multiturn(seed: int, scale: Scale, folder: Path, *, shipped: bool = True) -> Json:
-    """All figures of one base; what is there in `folder` is not made again.
+    """All figures of one base; parts that are complete in `folder` are not computed again.
 
     Sets torch to one thread.
 
     Args:
-        seed: of its pretraining and of everything after.
-        scale: how much is run.
+        seed: of its pretraining and all that follows.
+        scale: size of the run.
         folder: of this base.
         shipped: take the base that comes with the package for seed 0.
 
@@ -75,7 +71,9 @@ def run_multiturn(seed: int, scale: Scale, folder: Path, *, shipped: bool = True
         shutil.copytree(SHIPPED / KIND, folder / "base")
     base = build(Recipe(seed=seed, memory=True), folder / "base")
     notes: dict[str, Json] = {}
-    stage = Stage(base, Data.of("train", scale.train_levels), scale, seed, folder, notes)
+    stage = MethodTrainer(
+        base, LevelSet.of("train", scale.train_levels), scale, seed, folder, notes
+    )
     clock = [time.process_time()]
 
     def lap() -> float:
@@ -101,11 +99,11 @@ def run_multiturn(seed: int, scale: Scale, folder: Path, *, shipped: bool = True
     return figures
 
 
-def train_all(stage: Stage) -> dict[str, Path]:
+def train_all(stage: MethodTrainer) -> dict[str, Path]:
     """Rejection sampling, and rehearsal with and without L_cf, at equal rows of a step.
 
-    Rows come from the model's own trees, and for "late" from trees of the same budget that go back
-    to a later mistake, by the solver's word.
+    Rows come from the model's own trees, and for "late" from trees of the same budget that roll
+    back to a later mistake, named by the solver.
     """
     base, batch = stage.base, stage.scale.batch
     half = batch // 2
@@ -124,28 +122,23 @@ def train_all(stage: Stage) -> dict[str, Path]:
 
 
 def failures_in_history(trees: Iterable[Tree]) -> Json:
-    """Of the revised actions that won: how many, and in how many histories there is a mistake.
-
-    A mistake is a step after which the shortest solution is not one action shorter.
-    """
+    """Revised actions that won, and how many of their histories hold a mistake."""
     revised = mistaken = 0
     for tree in trees:
         for branch in tree.branches:
             if branch.experience is None or not branch.won or tree.unchanged(branch.id):
                 continue
             steps = tree.history(branch.id, before=branch.experience.step)
-            boards = [tree.start.observation, *(s.observation for s in steps if s.action)]
-            far = [distance(parse_board(board)) for board in boards]
             revised += 1
-            mistaken += any(a is not None and (b is None or b >= a) for a, b in pairwise(far))
+            mistaken += bool(mistakes(episode_distances(tree.start.observation, steps)))
     return {"revised": revised, "after_a_mistake": mistaken}
 
 
 def evaluate(models: dict[str, Path], seed: int, scale: Scale) -> Json:
-    """Wins of each model on test levels, and from states in which the base went wrong."""
-    levels = Data.of("test", min(scale.test_levels, MOST_LEVELS))
+    """Wins of each model on test levels, and from states after a mistake of the base."""
+    levels = LevelSet.of("test", min(scale.test_levels, MOST_LEVELS))
     networks = {name: load(folder) for name, folder in models.items()}
-    level, ahead = mistakes(levels, networks["base"], seed)
+    level, ahead = mistake_histories(levels, networks["base"], seed)
     none = np.full((len(levels.graph.starts), SMALL.steps), -1)
     return {
         "samples": SAMPLES,
@@ -162,7 +155,7 @@ def evaluate(models: dict[str, Path], seed: int, scale: Scale) -> Json:
 
 
 def wins(
-    levels: Data,
+    levels: LevelSet,
     network: Any,
     level: NDArray[np.int64],
     ahead: NDArray[np.int64],
@@ -171,29 +164,22 @@ def wins(
 ) -> list[int]:
     """Wins of `samples` episodes on each of `level`, the actions in `ahead` taken first."""
     starts = np.repeat(levels.graph.starts[level], samples)
-    episodes = levels.talk(network).sample(
+    episodes = levels.conversations(network).sample(
         starts, derive_rng(seed, "wins"), np.repeat(ahead, samples, axis=0)
     )
     found: list[int] = episodes.won.reshape(-1, samples).sum(axis=1).tolist()
     return found
 
 
-def mistakes(levels: Data, base: Any, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Data, and how the base came to its first mistake there: [pool], [pool, steps].
+def mistake_histories(
+    levels: LevelSet, base: Any, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Levels, and the base's actions up to its first mistake there: [pool], [pool, steps].
 
-    As `recovery_pool`, but with the actions, which are what a model with a history sees.
+    As `recovery_pool`, with the actions, because the model sees its history; -1 after the mistake.
     """
-    graph = levels.graph
-    count = len(graph.starts)
-    starts = np.repeat(graph.starts, POOL_ROLLOUTS)
-    episodes: Episodes = levels.talk(base).sample(starts, derive_rng(seed, "pool"))
-    far = graph.distance[episodes.states]
-    worse = far[:, 1:] > far[:, :-1]
-    taken = worse.argmax(axis=1) + 1
-    after = far[np.arange(len(taken)), taken]
-    good = worse.any(axis=1) & (after < NEVER) & (SMALL.steps - taken >= after + POOL_SLACK)
-    good = good.reshape(count, POOL_ROLLOUTS)
-    chosen = np.arange(count) * POOL_ROLLOUTS + good.argmax(axis=1)
-    chosen = chosen[good.any(axis=1)]
-    ahead = np.where(np.arange(SMALL.steps) < taken[chosen][:, None], episodes.actions[chosen], -1)
-    return np.flatnonzero(good.any(axis=1)), ahead
+    starts = np.repeat(levels.graph.starts, POOL_ROLLOUTS)
+    episodes = levels.conversations(base).sample(starts, derive_rng(seed, "pool"))
+    level, chosen, taken = first_mistakes(levels, episodes)
+    step = np.arange(SMALL.steps)
+    return level, np.where(step < taken[:, None], episodes.actions[chosen], -1)

@@ -8,8 +8,9 @@ figures on test levels had been seen, and the settings of the baselines were not
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
+from leafe_gym.agents.config import AgentConfig
+from leafe_gym.evals.config import EvalConfig
 from leafe_gym.tiny.pretrain import Recipe
 from leafe_gym.tiny.words import World
 
@@ -20,23 +21,22 @@ POOL_ROLLOUTS = 16
 POOL_SLACK = 2
 """A state is in the recovery pool if the steps left exceed its shortest solution by this much."""
 
-EVERY: dict[str, Any] = {"max_tokens": 4, "max_reflect_tokens": 16}
-"""Settings of all agents."""
-TREE: dict[str, Any] = {"reflect_every": None, "max_depth": 12, "attempts": 64}
-"""Settings of trees: look back on failures only. Looking back every K steps asks a model this
-small whether a move was the best one, which is another question than whether it lost the level."""
+AGENT = AgentConfig(
+    max_tokens=4, max_reflect_tokens=16, reflect_every=None, max_depth=12, attempts_per_root=64
+)
+"""Of all agents. Trees reflect on failures only: the model is trained to say which step lost a
+level, not whether a move in mid-episode was the best one."""
+ROLLOUTS = EvalConfig(max_tokens=4)
+"""Of plain rollouts."""
 
 SAMPLERS = (  # besides independent sampling, which runs at a larger budget
     "ir",
     "ir-all",
     "tree",
-    "tree-no-tip",
+    "tree-no-experience",
     "tree-random-tau",
-    "tree-random-tau-no-tip",
+    "tree-random-tau-no-experience",
 )
-SWAPPED = "tree-other-tip"
-"""Runs where trees hold tips of at least two levels."""
-
 
 BASE = Recipe()
 
@@ -47,26 +47,26 @@ class Scale:
 
     Attributes:
         stage1_levels: test levels on which samplers are compared.
-        stage1_calls: their budget a level; independent sampling gets three times as much, to
+        stage1_interactions: their budget a level; independent sampling gets three times as much, to
             read off what it solves at the tokens a tree costs.
         train_levels: training levels.
-        train_calls: budget a training level, for every method.
+        train_interactions: budget a training level, for every method.
         test_levels: levels on which trained models are compared.
-        steps: optimiser steps of each supervised training.
+        steps: optimizer steps of each supervised training.
         batch: rows of a step, over both loss terms together.
         lr: of supervised training.
-        grpo_seeds: how often GRPO is run.
+        grpo_seeds: GRPO runs per base.
         grpo_lr: its learning rate.
         group: rollouts of a task in a group.
         grpo_tasks: tasks of an update.
         recipe: of the base; its kind and seed are set for each.
-        device: where models are trained and asked.
+        device: of training and inference.
     """
 
     stage1_levels: int = 100
-    stage1_calls: int = 100
+    stage1_interactions: int = 100
     train_levels: int = 100
-    train_calls: int = 400
+    train_interactions: int = 400
     test_levels: int = 300
     steps: int = 250
     batch: int = 64
@@ -82,9 +82,9 @@ class Scale:
 FULL = Scale()
 QUICK = Scale(stage1_levels=60, train_levels=60, test_levels=60, grpo_seeds=1)
 LARGE = Scale(
-    stage1_calls=300,
+    stage1_interactions=300,
     train_levels=200,
-    train_calls=1200,
+    train_interactions=1200,
     steps=500,
     recipe=Recipe(
         world=World(room=5, boxes=2, walls=(0, 4), solution=(8, 20), steps=30),
@@ -92,8 +92,8 @@ LARGE = Scale(
         fresh=100,
         steps=5000,
         acting=4096,
-        tips=2048,
-        looking_back=512,
+        advised=2048,
+        reflecting=512,
         width=192,
         layers=8,
         lr=1e-3,
@@ -101,4 +101,4 @@ LARGE = Scale(
     device="cuda",
 )
 """For a GPU: rooms of 5x5 cells with two boxes, 5.7 M parameters, about 1 B tokens of pretraining,
-made on the fly. Not run by us yet."""
+made on the fly. Not run on a GPU yet."""

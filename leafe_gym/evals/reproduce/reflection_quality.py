@@ -1,22 +1,23 @@
-"""How good the small model's looking back is, judged by the solver."""
+"""Quality of the small model's reflections, judged by the solver."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import pairwise
 
 from leafe_gym.envs.sokoban.parse import parse_board
 from leafe_gym.envs.sokoban.rules import Board, move
 from leafe_gym.envs.sokoban.solver import distance
+from leafe_gym.evals.reproduce.mistakes import episode_distances, mistakes
 from leafe_gym.tree import Tree
 from leafe_gym.types import Json
 
 
-def reflector_quality(trees: Iterable[Tree]) -> Json:
-    """Parse rate, and of the reflections that opened a branch: tau exact, in time, advice right.
+def reflection_quality(trees: Iterable[Tree]) -> Json:
+    """Parse rate; and of the reflections that opened a branch: tau exact, in time, advice right.
 
-    Exact means the first step that was not on a shortest way. Advice is right if the action it
-    names begins a shortest way from the board at tau. A repetition parses and is not judged twice.
+    Exact: tau is the first action that is on no shortest solution. In time: tau is not after it.
+    Right: the advised action begins a shortest solution from the board at tau. A repeated
+    reflection parses and is not judged again.
     """
     asked = repeated = judged = exact = early = right = 0
     for tree in trees:
@@ -28,21 +29,14 @@ def reflector_quality(trees: Iterable[Tree]) -> Json:
                     continue
                 judged += 1
                 tau = reflection.experience.step
-                steps = tree.history(branch.id)
-                boards = [tree.start.observation, *(s.observation for s in steps if s.action)]
-                far = [distance(parse_board(board)) for board in boards[: tau + 2]]
-                first = next(
-                    (
-                        n
-                        for n, (a, b) in enumerate(pairwise(far))
-                        if a is not None and (b is None or b >= a)
-                    ),
-                    None,
-                )
+                steps = [step for step in tree.history(branch.id) if step.action is not None]
+                far = episode_distances(tree.start.observation, steps[: tau + 1])
+                first = next(iter(mistakes(far)), None)
                 exact += first == tau
                 early += first is None or first >= tau
+                board = steps[tau - 1].observation if tau else tree.start.observation
                 advised = reflection.experience.text.split()[-1]
-                right += _nearer(parse_board(boards[tau]), advised)
+                right += _shortens(parse_board(board), advised)
     return {
         "reflections": asked,
         "parsed": (judged + repeated) / max(1, asked),
@@ -52,7 +46,7 @@ def reflector_quality(trees: Iterable[Tree]) -> Json:
     }
 
 
-def _nearer(board: Board, action: str) -> bool:
+def _shortens(board: Board, action: str) -> bool:
     before = distance(board)
     after = distance(move(board, board.offset(action)))
     return before is not None and after is not None and after < before

@@ -17,11 +17,11 @@ from leafe_gym.types import Json
 MODELS = {
     "base": "base",
     "rft": "rejection-sampling SFT",
-    "rft_3x": "the same, three times the calls",
+    "rft_3x": "the same, three times the interactions",
     "early": "Early Experience",
     "grpo": "GRPO",
-    "grpo_3x": "GRPO, three times the calls",
-    "reh_random": "rehearsal, tree of random tips",
+    "grpo_3x": "GRPO, three times the interactions",
+    "reh_random": "rehearsal, tree of random experiences",
     "reh": "rehearsal (L_reh)",
     "leafe": "LEAFE (L_cf + L_reh)",
     "leafe_early": "LEAFE from Early Experience",
@@ -32,19 +32,19 @@ MODELS = {
 SAMPLERS = {
     "is": "independent sampling",
     "ir": "iterative refinement",
-    "ir_all": "refinement, all tips so far",
+    "ir_all": "refinement, all experiences so far",
     "tree": "rollback tree (tau, e)",
-    "tree_no_tip": "tau without e",
+    "tree_no_experience": "tau without e",
     "tree_random_tau": "random tau with e",
-    "tree_random_tau_no_tip": "random tau without e",
-    "tree_other_tip": "tau with another task's e",
+    "tree_random_tau_no_experience": "random tau without e",
+    "tree_other_experience": "tau with another task's e",
     "oracle_tau": "oracle: the solver's tau, no e",
-    "tree_kept": "rollback tree, e kept to the end",
+    "tree_until_end": "rollback tree, e kept to the end",
 }
 
 
 BUDGETS = (
-    "Each method has the same budget of calls on the same training levels. LEAFE from Early "
+    "Each method has the same budget of interactions on the same training levels. LEAFE from Early "
     "Experience and from GRPO spend the budget of that method besides their own."
 )
 
@@ -80,12 +80,12 @@ def _ties(data: Json) -> str:
     tied = [
         SAMPLERS[key]
         for key in SAMPLERS
-        if data["differences"].get(f"tree_gt_{key}_calls", {}).get("verdict")
+        if data["differences"].get(f"tree_gt_{key}_interactions", {}).get("verdict")
         not in (None, "reproduced")
     ]
     if not tied:
-        return "The rollback tree solves more than every control at equal calls."
-    return f"Not told apart from the rollback tree at equal calls: {', '.join(tied)}."
+        return "The rollback tree solves more than every control at equal interactions."
+    return f"Not told apart from the rollback tree at equal interactions: {', '.join(tied)}."
 
 
 def _opening(data: Json) -> list[str]:
@@ -114,10 +114,16 @@ def _samplers(data: Json) -> list[str]:
     for key, title in SAMPLERS.items():
         figures = data["stage1"].get(key)
         if figures is not None:
-            units = ("calls", "tokens_total", "tokens_uncached")
+            units = ("interactions", "tokens_total", "tokens_uncached")
             paper = f"{published.TABLE_3[key]:.1f}" if key in published.TABLE_3 else ""
             rows.append([title, *(_percent(figures[unit]) for unit in units), paper])
-    head = ["Stage 1", "equal calls", "equal tokens", "equal uncached tokens", "paper, Table 3"]
+    head = [
+        "Stage 1",
+        "equal interactions",
+        "equal tokens",
+        "equal uncached tokens",
+        "paper, Table 3",
+    ]
     return [
         "### Samplers at an equal budget (Table 3), % of levels solved",
         "",
@@ -167,8 +173,8 @@ def _models(data: Json) -> list[str]:
 
 
 def _calls(notes: Json) -> str:
-    names = ("is", "is-3x", "tree", "random-tip", "grpo_0", "grpo_3x")
-    return ", ".join(f"{name} {notes[name]['calls']:,}" for name in names)
+    names = ("is", "is-3x", "tree", "random-experience", "grpo_0", "grpo_3x")
+    return ", ".join(f"{name} {notes[name]['interactions']:,}" for name in names)
 
 
 def _ablations(data: Json) -> list[str]:
@@ -225,7 +231,7 @@ def _reflector(data: Json) -> list[str]:
         for name, check in data["cross_check"].items()
     )
     return [
-        f"Looking back, judged by the solver: {shown}.",
+        f"Reflections, judged by the solver: {shown}.",
         "",
         f"Pass@1 exactly and from {CROSS_CHECK} samples a level (first base): {checks}.",
         "",
@@ -281,7 +287,13 @@ def draw(data: Json, path: Path, kind: str) -> None:
     figure = new_figure(13, 4.6)
     figure.suptitle(f"{kind} base: exact success, 95 % interval over tasks")
     left, middle, right = figure.subplots(1, 3)
-    _bars(left, data["stage1"], SAMPLERS, "calls", "Stage 1: levels solved at equal calls")
+    _bars(
+        left,
+        data["stage1"],
+        SAMPLERS,
+        "interactions",
+        "Stage 1: levels solved at equal interactions",
+    )
     for key in ("base", "rft", "early", "grpo", "reh", "leafe"):
         points = [(k, Interval(**data["passk"][key][str(k)])) for k in KS]
         band(middle, points, MODELS[key], marker="o")

@@ -18,7 +18,7 @@ from leafe_gym.evals.reproduce.multiturn import KIND, run_multiturn
 from leafe_gym.evals.reproduce.protocol import BASE, Scale
 from leafe_gym.evals.reproduce.report import write_report
 from leafe_gym.evals.reproduce.run_base import run_seed
-from leafe_gym.tiny.demonstrator import Kind
+from leafe_gym.tiny.demonstrator import WeaknessKind
 from leafe_gym.tiny.policy import SHIPPED
 from leafe_gym.types import Json
 
@@ -27,7 +27,7 @@ def reproduce(
     folder: Path,
     *,
     scale: Scale,
-    kinds: Sequence[Kind] = ("blind",),
+    kinds: Sequence[WeaknessKind] = ("blind",),
     seeds: Sequence[int] = (0,),
     shipped: bool = True,
     multiturn: bool = False,

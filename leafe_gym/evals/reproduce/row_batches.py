@@ -14,17 +14,20 @@ from leafe_gym.distill.data.tokens import Encoder
 from leafe_gym.envs.sokoban.rules import ACTIONS
 from leafe_gym.errors import UsageError
 from leafe_gym.evals.reproduce.exact import Chain
-from leafe_gym.evals.reproduce.levels import Data
+from leafe_gym.evals.reproduce.levels import LevelSet
+from leafe_gym.prompts.base import PromptSet
 from leafe_gym.tiny.corpus import act_prompts
 from leafe_gym.tiny.words import ASSISTANT, END, SMALL, USER, World, make_tokenizer, vocabulary
 
 
-def run_rows(folder: Path, world: World = SMALL) -> dict[str, list[Encoded]]:
+def run_rows(
+    folder: Path, world: World = SMALL, prompts: PromptSet | None = None
+) -> dict[str, list[Encoded]]:
     """All rows of a run by kind: every success rehearsed, every revised action that won."""
     encoder = Encoder(make_tokenizer(world))
     found: dict[str, list[Encoded]] = {"counterfactual": [], "rehearsal": []}
     try:
-        for row in make_rows(folder, RowConfig(per_task=None, rehearsal=1.0)):
+        for row in make_rows(folder, RowConfig(per_task=None, rehearsal=1.0), prompts=prompts):
             encoded = encoder.encode(row)
             assert encoded is not None
             found[row.kind].append(encoded)
@@ -45,7 +48,7 @@ def drawn(rows: Sequence[Encoded], count: int, rng: np.random.Generator) -> list
 
 
 def alternatives(
-    levels: Data, chain: Chain, calls: int, rng: np.random.Generator
+    levels: LevelSet, chain: Chain, interactions: int, rng: np.random.Generator
 ) -> tuple[list[Encoded], list[Encoded]]:
     """Early Experience: rows that predict what an action leads to, and rows to imitate.
 
@@ -56,14 +59,16 @@ def alternatives(
     Args:
         levels: training levels.
         chain: the policy on them.
-        calls: budget a level.
+        interactions: budget a level.
         rng: draws everything.
     """
     graph = levels.graph
-    per_level = calls // 2
-    most = per_level // 8  # an episode costs 8 calls or more; those beyond the budget are cut
+    per_level = interactions // 2
+    most = (
+        per_level // 8
+    )  # an episode costs 8 interactions or more; those beyond the budget are cut
     episodes = chain.sample(np.repeat(graph.starts, most), rng)
-    spent = episodes.calls.reshape(-1, most).cumsum(axis=1)
+    spent = episodes.interactions.reshape(-1, most).cumsum(axis=1)
     kept = (spent <= per_level).ravel()
     acted = episodes.acted
     imitate: list[Encoded] = []
@@ -88,14 +93,14 @@ def alternatives(
     return predict, imitate
 
 
-def _act(levels: Data, state: int, step: int, action: int) -> Encoded:
+def _act(levels: LevelSet, state: int, step: int, action: int) -> Encoded:
     prompt = act_prompts(levels.rows[[state]], np.array([vocabulary()[f"s{step}"]]))[0]
     words = vocabulary()
     ids = (*prompt.tolist(), words[ACTIONS[action]], words[END])
     return Encoded(ids=ids, target_start=len(prompt), kind="rehearsal", task="")
 
 
-def _predict(levels: Data, state: int, step: int, action: int) -> Encoded:
+def _predict(levels: LevelSet, state: int, step: int, action: int) -> Encoded:
     words = vocabulary()
     act = _act(levels, state, step, action)
     after = levels.rows[levels.graph.next[state, action]].tolist()

@@ -16,23 +16,23 @@ import torch
 from numpy.typing import NDArray
 
 from leafe_gym.errors import ConfigMismatch
-from leafe_gym.evals.bench import Outcome, run_bench
-from leafe_gym.evals.reproduce.levels import Data, Pool, load, recovery_pool
+from leafe_gym.evals.bench import OTHER_EXPERIENCE, UNIT_KEYS, MethodOutcome, run_bench
+from leafe_gym.evals.reproduce.levels import LevelSet, StatePool, load, recovery_pool
 from leafe_gym.evals.reproduce.oracle_reflection import OracleTau
-from leafe_gym.evals.reproduce.protocol import CROSS_CHECK, EVERY, SAMPLERS, SWAPPED, TREE, Scale
-from leafe_gym.evals.reproduce.reflection_quality import reflector_quality
-from leafe_gym.evals.reproduce.train_methods import Stage
+from leafe_gym.evals.reproduce.protocol import AGENT, CROSS_CHECK, SAMPLERS, Scale
+from leafe_gym.evals.reproduce.reflection_quality import reflection_quality
+from leafe_gym.evals.reproduce.train_methods import MethodTrainer
 from leafe_gym.policies.base import Policy
 from leafe_gym.seeds import derive_rng
 from leafe_gym.store.reader import RunReader
-from leafe_gym.tiny.demonstrator import Kind, blind_pushes
+from leafe_gym.tiny.demonstrator import WeaknessKind, blind_pushes
 from leafe_gym.tiny.make_base import build
 from leafe_gym.tiny.policy import TinyPolicy
 from leafe_gym.tiny.words import SMALL, World
 from leafe_gym.types import Json
 
 LOG = logging.getLogger(__name__)
-Outcomes = dict[str, Outcome]
+Outcomes = dict[str, MethodOutcome]
 OUT_OF_DISTRIBUTION: dict[str, dict[str, Json]] = {
     "more walls": {"inner_walls": [4, 6]},
     "longer solutions": {"solution": [10, 11]},
@@ -42,7 +42,7 @@ OUT_OF_DISTRIBUTION: dict[str, dict[str, Json]] = {
 targets and reads all of them as the same unknown word. See `elsewhere`."""
 
 
-def run_seed(kind: Kind, seed: int, scale: Scale, folder: Path) -> Json:
+def run_seed(kind: WeaknessKind, seed: int, scale: Scale, folder: Path) -> Json:
     """All figures of one base; what is there in `folder` is not made again.
 
     Sets torch to one thread, which is fastest for a model of this size.
@@ -80,8 +80,8 @@ def run_seed(kind: Kind, seed: int, scale: Scale, folder: Path) -> Json:
         return value
 
     notes: dict[str, Json] = {}
-    levels = Data.of("train", scale.train_levels, recipe.world)
-    stage = Stage(base, levels, scale, seed, folder, notes)
+    levels = LevelSet.of("train", scale.train_levels, recipe.world)
+    stage = MethodTrainer(base, levels, scale, seed, folder, notes)
     figures["stage1"] = timed("stage1", lambda: samplers(base, seed, scale, folder / "stage1"))
     models = timed("training", lambda: train_all(stage))
     figures["methods"] = notes
@@ -91,17 +91,16 @@ def run_seed(kind: Kind, seed: int, scale: Scale, folder: Path) -> Json:
 
 
 def samplers(base: Path, seed: int, scale: Scale, folder: Path) -> Json:
-    """The samplers and controls on test levels; what each spent until a level was solved."""
-    levels = Data.of("test", scale.stage1_levels, scale.recipe.world)
+    """The samplers and controls on test levels, with their spending at the first success."""
+    levels = LevelSet.of("test", scale.stage1_levels, scale.recipe.world)
     policy = TinyPolicy.load(base, scale.device)
 
     def bench(
-        actor: Policy, methods: Sequence[str], out: Path, factor: int = 1, **tree: Json
+        actor: Policy, methods: Sequence[str], out: Path, factor: int = 1, **changes: Json
     ) -> Outcomes:
         run = run_bench(
-            actor, levels.tasks, methods=methods, calls=factor * scale.stage1_calls, out=out,
-            concurrency=128, seed=seed, every=EVERY,
-            tree=TREE | tree,
+            actor, levels.tasks, methods=methods, interactions=factor * scale.stage1_interactions,
+            out=out, config=AGENT.replace(**changes), concurrency=128, seed=seed,
         )  # fmt: skip
         return asyncio.run(run).outcomes
 
@@ -109,32 +108,34 @@ def samplers(base: Path, seed: int, scale: Scale, folder: Path) -> Json:
     with RunReader(folder / "tree") as run:
         trees = list(run.trees())
     if sum(any(branch.experience for branch in tree.branches) for tree in trees) > 1:
-        outcomes |= bench(policy, ("tree", SWAPPED), folder)
+        outcomes |= bench(policy, ("tree", OTHER_EXPERIENCE), folder)
     else:
-        LOG.warning("no two levels have a tip: no control with another level's")
-    if policy.prompts == "tiny":  # which is what this oracle reads
-        oracle = bench(OracleTau(policy), ("tree-no-tip",), folder / "oracle")
-        outcomes["oracle-tau"] = oracle["tree-no-tip"]
-    else:  # what a tip costs that stays where it was said
-        outcomes["tree-kept"] = bench(policy, ("tree",), folder / "kept", until="end")["tree"]
+        LOG.warning("no two levels have an experience: no control with another level's")
+    if policy.prompts == "tiny":  # the prompts that this oracle parses
+        oracle = bench(OracleTau(policy), ("tree-no-experience",), folder / "oracle")
+        outcomes["oracle-tau"] = oracle["tree-no-experience"]
+    else:
+        outcomes["tree-until-end"] = bench(policy, ("tree",), folder / "until-end", until="end")[
+            "tree"
+        ]
     methods = {name: spending(outcome) for name, outcome in outcomes.items()}
-    result: Json = {"calls": scale.stage1_calls, "methods": methods}
-    result["reflector"] = reflector_quality(trees)
+    result: Json = {"interactions": scale.stage1_interactions, "methods": methods}
+    result["reflector"] = reflection_quality(trees)
     return result
 
 
-def spending(outcome: Outcome) -> Json:
-    """What was spent on each task, and what until it was solved, in every unit."""
+def spending(outcome: MethodOutcome) -> Json:
+    """Spending on each task, in all and at its first success, in every unit."""
     return {
-        unit: {
+        key: {
             "solved_at": [None if np.isinf(at) else at for at in outcome.solved_at[unit]],
             "used": outcome.used[unit].tolist(),
         }
-        for unit in outcome.used
+        for key, unit in UNIT_KEYS.items()
     }
 
 
-def train_all(stage: Stage) -> dict[str, Path]:
+def train_all(stage: MethodTrainer) -> dict[str, Path]:
     """Every trained model."""
     base, batch = stage.base, stage.scale.batch
     half = batch // 2
@@ -146,7 +147,7 @@ def train_all(stage: Stage) -> dict[str, Path]:
     models["reh"] = stage.distil("reh", base, (tree["rehearsal"], batch))
     parts = (tree["rehearsal"], half), (tree["counterfactual"], half)
     models["leafe"] = stage.distil("leafe", base, *parts)
-    random = stage.collect("random-tip", base)["rehearsal"]
+    random = stage.collect("random-experience", base)["rehearsal"]
     models["reh_random"] = stage.distil("reh_random", base, (random, batch))
     models["early"] = stage.early()
     models["leafe_early"] = stage.distil("leafe_early", models["early"], *parts)
@@ -162,7 +163,7 @@ def train_all(stage: Stage) -> dict[str, Path]:
 def evaluate(models: dict[str, Path], seed: int, scale: Scale) -> Json:
     """Exact chances of winning of each model: on test levels, from the pool, and elsewhere."""
     world = scale.recipe.world
-    levels = Data.of("test", scale.test_levels, world)
+    levels = LevelSet.of("test", scale.test_levels, world)
     networks = {name: load(folder, scale.device) for name, folder in models.items()}
     pool = recovery_pool(levels, networks["base"], seed)
     blind = levels.graph.blind_needed(blind_pushes(levels.graph))[levels.graph.starts]
@@ -176,7 +177,7 @@ def evaluate(models: dict[str, Path], seed: int, scale: Scale) -> Json:
     }
     shown = ("base", "early", "grpo_0", "reh", "leafe")
     for title, changes in elsewhere(world).items():
-        other = Data.of("test", scale.test_levels // 3, world, **changes)
+        other = LevelSet.of("test", scale.test_levels // 3, world, **changes)
         result["elsewhere"][title] = {name: chances(other, networks[name]) for name in shown}
     return result
 
@@ -196,7 +197,7 @@ def elsewhere(world: World) -> dict[str, dict[str, Json]]:
     return found
 
 
-def sampled(levels: Data, network: Any, seed: int) -> list[int]:
+def sampled(levels: LevelSet, network: Any, seed: int) -> list[int]:
     """Wins of `CROSS_CHECK` sampled episodes of each level: a check on the exact chances."""
     starts = np.repeat(levels.graph.starts, CROSS_CHECK)
     won = levels.chain(network).sample(starts, derive_rng(seed, "cross-check")).won
@@ -204,7 +205,7 @@ def sampled(levels: Data, network: Any, seed: int) -> list[int]:
     return wins
 
 
-def chances(levels: Data, network: Any, pool: Pool | None = None) -> list[float]:
+def chances(levels: LevelSet, network: Any, pool: StatePool | None = None) -> list[float]:
     """The chance of winning each level, or from each state of the pool."""
     chain = levels.chain(network)
     found: NDArray[np.float64] = (

@@ -1,9 +1,9 @@
-"""How each method spends its budget and becomes a model."""
+"""The trained models: how each method spends its budget on training levels, and its training."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,50 +11,48 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
-from leafe_gym.agents.agent import Agent, IndependentSamplingAgent, ReflectiveTreeAgent
 from leafe_gym.budget import Budget
 from leafe_gym.distill.data.row_types import Encoded
 from leafe_gym.distill.training.config import TrainConfig
 from leafe_gym.distill.training.train import train
-from leafe_gym.explore.engine import explore
+from leafe_gym.exploration.engine import explore
 from leafe_gym.envs.sokoban.rules import ACTIONS
+from leafe_gym.evals.controls import Donor, random_tau, swap_experiences
 from leafe_gym.evals.reproduce.exact import Episodes
 from leafe_gym.evals.reproduce.grpo import Batch, Sample, grpo
-from leafe_gym.evals.reproduce.levels import Data, load
-from leafe_gym.evals.reproduce.protocol import EVERY, TREE, Scale
+from leafe_gym.evals.reproduce.levels import LevelSet, load
+from leafe_gym.evals.reproduce.protocol import AGENT, Scale
 from leafe_gym.evals.reproduce.row_batches import alternatives, drawn, run_rows
+from leafe_gym.evals.samplers import make_agent, resolve_prompts
 from leafe_gym.policies.base import Policy
 from leafe_gym.seeds import derive_rng
 from leafe_gym.tiny.corpus import Ids, act_prompts
 from leafe_gym.tiny.policy import TinyPolicy
+from leafe_gym.tiny.sampling import inverse_cdf
 from leafe_gym.tiny.words import END, vocabulary
 from leafe_gym.types import Json
 
-RANDOM_TIPS = tuple(
-    (owner, f"not {bad} but {good}")
-    for owner in ("a", "b")
-    for bad in ACTIONS
-    for good in ACTIONS
-    if bad != good
+RANDOM_EXPERIENCES = tuple(
+    Donor("", f"not {bad} but {good}") for bad in ACTIONS for good in ACTIONS if bad != good
 )
-"""Donors of a tree whose tips say nothing."""
+"""For a tree whose experiences have no relation to the episode."""
 
 
 @dataclass(slots=True)
-class Stage:
-    """One base on its training levels. Models are files in `folder`; those that are there are kept.
+class MethodTrainer:
+    """Methods on one base and its training levels. Models that exist in `folder` are reused.
 
     Attributes:
         base: the model all begin from.
         train: training levels.
         scale: how much is run.
-        seed: of everything drawn here.
+        seed: of all random choices here.
         folder: for runs and models.
         notes: figures about the methods; added to.
     """
 
     base: Path
-    train: Data
+    train: LevelSet
     scale: Scale
     seed: int
     folder: Path
@@ -63,37 +61,36 @@ class Stage:
     def collect(
         self, name: str, model: Path, factor: int = 1, actor: Policy | None = None
     ) -> dict[str, list[Encoded]]:
-        """Rows of a run with one sampler, "is", "tree" or "random", at `factor` times the budget.
+        """Rows of a run with one sampler at `factor` times the budget.
 
         Args:
-            name: the sampler, and after a hyphen what else tells the run from others.
-            model: acts and looks back.
+            name: of the run: "is", "tree" or "random", and a suffix after a hyphen.
+            model: acts and reflects.
             factor: on the budget.
-            actor: acts and looks back in the model's place.
+            actor: acts and reflects in place of the model.
         """
         policy: Policy = actor or TinyPolicy.load(model, self.scale.device)
-        agents: dict[str, Callable[[], Agent]] = {
-            "is": lambda: IndependentSamplingAgent(policy, **EVERY),
-            "tree": lambda: ReflectiveTreeAgent(policy, **EVERY, **TREE),
-            "random": lambda: ReflectiveTreeAgent(
-                policy, tau="random", tip="swapped", donors=RANDOM_TIPS, **EVERY, **TREE
-            ),
-        }
+        prompts = resolve_prompts(policy, AGENT)
+        sampler = name.partition("-")[0]
+        if sampler == "random":
+            prompts = swap_experiences(prompts, RANDOM_EXPERIENCES, self.seed)
+            prompts = random_tau(prompts, self.seed)
+        config = AGENT.replace(prompts=prompts)
         folder = self.folder / "runs" / name
         with explore(
-            agents[name.partition("-")[0]](),
+            make_agent("is" if sampler == "is" else "tree", policy, config),
             self.train.tasks,
-            budget=Budget(interactions=factor * self.scale.train_calls),
+            budget=Budget(interactions=factor * self.scale.train_interactions),
             out=folder,
             concurrency=128,
             seed=self.seed,
             stop="budget",
         ) as run:
             trees = list(run.trees())
-        rows = run_rows(folder, self.train.world)
+        rows = run_rows(folder, self.train.world, prompts)
         self.notes[name] = {
             "solved": sum(tree.solved for tree in trees) / len(trees),
-            "calls": sum(tree.spent.interactions for tree in trees),
+            "interactions": sum(tree.spent.interactions for tree in trees),
             **{kind: len(found) for kind, found in rows.items()},
         }
         return rows
@@ -101,9 +98,9 @@ class Stage:
     def distil(
         self, name: str, model: Path, *parts: tuple[Sequence[Encoded], int], steps: int = 0
     ) -> Path:
-        """`model` trained on `parts`: rows, and how many of them there are for each step.
+        """`model` trained on `parts`: rows, and their number in each optimizer step.
 
-        Without any row the model stays what it is.
+        Without any row the model is returned unchanged.
         """
         steps = steps or self.scale.steps
         rng = derive_rng(self.seed, name)
@@ -131,7 +128,7 @@ class Stage:
     def grpo(self, name: str, model: Path, factor: int = 1) -> Path:
         """`model` trained by GRPO at `factor` times the budget.
 
-        A level's last group is smaller where its budget holds no whole one.
+        A level's last group is smaller if its budget does not hold a whole one.
         """
         out, done = self.folder / "models" / name, self.folder / "models" / name / "grpo.json"
         if not done.exists():
@@ -139,7 +136,7 @@ class Stage:
             budget = _GroupBudget(self.train, self.scale, factor, derive_rng(self.seed, name))
             taken = grpo(network, budget.sample, lr=self.scale.grpo_lr)
             network.save_pretrained(str(out))
-            done.write_text(json.dumps({"updates": taken, "calls": budget.spent}), "utf-8")
+            done.write_text(json.dumps({"updates": taken, "interactions": budget.spent}), "utf-8")
         self.notes[name] = json.loads(done.read_text("utf-8"))
         return out
 
@@ -147,7 +144,7 @@ class Stage:
         """Early Experience: predict what alternatives lead to, then imitate."""
         rng = derive_rng(self.seed, "early")
         chain = self.train.chain(load(self.base, self.scale.device))
-        predict, imitate = alternatives(self.train, chain, self.scale.train_calls, rng)
+        predict, imitate = alternatives(self.train, chain, self.scale.train_interactions, rng)
         self.notes["early"] = {"predict": len(predict), "imitate": len(imitate)}
         batch, half = self.scale.batch, self.scale.steps // 2
         world = self.distil("early-world", self.base, (predict, batch), steps=half)
@@ -155,11 +152,11 @@ class Stage:
 
 
 class _GroupBudget:
-    """Groups of rollouts until no level's budget holds two more."""
+    """Groups of rollouts, until no level's budget holds two more rollouts."""
 
-    def __init__(self, levels: Data, scale: Scale, factor: int, rng: Generator) -> None:
+    def __init__(self, levels: LevelSet, scale: Scale, factor: int, rng: Generator) -> None:
         self._levels, self._scale, self._rng = levels, scale, rng
-        self._left = np.full(len(levels.tasks), factor * scale.train_calls)
+        self._left = np.full(len(levels.tasks), factor * scale.train_interactions)
         self._whole = int(self._left.sum())
         self._deck: list[int] = []
 
@@ -180,12 +177,12 @@ class _GroupBudget:
         groups = np.repeat(levels, sizes[levels])
         graph = self._levels.graph
         episodes = self._levels.chain(network).sample(graph.starts[groups], self._rng)
-        # Unusable replies can make a group dearer than planned: what is beyond the budget is cut.
+        # Unusable replies can make a group cost more than planned: what exceeds the budget is cut.
         before = np.array(
-            [episodes.calls[:at][groups[:at] == g].sum() for at, g in enumerate(groups)]
+            [episodes.interactions[:at][groups[:at] == g].sum() for at, g in enumerate(groups)]
         )
-        kept = before + episodes.calls <= self._left[groups]
-        np.subtract.at(self._left, groups[kept], episodes.calls[kept])
+        kept = before + episodes.interactions <= self._left[groups]
+        np.subtract.at(self._left, groups[kept], episodes.interactions[kept])
         self._left[groups[~kept]] = 0
         episodes, groups = episodes.only(kept), groups[kept]
         return Batch(
@@ -195,8 +192,8 @@ class _GroupBudget:
         )
 
 
-def _samples(levels: Data, network: Any, episodes: Episodes, dice: Generator) -> list[Sample]:
-    """Every reply of the episodes; of one without an action its first word, which made it so."""
+def _samples(levels: LevelSet, network: Any, episodes: Episodes, rng: Generator) -> list[Sample]:
+    """Every reply of the episodes; of an unusable one the first word, which makes it unusable."""
     words = vocabulary()
     steps = np.array([words[f"s{number}"] for number in range(levels.world.steps)])
     names = [words[action] for action in ACTIONS]
@@ -223,7 +220,7 @@ def _samples(levels: Data, network: Any, episodes: Episodes, dice: Generator) ->
     likely = TinyPolicy(network).next_word(asked)
     likely[:, names] = 0.0
     edges = likely.cumsum(axis=1)
-    said = (edges <= dice.random((len(asked), 1)) * edges[:, -1:]).sum(axis=1)
+    said = inverse_cdf(edges, rng.random(len(asked)) * edges[:, -1])
     return found + [
         sample(prompt, (word,), number)
         for prompt, word, number in zip(asked.tolist(), said.tolist(), owner.tolist(), strict=True)

@@ -117,7 +117,10 @@ def readable_folders(folders: Sequence[str | Path]) -> list[str]:
         raise UsageError(f"readable={folders!r}: expected a sequence of folders")
     if not all(isinstance(one, str | Path) for one in folders):
         raise UsageError(f"readable={folders!r}: expected paths")
-    real = [Path(one).resolve() for one in folders]
+    try:
+        real = [Path(one).resolve() for one in folders]
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UsageError(f"readable={folders!r}: {error}") from error
     for one in real:
         if not one.is_dir():
             raise UsageError(f"readable: {one} is no folder")

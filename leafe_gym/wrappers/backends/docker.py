@@ -1,8 +1,8 @@
 """`docker`: the backend `native`, for environments whose code runs in a Docker container.
 
-An environment with a sandbox keeps its state there, and its own `get_state` saves it; so this adds
-one thing, the certainty that the sandbox is a container and not what a host without an engine fell
-back on. The environment says so in `sandbox_kind`.
+An environment with a sandbox keeps its state there, and its own `get_state` saves it. This backend
+additionally checks that the sandbox is a container, and not the fallback of a host without an
+engine. The environment reports its sandbox in `sandbox_kind`.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ class DockerBackend(NativeBackend):
     name = "docker"
 
     def refusal(self, env: AnyEnv) -> str | None:
-        """Whatever `native` refuses, and every sandbox but a container."""
+        """Why the environment cannot be saved: as for `native`, or its sandbox is no container."""
         base: Any = env.unwrapped
         kind = getattr(base, "sandbox_kind", None)
         if kind is None:
             return f"{type(base).__name__} runs nothing in a sandbox"
         if kind not in KINDS:
-            return f"its sandbox is {kind!r}, no container: make it with sandbox='docker'"
+            return f"its sandbox is {kind!r}, not a container: make it with sandbox='docker'"
         return super().refusal(env)
 
     def save(self, env: AnyEnv, view: EpisodeView) -> SavedState:
-        """As `native`; looks again, because a sandbox may start late.
+        """As `native`; checks again, because the sandbox may start late.
 
         Raises:
-            SnapshotUnsupported: if the sandbox that was started is no container.
+            SnapshotUnsupported: if the sandbox that was started is not a container.
         """
         if reason := self.refusal(env):
             raise SnapshotUnsupported(f"backend 'docker': {reason}")

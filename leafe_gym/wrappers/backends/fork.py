@@ -16,12 +16,8 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
-
-import cloudpickle  # type: ignore[import-untyped]
-import gymnasium as gym
 
 from leafe_gym.errors import RestoreMismatch, SnapshotUnsupported
 from leafe_gym.types import Scope
@@ -32,7 +28,7 @@ from leafe_gym.wrappers.backends.fork_client import (
     ForkTimeouts,
     host_for,
 )
-from leafe_gym.wrappers.backends.pickled import brief
+from leafe_gym.wrappers.backends.recipe import recipe_of, same_chain
 from leafe_gym.wrappers.rollback.episode_log import EpisodeView
 from leafe_gym.wrappers.rollback.random_state import uses_globals
 from leafe_gym.wrappers.rollback.remote import EnvDescription, RemoteEnv
@@ -94,8 +90,22 @@ class ForkBackend:
         """The same, for environments that `factory` makes; one's own factory stays."""
         return ForkBackend(self._factory or factory, self._timeouts)
 
+    def __reduce__(self) -> Any:
+        return ForkBackend, (self._factory, self._timeouts)
+
+    def relocate(self, env: AnyEnv) -> RemoteEnv:
+        """An environment like `env`, never reset, in a process of its own.
+
+        Raises:
+            SnapshotUnsupported: if it cannot be built there.
+            BackendError: if the process does not start.
+        """
+        return _front(self._running(env).start(), face_of(env))
+
     def refusal(self, env: AnyEnv) -> str | None:
         """Starts nothing: threads and sockets are looked for when the first state is saved."""
+        if env.render_mode == "human":
+            return "its window cannot be shared between processes"
         if sys.platform != "linux":
             return f"processes are forked on Linux only, this is {sys.platform}"
         if isinstance(env, RemoteEnv):
@@ -167,7 +177,7 @@ class ForkBackend:
             if self._host is None or self._host.ended:
                 recipe = recipe_of(env, self._factory)
                 host = host_for(recipe, uses_globals(env), self._timeouts, id(self))
-                if host.chain != describe_chain(env):
+                if not same_chain(host.chain, describe_chain(env)):
                     host.exit(id(self))
                     raise SnapshotUnsupported(
                         f"{env} came out as {' > '.join(host.chain)} in a process of its "
@@ -184,32 +194,6 @@ class ForkBackend:
             self._nbytes = private_bytes(holder.pid) or self._nbytes
         self._saves += 1
         return self._nbytes
-
-
-def recipe_of(env: AnyEnv, factory: Callable[[], AnyEnv] | None) -> bytes:
-    """What another process needs to build such an environment.
-
-    Raises:
-        SnapshotUnsupported: if there is nothing, or it cannot be sent there.
-    """
-    if factory is None and env.spec is None:
-        raise SnapshotUnsupported(
-            f"{env} was not made by gymnasium.make, so it cannot be built again in another "
-            "process; pass factory="
-        )
-    known: list[bytes] = []
-    for spec in gym.registry.values() if factory is not None else ():
-        # A function that calls gymnasium.make counts on what this program has registered.
-        if not str(spec.entry_point).startswith("gymnasium."):
-            with suppress(Exception):
-                known.append(cloudpickle.dumps(spec))
-    try:
-        return bytes(cloudpickle.dumps((factory or env.spec, known)))
-    except Exception as error:
-        raise SnapshotUnsupported(
-            f"what builds {env} cannot be sent to another process ({brief(error)}); pass "
-            "factory=, a function without open handles"
-        ) from error
 
 
 def face_of(env: AnyEnv) -> EnvDescription:

@@ -18,18 +18,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from leafe_gym._process_guard import ProcessGuard
 from leafe_gym.errors import BackendError, EnvironmentFailure, LeafeError, SnapshotUnsupported
-from leafe_gym.wrappers.backends.fork_wire import ConnectionClosed, receive, send, send_socket
+from leafe_gym.wrappers.backends.fork_wire import (
+    ConnectionClosed,
+    Unreadable,
+    receive,
+    send,
+    send_socket,
+)
 
 _ROOT = str(Path(__file__).resolve().parents[3])
 _START = (
-    "import sys; sys.path.append(sys.argv.pop(1)); "
-    "from leafe_gym.wrappers.backends.fork_host import main; main(sys.argv[1:])"
+    "import sys, importlib; sys.path.append(sys.argv.pop(1)); "
+    "importlib.import_module(sys.argv.pop(1)).main(sys.argv[1:])"
 )
-_ONE_THREAD = (
-    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"),
-    *("VECLIB_MAXIMUM_THREADS", "RAYON_NUM_THREADS"),
-)
+ONE_THREAD = {
+    f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "RAYON")
+} | {"VECLIB_MAXIMUM_THREADS": "1"}
+"""Environment variables that keep numerical libraries from starting threads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +71,7 @@ class ForkedProcess:
         self._host = host
         self._sock = sock
         self._lock = threading.RLock()
+        self._guard = _guard()
         host.enter(id(self))
         self._end: weakref.finalize[Any, Any] = weakref.finalize(
             self, _end_worker, host, sock, id(self), os.getpid()
@@ -74,6 +82,7 @@ class ForkedProcess:
         """One call there and its value.
 
         Raises:
+            ForkedUse: in a fork of the process that made the connection.
             BackendError: if the process ended or did not answer in time; other errors are the
                 environment's own, raised there.
         """
@@ -93,6 +102,7 @@ class ForkedProcess:
 
     def branch(self, *, check: bool) -> tuple[socket.socket, int]:
         """What `fork` makes, before anybody owns it: a connection and a process id."""
+        self._guard.check()
         seconds = self._host.timeouts.fork
         ours, theirs = socket.socketpair()
         try:
@@ -132,18 +142,27 @@ class ForkedProcess:
         self._end()
 
     def _ask(self, name: str, args: tuple[Any, ...], seconds: float) -> Any:
+        self._guard.check()
         with self._lock:
             self._usable()
             with self._watching(name, seconds):
                 send(self._sock, (name, *args), seconds)
-                reply = receive(self._sock, seconds)
+                try:
+                    reply = receive(self._sock, seconds)
+                except Unreadable as error:
+                    reply = ("unreadable here", str(error))
         if reply[0] == "value":
             return reply[1]
         if reply[0] == "raised":
             raise _as_error(*reply[1:])
+        if reply[0] == "unreadable":
+            raise BackendError(
+                f"the environment's process cannot read what was passed to {name} ({reply[1]}): "
+                "define its class in a module that both can import"
+            )
         raise BackendError(
             f"the answer to {name} cannot be sent between processes ({reply[1]}); use another "
-            "backend, or keep such objects out of observation and info"
+            "backend, or keep such objects out of observations and infos"
         )
 
     def _usable(self) -> None:
@@ -211,20 +230,11 @@ class ForkServer:
         self._made_of = (recipe, global_rng, timeouts)
         self._lock = threading.RLock()  # a collection may end a worker while this thread holds it
         self._users: set[int] = set()
+        self._guard = _guard()
         self._closing = False
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [
-                    *(sys.executable, "-W", "ignore", "-c", _START, _ROOT),
-                    *(str(theirs.fileno()), str(os.getpid())),
-                ],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                env=_surroundings(hash_seed),
-                start_new_session=True,
-            )
-        self._stop = weakref.finalize(self, _stop, self._process, ours, os.getpid())
+        module = "leafe_gym.wrappers.backends.fork_host"
+        self._process, ours = start_interpreter(module, hash_seed)
+        self._stop = weakref.finalize(self, stop_interpreter, self._process, ours, os.getpid())
         self.keeper = _Keeper(self, ours, self._process.pid)
         try:
             face = self.keeper.build(recipe, global_rng, timeouts)
@@ -241,8 +251,8 @@ class ForkServer:
 
     @property
     def ended(self) -> bool:
-        """Whether it can start nothing any more."""
-        return self._closing or not self._stop.alive or self.keeper.lost
+        """Whether it can start no further process, or belongs to another program."""
+        return self._guard.foreign or self._closing or not self._stop.alive or self.keeper.lost
 
     def start(self) -> ForkedProcess:
         """A process with the environment as constructed, never reset."""
@@ -289,6 +299,7 @@ class _Keeper(ForkedProcess):
         self._host = weakref.proxy(host)
         self._sock = sock
         self._lock = threading.RLock()
+        self._guard = _guard()
         self._end = host._stop
 
     def close(self) -> None:
@@ -304,6 +315,22 @@ class _Keeper(ForkedProcess):
 
 _HOSTS: weakref.WeakValueDictionary[bytes, ForkServer] = weakref.WeakValueDictionary()
 _STARTING = threading.Lock()
+
+
+def _after_fork() -> None:
+    """Of the hosts of a parent process nothing is usable, nor a lock that one of its threads held."""
+    global _STARTING  # noqa: PLW0603
+    _STARTING = threading.Lock()
+    _HOSTS.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _guard() -> ProcessGuard:
+    return ProcessGuard(
+        "an environment of backend 'fork'", "make the environment in the process that uses it"
+    )
 
 
 def host_for(recipe: bytes, global_rng: bool, timeouts: ForkTimeouts, user: int) -> ForkServer:
@@ -323,9 +350,29 @@ def host_for(recipe: bytes, global_rng: bool, timeouts: ForkTimeouts, user: int)
         return host
 
 
-def _surroundings(hash_seed: str | None) -> dict[str, str]:
+def start_interpreter(
+    module: str, hash_seed: str | None = None
+) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """A fresh interpreter in `main` of a module, and the connection to it.
+
+    Args:
+        module: its `main` gets the descriptor of the connection and this process's id.
+        hash_seed: for the order of sets of text; None for the program's own setting.
+    """
     added = {} if hash_seed is None else {"PYTHONHASHSEED": hash_seed}
-    return {**os.environ, **dict.fromkeys(_ONE_THREAD, "1"), **added}
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-W", "ignore", "-c", _START, _ROOT, module),
+                *(str(theirs.fileno()), str(os.getpid())),
+            ],
+            stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            env={**os.environ, **ONE_THREAD, **added},
+            start_new_session=True,
+        )
+    return process, ours
 
 
 def _end_worker(host: ForkServer, sock: socket.socket, user: int, owner: int) -> None:
@@ -337,7 +384,8 @@ def _end_worker(host: ForkServer, sock: socket.socket, user: int, owner: int) ->
     sock.close()
 
 
-def _stop(process: subprocess.Popen[bytes], sock: socket.socket, owner: int) -> None:
+def stop_interpreter(process: subprocess.Popen[bytes], sock: socket.socket, owner: int) -> None:
+    """End a process of `start_interpreter` and its group; in a fork of the program do nothing."""
     if os.getpid() != owner:
         sock.close()  # a fork of the program has no say in it
         process.returncode = 0

@@ -20,6 +20,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -34,11 +35,14 @@ from leafe_gym.wrappers.backends.fork_inspect import (
 )
 from leafe_gym.wrappers.backends.fork_wire import (
     ConnectionClosed,
+    Unreadable,
     receive,
     receive_socket,
     send,
     wait_readable,
 )
+from leafe_gym.wrappers.backends.isolation import SCRATCH, protect
+from leafe_gym.wrappers.backends.recipe import build, load_recipe, without_rollback
 from leafe_gym.wrappers.backends.replay import ReplayBackend
 from leafe_gym.wrappers.rollback.episode_log import EpisodeView
 from leafe_gym.wrappers.rollback.random_state import (
@@ -95,6 +99,8 @@ class EnvServer:
                     self.answer(name, args)
             except ConnectionClosed:
                 break
+            except Unreadable as error:
+                send(self.sock, ("unreadable", str(error)))
         self.leave()
 
     def answer(self, name: str, args: list[Any]) -> None:
@@ -185,14 +191,9 @@ class EnvServer:
         if memory is not None:
             resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
         sys.path[:] = path
-        make, known = pickle.loads(recipe)
-        for blob in known:
-            with suppress(Exception):
-                spec = pickle.loads(blob)
-                gym.registry.setdefault(spec.id, spec)
-        env: AnyEnv = make() if callable(make) else gym.make(make)
-        if hasattr(type(env), "backend_report"):
-            env = env.env  # type: ignore[attr-defined]
+        if SCRATCH in os.environ:
+            protect(Path(os.environ[SCRATCH]))
+        env = without_rollback(build(load_recipe(recipe)))
         if global_rng:
             found_global_use(env)
         self.env = env

@@ -28,6 +28,10 @@ class ConnectionClosed(EOFError):
     """The other end has closed the connection, or its process ended."""
 
 
+class Unreadable(Exception):
+    """A whole message arrived, but an object in it cannot be loaded in this process."""
+
+
 def send(sock: socket.socket, value: Any, seconds: float | None = None) -> None:
     """Send one message.
 
@@ -41,10 +45,7 @@ def send(sock: socket.socket, value: Any, seconds: float | None = None) -> None:
         ConnectionClosed: if nobody is at the other end.
         TimeoutError: if the other end did not take it in time.
     """
-    try:
-        data = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
-    except Exception:  # noqa: BLE001 - lambdas and local classes; cloudpickle's own error counts
-        data = cloudpickle.dumps(value)
+    data = _dump(value)
     if len(data) > MAX_BYTES:
         raise BackendError(
             f"a message of {len(data)} bytes to or from the environment's process is longer than "
@@ -55,6 +56,15 @@ def send(sock: socket.socket, value: Any, seconds: float | None = None) -> None:
         sock.sendall(_HEAD.pack(len(data)) + data)
     except (BrokenPipeError, ConnectionError) as error:
         raise ConnectionClosed(str(error)) from error
+
+
+def _dump(value: Any) -> bytes:
+    try:
+        data = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+    except Exception:  # noqa: BLE001 - lambdas and local classes; cloudpickle's own error counts
+        return bytes(cloudpickle.dumps(value))
+    # The program's own script is another module at the other end: cloudpickle sends its classes.
+    return bytes(cloudpickle.dumps(value)) if b"__main__" in data else data
 
 
 def receive(sock: socket.socket, seconds: float | None = None) -> Any:
@@ -72,7 +82,11 @@ def receive(sock: socket.socket, seconds: float | None = None) -> Any:
             f"the environment's process announced a message of {length} bytes; at most "
             f"{MAX_BYTES} are allowed"
         )
-    return pickle.loads(_read(sock, length, deadline))
+    data = _read(sock, length, deadline)
+    try:
+        return pickle.loads(data)
+    except Exception as error:
+        raise Unreadable(f"{type(error).__name__}: {error}") from error
 
 
 def _read(sock: socket.socket, length: int, deadline: float | None) -> bytes:

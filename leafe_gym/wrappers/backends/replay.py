@@ -9,6 +9,8 @@ Does not restore: anything that differs from one episode to the next although th
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from leafe_gym.errors import RestoreMismatch
@@ -41,8 +43,9 @@ class ReplayBackend:
 
     def load(self, env: AnyEnv, data: Any) -> AnyEnv:
         """Reset and do everything again."""
-        self.restart(env, data)
-        self.redo(env, data)
+        with without_drawing(env):
+            self.restart(env, data)
+            self.redo(env, data)
         return env
 
     def restart(self, env: AnyEnv, view: EpisodeView) -> None:
@@ -80,6 +83,28 @@ class ReplayBackend:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+@contextmanager
+def without_drawing(env: AnyEnv) -> Iterator[None]:
+    """Keep an environment with a window from drawing each replayed step; draws the last state.
+
+    Gymnasium's environments draw in `step` while `render_mode` is "human". One that does not
+    allow it to be changed draws every step.
+    """
+    base: Any = env.unwrapped
+    hidden = False
+    if getattr(base, "render_mode", None) == "human":
+        with suppress(AttributeError):
+            base.render_mode = None
+            hidden = True
+    try:
+        yield
+    finally:
+        if hidden:
+            base.render_mode = "human"
+            with suppress(Exception):
+                env.render()
 
 
 def other_start(seed: int, expected: Any, got: Any) -> RestoreMismatch:

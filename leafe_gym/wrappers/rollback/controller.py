@@ -14,9 +14,15 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from leafe_gym.errors import BackendError, LeafeError, ResetNeeded
+from leafe_gym.errors import (
+    BackendError,
+    LeafeError,
+    ResetNeeded,
+    SnapshotUnsupported,
+)
 from leafe_gym.types import Info
 from leafe_gym.wrappers.backends.base import Backend, SavedState
+from leafe_gym.wrappers.backends.fork import ForkBackend
 from leafe_gym.wrappers.backends.replay import ReplayBackend, compare, other_start
 from leafe_gym.wrappers.rollback.episode_log import (
     EpisodeLog,
@@ -54,6 +60,7 @@ class RollbackController:
         taken: actions taken so far, 0 to t.
         fresh: whether `env` has never been reset.
         won_in_info: whether the environment's own info ever had `won`.
+        replay_problem: why a reset and a replay do not lead to the same state; "" if they do.
 
     Args:
         env: the chain.
@@ -78,6 +85,7 @@ class RollbackController:
         self.won_in_info = False
         self._broken = False
         self._remake = remake
+        self.replay_problem = ""
         self._globals = EnvGlobalRandom(env, watch=watch)
         self._won = won
         self._writer = object()
@@ -93,9 +101,16 @@ class RollbackController:
         """Steps done again so far, outside the chosen backend."""
         return self._replay.replayed
 
-    def reset(self, seed: int | None, options: dict[str, Any] | None) -> tuple[Any, Info]:
-        """Begin an episode and its log."""
+    def reset(
+        self,
+        seed: int | None,
+        options: dict[str, Any] | None,
+        before: Callable[[int, dict[str, Any] | None], None] | None = None,
+    ) -> tuple[Any, Info]:
+        """Begin an episode and its log; `before` gets the seed and options first."""
         seed = self._seed(seed)
+        if before is not None:
+            before(seed, private_copy(options))
         self.abandon("the last reset failed: call reset() again")
         log = EpisodeLog(seed, private_copy(options), None, {}, writer=self._writer)
         self._globals.begin(self.env, log.random_start())
@@ -223,7 +238,9 @@ class RollbackController:
         last = log.transitions[taken - 1] if taken else log
         return private_copy(last.observation), private_copy(last.info)
 
-    def hold(self, backend: Backend, env_key: str, owner: int) -> tuple[SnapshotRecord, SavedState]:
+    def hold(
+        self, backend: Backend, configuration: Any, owner: int
+    ) -> tuple[SnapshotRecord, SavedState]:
         """Save the current state."""
         view = self.view()
         try:
@@ -235,7 +252,7 @@ class RollbackController:
         data = (saved.data, self._globals.state if self._globals.used else None)
         if saved.env is not None:
             self._move_to(saved.env)
-        held = SnapshotRecord(backend.name, data, view, env_key, owner)
+        held = SnapshotRecord(backend.name, data, view, configuration, owner)
         if self._snapshots and self._snapshots[-1][0] == self.taken:
             self._snapshots.pop()
         self._snapshots.append((self.taken, weakref.ref(held)))
@@ -308,8 +325,38 @@ class RollbackController:
             end = time.perf_counter()
         return middle - begin, (end - middle) / max(1, view.length)
 
-    def replay(self, view: EpisodeView) -> None:
-        """Reach the end of `view` by a reset and its actions, verified."""
+    def actions(self) -> tuple[Any, ...]:
+        """Actions taken so far."""
+        if self.log is None:
+            return ()
+        return tuple(move.action for move in self.view().moves())
+
+    def relocate(self, backend: ForkBackend) -> None:
+        """Use an instance in a process of its own from the next reset on."""
+        self._move_to(backend.relocate(self.env))
+        self.fresh = True
+
+    def hold_start(self, backend: Backend, configuration: Any, owner: int) -> None:
+        """Save the state after a reset, where an episode cannot be replayed from its seed."""
+        held, _ = self.hold(backend, configuration, owner)
+        held.view.log.start = held
+        weakref.finalize(held, backend.release, held.data[0]).atexit = False
+
+    def replay(self, view: EpisodeView, backend: Backend | None = None) -> None:
+        """Repeat the actions of `view` from its start, verified.
+
+        Raises:
+            SnapshotUnsupported: if the environment cannot be replayed and nothing else is saved.
+        """
+        if self.replay_problem:
+            start = view.log.start
+            if start is None or backend is None or start.backend != backend.name:
+                raise SnapshotUnsupported(
+                    "a reset and a replay would not lead to the same state, and no snapshot of "
+                    f"this episode is left: {self.replay_problem}"
+                )
+            self._go_on(backend, start, view)
+            return
         try:
             self._renew()
             self._globals.resume(self.env, view.log.random_start(), None)
@@ -326,7 +373,7 @@ class RollbackController:
         view = EpisodeView(self.view().log, to)
         held = self._nearest(to)
         if held is None or isinstance(backend, ReplayBackend) or held.backend != backend.name:
-            self.replay(view)
+            self.replay(view, backend)
             return
         self._go_on(backend, held, view, "a rollback")
 
@@ -336,11 +383,13 @@ class RollbackController:
             held = self._anchors.get(view.log.digest(length))
             if held is None or held.backend != backend.name:
                 continue
+            if self.replay_problem and held.view.log.random is not view.log.random:
+                continue  # another reset, which may have led to another state
             # If the random state was reseeded at that point, this path must have had the same.
             if held.view.entropy in (None, view.entropy_before(length)):
                 self._go_on(backend, held, view)
                 return
-        self.replay(view)
+        self.replay(view, backend)
 
     def _go_on(
         self, backend: Backend, held: SnapshotRecord, view: EpisodeView, what: str = "a restore"
@@ -361,6 +410,8 @@ class RollbackController:
         """Repeat `moves` from the reset `start`, or from the current state; verified."""
         if start is None:
             self.view()
+        elif self.replay_problem:
+            raise SnapshotUnsupported(f"this environment cannot be replayed: {self.replay_problem}")
         else:
             observation, _ = self.reset(start.seed, start.options)
             if start.observation is not None and not same(start.observation, observation):

@@ -35,6 +35,7 @@ _NAMED = (type, FunctionType, BuiltinFunctionType, MethodDescriptorType)
 _BASES = (str, bytes, int, float, complex, tuple, list, dict, set, frozenset)
 _IMMUTABLE_TYPE = 1 << 8
 _MOST_PARTS = 200_000
+_MOST_DESCRIBED = 20_000
 
 
 class NoDigest(Exception):
@@ -90,6 +91,7 @@ class _Encoder:
 
     def __init__(self) -> None:
         self._parts = 0
+        self._most = _MOST_PARTS
 
     def of(self, value: Any) -> bytes:
         """The encoding of `value` and all that it holds."""
@@ -100,7 +102,7 @@ class _Encoder:
         if kind in _REPR:
             return b"r" + repr(value).encode() + b";"
         self._parts += 1
-        if self._parts > _MOST_PARTS:
+        if self._parts > self._most:
             raise NoDigest("too large")
         if kind is list or kind is tuple:
             return (b"l%d:" if kind is list else b"t%d:") % len(value) + self._all(value)
@@ -202,6 +204,7 @@ class _Describer(_Encoder):
     def __init__(self) -> None:
         super().__init__()
         self.complete = True
+        self._most = _MOST_DESCRIBED
         self._open: set[int] = set()
 
     def of(self, value: Any) -> bytes:

@@ -79,6 +79,7 @@ class EpisodeLog:
             (key: its entropy); shared by all logs with the same reset.
         writer: who alone may append; another instance that goes on from here copies first, so
             that two threads never write one list.
+        start: the state after the reset, saved where the episode cannot be replayed from its seed.
         digests: running hash; entry n covers the reset and the first n transitions. Filled when
             first asked for.
     """
@@ -90,6 +91,7 @@ class EpisodeLog:
     transitions: list[Transition] = field(default_factory=list)
     random: dict[int | None, GlobalStart] = field(default_factory=dict)
     writer: object = None
+    start: SnapshotRecord | None = None
     digests: list[bytes] = field(default_factory=list)
 
     def digest(self, length: int) -> str:
@@ -123,6 +125,7 @@ class EpisodeLog:
             self.transitions[:length],
             self.random,
             writer,
+            self.start,
             self.digests[: length + 1],
         )
 
@@ -173,30 +176,32 @@ class EpisodeView:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # What came after the view is no business of whoever receives a pickled snapshot.
-        return EpisodeView, (self.log.prefix(self.length), self.length, self.entropy)
+        log = self.log.prefix(self.length)
+        log.start = None
+        return EpisodeView, (log, self.length, self.entropy)
 
 
 class SnapshotRecord:
-    """What a snapshot holds: the backend's data and the way that led there.
+    """What a snapshot holds: the backend's data and the episode that led there.
 
     Attributes:
         backend: name of the backend that made the data.
         data: the backend's own; None once it was given up.
         view: the episode so far.
-        env_key: which kind of environment it belongs to.
+        configuration: of the environment it belongs to.
         owner: identity of the wrapper that made it; 0 in another process.
-        released: nobody may come back to it any more.
+        released: it can no longer be restored.
     """
 
-    __slots__ = ("__weakref__", "backend", "data", "env_key", "owner", "released", "view")
+    __slots__ = ("__weakref__", "backend", "configuration", "data", "owner", "released", "view")
 
     def __init__(
-        self, backend: str, data: Any, view: EpisodeView, env_key: str, owner: int
+        self, backend: str, data: Any, view: EpisodeView, configuration: Any, owner: int
     ) -> None:
         self.backend = backend
         self.data = data
         self.view = view
-        self.env_key = env_key
+        self.configuration = configuration
         self.owner = owner
         self.released = False
 
@@ -206,12 +211,12 @@ class SnapshotRecord:
         return self.data is not None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _revive, (self.backend, self.data, self.view, self.env_key, self.released)
+        return _revive, (self.backend, self.data, self.view, self.configuration, self.released)
 
 
 def _revive(
-    backend: str, data: Any, view: EpisodeView, env_key: str, released: bool
+    backend: str, data: Any, view: EpisodeView, configuration: Any, released: bool
 ) -> SnapshotRecord:
-    held = SnapshotRecord(backend, data, view, env_key, 0)
+    held = SnapshotRecord(backend, data, view, configuration, 0)
     held.released = released
     return held

@@ -1,46 +1,61 @@
-"""`RollbackWrapper`: any Gymnasium environment, with a way back.
+"""`RollbackWrapper`: saves states of any Gymnasium environment and restores them.
 
-Must be the outermost wrapper: a counter outside it (`TimeLimit`, say) would not be taken back.
+It must be the outermost wrapper: a counter outside it (`TimeLimit`, say) would not be restored.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
 
-from leafe_gym.errors import SnapshotReleased, SnapshotUnsupported, UsageError, WrapperOrder
+from leafe_gym.errors import (
+    RestoreMismatch,
+    SnapshotReleased,
+    SnapshotUnsupported,
+    UsageError,
+    WrapperOrder,
+)
 from leafe_gym.types import Info, Snapshot
-from leafe_gym.wrappers.backends.base import BACKENDS, AnyEnv, Backend
+from leafe_gym.wrappers.backends.base import AnyEnv, Backend
+from leafe_gym.wrappers.backends.fork import ForkBackend
+from leafe_gym.wrappers.rollback import arguments
+from leafe_gym.wrappers.rollback.configuration import ConfigurationReader
 from leafe_gym.wrappers.rollback.controller import RollbackController, Won
 from leafe_gym.wrappers.rollback.episode_log import EpisodeStart, SnapshotRecord, Transition
+from leafe_gym.wrappers.rollback.random_state import found_global_use
 from leafe_gym.wrappers.rollback.remote import RemoteEnv
 from leafe_gym.wrappers.rollback.snapshot_size import SnapshotSizer
+from leafe_gym.wrappers.rollback.values import private_copy
 from leafe_gym.wrappers.verification.instance_factory import (
     InstanceFactory,
-    InstanceUnavailable,
+    VerificationUnavailable,
     kind_name,
 )
+from leafe_gym.wrappers.verification.process import start_verification_process
 from leafe_gym.wrappers.verification.report import BackendReport
-from leafe_gym.wrappers.verification.selection import BackendChoice, select_backend
+from leafe_gym.wrappers.verification.selection import BackendChoice, Episode, select_backend
 
+_FIRST_RETRY = 8
 _TOKENS = itertools.count(1)  # not id(self), which a later wrapper may get again
 WonRule = Literal["info", "function", "default"]
 
 
 class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
-    """Saves states of an episode and comes back to them.
+    """Saves states of an episode and restores them.
 
-    A restore is right or it raises. Which backend does the work is decided at the first snapshot,
-    rollback or fork, on a second instance of the environment that nobody else uses; see
-    `backend_report`. Every `info` of a step has `won`: the environment's own, or what `won` says,
-    or whether the episode terminated with a positive reward. Rewards come back as floats.
+    A restore either reproduces the earlier state exactly or raises an error. The backend is chosen
+    at the first reset: candidates are verified on other instances in a separate process, so the
+    user's environment, files and windows are not touched; see `backend_report`. Every `info` of a
+    step has `won`: the environment's own, or what `won` says, or whether the episode terminated
+    with a positive reward. Rewards are returned as floats.
 
     `reset()` without a seed takes the next one of a sequence that begins with the last seed given,
-    because only a seeded episode can be done again.
+    because only a seeded episode can be repeated.
 
     Example:
         >>> import gymnasium as gym
@@ -58,7 +73,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
             environment's spec cannot be written as JSON.
         won: rule for environments whose info has no `won`: (reward, terminated, info) -> bool.
         factory: makes another instance of `env`; needed where `gym.make(env.spec)` cannot.
-        probe_actions: actions that change something, to prove backends with; without them the
+        probe_actions: actions that change something, to verify backends with; without them the
             admissible commands, samples of the action space, or words of the texts are tried.
 
     Raises:
@@ -74,6 +89,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         factory: Callable[[], AnyEnv] | None = None,
         probe_actions: Sequence[Any] | None = None,
     ) -> None:
+        arguments.check_constructor(env, backend, won, factory, probe_actions)
         gym.utils.RecordConstructorArgs.__init__(
             self,
             _disable_deepcopy=True,
@@ -84,29 +100,47 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         )
         gym.Wrapper.__init__(self, env)
         _refuse_nesting(env)
-        if isinstance(backend, str) and backend != "auto" and backend not in BACKENDS:
-            raise UsageError(f"{BACKENDS.unknown(backend)} (or 'auto')")
-        self._controller = RollbackController(env, won)
+        self._controller = RollbackController(env, won, remake=self._remake)
         self._asked = backend
         self._won = won
         self._factory = factory
         self._probe_actions = probe_actions
         self._choice: BackendChoice | None = None
-        self._env_key = ""
+        self._configuration = ConfigurationReader(env, factory)
+        self._kind = ""
         self._fresh_count = 0
         self._left_behind: list[AnyEnv] = []
         self._sizer = SnapshotSizer()
-        self._retry_at = 8
+        self._retry_at = _FIRST_RETRY
+        self._seen: tuple[Any, ...] = ()
         self._replayed_before = 0
         self._token = next(_TOKENS)
+        with suppress(OSError):
+            start_verification_process()  # so that it is ready at the first reset
 
     # The episode
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, Info]:
-        """Begin an episode. An error of the environment passes through."""
-        return self._controller.reset(seed, options)
+        """Begin an episode. An error of the environment passes through.
+
+        The first reset waits until backends are verified in a separate process, unless that was
+        done for an environment of the same kind.
+
+        Raises:
+            UsageError: if `seed` is not None or an integer >= 0, or `options` not None or a dict.
+            EnvironmentFailure: if the environment does not return (observation, info).
+        """
+        seed, options = arguments.seed(seed), arguments.options(options)
+        if self._choice is not None and self._choice.unproved:
+            self._seen = self._controller.actions() or self._seen
+        outcome = self._controller.reset(seed, options, before=self._prepare)
+        choice = self._choice
+        if choice is not None and choice.backend is not None and choice.replay_problem:
+            self._controller.hold_start(choice.backend, self._configuration.read(), self._token)
+            self._take_over()
+        return outcome
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, Info]:
         """Do one action.
@@ -130,13 +164,15 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
 
     @property
     def transitions(self) -> tuple[Transition, ...]:
-        """What was done and what came of it on the current path, oldest first."""
-        return tuple(self._controller.view().moves())
+        """Copies of the actions and outcomes on the current path, oldest first."""
+        moves = self._controller.view().moves()
+        return tuple(Transition(*map(private_copy, move)) for move in moves)
 
     @property
     def replayed_steps(self) -> int:
         """Environment steps done again so far for the sake of restores, in total."""
-        again = 0 if self._choice is None else self._choice.backend.replayed
+        backend = None if self._choice is None else self._choice.backend
+        again = 0 if backend is None else backend.replayed
         return self._controller.replayed + self._replayed_before + again
 
     @property
@@ -163,17 +199,16 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
             BackendError: if the backend fails in another way.
         """
         controller = self._controller
-        if controller.log is None:
-            controller.view()  # raises, before a backend is looked for
-        choice = self._settled()
-        held, saved = controller.hold(choice.backend, self._env_key, self._token)
+        controller.view()
+        choice, backend = self._settled()
+        held, saved = controller.hold(backend, self._configuration.read(), self._token)
         view = held.view
         self._take_over()
         nbytes = saved.nbytes
-        if not nbytes and choice.backend.name != "replay":
+        if not nbytes and backend.name != "replay":
             nbytes = self._sizer.size(saved.data, view.length)
         return Snapshot(
-            kind=choice.backend.name,
+            kind=backend.name,
             step=view.length,
             digest=view.log.digest(view.length),
             payload=held,
@@ -188,34 +223,45 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         *,
         seed: int | None = None,
     ) -> tuple[Any, Info]:
-        """Come back to a snapshot; returns the observation and info that were current then.
+        """Restore a snapshot; returns the observation and info that were current then.
 
         Args:
-            snapshot: of this environment, or of another instance of the same kind.
-            rng: "same": the same actions meet the same luck again, as after a reset and replay.
-                "fresh": the environment's and its spaces' generators are seeded anew.
-            seed: for "fresh": where the new luck comes from; without it each fresh restore of this
-                wrapper gets other luck, fixed by the episode's seed and their count.
+            snapshot: of this environment, or of another instance that is configured alike.
+            rng: "same": the same actions draw the same random numbers again. "fresh": the
+                generators of the environment and its spaces are seeded anew.
+            seed: for "fresh": the source of the new numbers, an integer >= 0; without it each
+                fresh restore of this wrapper gets other numbers, which follow from the episode's
+                seed and the count of such restores.
 
         Raises:
             SnapshotReleased: if the snapshot was released.
             RestoreMismatch: if the state could not be reached again.
             BackendError: if the backend fails in another way; a reset or restore must follow.
-            UsageError: if the snapshot belongs to another kind of environment.
+            UsageError: if the snapshot belongs to an environment of another class or with other
+                arguments, or an argument is wrong.
         """
         if rng not in ("same", "fresh"):
             raise UsageError(f"rng must be 'same' or 'fresh', not {rng!r}")
-        held = self._held(snapshot)
-        choice = self._settled()
-        if held.backend != choice.backend.name:
-            # Made by another backend: its data means nothing here, but the way there does.
-            self._controller.replay(held.view)
+        seed = arguments.seed(seed)
+        if seed is not None and rng != "fresh":
+            raise UsageError("restore(seed=...) has an effect with rng='fresh' only")
+        held = arguments.record(snapshot, "restore")
+        known = self._recognise(held, snapshot.step)
+        if self._choice is None:
+            log = held.view.log
+            self._select(Episode(seed=log.seed, options=log.options))
+        _, backend = self._settled()
+        if not known:
+            self._replay_unknown(held, backend)
+        elif held.backend != backend.name:
+            # Its data belongs to another backend, but the recorded episode can be replayed.
+            self._controller.replay(held.view, backend)
         elif snapshot.scope == "instance" and held.owner != self._token:
-            self._controller.replay(held.view)
+            self._controller.replay(held.view, backend)
         elif not held.usable:
-            self._controller.return_to(held.view, choice.backend)
+            self._controller.return_to(held.view, backend)
         else:
-            self._controller.put_back(choice.backend, held)
+            self._controller.put_back(backend, held)
         self._take_over()
         if rng == "fresh":
             self._fresh_count += 1
@@ -237,14 +283,10 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
             RestoreMismatch: if the state could not be reached again.
         """
         taken = self._controller.view().length
-        if isinstance(to, bool) or not isinstance(to, int | np.integer) or not 0 <= to <= taken:
-            raise UsageError(
-                f"rollback(to={to!r}): {taken} actions were taken, so `to` must be an integer "
-                f"from 0 to {taken}"
-            )
+        to = arguments.action_count(to, taken)
         if to < taken:
-            choice = self._settled()
-            self._controller.rewind(int(to), choice.backend)
+            _, backend = self._settled()
+            self._controller.rewind(to, backend)
             self._take_over()
         return self._controller.now()
 
@@ -256,13 +298,13 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
             SnapshotUnsupported: if no second instance can be made; says what to pass.
         """
         snapshot = self.snapshot()
-        choice = self._settled()
-        if choice.backend.rebuilds:
-            inner = choice.backend.load(self.env, snapshot.payload.data[0])
+        choice, backend = self._settled()
+        if backend.rebuilds:
+            inner = backend.load(self.env, snapshot.payload.data[0])
         else:
             try:
                 inner = self.instance_factory().make()
-            except InstanceUnavailable as error:
+            except VerificationUnavailable as error:
                 raise SnapshotUnsupported(f"fork() needs a second instance: {error}") from error
         copy = RollbackWrapper(
             inner,
@@ -272,16 +314,18 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
             probe_actions=self._probe_actions,
         )
         copy._choice = choice.for_fork(self.instance_factory())
-        copy._env_key = self._env_key
+        copy._configuration.use(self._configuration.read())
+        copy._kind = self.kind
+        copy._controller.replay_problem = choice.replay_problem
         copy.restore(snapshot)
         self.release(snapshot)
         return copy
 
     def release(self, snapshot: Snapshot) -> None:
         """Give a snapshot up; releasing it again does nothing."""
+        held = arguments.record(snapshot, "release")
         self.discard_data(snapshot)
-        if isinstance(snapshot.payload, SnapshotRecord):
-            snapshot.payload.released = True
+        held.released = True
 
     def discard_data(self, snapshot: Snapshot) -> None:
         """Free the memory of a snapshot, which stays restorable; again does nothing.
@@ -289,12 +333,13 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         A later restore starts from the nearest earlier snapshot that still has its data, or from a
         reset, and replays the actions in between, compared; `replayed_steps` counts them.
         """
-        held = snapshot.payload
-        if not isinstance(held, SnapshotRecord) or held.data is None:
+        held = arguments.record(snapshot, "discard_data")
+        if held.data is None:
             return
         data, held.data = held.data[0], None
-        if self._choice is not None and held.backend == self._choice.backend.name:
-            self._choice.backend.release(data)
+        backend = None if self._choice is None else self._choice.backend
+        if backend is not None and held.backend == backend.name:
+            backend.release(data)
 
     def replay(
         self, transitions: Sequence[Transition], from_reset: EpisodeStart | None = None
@@ -309,8 +354,12 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         Raises:
             ResetNeeded: if no episode is running and `from_reset` is None.
             RestoreMismatch: naming the first step that differs; None where the reset does.
+            UsageError: if an argument is wrong.
         """
-        self._controller.repeat(transitions, from_reset)
+        moves = arguments.transitions(transitions, from_reset)
+        if from_reset is not None:
+            self._prepare(from_reset.seed, from_reset.options)
+        self._controller.repeat(moves, from_reset)
         return self._controller.now()
 
     def instance_factory(self, factory: Callable[[], AnyEnv] | None = None) -> InstanceFactory:
@@ -319,7 +368,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
 
     def close(self) -> None:
         """Close the environment and whatever the backend holds."""
-        if self._choice is not None:
+        if self._choice is not None and self._choice.backend is not None:
             self._choice.backend.close()
         self.env.close()
         while self._left_behind:
@@ -328,7 +377,9 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
     @property
     def kind(self) -> str:
         """Which kind of environment this is, in words; the same in every process."""
-        return self._key()
+        if not self._kind:
+            self._kind = kind_name(self.env)
+        return self._kind
 
     # Details
 
@@ -338,47 +389,98 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         if isinstance(self.env, RemoteEnv) and not isinstance(old, RemoteEnv):
             self._left_behind.append(old)
 
-    def _held(self, snapshot: Snapshot) -> SnapshotRecord:
-        held = snapshot.payload if isinstance(snapshot, Snapshot) else None
-        if not isinstance(held, SnapshotRecord):
-            raise UsageError("restore() takes a snapshot made by a RollbackWrapper")
-        if held.released:
-            raise SnapshotReleased(
-                f"the snapshot of step {snapshot.step} was released; take a new one"
-            )
-        if held.env_key != self._key():
-            raise UsageError(
-                f"the snapshot belongs to {held.env_key}, this environment is {self._env_key}"
-            )
-        return held
+    def _recognise(self, held: SnapshotRecord, step: int) -> bool:
+        """Whether the snapshot is known to come from an environment configured like this one.
 
-    def _key(self) -> str:
-        if not self._env_key:
-            self._env_key = kind_name(self.env)
-        return self._env_key
-
-    def _settled(self) -> BackendChoice:
-        """The backend in use; chosen when first needed.
-
-        Where nothing could be proved for want of actions, those of the episode may help: tried
-        again after 8, 16, 32... steps. Snapshots of the backend before stay good.
+        Raises:
+            SnapshotReleased: if it was released.
+            UsageError: if it comes from one that is configured differently.
         """
-        if self._choice is None:
-            return self._choose()
-        if self._choice.provisional and self._controller.taken >= self._retry_at:
-            self._retry_at *= 2
-            self._replayed_before += self._choice.backend.replayed
-            return self._choose()
-        return self._choice
+        if held.released:
+            raise SnapshotReleased(f"the snapshot of step {step} was released; take a new one")
+        if held.owner == self._token:
+            return True
+        mine = self._configuration.read()
+        agreement = mine.agreement(held.configuration)
+        if agreement != "different":
+            return agreement == "same"
+        if mine.chain != held.configuration.chain:
+            raise UsageError(
+                f"the snapshot belongs to {held.configuration.chain}, this environment is "
+                f"{mine.chain}"
+            )
+        raise UsageError(
+            f"the snapshot belongs to an environment {mine.chain} with other arguments: of its "
+            "constructor, its wrappers or its factory; restore it in one that is made alike"
+        )
 
-    def _choose(self) -> BackendChoice:
-        self._key()
-        episode = None if self._controller.log is None else self._controller.view()
-        self._choice = select_backend(
+    def _replay_unknown(self, held: SnapshotRecord, backend: Backend) -> None:
+        """Restore a snapshot of an environment whose arguments cannot be compared."""
+        try:
+            self._controller.replay(held.view, backend)
+        except RestoreMismatch as error:
+            raise UsageError(
+                "the snapshot belongs to an environment with other arguments, or its episode "
+                f"cannot be repeated: {error}"
+            ) from error
+
+    def _remake(self) -> AnyEnv | None:
+        """Another instance of the environment; None where this one should be kept.
+
+        A window or a recording belongs to the instance that the user made.
+        """
+        if self.env.render_mode == "human" or self._factory is None and self.env.spec is None:
+            return None
+        link: Any = self.env
+        while isinstance(link, gym.Wrapper):
+            if hasattr(link, "video_folder"):
+                return None
+            link = link.env
+        try:
+            return self.instance_factory().make()
+        except Exception:  # noqa: BLE001 - whatever prevents it, the old instance can be reset
+            return None
+
+    def _settled(self) -> tuple[BackendChoice, Backend]:
+        """The backend in use.
+
+        Raises:
+            ResetNeeded: if there was no reset yet.
+            SnapshotUnsupported: if no backend is correct.
+        """
+        choice = self._choice
+        if choice is None:
+            self._controller.view()  # raises, unless a restore comes before the first reset
+            raise AssertionError("an episode without a choice")
+        if choice.backend is None:
+            raise SnapshotUnsupported(choice.error)
+        return choice, choice.backend
+
+    def _prepare(self, seed: int, options: dict[str, Any] | None) -> None:
+        """Before a reset: choose a backend, unless that was done at an earlier one.
+
+        Where nothing could be verified for want of actions, those of earlier episodes may help.
+        Snapshots of the backend before stay good.
+        """
+        choice = self._choice
+        if choice is None or (choice.unproved and len(self._seen) >= self._retry_at):
+            self._select(Episode(seed=seed, options=options, seen=self._seen))
+
+    def _select(self, episode: Episode) -> None:
+        self._retry_at = max(_FIRST_RETRY, 2 * len(episode.seen))
+        if self._choice is not None and self._choice.backend is not None:
+            self._replayed_before += self._choice.backend.replayed
+        choice = self._choice = select_backend(
             self._asked, self.instance_factory(), self._probe_actions, episode
         )
-        self._controller.learn_globals()
-        return self._choice
+        controller = self._controller
+        if choice.global_rng:
+            found_global_use(self.env)
+        controller.learn_globals()
+        controller.replay_problem = choice.replay_problem
+        if choice.relocate and isinstance(choice.backend, ForkBackend):
+            controller.relocate(choice.backend)
+            self._take_over()
 
 
 def _refuse_nesting(env: AnyEnv) -> None:

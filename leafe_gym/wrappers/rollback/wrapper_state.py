@@ -39,7 +39,7 @@ Place = tuple[Any, ...]
 
 _CONSTANT = frozenset({"env", "_saved_kwargs", "_cached_spec", "_metadata"})
 _PARTS = (gym.Space, gym.Env)
-_GENERATORS = (
+GENERATORS = (
     np.random.Generator,
     np.random.BitGenerator,
     np.random.RandomState,
@@ -262,11 +262,11 @@ def _shared(env: AnyEnv) -> Iterator[tuple[Place, Any]]:
     for name, value in vars(links[-1]).items():
         if name == "_np_random" or type(value) in ATOMS or isinstance(value, _PARTS):
             continue
-        if isinstance(value, _GENERATORS):
+        if isinstance(value, GENERATORS):
             yield ("attribute", name), value
             continue
         for inner, part in _parts_of(value):
-            if isinstance(part, _GENERATORS):
+            if isinstance(part, GENERATORS):
                 yield ("attribute", name, inner), part
 
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import gymnasium as gym
 
+from leafe_gym.wrappers.backends.isolation import limit_drawing
 from leafe_gym.wrappers.rollback.random_state import globals_kept, seed_globals
 from leafe_gym.wrappers.rollback.values import private_copy, same
 from leafe_gym.wrappers.verification.instance_factory import (
@@ -121,6 +122,7 @@ class _Player:
         self._seconds = 0.0
         self._plays = 0
         self.env = make()
+        limit_drawing(self.env)
         self.deadline = time.monotonic() + _SECONDS
         self._first_replies: list[Any] = []
         self.restart()

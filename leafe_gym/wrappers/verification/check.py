@@ -1,32 +1,42 @@
-"""`check_rollback`: does an environment keep what coming back to earlier states needs?
+"""`check_rollback`: check whether an environment can be restored to earlier states.
 
 For authors of environments, like Gymnasium's `check_env`: run it in the tests of the environment.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
-from leafe_gym.errors import BackendError, RollbackCheckFailed, UsageError
+from leafe_gym.errors import (
+    BackendError,
+    LeafeError,
+    RollbackCheckFailed,
+    SnapshotUnsupported,
+    UsageError,
+)
 from leafe_gym.types import Json
+from leafe_gym.wrappers.backends.base import BACKENDS, AnyEnv
+from leafe_gym.wrappers.backends.pickled import brief
+from leafe_gym.wrappers.backends.recipe import Source, build, dump_recipe, load_recipe
 from leafe_gym.wrappers.rollback.wrapper import RollbackWrapper, WonRule, require_outermost
 from leafe_gym.wrappers.verification.action_script import ActionScript, find_script
+from leafe_gym.wrappers.verification.candidates import IN_PROCESS
 from leafe_gym.wrappers.verification.instance_factory import (
     InstanceFactory,
-    InstanceUnavailable,
-    close_quietly,
+    VerificationUnavailable,
+    quietly,
 )
+from leafe_gym.wrappers.verification.process import NotSendable, run_in_fork, run_job
 from leafe_gym.wrappers.verification.report import BackendVerdict
 from leafe_gym.wrappers.verification.seed_check import SeedFinding, check_elsewhere, check_seed
-from leafe_gym.wrappers.verification.selection import IN_PROCESS
-from leafe_gym.wrappers.verification.verify import verify_backend
+from leafe_gym.wrappers.verification.verify import NO_EFFECT, verify_backend
 
-AnyEnv = gym.Env[Any, Any]
 _BADNESS = ("right", "not tried", "unproved", "refused", "wrong")
 
 
@@ -57,8 +67,8 @@ class CheckReport:
 
     @property
     def ok(self) -> bool:
-        """Whether no promise is broken."""
-        return not self.failures
+        """Whether no promise is broken and something was shown."""
+        return not self.failures and not self.unproved
 
     def verdict(self, backend: str) -> BackendVerdict:
         """What was found out about one backend.
@@ -81,19 +91,28 @@ class CheckReport:
         """Do nothing if all is well.
 
         Raises:
-            RollbackCheckFailed: with the whole report, if a promise is broken.
+            RollbackCheckFailed: with the whole report, if a promise is broken or nothing was shown.
         """
-        if self.failures:
+        __tracebackhide__ = True
+        if not self.ok:
             raise RollbackCheckFailed(str(self))
 
     def __str__(self) -> str:
+        return self.text("actions=")
+
+    def text(self, actions: str) -> str:
+        """The report as a table.
+
+        Args:
+            actions: how the reader passes actions: the name of an argument or an option.
+        """
         seed = "honoured" if self.seed.honoured else f"NOT honoured: {self.seed.reason}"
         lines = [f"rollback check of {self.env}", *(f"  {one}" for one in self.verdicts)]
         lines += [f"  seed      {seed}", f"  won       {_WON[self.won_rule]}"]
         lines += [f"  elsewhere {self.elsewhere}", f"  actions   {self.actions}"]
         if self.unproved:
-            lines += ["  unproved: no action changed the observation; pass actions="]
-        if not self.failures:
+            lines += [f"UNPROVED: {NO_EFFECT}, so nothing was shown; pass some with {actions}"]
+        if self.ok:
             return "\n".join([*lines, "ok"])
         return "\n".join([*lines, *(f"FAILED: {one}" for one in self.failures)])
 
@@ -115,15 +134,15 @@ def check_rollback(
     make_kwargs: Mapping[str, Any] | None = None,
     other_process: bool = True,
 ) -> CheckReport:
-    """Try every backend on an environment, and its seeding.
+    """Verify every backend on an environment, and its seeding.
 
-    Works on instances of its own; one that is handed over is left alone.
+    Works on other instances in a separate process; an environment that is passed is left alone.
 
     Args:
         env: an id, a spec, an instance made by `gymnasium.make`, or a function that makes one.
         backends: names of those to try; None for all that come with the package (`fork` only
-            where nothing but `replay` is right otherwise). One that is named must be right; of
-            the others it is enough that one is.
+            where nothing but `replay` is correct otherwise). One that is named must be correct;
+            of the others it is enough that one is.
         actions: some that change the observation; None to look for some.
         seeds: resets to try, at least one.
         options: of the resets.
@@ -137,68 +156,127 @@ def check_rollback(
     """
     if not seeds:
         raise UsageError("check_rollback needs at least one seed")
-    chain, second, rule = _subject(env, dict(make_kwargs or {}))
+    named = None if backends is None else {name: BACKENDS.get(name) for name in backends}
+    source, chain, rule = _subject(env, dict(make_kwargs or {}))
+    request = CheckRequest(chain, rule, named, actions, tuple(seeds), options, other_process)
     try:
-        scripts = [
-            find_script(second.make, seed=seed, options=options, actions=actions) for seed in seeds
-        ]
-        verdicts = _verdicts(backends, second, scripts)
-        findings = [check_seed(second.make, script) for script in scripts]
-    except InstanceUnavailable as error:
+        try:
+            report: CheckReport = run_job(check_recipe, dump_recipe(source), request)
+        except (SnapshotUnsupported, NotSendable):
+            report = run_in_fork(partial(check_source, source, request))
+    except VerificationUnavailable as error:
         raise UsageError(
-            f"check_rollback works on instances of its own: {error} (here: pass a function that "
-            "makes the environment in place of the environment)"
+            f"check_rollback works on instances of its own in another process: {error} (here: "
+            "pass a function that makes the environment)"
         ) from error
+    return report
+
+
+class CheckRequest(NamedTuple):
+    """What to check; the arguments of `check_rollback`.
+
+    Attributes:
+        chain: class names that it must have; None for any.
+        won_rule: of the RollbackWrapper that was passed.
+        backends: name -> factory; None for all.
+        actions: to verify with.
+        seeds: resets to try.
+        options: of the resets.
+        other_process: whether to play in a fresh interpreter, too.
+    """
+
+    chain: list[str] | None
+    won_rule: WonRule
+    backends: dict[str, Callable[[], Any]] | None
+    actions: Sequence[Any] | None
+    seeds: tuple[int, ...]
+    options: dict[str, Any] | None
+    other_process: bool
+
+
+def _subject(
+    env: str | EnvSpec | AnyEnv | Callable[[], AnyEnv], kwargs: dict[str, Any]
+) -> tuple[Source, list[str] | None, WonRule]:
+    """What builds the environment, the chain it must have, and the rule for `won`."""
+    if kwargs and not isinstance(env, str | EnvSpec):
+        raise UsageError("make_kwargs go with an id or a spec only")
+    if isinstance(env, str | EnvSpec):
+        return partial(gym.make, env, **kwargs), None, "default"
+    if isinstance(env, gym.Env):
+        rule: WonRule = "default"
+        instances = InstanceFactory(env)
+        if _has_rollback(env):
+            wrapper = require_outermost(env)
+            rule, instances = wrapper.won_rule, wrapper.instance_factory()
+        return instances.source(), instances.chain, rule
+    if callable(env):
+        return env, None, "default"
+    raise UsageError(f"check_rollback takes an id, a spec, an environment or a function: {env}")
+
+
+def check_recipe(recipe: bytes, request: CheckRequest) -> CheckReport:
+    """The job of `check_rollback`, in its own process."""
+    return check_source(load_recipe(recipe), request)
+
+
+def check_source(source: Source, request: CheckRequest) -> CheckReport:
+    """The same with what makes the environment."""
+    for name, factory in (request.backends or {}).items():
+        BACKENDS.register(name, factory)
+    try:
+        with quietly():
+            made = build(source)
+    except LeafeError:
+        raise
+    except Exception as error:
+        raise UsageError(f"the environment cannot be made: {brief(error)}") from error
+    rule = request.won_rule
+    if _has_rollback(made):
+        wrapper = require_outermost(made)
+        made, rule = wrapper.env, wrapper.won_rule
+    instances = InstanceFactory(made, source if callable(source) else None)
+    if request.chain is not None:
+        instances.require_chain(request.chain)
+    try:
+        return _check(instances, request, rule)
+    finally:
+        instances.close()
+
+
+def _check(instances: InstanceFactory, request: CheckRequest, rule: WonRule) -> CheckReport:
+    make, actions, options = instances.make, request.actions, request.options
+    scripts = [
+        find_script(make, seed=seed, options=options, actions=actions) for seed in request.seeds
+    ]
+    verdicts = _verdicts(request.backends, instances, scripts)
+    findings = [check_seed(make, script) for script in scripts]
     seed = next((one for one in findings if not one.honoured), findings[0])
     elsewhere = "not tried"
-    if other_process and seed.honoured:
-        seed, elsewhere = _elsewhere(second, scripts[0], seed)
+    if request.other_process and seed.honoured:
+        seed, elsewhere = _elsewhere(instances, scripts[0], seed)
     if any(one.won_in_info for one in findings):
         rule = "info"
     return CheckReport(
-        env=str(chain),
+        env=str(instances),
         verdicts=verdicts,
         seed=seed,
         elsewhere=elsewhere,
         won_rule=rule,
         actions=scripts[0].source,
         unproved=not any(script.changed for script in scripts),
-        failures=tuple(_failures(verdicts, seed, named=backends is not None)),
+        failures=tuple(_failures(verdicts, seed, named=request.backends is not None)),
     )
 
 
 def _elsewhere(
-    second: InstanceFactory, script: ActionScript, seed: SeedFinding
+    instances: InstanceFactory, script: ActionScript, seed: SeedFinding
 ) -> tuple[SeedFinding, str]:
-    """(the finding on the seed, how it came out in another process)."""
+    """(the finding on the seed, how the episode came out in another process)."""
     try:
-        found = check_elsewhere(second, script)
+        found = check_elsewhere(instances, script)
     except BackendError as error:
         return seed, f"could not be played: {error}"
     return (seed, "same") if found.honoured else (found, "differs")
-
-
-def _subject(
-    env: str | EnvSpec | AnyEnv | Callable[[], AnyEnv], kwargs: dict[str, Any]
-) -> tuple[AnyEnv, InstanceFactory, WonRule]:
-    """The chain without its RollbackWrapper, a maker of more, and the rule for `won`."""
-    factory: Callable[[], AnyEnv] | None = None
-    if kwargs and not isinstance(env, str | EnvSpec):
-        raise UsageError("make_kwargs go with an id or a spec only")
-    if isinstance(env, str | EnvSpec):
-        made = gym.make(env, **kwargs)
-        close_quietly(made)
-    elif isinstance(env, gym.Env):
-        made = env
-    elif callable(env):
-        factory, made = env, env()
-        close_quietly(made)
-    else:
-        raise UsageError(f"check_rollback takes an id, a spec, an environment or a function: {env}")
-    if not _has_rollback(made):
-        return made, InstanceFactory(made, factory), "default"
-    wrapper = require_outermost(made)
-    return wrapper.env, wrapper.instance_factory(factory), wrapper.won_rule
 
 
 def _has_rollback(env: AnyEnv) -> bool:
@@ -208,22 +286,24 @@ def _has_rollback(env: AnyEnv) -> bool:
 
 
 def _verdicts(
-    names: Sequence[str] | None, second: InstanceFactory, scripts: Sequence[ActionScript]
+    names: Iterable[str] | None, instances: InstanceFactory, scripts: Sequence[ActionScript]
 ) -> tuple[BackendVerdict, ...]:
     if names is not None:
-        return tuple(_worst(name, second, scripts) for name in names)
-    verdicts = [_worst(name, second, scripts) for name in IN_PROCESS]
+        return tuple(_worst(name, instances, scripts) for name in names)
+    verdicts = [_worst(name, instances, scripts) for name in IN_PROCESS]
     if any(one.outcome == "right" and one.backend != "replay" for one in verdicts):
         reason = "others are right and need no processes; backends=['fork'] tries it"
         return (*verdicts, BackendVerdict(backend="fork", outcome="not tried", reason=reason))
-    return (*verdicts, _worst("fork", second, scripts))
+    return (*verdicts, _worst("fork", instances, scripts))
 
 
-def _worst(name: str, second: InstanceFactory, scripts: Sequence[ActionScript]) -> BackendVerdict:
+def _worst(
+    name: str, instances: InstanceFactory, scripts: Sequence[ActionScript]
+) -> BackendVerdict:
     verdicts = []
     for script in scripts:
-        backend = second.backend(name)
-        verdicts.append(verify_backend(backend, second.make, script))
+        backend = instances.backend(name)
+        verdicts.append(verify_backend(backend, instances.make, script))
         backend.close()
     return max(verdicts, key=lambda one: _BADNESS.index(one.outcome))
 

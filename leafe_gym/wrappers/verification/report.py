@@ -1,11 +1,16 @@
-"""What was found out about backends on one kind of environment, readable with `print`."""
+"""Verification results of backends on one kind of environment, readable with `print`."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal
 
 from leafe_gym.types import Json
+
+_CLEARLY = 1.5
+_REPLAY_FACTOR = 3.0
 
 VerdictOutcome = Literal["right", "wrong", "refused", "unproved", "not tried"]
 
@@ -42,6 +47,7 @@ class BackendVerdict:
         cost: where it was measured.
         portable: the data was seen to survive pickling.
         instance_only: it is right in the instance that made it and wrong in others.
+        disturbed: it is right alone and wrong beside another instance in the same process.
     """
 
     backend: str
@@ -51,6 +57,12 @@ class BackendVerdict:
     cost: BackendCost | None = None
     portable: bool = False
     instance_only: bool = False
+    disturbed: bool = False
+
+    @property
+    def total_us(self) -> float:
+        """Microseconds of one save and one restore; infinite where they were not measured."""
+        return math.inf if self.cost is None else self.cost.save_us + self.cost.load_us
 
     def as_dict(self) -> dict[str, Json]:
         """All fields as plain JSON."""
@@ -67,10 +79,10 @@ class BackendReport:
 
     Attributes:
         asked: what the constructor was given.
-        chosen: name of the backend in use; "" while none was needed.
-        proved: whether it was seen to work on a second instance.
+        chosen: name of the backend in use; "" before the first reset, and where none is correct.
+        proved: whether it was verified on other instances.
         verdicts: what is known of each backend looked at, in order.
-        note: what the user could do to know more; "" if nothing.
+        note: what else is known, or what the user could do to know more; "" if nothing.
         by_name: whether the constructor was given a name, not an object.
     """
 
@@ -96,14 +108,34 @@ class BackendReport:
         return {**asdict(self), "verdicts": [one.as_dict() for one in self.verdicts]}
 
     def __str__(self) -> str:
-        if not self.chosen:
-            return (
-                f"backend {self.asked!r}: decided when the first snapshot, rollback or fork "
-                "asks for it"
-            )
+        if not self.chosen and not self.verdicts and not self.note:
+            return f"backend {self.asked!r}: verified in a separate process at the first reset"
         state = "proved" if self.proved else "unproved"
         if self.chosen == "replay":
-            state = "checks itself at every restore"
+            state += "; compared at every restore"
         lines = [f"backend: {self.chosen} ({state}; asked for {self.asked!r})"]
+        if not self.chosen:
+            lines = [f"backend: none is correct (asked for {self.asked!r})"]
         lines += [f"  {verdict}" for verdict in self.verdicts]
         return "\n".join([*lines, f"note: {self.note}"] if self.note else lines)
+
+
+def cheapest(verdicts: Mapping[str, BackendVerdict]) -> str | None:
+    """Of the correct backends the one that costs least, preferring earlier ones; None if none is.
+
+    Another one must be clearly cheaper than the first, because measurements are noisy and the same
+    environment is to get the same backend each time. A replay has to be cheaper still, because
+    it grows with the episode.
+    """
+    right = [v for v in verdicts.values() if v.outcome == "right" and v.backend != "replay"]
+    everywhere = [one for one in right if not one.instance_only]
+    best: BackendVerdict | None = None
+    for one in everywhere or right:
+        if best is None or one.total_us * _CLEARLY < best.total_us:
+            best = one
+    replay = verdicts.get("replay")
+    if replay is None or replay.outcome != "right":
+        return None if best is None else best.backend
+    if best is None or replay.total_us * _REPLAY_FACTOR < best.total_us:
+        return "replay"
+    return best.backend

@@ -1,220 +1,292 @@
-"""`auto`: every backend is proved and timed; the one that is right and costs least is taken.
+"""Choosing a backend for an environment from what verification found out.
 
-The expected cost is one save and one restore. A replay saves nothing and does half of a typical
-episode again; it has to be clearly cheaper, because it grows with the episode. `fork` starts
-processes, so it is looked at only where nothing else saves the state and a replay is slow or wrong.
-
-What was chosen can be written down and given to another process (`export_choice`,
-`import_choice`), so that a run that is resumed goes on with the same backend. There it is proved
-again, it alone.
+The expected cost is one save and one restore. What was chosen can be written down and given to
+another process (`export_choice`, `import_choice`), so that a resumed run goes on with the same
+backend; there that backend is verified again, and the others only if it is not correct.
 """
 
 from __future__ import annotations
 
-import math
 import threading
-import time
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
-from leafe_gym.errors import SnapshotUnsupported, UsageError
+from leafe_gym.errors import LeafeError, SnapshotUnsupported, UsageError
 from leafe_gym.types import Json, Scope
 from leafe_gym.wrappers.backends.base import BACKENDS, Backend
-from leafe_gym.wrappers.rollback.episode_log import EpisodeView
-from leafe_gym.wrappers.verification.action_script import ActionScript, find_script
-from leafe_gym.wrappers.verification.instance_factory import InstanceFactory, InstanceUnavailable
-from leafe_gym.wrappers.verification.report import BackendReport, BackendVerdict
-from leafe_gym.wrappers.verification.verify import verify_backend
+from leafe_gym.wrappers.verification.candidates import (
+    Verification,
+    VerificationRequest,
+    verify_candidates,
+    verify_instances,
+)
+from leafe_gym.wrappers.verification.instance_factory import (
+    InstanceFactory,
+    VerificationUnavailable,
+)
+from leafe_gym.wrappers.verification.process import NotSendable, run_in_fork, run_job
+from leafe_gym.wrappers.verification.report import BackendReport, BackendVerdict, cheapest
+
+_UNDECLARED = (
+    "the environment draws from the global generators (random, numpy.random) without declaring "
+    "it and is treated as if it did: declare metadata = {'global_rng': True}, or use "
+    "self.np_random"
+)
+_MORE_ACTIONS = "pass probe_actions= (actions that change the observation) to verify more"
+_ENOUGH = 3
+"""Configurations of one kind that must agree before others are assumed to."""
+
+_DEAR_SECONDS = 1.0
+"""A verification that took longer is not repeated for other configurations."""
+
+_FIRST_RETRY = 8
+"""Actions of an episode from which an unproved environment is verified again."""
 
 
 @dataclass(slots=True)
 class BackendChoice:
-    """A backend in use.
+    """A backend in use, or why there is none.
 
     Attributes:
-        backend: this wrapper's own.
+        backend: this wrapper's own; None where none is correct.
         report: how it came about.
         scope: of its snapshots.
-        provisional: more might be proved with actions that are not known yet.
+        error: why there is none; "" where there is one.
+        replay_problem: why an episode of this environment must not be replayed; "" if it may.
+        relocate: the environment must run in a process of its own from its first reset on.
+        global_rng: it draws from the global generators without declaring it.
+        unproved: more might be verified with actions that are not known yet.
     """
 
-    backend: Backend
+    backend: Backend | None
     report: BackendReport
-    scope: Scope
-    provisional: bool = False
+    scope: Scope = "portable"
+    error: str = ""
+    replay_problem: str = ""
+    relocate: bool = False
+    global_rng: bool = False
+    unproved: bool = False
 
-    def for_fork(self, second: InstanceFactory) -> BackendChoice:
+    def for_fork(self, instances: InstanceFactory) -> BackendChoice:
         """The same for the wrapper that `fork()` makes."""
-        backend = second.backend(self.backend.name) if self.report.by_name else self.backend
-        return BackendChoice(backend, self.report, self.scope)
+        if not self.report.by_name or self.backend is None:
+            return replace(self)
+        return replace(self, backend=instances.backend(self.backend.name))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Episode:
+    """What a verification takes from the user's episode.
+
+    Attributes:
+        seed: of its reset.
+        options: of its reset.
+        seen: actions of earlier episodes.
+    """
+
+    seed: int
+    options: dict[str, Any] | None = None
+    seen: Sequence[Any] = ()
+
+
+def select_backend(
+    asked: str | Backend,
+    instances: InstanceFactory,
+    actions: Sequence[Any] | None,
+    episode: Episode,
+) -> BackendChoice:
+    """Verify backends in a separate process and choose one; waits for the result.
+
+    Args:
+        asked: "auto", a name, or a backend.
+        instances: what to verify on.
+        actions: to verify with; None to look for some.
+        episode: the user's, which is about to begin.
+    """
+    found, note = _verified(asked, instances, actions, episode)
+    choice = _auto(found, instances) if asked == "auto" else _named(asked, found, instances)
+    choice.global_rng = found.global_rng
+    notes = [choice.report.note, note, _UNDECLARED if found.global_rng else ""]
+    choice.report = replace(choice.report, note="; ".join(one for one in notes if one))
+    return choice
+
+
+def _auto(found: Verification, instances: InstanceFactory) -> BackendChoice:
+    verdicts = found.verdicts
+    preferred = _REMEMBERED.get(instances.kind, "")
+    if found.problem:
+        return _chosen("auto", instances.backend("replay"), found, found.problem)
+    note = ""
+    if preferred and _outcome(found, preferred) == "right":
+        return _chosen("auto", instances.backend(preferred), found, "as in the earlier run")
+    if preferred:
+        note = f"{preferred}, chosen in an earlier run, is not correct here"
+    name = cheapest(verdicts)
+    if name is None and _outcome(found, "replay") == "unproved":
+        # Compares at every restore, so it is correct or raises.
+        return _chosen("auto", instances.backend("replay"), found, _MORE_ACTIONS)
+    if name is None:
+        reasons = "; ".join(f"{one.backend}: {one.reason}" for one in verdicts.values())
+        error = f"no backend can restore {instances}: {reasons}. See check_rollback"
+        return _none("auto", found, error)
+    return _chosen("auto", instances.backend(name), found, note)
+
+
+def _named(asked: str | Backend, found: Verification, instances: InstanceFactory) -> BackendChoice:
+    backend = instances.backend(asked) if isinstance(asked, str) else instances.teach(asked)
+    verdict = found.verdicts.get(backend.name)
+    if found.problem:
+        reason = instances.refusal(backend) or ""
+        outcome: Any = "refused" if reason else "unproved"
+        verdict = BackendVerdict(backend=backend.name, outcome=outcome, reason=reason)
+        found = replace(found, verdicts={backend.name: verdict})
+    if verdict is not None and verdict.outcome in _SAID:
+        backend.close()
+        error = (
+            f"backend {backend.name!r} {_SAID[verdict.outcome]} for {instances}: "
+            f"{verdict.reason}. Use backend='auto', which finds one that works, or fix the "
+            "environment and try it with check_rollback"
+        )
+        return _none(asked, found, error)
+    return _chosen(asked, backend, found, found.problem)
+
+
+_SAID = {"refused": "cannot be used", "wrong": "does not restore the state"}
+
+
+def _chosen(
+    asked: str | Backend, backend: Backend, found: Verification, note: str
+) -> BackendChoice:
+    verdict = found.verdicts.get(backend.name)
+    scope = backend.scope
+    if verdict is not None and verdict.instance_only:
+        scope = "instance"
+    elif verdict is not None and verdict.portable:
+        scope = "portable"
+    replay = found.verdicts.get("replay")
+    relocate = backend.name == "fork" and replay is not None and replay.outcome != "right"
+    problem = ""
+    if replay is not None and replay.outcome == "wrong":
+        problem = replay.reason
+    proved = verdict is not None and verdict.outcome == "right"
+    return BackendChoice(
+        backend,
+        _report(asked, found, note, backend.name, proved),
+        scope,
+        replay_problem=problem,
+        relocate=relocate,
+        unproved=found.unproved,
+    )
+
+
+def _none(asked: str | Backend, found: Verification, error: str) -> BackendChoice:
+    return BackendChoice(
+        None, _report(asked, found, ""), error=error, replay_problem=error, unproved=found.unproved
+    )
+
+
+def _report(
+    asked: str | Backend, found: Verification, note: str, chosen: str = "", proved: bool = False
+) -> BackendReport:
+    return BackendReport(
+        asked if isinstance(asked, str) else asked.name,
+        chosen,
+        proved,
+        tuple(found.verdicts.values()),
+        note,
+        isinstance(asked, str),
+    )
+
+
+def _outcome(found: Verification, name: str) -> str:
+    verdict = found.verdicts.get(name)
+    return "" if verdict is None else verdict.outcome
 
 
 class _Kind:
-    """What is known of one kind of environment in this process."""
+    """What is known in this process of environments that are built alike."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.script: ActionScript | None = None
-        self.verdicts: dict[str, BackendVerdict] = {}
+        self.results: dict[Hashable, tuple[Verification, int]] = {}
+
+    def known(self, configuration: Hashable, seen: int) -> tuple[Verification, str] | None:
+        """A result that holds for a configuration, and a note on it; None if one is needed."""
+        if configuration in self.results:
+            found, before = self.results[configuration]
+            if found.unproved and seen >= max(_FIRST_RETRY, 2 * before):
+                return None
+            return found, ""
+        results = [found for found, _ in self.results.values()]
+        enough = 1 if results and results[0].seconds > _DEAR_SECONDS else _ENOUGH
+        agree = all(one.outcomes() == results[0].outcomes() for one in results)
+        if len(results) < enough or not agree or not results[0].usable:
+            return None
+        what = "another configuration" if enough == 1 else f"{len(results)} other configurations"
+        return results[0], f"verified with {what} of this environment"
 
 
 _KINDS: dict[Hashable, _Kind] = {}
 _KINDS_LOCK = threading.Lock()
 
 
-def select_backend(
+def _verified(
     asked: str | Backend,
-    second: InstanceFactory,
+    instances: InstanceFactory,
     actions: Sequence[Any] | None,
-    episode: EpisodeView | None,
-) -> BackendChoice:
-    """Settle on a backend.
-
-    Args:
-        asked: "auto", a name, or a backend.
-        second: where to prove it.
-        actions: to prove it with; None to look for some.
-        episode: the caller's, whose seed, options and actions may be of use.
-
-    Raises:
-        SnapshotUnsupported: if the one asked for by name refuses or proves wrong.
-    """
-    trier = _Trier(second, actions, episode)
-    choice = _auto(trier) if asked == "auto" else _named(asked, trier)
-    if second.undeclared_globals():
-        note = f"{choice.report.note}; {_UNDECLARED}".lstrip("; ")
-        choice.report = replace(choice.report, note=note)
-    return choice
+    episode: Episode,
+) -> tuple[Verification, str]:
+    """The verification of one environment, from memory where it is known, and a note on it."""
+    preferred = _REMEMBERED.get(instances.kind, "") if asked == "auto" else ""
+    what = None if actions is None else repr(list(actions))
+    key = (instances.structure(), asked, preferred, what)
+    with _KINDS_LOCK:
+        kind = _KINDS.setdefault(key, _Kind())
+    configuration = instances.configuration()
+    with kind.lock:
+        known = kind.known(configuration, len(episode.seen))
+        if known is not None:
+            return known
+        found = _run(asked, instances, preferred, actions, episode)
+        kind.results[configuration] = found, len(episode.seen)
+        return found, ""
 
 
-_UNDECLARED = (
-    "the environment draws from the global generators (random, numpy.random) without saying so; "
-    "it is treated as if it did: declare metadata = {'global_rng': True}, or use self.np_random"
-)
-
-
-def _named(asked: str | Backend, trier: _Trier) -> BackendChoice:
-    second = trier.second
-    backend = second.backend(asked) if isinstance(asked, str) else second.teach(asked)
-    if backend.name == "replay":
-        return BackendChoice(backend, BackendReport("replay", "replay"), backend.scope)
-    note = ""
+def _run(
+    asked: str | Backend,
+    instances: InstanceFactory,
+    preferred: str,
+    actions: Sequence[Any] | None,
+    episode: Episode,
+) -> Verification:
+    request = VerificationRequest(
+        backends=None if asked == "auto" else asked,
+        chain=instances.chain,
+        preferred=preferred,
+        seed=episode.seed,
+        options=episode.options,
+        actions=actions,
+        seen=episode.seen,
+    )
     try:
-        verdict = trier.verdict(backend)
-    except InstanceUnavailable as error:
-        note = str(error)
-        reason = second.refusal(backend)
-        verdict = BackendVerdict(
-            backend=backend.name,
-            outcome="refused" if reason else "unproved",
-            reason=reason or "",
-        )
-    if verdict.outcome in ("refused", "wrong"):
-        backend.close()
-        raise SnapshotUnsupported(
-            f"backend {backend.name!r} {_SAID[verdict.outcome]} for {second}: {verdict.reason}. "
-            "Use backend='auto', which finds one that works, or fix the environment and try it "
-            "with check_rollback"
-        )
-    return _chosen(asked, backend, (verdict,), note)
-
-
-_SAID = {"refused": "cannot be used", "wrong": "does not restore the state"}
-
-
-IN_PROCESS = ("native", "pickle", "deepcopy", "replay")
-_CLEARLY = 1.5
-_REPLAY_FACTOR = 3.0
-_FORK_US = 10_000.0
-_PROOFS_SECONDS = 5.0
-
-
-def _auto(trier: _Trier) -> BackendChoice:
-    note = ""
-    if name := _REMEMBERED.get(trier.second.kind):
-        if choice := _again(name, trier):
-            return choice
-        note = f"{name}, chosen in an earlier run, does not prove right here"
-    found: dict[str, BackendVerdict] = {}
-    begin = time.monotonic()
-    for name in IN_PROCESS:
-        late = time.monotonic() - begin > _PROOFS_SECONDS
-        if late and any(one.outcome == "right" for one in found.values()):
-            reason = "this environment is slow and another backend is right"
-            found[name] = BackendVerdict(backend=name, outcome="not tried", reason=reason)
-            continue
+        if isinstance(request.backends, str):
+            request = replace(request, backends=BACKENDS.get(request.backends))
         try:
-            found[name] = trier.verdict(trier.second.backend(name))
-        except InstanceUnavailable as error:
-            return _chosen(
-                "auto", trier.second.backend("replay"), tuple(found.values()), str(error)
-            )
-    name = _cheapest(found)
-    backend = None
-    if any(verdict.outcome == "unproved" for verdict in found.values()):
-        note = "pass probe_actions= (actions that change the observation) to prove more"
-        name = name or "replay"
-    elif name in (None, "replay"):
-        backend, found["fork"] = _try_fork(trier, found["replay"])
-        name = _cheapest(found) or "replay"
-    if backend is None or name != "fork":
-        if backend is not None:
-            backend.close()
-        backend = trier.second.backend(name)
-    choice = _chosen("auto", backend, tuple(found.values()), note)
-    choice.provisional = found[name].outcome == "unproved"
-    return choice
+            request = replace(request, recipe=instances.recipe())
+            found: Verification = run_job(verify_candidates, request)
+        except (SnapshotUnsupported, NotSendable):
+            if instances.draws_window:
+                raise  # a fork would share its connection to the display
+            found = run_in_fork(partial(verify_instances, instances, request))
+        return found
+    except (VerificationUnavailable, LeafeError) as error:
+        name = asked if isinstance(asked, str) else asked.name
+        return Verification(asked=name, problem=str(error))
 
 
-def _again(name: str, trier: _Trier) -> BackendChoice | None:
-    """The choice of an earlier run, if it is right here, too."""
-    backend = trier.second.backend(name)
-    try:
-        verdict = trier.verdict(backend)
-    except InstanceUnavailable as error:
-        return _chosen("auto", backend, (), str(error)) if name == "replay" else None
-    if verdict.outcome != "right" and name != "replay":
-        backend.close()
-        return None
-    return _chosen("auto", backend, (verdict,), "as in the earlier run")
-
-
-def _try_fork(trier: _Trier, replay: BackendVerdict) -> tuple[Backend | None, BackendVerdict]:
-    """Start processes only where they may pay."""
-    load = replay.cost.load_us if replay.outcome == "right" and replay.cost else None
-    if load is not None and load < _FORK_US:
-        reason = f"a replay takes {load:.0f} us, less than starting processes"
-        return None, BackendVerdict(backend="fork", outcome="not tried", reason=reason)
-    backend = trier.second.backend("fork")
-    return backend, trier.verdict(backend)
-
-
-def _cheapest(found: dict[str, BackendVerdict]) -> str | None:
-    """The right one that costs least, in favour of the earlier ones; None if none is right.
-
-    Small differences are noise, and the same environment is to get the same backend each time.
-    """
-    right = [one for one in found.values() if one.outcome == "right" and one.backend != "replay"]
-    everywhere = [one for one in right if not one.instance_only]
-    best: BackendVerdict | None = None
-    for one in everywhere or right:
-        if best is None or _cost(one) * _CLEARLY < _cost(best):
-            best = one
-    replay = found.get("replay")
-    if replay is None or replay.outcome != "right":
-        return None if best is None else best.backend
-    if best is None or _cost(replay) * _REPLAY_FACTOR < _cost(best):
-        return "replay"
-    return best.backend
-
-
-def _cost(verdict: BackendVerdict) -> float:
-    """Microseconds of one save and one restore."""
-    return math.inf if verdict.cost is None else verdict.cost.save_us + verdict.cost.load_us
-
-
-class Chooser(Protocol):
+class HasChoice(Protocol):
     """A RollbackWrapper, as far as its choice is concerned."""
 
     @property
@@ -229,7 +301,7 @@ class Chooser(Protocol):
 _REMEMBERED: dict[str, str] = {}
 
 
-def export_choice(env: Chooser) -> dict[str, Json]:
+def export_choice(env: HasChoice) -> dict[str, Json]:
     """What `env` uses, as plain JSON for the record of a run.
 
     Raises:
@@ -237,15 +309,15 @@ def export_choice(env: Chooser) -> dict[str, Json]:
     """
     report = env.backend_report
     if not report.chosen:
-        raise UsageError("no backend was chosen yet: take a snapshot first")
+        raise UsageError("no backend was chosen: it is at the first reset, where one is correct")
     return {"kind": env.kind, "backend": report.chosen, "report": report.as_dict()}
 
 
 def import_choice(record: Mapping[str, Json]) -> None:
     """Have `backend="auto"` take what `export_choice` wrote, for that kind of environment.
 
-    Holds for this process. The backend is proved before it is used, as any other; where it does
-    not prove right all are tried.
+    Holds for this process. The backend is verified before it is used, as any other; where it is
+    not correct all are tried.
 
     Raises:
         UsageError: if the record is not one, or names a backend that does not exist here.
@@ -263,71 +335,3 @@ def import_choice(record: Mapping[str, Json]) -> None:
 def forget_choices() -> None:
     """Undo every `import_choice` of this process."""
     _REMEMBERED.clear()
-
-
-def _chosen(
-    asked: str | Backend, backend: Backend, verdicts: tuple[BackendVerdict, ...], note: str
-) -> BackendChoice:
-    verdict = next((one for one in verdicts if one.backend == backend.name), None)
-    proved = verdict is not None and verdict.outcome == "right"
-    by_name = isinstance(asked, str)
-    report = BackendReport(
-        asked if isinstance(asked, str) else asked.name,
-        backend.name,
-        proved,
-        verdicts,
-        note,
-        by_name,
-    )
-    scope = backend.scope
-    if verdict is not None and verdict.instance_only:
-        scope = "instance"
-    elif verdict is not None and verdict.portable:
-        scope = "portable"
-    return BackendChoice(backend, report, scope)
-
-
-class _Trier:
-    """Proves backends for one kind of environment, or looks up what was proved before."""
-
-    def __init__(
-        self, second: InstanceFactory, actions: Sequence[Any] | None, episode: EpisodeView | None
-    ) -> None:
-        self.second = second
-        self._actions = actions
-        self._episode = episode
-        self._kind = _Kind()
-        if second.key is not None:
-            key = (second.key, None if actions is None else repr(list(actions)))
-            with _KINDS_LOCK:
-                self._kind = _KINDS.setdefault(key, self._kind)
-
-    def verdict(self, backend: Backend) -> BackendVerdict:
-        """What is known of `backend` after trying it.
-
-        Raises:
-            InstanceUnavailable: if there is nothing to try it on.
-        """
-        kind, make = self._kind, self.second.make
-        with kind.lock:
-            if backend.name in kind.verdicts:
-                return kind.verdicts[backend.name]
-            if kind.script is None or not kind.script.changed:
-                kind.script = self._script()
-            verdict = verify_backend(backend, make, kind.script)
-            if verdict.outcome != "unproved":
-                # What could not be proved now may be later, with actions of the episode.
-                kind.verdicts[backend.name] = verdict
-            return verdict
-
-    def _script(self) -> ActionScript:
-        if self._episode is None:
-            return find_script(self.second.make, actions=self._actions)
-        log = self._episode.log
-        return find_script(
-            self.second.make,
-            seed=log.seed,
-            options=log.options,
-            actions=self._actions,
-            seen=[move.action for move in self._episode.moves()],
-        )

@@ -1,8 +1,9 @@
-"""Showing that a backend is right, on instances nobody else uses.
+"""Verifying that a backend is correct, on instances made for that purpose.
 
-That a state can be saved without an error says nothing: an EzPickle environment pickles well and
-starts anew. So a proof goes on from a snapshot, comes back twice, goes on in the same and in
-another way, out of order, after another episode and in another instance, and compares everything.
+Saving a state without an error shows nothing: an EzPickle environment pickles well and starts
+anew. A trial continues from a snapshot, restores it twice, continues in the same and in another
+way, out of order, after another episode, in another instance and beside another instance, and
+compares all outcomes.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from __future__ import annotations
 import pickle
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
-import gymnasium as gym
-
 from leafe_gym.errors import BackendError, SnapshotUnsupported
-from leafe_gym.wrappers.backends.base import Backend
+from leafe_gym.wrappers.backends.base import AnyEnv, Backend
+from leafe_gym.wrappers.backends.fork import ForkBackend
+from leafe_gym.wrappers.backends.isolation import limit_drawing
 from leafe_gym.wrappers.backends.pickled import brief
 from leafe_gym.wrappers.rollback.controller import RollbackController
 from leafe_gym.wrappers.rollback.episode_log import SnapshotRecord
@@ -28,15 +30,15 @@ from leafe_gym.wrappers.verification.action_script import ActionScript
 from leafe_gym.wrappers.verification.instance_factory import close_quietly, quietly
 from leafe_gym.wrappers.verification.report import BackendCost, BackendVerdict
 
-AnyEnv = gym.Env[Any, Any]
 Make = Callable[[], AnyEnv]
 TrialOutcome = tuple[Any, ...]
 
 FIELDS = ("observation", "reward", "terminated", "truncated", "info", "state of np_random")
+NO_EFFECT = "no action was found that changes the observation"
 _INFO = ("won", "score", "admissible_commands", "instruction")
 _TIMED = 15
 TYPICAL_STEPS = 25
-"""Actions of a typical episode; a replay is expected to do half of them again."""
+"""Actions of a typical episode; a replay is expected to repeat half of them."""
 
 _SLOW_SECONDS = 0.02
 
@@ -53,44 +55,48 @@ class _Differs(Exception):
         self.step = step
 
 
+class _Disturbed(_Differs):
+    """An outcome that depends on another instance in the same process."""
+
+
 def verify_backend(backend: Backend, make: Make, script: ActionScript) -> BackendVerdict:
     """Try `backend` on new instances from `make`; every failure becomes a verdict."""
     name = backend.name
+
+    def verdict(outcome: Any, reason: str, **details: Any) -> BackendVerdict:
+        return BackendVerdict(backend=name, outcome=outcome, reason=reason, **details)
+
     with quietly(), globals_kept():
         trial = _Trial(backend, make, script)
         try:
             if reason := trial.begin():
-                return BackendVerdict(backend=name, outcome="refused", reason=reason)
+                return verdict("refused", reason)
             trial.same_instance()
+            trial.beside_another()
             instance_only = trial.other_instance()
             portable = not instance_only and trial.portable()
             cost = trial.cost()
+        except _Disturbed as error:
+            reason = f"instances in one process disturb each other: {error}"
+            return verdict("refused", reason, step=error.step, disturbed=True)
         except _Differs as error:
-            return BackendVerdict(backend=name, outcome="wrong", reason=str(error), step=error.step)
+            return verdict("wrong", str(error), step=error.step)
         except SnapshotUnsupported as error:
-            return BackendVerdict(backend=name, outcome="refused", reason=str(error))
+            return verdict("refused", str(error))
         except BackendError as error:
-            step = getattr(error, "step", None)
-            return BackendVerdict(backend=name, outcome="wrong", reason=str(error), step=step)
+            return verdict("wrong", str(error), step=getattr(error, "step", None))
         except Exception as error:  # noqa: BLE001 - half-restored environments raise anything
-            return BackendVerdict(backend=name, outcome="wrong", reason=brief(error))
+            return verdict("wrong", brief(error))
         finally:
             trial.close()
     if not script.changed:
-        reason = "no action was found that changes the observation; pass probe_actions="
-        return BackendVerdict(backend=name, outcome="unproved", reason=reason, cost=cost)
-    return BackendVerdict(
-        backend=name,
-        outcome="right",
-        reason="only in the instance that made it" if instance_only else "",
-        cost=cost,
-        portable=portable,
-        instance_only=instance_only,
-    )
+        return verdict("unproved", NO_EFFECT, cost=cost)
+    reason = "only in the instance that made it" if instance_only else ""
+    return verdict("right", reason, cost=cost, portable=portable, instance_only=instance_only)
 
 
 class _Trial:
-    """The steps of one proof, in order."""
+    """The steps of one verification, in order."""
 
     def __init__(self, backend: Backend, make: Make, script: ActionScript) -> None:
         self._backend = backend
@@ -99,30 +105,38 @@ class _Trial:
         self._controllers: list[RollbackController] = []
         self._made: list[AnyEnv] = []
         self._snapshots: list[SnapshotRecord] = []
+        self._draws = False
 
     def begin(self) -> str | None:
         """Play up to the snapshot; says why the backend refuses, if it does."""
-        self._controller = self._new()
-        self._controller.reset(self._script.seed, self._script.options)
-        run_actions(self._controller, self._script.prefix)
-        return self._backend.refusal(self._controller.env)
+        controller = self._controller = self._new()
+        controller.reset(self._script.seed, self._script.options)
+        run_actions(controller, self._script.prefix)
+        if controller.env.render_mode is not None:
+            # Drawing makes surfaces and windows, which many backends cannot save.
+            with suppress(Exception):
+                controller.env.render()
+                self._draws = True
+        return self._backend.refusal(controller.env)
 
     def same_instance(self) -> None:
-        """Come back in place: twice, to two states in turn, and after another episode."""
+        """Restore in place: twice, two states in turn, and after another episode."""
         controller, script = self._controller, self._script
         a = self._hold(controller)
         head = run_actions(controller, script.first[:1])
         b = self._hold(controller)
         tail = run_actions(controller, script.first[1:])
         whole = (*head[:-1], *tail)
-        self._check("coming back once", a, script.first, whole)
+        self._check("after one restore", a, script.first, whole)
         self._load(controller, a)
         other = run_actions(controller, script.second)
-        self._check("coming back to a later state", b, script.first[1:], tail)
-        self._check("coming back a second time", a, script.second, other)
+        self._check("after a restore of a later state", b, script.first[1:], tail)
+        self._check("after a second restore", a, script.second, other)
         self._other_episode()
-        self._check("coming back from another episode", a, script.first, whole)
+        self._check("after a restore from another episode", a, script.first, whole)
         self._a, self._whole = a, whole
+        if self._draws:
+            controller.env.render()
 
     def _other_episode(self) -> None:
         controller, script = self._controller, self._script
@@ -132,19 +146,43 @@ class _Trial:
             controller.reset(script.seed, script.options)
         run_actions(controller, script.second[:2])
 
+    def beside_another(self) -> None:
+        """Continue from a restore while another instance plays in turn with this one.
+
+        State of the class, of a module or of the process is one for both.
+
+        Raises:
+            _Disturbed: if that changes an outcome.
+        """
+        script = self._script
+        other = self._new()
+        try:
+            other.reset(script.seed, script.options)
+            self._hold(other)
+        except Exception as error:
+            raise _Disturbed(f"a second one cannot be reset and saved: {brief(error)}", None) from (
+                error
+            )
+        playing = _play_forever(other, script)
+        self._load(self._controller, self._a)
+        now = run_actions(self._controller, script.first, between=lambda: next(playing))
+        found = self._compare(self._a, script.first, self._whole, now)
+        if found is not None:
+            raise _Disturbed(*found)
+
     def other_instance(self) -> bool:
         """Whether the data is wrong in an instance that did not make it."""
         if self._backend.rebuilds:
             return False
         controller = self._new()
         try:
-            self._check("another instance", self._a, self._script.first, self._whole, controller)
+            self._check("in another instance", self._a, self._script.first, self._whole, controller)
         except Exception:  # noqa: BLE001 - half-restored environments raise anything
             return True
         return False
 
     def portable(self) -> bool:
-        """Whether the data comes through a pickle and is right afterwards."""
+        """Whether the data survives a pickle and is correct afterwards."""
         if self._backend.scope == "instance":
             return False
         try:
@@ -190,7 +228,7 @@ class _Trial:
         return BackendCost(0.0, statistics.median(tries) * 1e6)
 
     def close(self) -> None:
-        """Give up everything that was made for the proof."""
+        """Release everything that was made for the trial."""
         for held in self._snapshots:
             self._backend.release(held.data[0])
         made = {id(env): env for env in (*(one.env for one in self._controllers), *self._made)}
@@ -199,8 +237,11 @@ class _Trial:
 
     def _new(self) -> RollbackController:
         env = self._make()
+        limit_drawing(env)
         self._made.append(env)
         controller = RollbackController(env, watch="always")
+        if isinstance(self._backend, ForkBackend):
+            controller.relocate(self._backend)
         self._controllers.append(controller)
         return controller
 
@@ -222,34 +263,68 @@ class _Trial:
     ) -> None:
         controller = controller or self._controller
         self._load(controller, held)
-        first = held.view.length
-        for index, (before, now) in enumerate(
-            zip(expected, run_actions(controller, actions), strict=False)
-        ):
-            for name, left, right in zip(FIELDS, before, now, strict=True):
+        found = self._compare(held, actions, expected, run_actions(controller, actions))
+        if found is not None:
+            raise _Differs(f"{what}: {found[0]}", found[1])
+
+    def _compare(
+        self,
+        held: SnapshotRecord,
+        actions: Sequence[Any],
+        expected: Sequence[TrialOutcome],
+        now: Sequence[TrialOutcome],
+    ) -> tuple[str, int] | None:
+        """The first difference in words and its step, or None."""
+        for index, (before, after) in enumerate(zip(expected, now, strict=False)):
+            for name, left, right in zip(FIELDS, before, after, strict=True):
                 if not same(left, right):
                     action = show(actions[index]) if index < len(actions) else "none"
-                    step = first + min(index, max(0, len(actions) - 1))
-                    raise _Differs(
-                        f"{what}: step {step}, action {action}: {name} {difference(left, right)}",
-                        step,
-                    )
+                    step = held.view.length + min(index, max(0, len(actions) - 1))
+                    return f"step {step}, action {action}: {name} {difference(left, right)}", step
+        return None
 
 
-def run_actions(controller: RollbackController, actions: Sequence[Any]) -> list[TrialOutcome]:
+def _play_forever(controller: RollbackController, script: ActionScript) -> Iterator[None]:
+    """One action of another episode at each `next`; episodes of several seeds in turn."""
+    number = 0
+    while True:
+        for action in (*script.prefix, *script.second, *script.first):
+            if is_over(controller):
+                break
+            with suppress(Exception):  # what it gives does not matter
+                controller.step(action)
+            yield
+        number += 1
+        with suppress(Exception):
+            controller.reset(script.seed + number % 2, script.options)
+        yield
+
+
+def is_over(controller: RollbackController) -> bool:
+    """Whether the episode has ended, by itself or by a failure."""
+    if controller.log is None:
+        return True
+    if not controller.taken:
+        return False
+    last = controller.view().log.transitions[controller.taken - 1]
+    return last.terminated or last.truncated
+
+
+def run_actions(
+    controller: RollbackController,
+    actions: Sequence[Any],
+    between: Callable[[], None] | None = None,
+) -> list[TrialOutcome]:
     """Outcomes of some actions, up to the end of the episode, and the generator's state last."""
     outcomes: list[TrialOutcome] = []
-    over = False
-    if controller.taken:
-        last = controller.view().log.transitions[controller.taken - 1]
-        over = last.terminated or last.truncated
     for action in actions:
-        if over:
+        if is_over(controller):
             break
+        if between is not None:
+            between()
         observation, reward, terminated, truncated, info = controller.step(action)
         subset = {key: private_copy(info[key]) for key in _INFO if key in info}
         outcomes.append((private_copy(observation), reward, terminated, truncated, subset, None))
-        over = terminated or truncated
     state = _generator_state(controller.env.unwrapped)
     return [*outcomes, (None, None, None, None, None, state)]
 

@@ -136,6 +136,17 @@ def test_an_episode_is_four_submissions(make: Any) -> None:
         (IDS[2], {"max_steps": 0}),
         (IDS[2], {"cell_seconds": 0}),
         (IDS[2], {"split": "all"}),
+        (IDS[0], {"split": ["train"]}),
+        (IDS[0], {"problems": 3}),
+        (IDS[0], {"problem": 3}),
+        (IDS[0], {"language": None}),
+        (IDS[1], {"problems": ""}),
+        (IDS[1], {"time_scale": "1"}),
+        (IDS[1], {"sandbox": 3}),
+        (IDS[2], {"kind": ["inbox"]}),
+        (IDS[2], {"sandbox": None}),
+        (IDS[2], {"allow_unsandboxed": 1}),
+        (IDS[2], {"sandbox_options": "image"}),
     ],
 )
 def test_arguments_that_cannot_be_used(env_id: str, kwargs: dict[str, Any]) -> None:
@@ -143,13 +154,40 @@ def test_arguments_that_cannot_be_used(env_id: str, kwargs: dict[str, Any]) -> N
         gym.make(env_id, **kwargs)
 
 
-def test_unsandboxed_must_be_spelled_out(make: Any) -> None:
-    env = gym.make(IDS[0], sandbox="unsandboxed")
-    env.reset(seed=0)
+@pytest.mark.parametrize("env_id", IDS)
+def test_a_sandbox_is_checked_before_anything_starts(env_id: str) -> None:
     with pytest.raises(UsageError, match="allow_unsandboxed=True"):
+        gym.make(env_id, sandbox="unsandboxed")
+    with pytest.raises(UsageError, match="did you mean: embedded"):
+        gym.make(env_id, sandbox="embeded")
+    env = gym.make(env_id, sandbox_options={"imge": "x"})
+
+    def play() -> None:
+        env.reset(seed=0)
         env.step("print(1)")
-    with pytest.raises(UsageError, match="there is no sandbox 'absent'"):
-        gym.make(IDS[2], sandbox="absent").reset(seed=0)
+
+    with pytest.raises(UsageError, match="imge"):
+        play()
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_values_of_the_wrong_type_are_usage_errors(env_id: str, make: Any) -> None:
+    env = make(env_id).unwrapped
+    for wrong in ({"seed": "1"}, {"seed": -1}, {"seed": 1.5}, {"options": 3}, {"options": {1: 2}}):
+        with pytest.raises(UsageError):
+            env.reset(**wrong)
+    env.reset(seed=0)
+    for action in (3, None, b"x", ["x"]):
+        with pytest.raises(UsageError, match="expected a string"):
+            env.step(action)
+    for state in (None, "x", (), (1, 2, 3), {}):
+        with pytest.raises(UsageError, match="expected what get_state"):
+            env.set_state(state)
+    for split in (3, None, ["train"]):
+        with pytest.raises(UsageError, match="split="):
+            type(env).tasks(split)
+    with pytest.raises(UsageError, match="unknown arguments"):
+        type(env).tasks("train", problemz="x")
 
 
 class Faulty(ProgramRunner):
@@ -252,13 +290,13 @@ def test_a_session_killed_from_outside_is_made_again(make: Any) -> None:
     env = lg.RollbackWrapper(make(IDS[2], kind="inbox"))
     env.reset(seed=1)
     env.step("first = inbox.take(); open('f', 'w').write(str(first))")
-    mark = env.snapshot()
+    snapshot = env.snapshot()
     kill(env)
     assert env.step("first == inbox.take() or len(inbox) > 3, len(open('f').read()) > 3")[0] == (
         "(True, True)"
     )
     kill(env)
-    env.restore(mark)
+    env.restore(snapshot)
     assert env.step("str(first) == open('f').read()")[0] == "True"
     kill(env)
     assert env.reset(seed=1)[0] == "Files: none"
@@ -284,7 +322,7 @@ def test_a_session_that_cannot_be_made_again_is_a_sandbox_error(
     env.step("import time; t = time.time()")
     env.step("t")  # shows something else each time
     kill(env)
-    with pytest.raises(SandboxError, match="cell 1 run again shows something else"):
+    with pytest.raises(SandboxError, match="output of replayed cell 1 differs"):
         env.step("1")
     env.reset(seed=1)
     kill(env)

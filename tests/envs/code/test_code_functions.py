@@ -106,7 +106,7 @@ def test_anything_else_answers_no_question() -> None:
             hash,
             lambda v: v + 1,
         ):
-            with pytest.raises(TypeError, match="no plain value"):
+            with pytest.raises(TypeError, match="not a plain value"):
                 question(found)
 
 
@@ -127,7 +127,7 @@ def test_sets_are_shown_in_order() -> None:
         "[frozenset(), set(), (1,), {2: {3}}]"
     )
     assert encoded_value_text(encode(math.inf)) == "inf"
-    assert encoded_value_text(["i", "not hex"]) == "<no plain value>"
+    assert encoded_value_text(["i", "not hex"]) == "<not a plain value>"
 
 
 def test_the_programs_stand_alone() -> None:

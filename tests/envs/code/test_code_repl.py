@@ -87,11 +87,11 @@ def test_going_back_to_before_a_mistake_brings_variables_and_files_back(make: An
     env = wrapped(make, "ledger")
     env.reset(seed=0)
     env.step(SOLVED["ledger"][0])
-    mark = env.snapshot()
+    snapshot = env.snapshot()
     *_, info = env.step("rows = rows[:2]\nopen('ledger.csv', 'w').write('gone')")
     assert info["feedback"] == "ledger.csv was changed"
     assert env.step(SOLVED["ledger"][1])[-1]["won"] is False
-    env.restore(mark)
+    env.restore(snapshot)
     assert env.step(SOLVED["ledger"][1])[-1]["won"] is True
     env.rollback(to=1)
     assert int(env.step("len(rows)")[0]) >= 12
@@ -148,7 +148,7 @@ def test_a_lost_snapshot_is_made_again_and_compared(make: Any, monkeypatch: Any)
     with pytest.raises(RestoreMismatch, match="cell 1"):
         env.set_state(bad)
     monkeypatch.setattr("leafe_gym.envs.code.repl.make_sandbox", lost)
-    with pytest.raises(BackendError, match="cannot be made again"):
+    with pytest.raises(BackendError, match="cannot be rebuilt"):
         env.set_state(good)
 
 
@@ -160,9 +160,9 @@ def test_snapshots_are_dropped_when_released(make: Any, monkeypatch: Any) -> Non
     bare = env.unwrapped
     gc.collect()
     monkeypatch.setattr(type(bare._sandbox), "drop", lambda _, snapshot: dropped.append(snapshot))
-    mark, other = env.snapshot(), env.snapshot()
-    env.release(mark)
-    env.release(mark)
+    snapshot, other = env.snapshot(), env.snapshot()
+    env.release(snapshot)
+    env.release(snapshot)
     assert len(dropped) == 1
     del other
     env.step("1")

@@ -14,8 +14,9 @@ from toy_envs import make
 
 from leafe_gym.errors import UsageError
 from leafe_gym.wrappers import RollbackWrapper
-from leafe_gym.wrappers.verification import selection as choosing
-from leafe_gym.wrappers.verification.report import BackendCost, BackendVerdict
+from leafe_gym.wrappers.backends.recipe import dump_recipe
+from leafe_gym.wrappers.verification import candidates
+from leafe_gym.wrappers.verification.report import BackendCost, BackendVerdict, cheapest
 from leafe_gym.wrappers.verification.selection import export_choice, forget_choices, import_choice
 
 
@@ -60,8 +61,10 @@ def test_all_candidates_are_listed() -> None:
     report = chosen(make(toys.Native)).backend_report
     assert report.chosen == "native"
     assert [one.backend for one in report.verdicts] == ["native", "pickle", "deepcopy", "replay"]
-    assert all(one.cost is not None for one in report.verdicts)
-    assert "deepcopy  right" in str(report)
+    assert [one.outcome for one in report.verdicts] == ["right", "not tried", "not tried", "right"]
+    assert "pickle    not tried native is correct and cheap" in str(report)
+    pickled = chosen(make(toys.Counter)).backend_report
+    assert [one.outcome for one in pickled.verdicts] == ["refused", "right", "not tried", "right"]
 
 
 def test_what_is_measured_counts() -> None:
@@ -80,12 +83,14 @@ def test_processes_where_nothing_else_will_do() -> None:
 
 
 def test_slow_environments_are_not_tried_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Patient(toys.Native):
-        pass
-
-    monkeypatch.setattr(choosing, "_PROOFS_SECONDS", 0.0)
-    report = chosen(make(Patient)).backend_report
-    assert [one.outcome for one in report.verdicts] == ["right", *["not tried"] * 3]
+    monkeypatch.setattr(candidates, "_SLOW_SECONDS", 0.0)
+    recipe = dump_recipe(SlowPickle)
+    chain = [f"{SlowPickle.__module__}.SlowPickle"]
+    found = candidates.verify_candidates(
+        candidates.VerificationRequest(recipe=recipe, chain=chain, actions=["add", "double"])
+    )
+    outcomes = [found.outcomes()[name] for name in candidates.IN_PROCESS]
+    assert outcomes == ["right", "not tried", "not tried", "right"]
 
 
 def test_small_differences_do_not_matter() -> None:
@@ -93,7 +98,7 @@ def test_small_differences_do_not_matter() -> None:
         return BackendVerdict(backend=name, outcome="right", cost=BackendCost(0.0, load_us))
 
     def pick(*verdicts: BackendVerdict) -> str | None:
-        return choosing._cheapest({one.backend: one for one in verdicts})
+        return cheapest({one.backend: one for one in verdicts})
 
     assert pick(right("native", 12), right("pickle", 10), right("replay", 5)) == "native"
     assert pick(right("native", 40), right("pickle", 10), right("replay", 5)) == "pickle"
@@ -107,10 +112,9 @@ def test_choices_travel() -> None:
         pass
 
     env = RollbackWrapper(make(Kept), "auto")
-    env.reset(seed=0)
-    with pytest.raises(UsageError, match="take a snapshot first"):
+    with pytest.raises(UsageError, match="at the first reset"):
         export_choice(env)
-    env.snapshot()
+    env.reset(seed=0)
     record = json.loads(json.dumps(export_choice(env)))
     assert (record["backend"], record["report"]["chosen"]) == ("native", "native")
     import_choice({**record, "backend": "deepcopy"})
@@ -136,14 +140,14 @@ def test_a_choice_that_is_no_longer_right() -> None:
     import_choice({"kind": env.kind, "backend": "native"})
     env.reset(seed=0)
     assert env.snapshot().kind != "native"
-    assert "native, chosen in an earlier run, does not prove right" in env.backend_report.note
+    assert "native, chosen in an earlier run, is not correct here" in env.backend_report.note
 
 
 def test_a_choice_without_a_second_instance() -> None:
-    env = RollbackWrapper(toys.Native())
+    env = RollbackWrapper(toys.Locked())
     for backend in ("replay", "native"):
         import_choice({"kind": env.kind, "backend": backend})
-        one = RollbackWrapper(toys.Native())
+        one = RollbackWrapper(toys.Locked())
         one.reset(seed=0)
         assert one.snapshot().kind == "replay"
         assert "factory=" in one.backend_report.note

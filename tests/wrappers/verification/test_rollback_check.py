@@ -138,9 +138,13 @@ def test_named_backends_must_be_right() -> None:
 
 def test_unproved() -> None:
     report = check_rollback(register(toys.Deaf), other_process=False)
-    report.raise_for_failures()
     assert report.unproved
-    assert "pass actions=" in str(report)
+    assert not report.ok
+    assert report.failures == ()
+    with pytest.raises(RollbackCheckFailed, match="UNPROVED"):
+        report.raise_for_failures()
+    assert "pass some with actions=" in str(report)
+    assert "pass some with -a" in report.text("-a")
     assert report.verdict("pickle").outcome == "unproved"
 
 
@@ -156,7 +160,7 @@ def test_what_can_be_checked() -> None:
     assert all(report.ok for report in reports)
     assert [report.won_rule for report in reports[2:]] == ["default", "function", "default"]
     with pytest.raises(UsageError, match="pass a function"):
-        check_rollback(toys.Native())
+        check_rollback(toys.Locked())
     with pytest.raises(UsageError, match="make_kwargs"):
         check_rollback(env, make_kwargs={"goal": 3})
     with pytest.raises(UsageError, match="an id"):

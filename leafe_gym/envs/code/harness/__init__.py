@@ -1,7 +1,7 @@
-"""Programs that run inside a sandbox, as text; they use the standard library alone.
+"""Programs that run inside a sandbox, as source text; they use the standard library only.
 
-`codec`, `candidate` and `judge` are modules here so that they can be read, typed and tested; what
-runs in the sandbox is their source, given to an isolated interpreter (`python -s -P -S -c`).
+`codec`, `candidate` and `judge` are modules here so that they can be read, type-checked and tested.
+Their source runs in the sandbox with an isolated interpreter (`python -s -P -S -c`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from importlib import resources
 
 @cache
 def source(name: str) -> str:
-    """The program `name` ("candidate" or "judge") together with the codec it needs."""
+    """Source of the program `name` ("candidate" or "judge") together with the codec."""
     folder = resources.files("leafe_gym.envs.code.harness")
     codec, main = (
         (folder / f"{part}.py").read_text("utf-8").replace(_FUTURE, "") for part in ("codec", name)

@@ -1,7 +1,7 @@
-"""Runs untrusted code and answers with what its functions return, as plain data.
+"""Runs untrusted code and returns the results of calls to its functions as plain data.
 
-It is told the code and the calls to make, never what they should give. Whatever the code does to
-this process, the other side reads data and compares it elsewhere; the worst it can do is to return
+The process receives the code and the calls, but not the expected results. Whatever the code does to
+this process, the other side only reads data and compares it elsewhere; the code can at most return
 other data.
 """
 
@@ -22,7 +22,7 @@ MAX_TEXT = 2000
 
 
 def main() -> None:
-    """Read the request from standard input, answer line by line on standard output."""
+    """Read the request from standard input; write one line per result to standard output."""
     request = json.loads(sys.stdin.read())
     channel = os.dup(1)
     null = os.open(os.devnull, os.O_RDWR)
@@ -41,7 +41,7 @@ def main() -> None:
     for part in ("prelude", "code", "setup"):
         try:
             exec(compile(request[part], FILE if part == "code" else part, "exec"), space)
-        except BaseException as error:  # noqa: BLE001 - SystemExit and all: it is not ours
+        except BaseException as error:  # noqa: BLE001 - includes SystemExit: the code is untrusted
             answer(failed=part, error=type(error).__name__[:80], text=shown(error))
             os._exit(0)
     answer(loaded=True)
@@ -53,14 +53,14 @@ def main() -> None:
                 arguments, keywords = decode(call)
                 value = space[request["entry"]](*arguments, **keywords)
             answer(call=number, value=encode(value))
-        except BaseException as error:  # noqa: BLE001 - SystemExit and all: it is not ours
+        except BaseException as error:  # noqa: BLE001 - includes SystemExit: the code is untrusted
             answer(call=number, error=type(error).__name__[:80], text=shown(error))
     answer(done=True)
     os._exit(0)
 
 
 def shown(error: BaseException) -> str:
-    """The traceback from the solution's own lines on."""
+    """The traceback, starting with the solution's own lines."""
     try:
         if isinstance(error, SyntaxError) and error.__traceback__ is not None:
             text = "".join(traceback.format_exception_only(type(error), error))
@@ -69,5 +69,5 @@ def shown(error: BaseException) -> str:
             head = [*traceback.format_list(frames)]
             text = "".join([*head, *traceback.format_exception_only(type(error), error)])
         return text if len(text) <= MAX_TEXT else f"...{text[-MAX_TEXT:]}"
-    except BaseException:  # noqa: BLE001 - an exception's own text may raise anything
+    except BaseException:  # noqa: BLE001 - formatting an exception may raise anything
         return type(error).__name__[:80]

@@ -1,8 +1,8 @@
-"""Plain values as JSON and back: exact built-in types, bounded in size and depth.
+"""Encodes plain values as JSON and decodes them: built-in types, bounded in size and depth.
 
-What is read back is data and nothing else: no class, no method, no code of the sender. A value
-of another type comes back as `Opaque`, which no test can pass on. Values of subclasses
-(`Counter`, `OrderedDict`, named tuples) are sent as what they are underneath.
+Decoding creates data only: no class, method or code of the sender. A value of another type is
+decoded as `Opaque`, on which every operation raises. Values of subclasses (`Counter`,
+`OrderedDict`, named tuples) are encoded as their base type.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _BASES: tuple[type, ...] = (
 
 
 class Opaque:
-    """Stands for a value that is no plain data; every question about it raises."""
+    """Placeholder for a value that is not plain data; every operation on it raises."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
 
     def _refuse(self, *_: Any) -> Any:
-        raise TypeError(f"the function returned a {self.kind}, which is no plain value")
+        raise TypeError(f"the function returned a {self.kind}, which is not a plain value")
 
     __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __bool__ = __len__ = _refuse
     __iter__ = __contains__ = __getitem__ = __hash__ = __call__ = __index__ = _refuse
@@ -49,7 +49,7 @@ class _TooMuch(Exception):
 
 
 def encode(value: Any) -> Any:
-    """JSON for `value`; `["o", kind]` where it is no plain value or too large."""
+    """JSON for `value`; `["o", kind]` if it is not a plain value or too large."""
     left = [MAX_NODES]
     try:
         return _encode(value, left, 0)
@@ -92,10 +92,10 @@ _KINDS: dict[str, Any] = {"l": list, "t": tuple, "s": set, "z": frozenset}
 
 
 def decode(data: Any) -> Any:
-    """The value that `encode` wrote.
+    """Decode a value encoded by `encode`.
 
     Raises:
-        ValueError: if it is nothing that `encode` writes.
+        ValueError: if `data` is not an encoded value.
     """
     if data is None or data is True or data is False or isinstance(data, str):
         return data

@@ -1,9 +1,9 @@
-"""Decides tests from recorded answers, in an interpreter that never saw the code under test.
+"""Evaluates tests with recorded results, in an interpreter that never loads the code under test.
 
-A test is Python source. Calls of the function under test were answered elsewhere; here a stub
-hands these answers out. `["static", source]`: the calls in the source are `__answer__(n)`.
-`["dynamic", source]`: the source calls the function by its name and the stub finds the answer by
-the arguments. What has no answer yet is reported as needed, and the tests are run again with it.
+A test is Python source. Calls of the function under test were evaluated elsewhere; a stub returns
+the recorded results. `["static", source]`: calls in the source are replaced with `__answer__(n)`.
+`["dynamic", source]`: the source calls the function by name and the stub looks the result up by the
+arguments. Calls without a recorded result are reported, and the tests are run again with it.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from typing import Any
 from leafe_gym.envs.code.harness.codec import decode, encode
 
 
-class Need(BaseException):
-    """A call that has no answer yet; no test catches it by accident."""
+class ResultMissing(BaseException):
+    """Raised for a call without a recorded result; a BaseException, so tests do not catch it."""
 
 
-class Lost(BaseException):
-    """A call that will never have an answer: the process ended before it."""
+class ResultLost(BaseException):
+    """Raised for a call that can have no result, as the process ended before it."""
 
 
-class Unknown:
-    """Stands for an answer in the first pass, which only looks for the calls that are made."""
+class Placeholder:
+    """Placeholder result in the first pass, which only collects calls."""
 
     def _same(self, *_: Any, **__: Any) -> Any:
         return self
@@ -63,12 +63,12 @@ class Unknown:
 
 
 class Stub:
-    """The function under test, as far as a test can tell.
+    """Replaces the function under test.
 
     Args:
-        calls: encoded arguments of the calls answered so far, in order.
-        answers: what came of each: `{"value": ...}`, `{"error": ...}` or None.
-        collect: note calls without an answer instead of stopping at them.
+        calls: encoded arguments of the evaluated calls, in order.
+        answers: result of each: `{"value": ...}`, `{"error": ...}` or None.
+        collect: record calls without a result instead of raising.
     """
 
     def __init__(self, calls: list[Any], answers: list[Any], collect: bool) -> None:
@@ -80,16 +80,16 @@ class Stub:
             self._known.setdefault(json.dumps(call), []).append(answer)
 
     def restart(self) -> None:
-        """Hand the answers of equal calls out from the first again."""
+        """Return the results of repeated calls from the first one again."""
         self._used: dict[str, int] = {}
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
-        """Answer as the function did."""
+        """Return or raise the recorded result."""
         call = encode((arguments, keywords))
         text = json.dumps(call)
         if '["o", ' in text:
-            self.trouble = "an argument is no plain value"
-            raise Lost(self.trouble)
+            self.trouble = "an argument is not a plain value"
+            raise ResultLost(self.trouble)
         turn = self._used.get(text, 0)
         self._used[text] = turn + 1
         known = self._known.get(text, [])
@@ -97,13 +97,13 @@ class Stub:
             return self.outcome(known[turn])
         self.wanted.append(call)
         if self.collect:
-            return Unknown()
-        raise Need
+            return Placeholder()
+        raise ResultMissing
 
     def outcome(self, answer: Any) -> Any:
-        """Return or raise what the function did."""
+        """Return or raise a result."""
         if answer is None:
-            raise Lost("the process ended")
+            raise ResultLost("the process ended")
         if "error" in answer:
             kind: Any = getattr(builtins, str(answer["error"]), None)
             known = isinstance(kind, type) and issubclass(kind, Exception)
@@ -112,7 +112,7 @@ class Stub:
 
 
 class _Tolerant(ast.NodeTransformer):
-    """Asserts that cannot fail, so that a first pass reaches every call."""
+    """Removes failing assertions, so that the first pass reaches every call."""
 
     def visit_Assert(self, node: ast.Assert) -> Any:
         attempt: list[ast.stmt] = [ast.Expr(node.test)]
@@ -121,7 +121,7 @@ class _Tolerant(ast.NodeTransformer):
 
 
 def main() -> None:
-    """Read the request from standard input; the last line of standard output is the answer."""
+    """Read the request from standard input; write the response as the last line of output."""
     request = json.loads(sys.stdin.read())
     channel = os.dup(1)
     os.dup2(2, 1)
@@ -141,13 +141,13 @@ def main() -> None:
 
 
 def run(kind: str, text: str, request: Any, stub: Stub, static: list[Any]) -> str:
-    """What came of one test: "passed", "need", "lost", or what was raised."""
+    """Outcome of one test: "passed", "need", "lost", or the name of an exception."""
     random.seed(0)
     space: dict[str, Any] = {"__name__": "tests", "math": math, "sys": sys}
     try:
         exec(compile(request["prelude"], "prelude", "exec"), space)
         exec(compile(request["setup"], "setup", "exec"), space)
-    except Exception:  # noqa: BLE001 - a setup may need classes that only the solution has
+    except Exception:  # noqa: BLE001 - setup may refer to classes of the solution
         pass
     space[request["entry"]] = stub
     space["__answer__"] = lambda number: stub.outcome(static[number])
@@ -158,12 +158,12 @@ def run(kind: str, text: str, request: Any, stub: Stub, static: list[Any]) -> st
         exec(compile(tree, "test", "exec"), space)
         if "check" in space and kind == "dynamic":
             space["check"](stub)
-    except Need:
+    except ResultMissing:
         return "need"
-    except Lost:
+    except ResultLost:
         return "lost"
     except AssertionError:
         return "AssertionError"
-    except BaseException as error:  # noqa: BLE001 - a test that cannot be decided is not passed
+    except BaseException as error:  # noqa: BLE001 - a test that raises is not passed
         return type(error).__name__
     return "passed"

@@ -1,5 +1,6 @@
-"""What runs in the container: standard library only, sent there as text and imported from memory.
+"""Code that runs in the container: standard library only, sent as text, imported from memory.
 
-It is the supervisor, session and worker of `embedded`, and what a container does otherwise:
-`main` needs no namespaces, `files` keeps files in memory, `guest` has requests of its own.
+It uses the supervisor, session manager and worker of `embedded`. Specific to containers are
+`entrypoint`, which needs no namespaces, `file_trees`, which keeps files in memory, and
+`container_supervisor`, which handles further requests.
 """

@@ -1,7 +1,8 @@
-"""The session in a container, and what its first process does for the host program.
+"""The session in a container, and the supervisor that handles the host program's requests.
 
-Beside the embedded supervisor's `exec`, `run`, `write`, `read` and `fresh`: `token` keeps a word in
-memory, `pack` gives the files and the session's fingerprint, `adopt` puts such files in place.
+In addition to `run_cell`, `run_program`, `write_file`, `read_file` and `reset` of the embedded
+supervisor: `exchange_token` keeps a word in memory, `pack_state` returns the files and the digest
+of the session's variables, `load_files` restores such files.
 """
 
 from __future__ import annotations
@@ -26,30 +27,30 @@ from leafe_gym.sandbox.embedded.inside.wire import Channel
 
 WORK = f"{HOME}/work"
 FOLDERS = (WORK, "/tmp", "/dev/shm")
-"""What a snapshot holds beside memory; nothing else can be written."""
+"""Folders that a snapshot contains beside memory; the only writable ones."""
 
 SNAPSHOT_FILE = "/leafe-gym/files"
-"""Where an image has the files of its snapshot."""
+"""Path of the snapshot's files in an image."""
 
 PROCESSES = 30_000
-"""Limit of the kernel's count by user, which is the host's: the container's own limit counts."""
+"""Limit on the user's processes on the whole host; the container has a lower limit of its own."""
 
 _ST_RDONLY = 1
 
 
 class ContainerSessionManager(SessionManager):
-    """A session that is confined by its container; Landlock would be lost in a checkpoint."""
+    """A session confined by its container; without Landlock, which a checkpoint does not save."""
 
     root = ""
     homes = ()
 
 
 class ContainerContext:
-    """Where programs run: in the container, beside the session, which they may not signal.
+    """Runs programs in the container beside the session, which they cannot signal.
 
     Args:
-        path: where programs are looked for.
-        protected: says which processes they may not signal.
+        path: search path for programs.
+        protected: returns the processes that programs may not signal.
     """
 
     def __init__(self, path: str, protected: Callable[[], Sequence[int]]) -> None:
@@ -61,7 +62,7 @@ class ContainerContext:
         return os.fork()
 
     def enter(self, disk_mb: int) -> None:
-        """See `ProgramContext.enter`; the folders have their limit already."""
+        """See `ProgramContext.enter`; the folders already have their size limit."""
 
     def drop(self) -> None:
         """See `ProgramContext.drop`."""
@@ -79,32 +80,32 @@ class ContainerSupervisor(Supervisor):
     """
 
     def __init__(self, settings: dict[str, Any], host: Channel) -> None:
-        never, self._unused = os.pipe()  # a container ends by being removed
+        never, self._unused = os.pipe()  # never readable: a container ends by being removed
         session = ContainerSessionManager(
             {**settings, "processes": PROCESSES}, never, MemoryFiles(FOLDERS)
         )
         super().__init__(host, never, session, ContainerContext(settings["path"], session.own_pids))
         self._token = ""
 
-    def _do_run_program(self, order: dict[str, Any], stdin: bytes) -> Answer:
-        """As everywhere; what it leaves outside the work folder is put back."""
+    def _do_run_program(self, request: dict[str, Any], stdin: bytes) -> Answer:
+        """As in the base class; changes outside the work folder are undone."""
         outside = FOLDERS[1:]
         before = read_trees(outside)
-        answer = super()._do_run_program({**order, "processes": PROCESSES}, stdin)
+        answer = super()._do_run_program({**request, "processes": PROCESSES}, stdin)
         self._session.kill_leftovers()
         put_trees(outside, before)
         return answer
 
-    def _do_exchange_token(self, order: dict[str, Any], _: bytes) -> Answer:
-        """The word before this; `new` takes its place."""
+    def _do_exchange_token(self, request: dict[str, Any], _: bytes) -> Answer:
+        """Return the stored token; `new` replaces it."""
         old = self._token
-        if "new" in order:
+        if "new" in request:
             self._session.ensure_alive()
             if processes.threads(self._session.live_process().pid) > 1:
                 raise RequestFailed(
                     "sandbox", "the session runs threads, which no snapshot can hold"
                 )
-            self._token = order["new"]
+            self._token = request["new"]
         closed = bool(os.statvfs("/").f_flag & _ST_RDONLY)
         return {"token": old, "read_only": closed}, ()
 
@@ -124,7 +125,7 @@ class ContainerSupervisor(Supervisor):
 
 
 def make_supervisor(settings: dict[str, Any], host: Channel) -> ContainerSupervisor:
-    """Be the first process of a container, which code in it can neither trace nor look into."""
+    """Create the supervisor; makes this process inaccessible to other processes."""
     os.umask(0o022)
     os.mkdir(WORK)
     syscalls.prctl(4, 0)

@@ -1,4 +1,4 @@
-"""From a fresh container to its supervisor, which talks over standard input and output."""
+"""Starts the supervisor in a new container; it communicates over standard input and output."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class StdioChannel(Channel):
     def send(
         self, message: dict[str, Any], blob: bytes = b"", *, fd: int = -1, seconds: float = 30.0
     ) -> None:
-        """See `Channel.send`; waits for a reader as long as it takes."""
+        """See `Channel.send`; has no time limit."""
         data = memoryview(packed(message, blob))
         while data:
             data = data[os.write(self._out, data) :]
@@ -37,10 +37,10 @@ class StdioChannel(Channel):
 
 
 def main(settings: dict[str, Any]) -> None:
-    """Serve until there is no more input."""
+    """Handle requests until standard input ends."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     host = StdioChannel()
     supervisor = make_supervisor(settings, host)
     supervisor.serve()
-    while True:  # without a host program there is nothing to do; the container is to be removed
+    while True:  # the host program is gone; the container will be removed
         time.sleep(3600)

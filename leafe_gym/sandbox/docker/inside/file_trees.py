@@ -1,7 +1,7 @@
 """Files of a container's folders, kept in the memory of its first process.
 
-A container has no right to mount, so there are no layers to exchange as in the embedded sandbox:
-what is there is read, and put back in place, so that files that stay open stay the same files.
+A container may not mount, so there are no layers to exchange as in the embedded sandbox: files are
+read into memory and restored in place, so that open files keep their identity.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ Tree = dict[str, Entry]
 
 
 class MemoryFiles:
-    """`Layers` of the embedded sandbox, in memory.
+    """Implementation of `Layers` in memory.
 
     Args:
-        folders: the folders whose content is kept.
+        folders: the folders to save.
     """
 
     def __init__(self, folders: Sequence[str]) -> None:
@@ -60,7 +60,7 @@ class MemoryFiles:
             del self._saved[one]
 
     def view(self, chain: Chain) -> str:
-        """See `Layers.view`; there is no such folder."""
+        """See `Layers.view`; not supported."""
         raise syscalls.SyscallError(f"a folder that shows saved files {chain}", errno.ENOTSUP)
 
     def nbytes(self, chain: Chain) -> int:
@@ -69,10 +69,10 @@ class MemoryFiles:
 
 
 def read_trees(folders: Sequence[str]) -> Tree:
-    """All folders, plain files, links and pipes below some folders.
+    """All folders, regular files, links and pipes below some folders.
 
     Raises:
-        OSError: if something cannot be read, such as paths beyond the kernel's limit.
+        OSError: if a path cannot be read, for example because it exceeds the kernel's limit.
     """
     found: Tree = {}
     waiting = list(folders)
@@ -80,22 +80,22 @@ def read_trees(folders: Sequence[str]) -> Tree:
         folder = waiting.pop()
         with _readable(folder):
             for one in sorted(os.scandir(folder), key=lambda one: one.name):
-                told = one.stat(follow_symlinks=False)
+                status = one.stat(follow_symlinks=False)
                 data = b""
-                if stat.S_ISDIR(told.st_mode):
+                if stat.S_ISDIR(status.st_mode):
                     waiting.append(one.path)
-                elif stat.S_ISLNK(told.st_mode):
+                elif stat.S_ISLNK(status.st_mode):
                     data = os.fsencode(os.readlink(one.path))
-                elif stat.S_ISREG(told.st_mode):
+                elif stat.S_ISREG(status.st_mode):
                     data = _content(one.path)
-                elif not stat.S_ISFIFO(told.st_mode):
+                elif not stat.S_ISFIFO(status.st_mode):
                     continue
-                found[one.path] = told.st_mode, told.st_mtime_ns, data
+                found[one.path] = status.st_mode, status.st_mtime_ns, data
     return found
 
 
 def put_trees(folders: Sequence[str], tree: Mapping[str, Entry]) -> None:
-    """Make what is below some folders what it was; a file that exists keeps its identity."""
+    """Restore the content of some folders; files that exist keep their identity."""
     for folder in folders:
         _clear(folder, tree)
     for path, (mode, _, data) in tree.items():
@@ -107,14 +107,14 @@ def put_trees(folders: Sequence[str], tree: Mapping[str, Entry]) -> None:
 
 
 def pack_tree(tree: Mapping[str, Entry]) -> bytes:
-    """A tree as bytes."""
+    """Encode a tree as bytes."""
     heads = [(path, mode, time, len(data)) for path, (mode, time, data) in tree.items()]
     text = json.dumps(heads).encode()
     return b"".join([_SIZE.pack(len(text)), text, *(data for _, _, data in tree.values())])
 
 
 def unpack_tree(data: bytes) -> Tree:
-    """The tree that `pack_tree` made bytes of."""
+    """Decode a tree encoded by `pack_tree`."""
     (size,) = _SIZE.unpack_from(data)
     at = _SIZE.size + size
     tree: Tree = {}
@@ -125,7 +125,7 @@ def unpack_tree(data: bytes) -> Tree:
 
 
 def _clear(top: str, tree: Mapping[str, Entry]) -> None:
-    """Remove what is not there, or is of another kind."""
+    """Remove what is not in the tree or has another type there."""
     waiting = [top]
     while waiting:
         folder = waiting.pop()
@@ -175,7 +175,7 @@ def _content(path: str) -> bytes:
 
 @contextmanager
 def _readable(path: str) -> Iterator[None]:
-    """Reading a path of our own that says nobody may."""
+    """Make an own path readable for the duration of the context."""
     mode = stat.S_IMODE(os.lstat(path).st_mode)
     if mode & _OWN == _OWN or (mode & 0o400 and not os.path.isdir(path)):
         yield

@@ -1,5 +1,6 @@
-"""What runs as processes of their own: standard library only, imported without the package.
+"""Code of the sandbox's own processes: standard library only, imported without the package.
 
-`main` makes the namespaces, `supervisor` is the first process in them and the only one with rights
-there, `worker` is the Python session, `programs` runs programs beside it.
+`bootstrap` creates the namespaces. `supervisor` runs in the first process inside them, the only
+one with privileges there; `session_manager` keeps the session and its saved states for it. `worker`
+is the Python session; `programs` runs programs beside it.
 """

@@ -1,7 +1,7 @@
-"""From a fresh process to the first process of a sandbox.
+"""Turns a new process into the first process of a sandbox.
 
-An ordinary user becomes the owner of new namespaces. Root first becomes a user id that nobody has,
-so that limits on processes hold (they do not for root), and goes on as an ordinary user.
+An unprivileged user becomes the owner of new namespaces. Root first changes to an unused user id,
+because process limits do not apply to root, and continues as an unprivileged user.
 """
 
 from __future__ import annotations
@@ -26,7 +26,12 @@ _NOBODYS = 0x70000000
 
 
 def main(arguments: list[str]) -> None:
-    """Take settings as JSON, the socket to the host program, and a handle of its process."""
+    """Start the sandbox.
+
+    Args:
+        arguments: settings as JSON, descriptor of the socket to the host program, and pidfd of the
+            host program's process.
+    """
     settings = json.loads(arguments[0])
     host = Channel(socket.socket(fileno=int(arguments[1])))
     owner = int(arguments[2])
@@ -68,7 +73,7 @@ def _become_nobody() -> None:
 
 
 def _unused_id() -> int:
-    """An id that belongs to no user and, as process ids are unique, to no other sandbox."""
+    """A user id that no user has and, as it is derived from the process id, no other sandbox."""
     with open("/proc/self/uid_map") as file:
         spans = [tuple(map(int, line.split())) for line in file]
     wanted = _NOBODYS + os.getpid()
@@ -88,7 +93,7 @@ def _map(name: str, text: str) -> None:
 
 
 def _first(settings: dict[str, Any], host: Channel, owner: int, parts: jail.HostPaths) -> None:
-    """The life of the first process; everything in the namespaces ends with it."""
+    """Run the first process; all processes in the namespaces end with it."""
     try:
         syscalls.prctl(1, signal.SIGKILL)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -114,7 +119,7 @@ def _report_failure(host: Channel, error: OSError) -> None:
 
 
 def _watch(first: int, owner: int) -> None:
-    """End the sandbox when the host program ends, and this process when the sandbox does."""
+    """Kill the sandbox when the host program ends; exit when the sandbox ends."""
     child = os.pidfd_open(first)
     waiting = select.poll()
     waiting.register(child, select.POLLIN)

@@ -1,8 +1,8 @@
-"""The file system that code in the sandbox sees, built from nothing.
+"""Builds the file system that code in the sandbox sees.
 
-`/store` holds the layers of the work folder and `/jail` is what code has for its root: the system
-and the interpreter read-only, a private `/proc`, harmless devices, and the work folder at
-`/home/box/work`. Everything is memory of this mount namespace and is gone with it.
+`/store` holds the layers of the work folder. `/jail` is the root folder of the code: the system and
+the interpreter read-only, a private `/proc`, harmless devices, and the work folder at
+`/home/box/work`. Everything is memory of this mount namespace and ends with it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import suppress
 from leafe_gym.sandbox.embedded.inside import syscalls
 
 HOME = "/home/box"
-"""Where the layers are mounted in the jail: `work` is the work folder, `tmp` is /tmp."""
+"""Mount point of the layers in the jail: `work` is the work folder, `tmp` is /tmp."""
 
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime")
@@ -31,10 +31,12 @@ _LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/se
 
 
 class HostPaths:
-    """What of the host is shown, opened while it can be reached.
+    """Descriptors of the host's folders and devices that code may read.
+
+    They are opened before the host's file system becomes unreachable.
 
     Args:
-        folders: beside the system: the interpreter's, and what the user adds.
+        folders: in addition to the system's: the interpreter's, and those that the user adds.
     """
 
     def __init__(self, folders: Sequence[str]) -> None:
@@ -54,7 +56,7 @@ def _wanted(folders: Sequence[str]) -> Iterator[str]:
 
 
 def enter(parts: HostPaths) -> None:
-    """Build the jail and leave the host's files; the new root holds `jail`, `store`, `proc`."""
+    """Build the jail and detach the host's files; the new root holds `jail`, `store`, `proc`."""
     syscalls.mount("", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE)
     root = next(one for one in _PLACES if os.path.isdir(one))
     flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
@@ -73,7 +75,7 @@ def enter(parts: HostPaths) -> None:
 
 
 def mount_proc(target: str) -> None:
-    """The processes of this namespace, and as little else as the kernel can leave away."""
+    """Mount /proc with this namespace's processes and, if the kernel can, nothing else."""
     flags = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
     with suppress(syscalls.SyscallError):
         syscalls.mount("proc", target, "proc", flags, "subset=pid")

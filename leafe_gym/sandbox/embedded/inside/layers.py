@@ -1,8 +1,8 @@
-"""The files of the work folder as layers: a snapshot freezes the top one and puts a new one on it.
+"""Layers of the work folder: a snapshot freezes the top layer and adds a new one.
 
-Two ways with the same syscalls. `OverlayLayers` is an overlay mount whose upper layer is exchanged, at a
-cost that does not depend on how much there is; each layer is memory of its own, bounded by what is
-left of the quota. `CopiedLayers`, for kernels that refuse overlays to ordinary users, copies the folder.
+There are two implementations. `OverlayLayers` uses an overlay mount whose upper layer is exchanged,
+at a cost independent of the amount of data; each layer is in memory, bounded by the rest of the
+quota. `CopiedLayers` copies the folder, for kernels without unprivileged overlay mounts.
 """
 
 from __future__ import annotations
@@ -23,40 +23,40 @@ TOP = f"/jail{HOME}"
 VIEW = "/store/look"
 FOLDERS = ("work", "tmp")
 MAX_LAYERS = 48
-"""Layers above each other before they are copied into one; the kernel's limit is 500."""
+"""Stacked layers before they are copied into one; the kernel's limit is 500."""
 
 _FILES_A_MB = 256
 _FLAGS = syscalls.MS_NOSUID | syscalls.MS_NODEV
 _MS_RDONLY = 1
 Chain = tuple[int, ...]
-"""Frozen layers, the newest first."""
+"""Frozen layers, newest first."""
 
 
 class FilesBusy(Exception):
-    """The files cannot be saved as they are now; says why."""
+    """Raised when the files cannot be saved in their current state; says why."""
 
 
 class Layers(Protocol):
-    """What keeps the files; see the module."""
+    """Stores the files; see the module."""
 
     def freeze(self) -> Chain:
-        """Save the files; they go on as they are. Raises `FilesBusy`."""
+        """Save the files; their content stays the same. Raises `FilesBusy`."""
         ...
 
     def restore(self, chain: Chain) -> None:
-        """The files as they were saved."""
+        """Restore saved files."""
         ...
 
     def retain(self, chains: Collection[Chain]) -> None:
-        """Give up what none of these, and not the current files, need."""
+        """Release the layers that neither these chains nor the current files need."""
         ...
 
     def view(self, chain: Chain) -> str:
-        """A folder that shows saved files; good until the next call of anything here."""
+        """A folder with saved files; valid until the next call of any method."""
         ...
 
     def nbytes(self, chain: Chain) -> int:
-        """What the newest layer takes."""
+        """Size of the newest layer in bytes."""
         ...
 
 
@@ -64,7 +64,7 @@ class OverlayLayers:
     """See the module.
 
     Args:
-        disk_mb: quota.
+        disk_mb: quota in MiB.
     """
 
     def __init__(self, disk_mb: int) -> None:
@@ -142,8 +142,8 @@ class OverlayLayers:
         return self._count
 
     def _frozen(self, layer: int) -> None:
-        told = os.statvfs(str(layer))
-        self._used[layer] = (told.f_blocks - told.f_bfree) * told.f_frsize
+        usage = os.statvfs(str(layer))
+        self._used[layer] = (usage.f_blocks - usage.f_bfree) * usage.f_frsize
 
     def _mount(self, chain: Chain) -> None:
         spent = sum(self._used[one] for one in chain)
@@ -164,7 +164,7 @@ class CopiedLayers:
     """See the module.
 
     Args:
-        disk_mb: quota.
+        disk_mb: quota in MiB.
     """
 
     def __init__(self, disk_mb: int) -> None:
@@ -182,8 +182,8 @@ class CopiedLayers:
         os.mkdir(str(self._count))
         syscalls.mount("tmpfs", str(self._count), "tmpfs", _FLAGS, f"mode=755,{self._room}")
         copy_tree(TOP, str(self._count))
-        told = os.statvfs(str(self._count))
-        self._saved[self._count] = (told.f_blocks - told.f_bfree) * told.f_frsize
+        usage = os.statvfs(str(self._count))
+        self._saved[self._count] = (usage.f_blocks - usage.f_bfree) * usage.f_frsize
         return (self._count,)
 
     def restore(self, chain: Chain) -> None:
@@ -210,11 +210,11 @@ class CopiedLayers:
 
 
 def make_layers(disk_mb: int, kind: str) -> Layers:
-    """The better way that works here.
+    """Create the layers.
 
     Args:
-        disk_mb: quota.
-        kind: "overlay", "copy", or "auto" for overlays where the kernel has them.
+        disk_mb: quota in MiB.
+        kind: "overlay", "copy", or "auto" for overlays if the kernel supports them.
     """
     if kind == "copy":
         return CopiedLayers(disk_mb)
@@ -230,7 +230,7 @@ def make_layers(disk_mb: int, kind: str) -> Layers:
 
 
 def _verify(made: OverlayLayers) -> None:
-    """A folder made in the place of a deleted one is what an overlay without attributes cannot."""
+    """Replace a deleted folder, which fails on an overlay without extended attributes."""
     probe = f"{TOP}/work/probe"
     start = made.freeze()
     os.mkdir(probe)
@@ -261,7 +261,7 @@ def copy_tree(source: str, target: str) -> None:
 
 
 def difference(one: str, other: str) -> str:
-    """The first path at which two folders differ in kind, mode or content; "" if none does."""
+    """First path at which two folders differ in kind, mode or content; "" if they are equal."""
     names = {entry.name: entry for entry in os.scandir(one)}
     others = {entry.name: entry for entry in os.scandir(other)}
     for name in sorted(names.keys() | others.keys()):
@@ -283,7 +283,7 @@ def difference(one: str, other: str) -> str:
 
 
 def digest(folder: str) -> str:
-    """A fingerprint of the names, kinds, modes and contents below a folder."""
+    """Digest of the names, kinds, modes and contents below a folder."""
     total = hashlib.blake2b(digest_size=16)
     for path, folders, names in os.walk(folder):
         folders.sort()

@@ -1,4 +1,4 @@
-"""Giving up rights: what a process does before it runs code that is not ours."""
+"""Drops privileges before untrusted code runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from leafe_gym.sandbox.embedded.inside import seccomp
 from leafe_gym.sandbox.embedded.inside.syscalls import SyscallError, capset_none, prctl, syscall
 
 MOST_PROCESSES = 32768
-"""Hard limit; the soft one counts. Code in the sandbox cannot change either."""
+"""Hard limit; the soft limit is enforced. Code in the sandbox cannot change either."""
 
 _LAST_CAPABILITY = 63
 _CREATE_RULESET, _ADD_RULE, _RESTRICT = 444, 445, 446
@@ -21,15 +21,15 @@ _DEVICES = 1 << 6 | 1 << 11  # character and block
 
 
 def drop_privileges(homes: Sequence[str], protected: Sequence[int] = ()) -> None:
-    """No capabilities, no way to new ones, Landlock where the kernel has it, seccomp.
+    """Drop all capabilities for good and install Landlock, if available, and seccomp.
 
     Args:
-        homes: the only folders that may be written, beside devices such as /dev/null; without
-            any there is no Landlock.
-        protected: processes that may not be sent signals.
+        homes: the only writable folders, beside devices such as /dev/null; if empty, Landlock is
+            not used.
+        protected: processes that must not receive signals.
     """
     for number in range(_LAST_CAPABILITY + 1):
-        with suppress(SyscallError):  # there is no such capability
+        with suppress(SyscallError):  # the kernel has no such capability
             prctl(24, number)
     with suppress(SyscallError):
         prctl(47, 4)
@@ -42,10 +42,13 @@ def drop_privileges(homes: Sequence[str], protected: Sequence[int] = ()) -> None
 
 
 def landlock(homes: Sequence[str]) -> int:
-    """Restrict files, TCP, signals and abstract sockets as far as this kernel can.
+    """Restrict files, TCP, signals and abstract sockets as far as the kernel supports.
+
+    Args:
+        homes: the only writable folders.
 
     Returns:
-        The kernel's version of Landlock; 0 where it has none, or one that forbids renaming.
+        The kernel's Landlock version; 0 if it has none, or one that forbids renaming.
     """
     try:
         version = syscall("landlock", _CREATE_RULESET, None, 0, 1)
@@ -72,7 +75,14 @@ def landlock(homes: Sequence[str]) -> int:
 
 
 def set_limits(memory_mb: int, disk_mb: int, processes: int, cpu_s: int | None = None) -> None:
-    """SandboxLimits of this process and its children; they can be lowered only."""
+    """Set the limits of this process and its children; they can only be lowered.
+
+    Args:
+        memory_mb: address space, in MiB.
+        disk_mb: largest file, in MiB.
+        processes: processes and threads of the user.
+        cpu_s: processor seconds; None for no limit.
+    """
     memory, disk = memory_mb * 2**20, disk_mb * 2**20
     for kind, most in (
         (resource.RLIMIT_AS, memory),
@@ -83,7 +93,7 @@ def set_limits(memory_mb: int, disk_mb: int, processes: int, cpu_s: int | None =
         (resource.RLIMIT_MEMLOCK, 65536),
     ):
         _lower(kind, most)
-    if cpu_s is not None:  # first a signal that says why, then one that cannot be ignored
+    if cpu_s is not None:  # SIGXCPU tells the cause; SIGKILL follows one second later
         resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
     hard = min(MOST_PROCESSES, _hard(resource.RLIMIT_NPROC))
     resource.setrlimit(resource.RLIMIT_NPROC, (min(processes, hard), hard))

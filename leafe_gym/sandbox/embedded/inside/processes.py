@@ -1,4 +1,4 @@
-"""The processes of a sandbox, seen from the first of them."""
+"""Inspects and kills the processes of a sandbox, from the first of them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _PAGE = resource.getpagesize()
 _TICK_S = 0.015
 _SLACK = 32 * 2**20
 _KERNEL_SIDE = 2**16
-"""Roughly what a process takes in the kernel, in bytes."""
+"""Approximate kernel memory of a process, in bytes."""
 
 
 def set_process_limit(pid: int, processes: int) -> None:
-    """Set how many processes and threads a process may bring its user id to."""
+    """Set the limit of a process on the number of its user's processes and threads."""
     with suppress(ProcessLookupError):
         hard = resource.prlimit(pid, resource.RLIMIT_NPROC)[1]
         resource.prlimit(pid, resource.RLIMIT_NPROC, (min(processes, hard), hard))
 
 
 def threads(pid: int) -> int:
-    """Threads of a process; 0 if it is gone."""
+    """Number of threads of a process; 0 if it does not exist."""
     try:
         return len(os.listdir(f"/proc/{pid}/task"))
     except OSError:
@@ -32,31 +32,35 @@ def threads(pid: int) -> int:
 
 
 def fork_bytes(pid: int) -> int:
-    """What a copy of a process takes before it writes: page tables, and its kernel side."""
+    """Memory of a forked copy before it writes: page tables and kernel memory, in bytes."""
     return _statm(pid)[0] * _PAGE // 512 + _KERNEL_SIDE
 
 
 def reap() -> None:
-    """Bury those that ended and have no other parent."""
+    """Reap ended processes that have no other parent."""
     with suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
 
 
 def kill_others(known: Collection[int], seconds: float) -> bool:
-    """Kill all processes but these; from the first process of a namespace.
+    """Kill all processes but these; must run in the first process of a namespace.
+
+    Args:
+        known: processes to keep.
+        seconds: time limit.
 
     Returns:
-        Whether that is done; not if they multiply faster than that.
+        Whether all were killed; False if they fork faster than they are killed.
     """
     killed: set[int] = set()
     deadline = time.monotonic() + seconds
     stopped = done = False
     while not done and time.monotonic() < deadline:
-        # What was sent the signal runs no code and has no children any more.
+        # A process that was sent SIGKILL runs no code and creates no children any more.
         others = [pid for pid in _all() if pid not in known and pid not in killed]
         done = not others
-        if killed and others and not stopped:  # they multiply: nobody does while all are stopped
+        if killed and others and not stopped:  # they keep forking: stop all first
             stopped = True
             os.kill(-1, signal.SIGSTOP)
         _signal(others, signal.SIGKILL)
@@ -73,7 +77,12 @@ def _signal(pids: Iterable[int], number: signal.Signals) -> None:
 
 
 def memory_watcher(memory_mb: int, known: Collection[int]) -> Callable[[], str]:
-    """What says "memory" as soon as all processes but `known` together take more than that."""
+    """A function that returns "memory" once all processes but `known` exceed the limit, else "".
+
+    Args:
+        memory_mb: limit for all of them together, in MiB.
+        known: processes that do not count.
+    """
     most = memory_mb * 2**20 + _SLACK
     due = time.monotonic() + _TICK_S
 
@@ -95,7 +104,7 @@ def _all() -> list[int]:
 
 
 def _statm(pid: int) -> tuple[int, int]:
-    """(pages in memory, those of them that are files) of a process."""
+    """(resident pages, resident pages of files) of a process."""
     try:
         with open(f"/proc/{pid}/statm") as file:
             _, resident, shared, *_ = file.read().split()
@@ -105,7 +114,7 @@ def _statm(pid: int) -> tuple[int, int]:
 
 
 def _share(pid: int) -> int:
-    """Bytes in memory, those shared with others in parts."""
+    """Proportional set size of a process, in bytes."""
     with suppress(OSError), open(f"/proc/{pid}/smaps_rollup") as file:
         for line in file:
             if line.startswith("Pss:"):

@@ -1,7 +1,7 @@
-"""Programs beside the session: each with processes, /tmp and message queues of its own.
+"""Programs beside the session, each with its own processes, /tmp and message queues.
 
-The program's parent is the first process of a namespace of its own, so that whatever the program
-starts ends with it, and cannot signal or see the session.
+The program's parent is the first process of a new process namespace, so all processes that the
+program starts end with it, and cannot see or signal the session.
 """
 
 from __future__ import annotations
@@ -28,33 +28,33 @@ _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 
 
 class ProgramContext(Protocol):
-    """Where a program runs.
+    """The environment in which a program runs.
 
     Attributes:
-        path: where programs are looked for.
+        path: search path for programs.
     """
 
     path: str
 
     def fork(self) -> int:
-        """A process that is to become the program's parent."""
+        """Fork the process that becomes the program's parent."""
         ...
 
     def enter(self, disk_mb: int) -> None:
-        """What the program's parent does first."""
+        """Prepare the program's parent."""
         ...
 
     def drop(self) -> None:
-        """What the program does last before it begins."""
+        """Drop privileges, immediately before the program starts."""
         ...
 
 
 class NamespacedContext:
-    """Namespaces of its own.
+    """New namespaces for each program.
 
     Args:
-        path: where programs are looked for.
-        pid_namespace: an open file of the supervisor's own, to come back to.
+        path: search path for programs.
+        pid_namespace: descriptor of the supervisor's own process namespace, to return to.
     """
 
     def __init__(self, path: str, pid_namespace: int) -> None:
@@ -90,7 +90,7 @@ class NamespacedContext:
 
 @dataclass(slots=True)
 class CappedOutput:
-    """What comes out of a pipe, up to a limit; the rest is thrown away."""
+    """Output read from a pipe; what exceeds the limit is discarded."""
 
     fd: int
     most: int
@@ -99,7 +99,7 @@ class CappedOutput:
     ended: bool = False
 
     def take(self) -> bool:
-        """Read what is there; whether there was anything."""
+        """Read what is available; returns whether there was anything."""
         try:
             part = os.read(self.fd, 2**16)
         except BlockingIOError:
@@ -112,23 +112,23 @@ class CappedOutput:
 
 
 def run_program(
-    order: dict[str, Any],
+    request: dict[str, Any],
     stdin: bytes,
-    place: ProgramContext,
-    held: int,
+    context: ProgramContext,
+    reserved: int,
     watch: Callable[[], str],
 ) -> tuple[dict[str, Any], bytes, bytes]:
-    """Run a program to its end.
+    """Run a program until it ends or is stopped.
 
     Args:
-        order: argv and limits.
-        stdin: its standard input.
-        place: where it runs.
-        held: processes of this user that are not the program's.
-        watch: says why the program has to end now; "" while it may go on.
+        request: argv and limits.
+        stdin: standard input.
+        context: its environment.
+        reserved: number of the user's processes that are not the program's.
+        watch: returns why the program must be stopped; "" while it may continue.
 
     Returns:
-        How it ended, what it wrote to standard output and standard error.
+        How it ended, its standard output and its standard error.
     """
     began = time.monotonic()
     given = os.memfd_create("stdin")
@@ -137,37 +137,37 @@ def run_program(
     os.lseek(given, 0, os.SEEK_SET)
     pipes = [os.pipe() for _ in range(3)]
     try:
-        first = place.fork()
+        first = context.fork()
         if not first:
-            _first(order, place, given, [write for _, write in pipes], held)
+            _first(request, context, given, [write for _, write in pipes], reserved)
     finally:
         os.close(given)
     for _, write in pipes:
         os.close(write)
-    out, err, told = (CappedOutput(read, order["output_bytes"]) for read, _ in pipes)
-    told.most = 4096
-    why = _collect([out, err, told], began + order["call_s"], watch)
+    out, err, report = (CappedOutput(read, request["output_bytes"]) for read, _ in pipes)
+    report.most = 4096
+    why = _collect([out, err, report], began + request["call_s"], watch)
     with suppress(ProcessLookupError):
         os.kill(first, signal.SIGKILL)
     os.waitpid(first, 0)
-    for one in (out, err, told):
+    for one in (out, err, report):
         os.close(one.fd)
     ended: dict[str, Any] = {"code": -1, "signal": signal.SIGKILL, "cpu": 0.0}
-    if told.data and not why:
-        ended = json.loads(bytes(told.data))
+    if report.data and not why:
+        ended = json.loads(bytes(report.data))
     truncated = out.more or err.more
     ended.update(why="output" if truncated else why, seconds=time.monotonic() - began)
     return ended, bytes(out.data), bytes(err.data)
 
 
 def _collect(outputs: list[CappedOutput], deadline: float, watch: Callable[[], str]) -> str:
-    """Read until the program is over; why it was ended, "" if by itself."""
-    out, err, told = outputs
+    """Read until the program ends; returns why it was stopped, "" if it ended by itself."""
+    out, err, report = outputs
     waiting = select.poll()
     for one in outputs:
         os.set_blocking(one.fd, False)
         waiting.register(one.fd, select.POLLIN)
-    while not told.ended:
+    while not report.ended:
         left = deadline - time.monotonic()
         if left <= 0:
             return "time"
@@ -188,22 +188,22 @@ def _collect(outputs: list[CappedOutput], deadline: float, watch: Callable[[], s
 
 
 def _first(
-    order: dict[str, Any], place: ProgramContext, given: int, writes: list[int], held: int
+    request: dict[str, Any], context: ProgramContext, given: int, writes: list[int], reserved: int
 ) -> None:
-    """The life of the program's parent."""
-    out, err, told = writes
+    """Run the program's parent process."""
+    out, err, report = writes
     try:
-        place.enter(order["disk_mb"])
+        context.enter(request["disk_mb"])
         os.chdir(f"{HOME}/work")
         child = os.fork()
         if not child:
-            _program(order, place, given, out, err, held)
+            _program(request, context, given, out, err, reserved)
         os.close(out)
         os.close(err)
         text = json.dumps(_ending(child))
     except OSError as error:
         text = json.dumps({"failed": f"{getattr(error, 'what', '')} {error}"})
-    os.write(told, text.encode())
+    os.write(report, text.encode())
     os._exit(0)
 
 
@@ -217,7 +217,7 @@ def _ending(child: int) -> dict[str, Any]:
 
 
 def _program(
-    order: dict[str, Any], place: ProgramContext, given: int, out: int, err: int, held: int
+    request: dict[str, Any], context: ProgramContext, given: int, out: int, err: int, reserved: int
 ) -> None:
     code = _NOT_EXECUTABLE
     try:
@@ -226,12 +226,17 @@ def _program(
         os.closerange(3, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         os.setsid()
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-        set_limits(order["memory_mb"], order["disk_mb"], order["processes"] + held, order["cpu_s"])
-        place.drop()
-        os.execvpe(order["argv"][0], order["argv"], {**ENVIRON, "PATH": place.path})
+        set_limits(
+            request["memory_mb"],
+            request["disk_mb"],
+            request["processes"] + reserved,
+            request["cpu_s"],
+        )
+        context.drop()
+        os.execvpe(request["argv"][0], request["argv"], {**ENVIRON, "PATH": context.path})
     except FileNotFoundError:
-        os.write(2, f"{order['argv'][0]}: not found\n".encode())
+        os.write(2, f"{request['argv'][0]}: not found\n".encode())
         code = _NOT_FOUND
     except (OSError, ValueError) as error:
-        os.write(2, f"{order['argv'][0]}: {error}\n".encode())
+        os.write(2, f"{request['argv'][0]}: {error}\n".encode())
     os._exit(code)

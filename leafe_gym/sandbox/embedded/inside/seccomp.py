@@ -1,7 +1,8 @@
-"""The system calls that code in the sandbox may not make, as a filter for the kernel.
+"""Seccomp filter: the system calls that code in the sandbox may not make.
 
-What is refused needs rights that code has none of anyway, reaches kernel parts with a long history
-of faults, or takes memory that no limit counts. What is newer than this list is refused as well.
+It refuses calls that need privileges, that reach kernel subsystems with a long history of
+vulnerabilities, or that allocate memory that no limit counts. Calls newer than this list are
+refused, too.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from leafe_gym.sandbox.embedded.inside.syscalls import prctl
 _ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _NEWEST = 452
 
-# name: (x86_64, aarch64); None where the machine has no such call.
+# name: (x86_64, aarch64); None if the architecture has no such call.
 _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271),
     "kcmp": (312, 272), "pidfd_getfd": (438, 438), "process_madvise": (440, 440),
@@ -41,7 +42,7 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "lookup_dcookie": (212, 18), "personality": (135, 92), "vhangup": (153, 58),
     "nfsservctl": (180, 42), "mbind": (237, 235), "set_mempolicy": (238, 237),
     "migrate_pages": (256, 238), "move_pages": (279, 239),
-    # Memory that belongs to no process.
+    # Memory that is not attributed to any process.
     "memfd_create": (319, 279), "memfd_secret": (447, 447), "shmget": (29, 194),
     "msgget": (68, 186), "semget": (64, 190),
     "setrlimit": (160, 164),
@@ -49,7 +50,7 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
 
 _CLONE, _CLONE3, _SOCKET, _IOCTL, _PRLIMIT, _KILL = range(6)
 _CHECKED = {"x86_64": (56, 435, 41, 16, 302, 62), "aarch64": (220, 435, 198, 29, 261, 129)}
-# kill, tkill, tgkill, rt_sigqueueinfo, rt_tgsigqueueinfo, pidfd_open: whom they mean comes first.
+# kill, tkill, tgkill, rt_sigqueueinfo, rt_tgsigqueueinfo, pidfd_open: the target comes first.
 _SIGNALS = {
     "x86_64": (62, 200, 234, 129, 297, 434),
     "aarch64": (129, 130, 131, 138, 240, 434),
@@ -76,16 +77,16 @@ def _argument(index: int, high: bool = False) -> bytes:
 
 
 def _on(call: int, *steps: bytes) -> bytes:
-    """Steps for one call, after which the call's number is loaded again."""
+    """Instructions for one call, followed by reloading the call's number."""
     return _step(_EQUAL, call, 0, len(steps) + 1) + b"".join(steps) + _step(_LOAD, 0)
 
 
 def program(machine: str, protected: Sequence[int] = ()) -> bytes:
-    """The filter, as the kernel takes it.
+    """The filter in the kernel's format.
 
     Args:
         machine: "x86_64" or "aarch64".
-        protected: processes that may not be sent signals, nor the groups that they lead.
+        protected: processes that must not receive signals, nor the groups that they lead.
     """
     column = list(_ARCH).index(machine)
     checked = _CHECKED[machine]
@@ -100,7 +101,7 @@ def program(machine: str, protected: Sequence[int] = ()) -> bytes:
     for numbers in _REFUSED.values():
         if (number := numbers[column]) is not None:
             steps += [_step(_EQUAL, number, 0, 1), _refuse()]
-    # C libraries make threads with `clone` where `clone3`, whose flags no filter sees, is absent.
+    # Without `clone3`, whose flags a filter cannot inspect, C libraries use `clone` for threads.
     steps += [_step(_EQUAL, checked[_CLONE3], 0, 1), _refuse(errno.ENOSYS)]
     steps += [
         _on(checked[_CLONE], _argument(0), _step(_ANY_BIT, _NAMESPACES, 0, 1), _refuse()),
@@ -118,7 +119,7 @@ def program(machine: str, protected: Sequence[int] = ()) -> bytes:
             _refuse(),
         ),
         _on(
-            checked[_PRLIMIT],  # asking is fine, a pointer to new limits is not
+            checked[_PRLIMIT],  # reading is allowed, a pointer to new limits is not
             _argument(2),
             _step(_EQUAL, 0, 0, 2),
             _argument(2, high=True),
@@ -128,14 +129,14 @@ def program(machine: str, protected: Sequence[int] = ()) -> bytes:
         _on(checked[_KILL], _argument(0), _step(_EQUAL, -1, 0, 1), _refuse()),
     ]
     for call in _SIGNALS[machine] if protected else ():
-        for whom in [one for pid in protected for one in (pid, -pid)]:
-            steps.append(_on(call, _argument(0), _step(_EQUAL, whom, 0, 1), _refuse()))
+        for target in [one for pid in protected for one in (pid, -pid)]:
+            steps.append(_on(call, _argument(0), _step(_EQUAL, target, 0, 1), _refuse()))
     steps.append(_step(_RETURN, _ALLOW))
     return b"".join(steps)
 
 
 def install(protected: Sequence[int] = ()) -> None:
-    """Put the filter on this process and all its children; there is no way back."""
+    """Install the filter for this process and all its children; it cannot be removed."""
     data = ctypes.create_string_buffer(program(os.uname().machine, protected))
     length = (len(data) - 1) // 8
     head = ctypes.create_string_buffer(struct.pack("=HxxxxxxQ", length, ctypes.addressof(data)))

@@ -1,7 +1,7 @@
-"""The live session and its saved states, as the supervisor keeps them.
+"""The live session and its saved states, as the supervisor manages them.
 
-A saved state is a process that waits and a chain of frozen layers. A session that is killed, or
-kills itself, is put in the place where it was; what it left behind is ended.
+A saved state is a paused process and a chain of frozen layers. A session that is killed, or kills
+itself, is restored to its previous state; processes that it left behind are killed.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from leafe_gym.sandbox.embedded.inside.wire import Channel, ChannelBroken
 from leafe_gym.sandbox.embedded.inside.worker import SessionWorker
 
 _FORK_S = 20.0
-"""Longest a session may take to become two."""
+"""Time limit for a session to fork a copy, in seconds."""
 
 _DIGEST_S = 5.0
 _KILL_S = 2.0
 _MAX_UNSOLICITED = 8
-"""Messages that a waiting process may send on its own; it has one to send."""
+"""Unsolicited messages accepted from a paused process; it sends one, its digest."""
 
 _SEND_S = 5.0
 _CHANNEL = 3
 
 
 class RequestFailed(Exception):
-    """A request that cannot be met; `kind` says how the host program is to see it."""
+    """Raised when a request fails; `kind` selects the exception in the host program."""
 
     def __init__(self, kind: str, text: str) -> None:
         super().__init__(text)
@@ -47,7 +47,7 @@ class RequestFailed(Exception):
 
 @dataclass(slots=True)
 class SessionProcess:
-    """The session, or a saved state of it."""
+    """Process of the live session or of a saved state."""
 
     pid: int
     channel: Channel
@@ -62,7 +62,7 @@ class SessionProcess:
 
 @dataclass(slots=True)
 class SavedState:
-    """A saved state: a waiting process, None once that was found gone, and the files."""
+    """A saved state: its paused process, None once that has died, and its files."""
 
     process: SessionProcess | None
     chain: Chain
@@ -74,15 +74,15 @@ class SessionManager:
 
     Args:
         settings: limits.
-        owner: what can be read once the host program is gone.
-        layers: what keeps the files.
+        owner: descriptor that becomes readable when the host program ends.
+        layers: stores the files.
     """
 
     root = "/jail"
-    """What the session has for its root."""
+    """Root folder of the session."""
 
     homes: tuple[str, ...] = ("/home",)
-    """Folders it may write, as far as Landlock can say so."""
+    """Folders that Landlock lets the session write."""
 
     def __init__(self, settings: dict[str, Any], owner: int, layers: Layers) -> None:
         self._settings = settings
@@ -101,7 +101,7 @@ class SessionManager:
     def run_cell(
         self, code: str, seconds: float, most: int
     ) -> tuple[dict[str, Any], list[CappedOutput]]:
-        """Run a cell; one that is stopped leaves the session as it was.
+        """Run a cell; a cell that is stopped leaves the session in its previous state.
 
         Args:
             code: the cell.
@@ -109,12 +109,12 @@ class SessionManager:
             most: bytes of standard output and standard error, each.
 
         Returns:
-            Its traceback, why it was stopped and whether the session is back; what it wrote.
+            Its traceback, why it was stopped, whether the session was restored; its outputs.
         """
         self.ensure_alive()
         guard, temporary = self.find_or_make_guard()
         if guard is not None and not temporary:
-            self.digest(guard)  # as the cell could kill the process before it was told
+            self.digest(guard)  # the cell could kill the process before it sends its digest
         live = self.live_process()
         live.digest = ""
         self._drain()
@@ -144,14 +144,14 @@ class SessionManager:
         return {"error": error, "why": why, "restored": back}, outputs
 
     def reset(self) -> None:
-        """A session without variables in an empty work folder."""
+        """Start a session without variables in an empty work folder."""
         self.kill()
         self.layers.restore(self._empty)
         self.current_id = None
         self._start_worker()
 
     def replace(self, number: int) -> None:
-        """Take the current session for a saved one that lost its process, if it is the same."""
+        """Use the current session as the process of a saved state, if both are equal."""
         other = self.save()
         lost, made = self.saved[number], self.saved.pop(other)
         assert made.process is not None
@@ -161,34 +161,34 @@ class SessionManager:
             made.process.end()
             self.current_id = None
             what = f"the file {where!r}" if where else "its variables"
-            raise RequestFailed("lost", f"made again it differs in {what}")
+            raise RequestFailed("lost", f"the rebuilt session differs in {what}")
         self.saved[number] = SavedState(made.process, lost.chain, made.digest)
         self.current_id = number
 
     def digest(self, number: int) -> str:
-        """The fingerprint of a saved state; "" if its process was lost before it was made."""
+        """Digest of a saved state's variables; "" if its process died before it was complete."""
         saved = self.saved[number]
         if self.is_held(number) and not saved.digest and saved.process is not None:
             saved.digest = self._await_digest(saved.process)
         return saved.digest
 
     def release_unused(self) -> None:
-        """What need not be done before an answer."""
+        """Release unused layers and reap processes; runs after each response."""
         self.layers.retain([self._empty, *(one.chain for one in self.saved.values())])
         processes.reap()
 
     def ensure_alive(self) -> None:
-        """Come back to the current state where the session was ended from outside."""
+        """Restore the session to its current state if it was killed from outside."""
         live = self._live
-        if live is not None and _poll_digest(live):
+        if live is not None and _receive_unsolicited(live):
             return
         if self.current_id is None or not self.is_held(self.current_id):
             self.kill()
-            raise RequestFailed("dead", "the session's interpreter was ended from outside")
+            raise RequestFailed("dead", "the session's interpreter was killed from outside")
         self.restore(self.current_id)
 
     def find_or_make_guard(self) -> tuple[int | None, bool]:
-        """(a saved state equal to the current one, whether it was made just now)."""
+        """(number of a saved state equal to the current one, whether it was created now)."""
         if self.current_id is not None and self.is_held(self.current_id):
             return self.current_id, False
         try:
@@ -197,10 +197,13 @@ class SessionManager:
             return None, False
 
     def save(self, *, digest: bool = True) -> int:
-        """Save the session and its files; the number of the saved state.
+        """Save the session and its files.
 
         Args:
-            digest: have its fingerprint made, so that it can be made again.
+            digest: compute a digest of the variables, which a rebuild is compared with.
+
+        Returns:
+            The number of the saved state.
         """
         live = self.live_process()
         if processes.threads(live.pid) > 1:
@@ -221,27 +224,29 @@ class SessionManager:
         return self._count
 
     def restore(self, number: int) -> None:
-        """Go on from a saved state."""
+        """Restore a saved state."""
         if number not in self.saved:
             raise RequestFailed("lost", "the snapshot was dropped")
         saved = self.saved[number]
         if not self.is_held(number) or saved.process is None:
-            raise RequestFailed("gone", "the process that held the snapshot is gone")
+            raise RequestFailed("gone", "the process that held the snapshot has died")
         self.kill()
         self.layers.restore(saved.chain)
         try:
             self._live = self._fork(saved.process)
         except ChannelBroken as error:
             self._discard_process(saved)
-            raise RequestFailed("gone", f"the process that held the snapshot: {error}") from error
+            raise RequestFailed(
+                "gone", f"the process that held the snapshot failed: {error}"
+            ) from error
         self.current_id = number
 
     def is_held(self, number: int) -> bool:
-        """Whether a saved state still has its process; takes its fingerprint on the way."""
+        """Whether the process of a saved state is alive; also receives its digest."""
         saved = self.saved[number]
         if saved.process is None:
             return False
-        if not _poll_digest(saved.process):
+        if not _receive_unsolicited(saved.process):
             self._discard_process(saved)
             return False
         saved.digest = saved.digest or saved.process.digest
@@ -260,7 +265,7 @@ class SessionManager:
             saved.process = None
 
     def drop(self, number: int) -> None:
-        """Give a saved state up."""
+        """Release a saved state."""
         saved = self.saved.pop(number, None)
         if saved is not None:
             self._discard_process(saved)
@@ -268,7 +273,7 @@ class SessionManager:
             self.current_id = None
 
     def _fork(self, process: SessionProcess, digest: bool = False) -> SessionProcess:
-        """Have a process become two; the new one."""
+        """Have a process fork a copy of itself; returns the copy."""
         ours, theirs = socket.socketpair()
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         channel = Channel(ours)
@@ -295,7 +300,7 @@ class SessionManager:
                 if "refused" in message:
                     raise ChannelBroken(str(message["refused"]))
                 process.digest = process.digest or str(message.get("digest", ""))
-        raise ChannelBroken("it does not answer")
+        raise ChannelBroken("it does not respond")
 
     def _start_worker(self) -> None:
         ours, theirs = socket.socketpair()
@@ -314,7 +319,7 @@ class SessionManager:
         try:
             null = os.open(f"{self.root}/dev/null", os.O_RDWR)
             files = (null, *(write for _, write in self._pipes), sock.fileno())
-            # Far above first, so that no number is taken before it was copied.
+            # Copy to high numbers first, so that no descriptor is overwritten before it is copied.
             high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100) for fd in files]
             for number, fd in enumerate(high):
                 os.dup2(fd, number, inheritable=number < _CHANNEL)
@@ -334,9 +339,9 @@ class SessionManager:
             os._exit(1)
 
     def live_process(self) -> SessionProcess:
-        """The session; fails if it is gone."""
+        """The session's process; raises `RequestFailed` if it has ended."""
         if self._live is None:
-            raise RequestFailed("dead", "the session's interpreter is gone")
+            raise RequestFailed("dead", "the session's interpreter has ended")
         return self._live
 
     def _cell(
@@ -365,7 +370,7 @@ class SessionManager:
                 most = 8 * self._settings["output_bytes"] + 2**16
                 message, _ = live.channel.receive(max(left, 0.1), most)
                 if "error" not in message:
-                    continue  # a fingerprint begun when a snapshot was refused
+                    continue  # the digest of a snapshot that was refused
                 while any([one.take() for one in outputs]):
                     pass
                 return "", str(message.get("error", ""))
@@ -373,12 +378,12 @@ class SessionManager:
                 return why, ""
 
     def kill_leftovers(self) -> None:
-        """End what the cell started and left behind."""
+        """Kill the processes that a cell left behind."""
         if not processes.kill_others({1, *self.own_pids()}, _KILL_S):
             self._end_all()
 
     def kill(self) -> None:
-        """End the session and all it started."""
+        """Kill the session and all its processes."""
         live, self._live = self._live, None
         if live is not None:
             live.end()
@@ -386,7 +391,7 @@ class SessionManager:
             self._end_all()
 
     def _end_all(self) -> None:
-        """Processes that multiply faster than they are ended go together with all saved states."""
+        """Kill everything, saved states included, if processes fork faster than they are killed."""
         with suppress(ProcessLookupError):
             os.kill(-1, signal.SIGKILL)
         for saved in self.saved.values():
@@ -394,14 +399,14 @@ class SessionManager:
         self._live = None
 
     def own_pids(self) -> list[int]:
-        """The session's process and those that wait."""
+        """Process ids of the session and of all saved states."""
         live = [] if self._live is None else [self._live.pid]
         return live + [one.process.pid for one in self.saved.values() if one.process is not None]
 
     def reserved_processes(self) -> int:
-        """Processes of this user id that are not the session's: ours, and saved states.
+        """Number of this user's processes that are not the session's: ours and saved states.
 
-        There can be one or two more, which come and go; the session then has as many fewer.
+        One or two more exist at times; the session's limit is then lower by that number.
         """
         return 1 + len(self.own_pids())
 
@@ -412,8 +417,8 @@ class SessionManager:
                 pass
 
 
-def _poll_digest(process: SessionProcess) -> bool:
-    """Take what a process said on its own, which can be its fingerprint; whether it is there."""
+def _receive_unsolicited(process: SessionProcess) -> bool:
+    """Receive a process's unsolicited messages, such as its digest; returns whether it is alive."""
     try:
         for _ in range(_MAX_UNSOLICITED):
             if not select.select([process.channel.sock], [], [], 0)[0]:

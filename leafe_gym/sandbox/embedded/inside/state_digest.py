@@ -1,7 +1,7 @@
-"""A fingerprint of a session's plain data, to tell whether a session made again is the same.
+"""Digest of a session's plain data, to check whether a rebuilt session is equal.
 
-Looks at names, types, and values of exact built-in types, up to a bounded number of objects, and
-calls no code of theirs. Addresses and clocks do not enter unless they are stored as values.
+It covers names, types, and values of exact built-in types, up to a bounded number of objects, and
+calls none of their code. Addresses and clock values are included only if stored as values.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from itertools import islice
 from typing import Any
 
 MAX_OBJECTS = 2_000
-"""Objects that are looked at. Looking changes their reference counts, and so makes a copy of the
-page of memory that each is on."""
+"""Objects to inspect. Inspection changes reference counts and so copies the memory page of each
+object."""
 
 _PLAIN = (int, float, complex, bool, type(None), range, slice)
 _ATOMS = (*_PLAIN, str, bytes)
@@ -26,12 +26,15 @@ _STDLIB = ("datetime", "decimal", "fractions", "uuid", "pathlib")
 
 
 def digest_steps(space: dict[str, Any]) -> Iterator[str]:
-    """Make the fingerprint of a session's variables and of `random`, bit by bit.
+    """Compute the digest of a session's variables and of `random` in small steps.
+
+    Args:
+        space: the session's variables.
 
     Yields:
-        "" while there is more to do, then the fingerprint.
+        "" until it is complete, then the digest.
     """
-    # What was seen stays referenced, so that no other object gets its address.
+    # Inspected objects stay referenced, so that no other object gets their address.
     seen: dict[int, tuple[int, Any]] = {}
     digest = hashlib.blake2b(digest_size=16)
     waiting: deque[Any] = deque([{k: v for k, v in space.items() if not k.startswith("__")}])
@@ -53,7 +56,7 @@ def digest_steps(space: dict[str, Any]) -> Iterator[str]:
 
 
 def _describe(one: Any, waiting: deque[Any]) -> bytes:
-    """What goes into the fingerprint for one object; what it holds waits to be looked at."""
+    """The object's contribution to the digest; its parts are appended to `waiting`."""
     kind = type(one)
     name = f"{kind.__module__}.{kind.__qualname__}:"
     if kind in _PLAIN:

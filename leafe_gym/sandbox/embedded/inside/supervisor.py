@@ -1,9 +1,8 @@
 """The first process of a sandbox: keeps the session, its saved states and its files.
 
-Only this process has rights in the namespaces. What it does for the host program: `exec`, `run`,
-`write`, `read`, `snapshot`, `restore`, `drop`, `fresh`, `replace`,
-`proof`. The session may be
-hostile: it is believed nothing but what it prints.
+Only this process has privileges in the namespaces. The host program's requests are `run_cell`,
+`run_program`, `write_file`, `read_file`, `snapshot`, `restore`, `drop`, `reset`, `replace` and
+`digests`. The session may be compromised: only its output is used, and nothing that it claims.
 """
 
 from __future__ import annotations
@@ -30,21 +29,21 @@ class Supervisor:
 
     Args:
         host: channel to the host program.
-        owner: what can be read once the host program is gone.
-        session: the session.
-        place: where programs run.
+        owner: descriptor that becomes readable when the host program ends.
+        session: the session and its saved states.
+        context: environment of programs.
     """
 
     def __init__(
-        self, host: Channel, owner: int, session: SessionManager, place: ProgramContext
+        self, host: Channel, owner: int, session: SessionManager, context: ProgramContext
     ) -> None:
         self._host = host
         self._owner = owner
         self._session = session
-        self._place = place
+        self._context = context
 
     def serve(self) -> None:
-        """Answer until the host program is gone."""
+        """Handle requests until the host program ends."""
         self._host.send({"ready": True, "files": type(self._session.layers).__name__})
         waiting = select.poll()
         waiting.register(self._host, select.POLLIN)
@@ -71,25 +70,25 @@ class Supervisor:
         except OSError as error:
             return {"failed": "sandbox", "text": str(error)}, ()
 
-    # What the host program asks for.
+    # Requests of the host program.
 
-    def _do_run_cell(self, order: dict[str, Any], code: bytes) -> Answer:
+    def _do_run_cell(self, request: dict[str, Any], code: bytes) -> Answer:
         began = time.monotonic()
-        told, outputs = self._session.run_cell(
-            code.decode("utf-8", "replace"), order["limit"], order["output_bytes"]
+        result, outputs = self._session.run_cell(
+            code.decode("utf-8", "replace"), request["limit"], request["output_bytes"]
         )
-        told["truncated"] = any(one.more for one in outputs)
-        told["seconds"] = time.monotonic() - began
-        return told, tuple(bytes(one.data) for one in outputs)
+        result["truncated"] = any(one.more for one in outputs)
+        result["seconds"] = time.monotonic() - began
+        return result, tuple(bytes(one.data) for one in outputs)
 
-    def _do_run_program(self, order: dict[str, Any], stdin: bytes) -> Answer:
+    def _do_run_program(self, request: dict[str, Any], stdin: bytes) -> Answer:
         self._session.current_id = None
         known = {1, *self._session.own_pids()}
-        watch = processes.memory_watcher(order["memory_mb"], known)
+        watch = processes.memory_watcher(request["memory_mb"], known)
         ended, out, err = run_program(
-            order,
+            request,
             stdin,
-            self._place,
+            self._context,
             self._session.reserved_processes() + 1,
             watch,
         )
@@ -97,26 +96,26 @@ class Supervisor:
             raise RequestFailed("sandbox", f"the program could not be started: {ended['failed']}")
         return ended, (out, err)
 
-    def _do_write_file(self, order: dict[str, Any], data: bytes) -> Answer:
+    def _do_write_file(self, request: dict[str, Any], data: bytes) -> Answer:
         self._session.current_id = None
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK
-        with open(self._open(order["path"], flags, 0o644), "wb", buffering=0) as file:
+        with open(self._open(request["path"], flags, 0o644), "wb", buffering=0) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise RequestFailed("usage", f"{order['path']!r} is no plain file")
+                raise RequestFailed("usage", f"{request['path']!r} is not a regular file")
             left = memoryview(data)
             while left:
                 left = left[file.write(left) :]
         return {}, ()
 
-    def _do_read_file(self, order: dict[str, Any], _: bytes) -> Answer:
-        fd = self._open(order["path"], os.O_RDONLY | os.O_NONBLOCK)
+    def _do_read_file(self, request: dict[str, Any], _: bytes) -> Answer:
+        fd = self._open(request["path"], os.O_RDONLY | os.O_NONBLOCK)
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
-            raise RequestFailed("absent", order["path"])
+            raise RequestFailed("absent", request["path"])
         with open(fd, "rb", buffering=0) as file:
             data = bytearray()
-            while len(data) < order["limit"]:
-                part = file.read(order["limit"] - len(data))
+            while len(data) < request["limit"]:
+                part = file.read(request["limit"] - len(data))
                 if not part:
                     break
                 data += part
@@ -131,25 +130,25 @@ class Supervisor:
         size = processes.fork_bytes(saved.process.pid) + session.layers.nbytes(saved.chain)
         return {"id": number, "nbytes": size}, ()
 
-    def _do_restore(self, order: dict[str, Any], _: bytes) -> Answer:
-        self._session.restore(order["id"])
+    def _do_restore(self, request: dict[str, Any], _: bytes) -> Answer:
+        self._session.restore(request["id"])
         return {}, ()
 
-    def _do_drop(self, order: dict[str, Any], _: bytes) -> Answer:
-        self._session.drop(order["id"])
+    def _do_drop(self, request: dict[str, Any], _: bytes) -> Answer:
+        self._session.drop(request["id"])
         return {}, ()
 
     def _do_reset(self, _: dict[str, Any], __: bytes) -> Answer:
         self._session.reset()
         return {}, ()
 
-    def _do_replace(self, order: dict[str, Any], _: bytes) -> Answer:
-        self._session.replace(order["id"])
+    def _do_replace(self, request: dict[str, Any], _: bytes) -> Answer:
+        self._session.replace(request["id"])
         return {}, ()
 
-    def _do_digests(self, order: dict[str, Any], _: bytes) -> Answer:
-        """Fingerprints of a saved state's variables and files."""
-        session, number = self._session, order["id"]
+    def _do_digests(self, request: dict[str, Any], _: bytes) -> Answer:
+        """Digests of a saved state's variables and files."""
+        session, number = self._session, request["id"]
         if number not in session.saved:
             raise RequestFailed("lost", "the snapshot was dropped")
         folder = session.layers.view(session.saved[number].chain)

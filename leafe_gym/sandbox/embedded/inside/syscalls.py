@@ -1,4 +1,4 @@
-"""System calls that Python does not offer, with their names in the errors."""
+"""System calls that Python does not provide; errors name the call."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _AT_FDCWD, _AT_EMPTY_PATH, _AT_RECURSIVE = -100, 0x1000, 0x8000
 _OPEN_TREE_CLONE, _CLOEXEC = 1, 0o2000000
 _RESOLVE_BENEATH, _NO_MAGICLINKS = 0x08, 0x02
 
-# The same on all machines since they were added.
+# Equal on all architectures.
 _OPEN_TREE, _MOVE_MOUNT, _OPENAT2, _MOUNT_SETATTR = 428, 429, 437, 442
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 MACHINES = tuple(_PIVOT_ROOT)
 
 
 class SyscallError(OSError):
-    """A call failed; says which."""
+    """Raised when a system call failed; names it."""
 
     def __init__(self, what: str, number: int) -> None:
         super().__init__(number, os.strerror(number))
@@ -42,7 +42,7 @@ def _done(what: str, result: int) -> int:
 
 
 def syscall(what: str, number: int, *arguments: int | bytes | None) -> int:
-    """Any system call; `what` goes into the error."""
+    """Make a system call; `what` describes it in the error."""
     given = [ctypes.c_long(one) if isinstance(one, int) else one for one in arguments]
     return _done(what, _LIBC.syscall(ctypes.c_long(number), *given))
 
@@ -54,17 +54,17 @@ def prctl(option: int, *arguments: int) -> int:
 
 
 def unshare(flags: int, what: str) -> None:
-    """New namespaces for this process, or for its children where it is pids."""
+    """Create namespaces for this process; a process namespace applies to its children."""
     _done(what, _LIBC.unshare(ctypes.c_int(flags)))
 
 
 def setns(descriptor: int, kind: int) -> None:
-    """Enter a namespace again."""
+    """Enter a namespace."""
     _done("setns", _LIBC.setns(descriptor, kind))
 
 
 def sethostname(name: bytes) -> None:
-    """Name this machine, in its namespace."""
+    """Set the host name in the current namespace."""
     _done("sethostname", _LIBC.sethostname(name, ctypes.c_size_t(len(name))))
 
 
@@ -82,18 +82,18 @@ def mount(source: str, target: str, kind: str, flags: int = 0, data: str = "") -
 
 
 def unmount(target: str) -> None:
-    """Take a mount away at once; it ends when nothing uses it any more."""
+    """Unmount lazily: the mount disappears now and is freed when it is no longer used."""
     _done(f"umount of {target}", _LIBC.umount2(target.encode(), MNT_DETACH))
 
 
 def open_tree(path: str) -> int:
-    """A copy of what is mounted at a path, not yet anywhere; a descriptor."""
+    """Clone the mount at a path without attaching it; returns a descriptor."""
     flags = _OPEN_TREE_CLONE | _CLOEXEC | _AT_RECURSIVE
     return syscall(f"open_tree of {path}", _OPEN_TREE, _AT_FDCWD, path.encode(), flags)
 
 
 def move_mount(tree: int, target: str, attributes: int) -> None:
-    """Put a copy made by `open_tree` at a path, with more attributes than it has."""
+    """Attach a mount cloned by `open_tree` at a path, with additional attributes."""
     given = struct.pack("=QQQQ", attributes, 0, 0, 0)
     flags = _AT_EMPTY_PATH | _AT_RECURSIVE
     syscall(f"attributes of {target}", _MOUNT_SETATTR, tree, b"", flags, given, len(given))
@@ -101,17 +101,17 @@ def move_mount(tree: int, target: str, attributes: int) -> None:
 
 
 def make_read_only(target: str) -> None:
-    """Nobody writes there any more; fails (EBUSY) while a file there is open for writing."""
+    """Make a mount read-only; fails with EBUSY while a file in it is open for writing."""
     given = struct.pack("=QQQQ", ATTR_RDONLY, 0, 0, 0)
     syscall(f"read-only {target}", _MOUNT_SETATTR, _AT_FDCWD, target.encode(), 0, given, len(given))
 
 
 def pivot_root(new: str, old: str) -> None:
-    """Exchange the root folder of this mount namespace."""
+    """Replace the root folder of this mount namespace."""
     syscall("pivot_root", _PIVOT_ROOT[os.uname().machine], new.encode(), old.encode())
 
 
 def open_beneath(folder: int, path: str, flags: int, mode: int = 0) -> int:
-    """Open a file that is in a folder, whatever links say."""
+    """Open a file below a folder; links cannot lead out of it."""
     how = struct.pack("=QQQ", flags | _CLOEXEC, mode, _RESOLVE_BENEATH | _NO_MAGICLINKS)
     return syscall(f"open of {path!r}", _OPENAT2, folder, os.fsencode(path), how, len(how))

@@ -1,6 +1,6 @@
-"""Messages over a stream socket: a JSON object and bytes, with their lengths before them.
+"""Messages over a stream socket: a JSON object and bytes, preceded by their lengths.
 
-Both sides may be hostile: lengths are bounded, and whatever is no message is `ChannelBroken`.
+Both sides may be compromised: lengths are bounded, and malformed data raises `ChannelBroken`.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ MAX_MESSAGE = 64 * 2**20
 
 
 def packed(message: dict[str, Any], blob: bytes = b"") -> bytes:
-    """A message as it goes over the wire."""
+    """A message in its encoded form."""
     text = json.dumps(message).encode()
     return _HEAD.pack(len(text), len(blob)) + text + blob
 
 
 class ChannelBroken(Exception):
-    """The other side is gone, too slow, or sends no messages."""
+    """Raised when the other side is gone, too slow, or sends malformed data."""
 
 
 class Channel:
     """One end.
 
     Attributes:
-        pid: process id of whoever sent the last message, where the kernel was asked to say so.
+        pid: process id of the last message's sender, if the socket passes credentials.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -42,7 +42,7 @@ class Channel:
         self._fds: list[int] = []
 
     def fileno(self) -> int:
-        """What becomes readable when something comes."""
+        """Descriptor that becomes readable when a message arrives."""
         return self.sock.fileno()
 
     def close(self) -> None:
@@ -52,10 +52,16 @@ class Channel:
     def send(
         self, message: dict[str, Any], blob: bytes = b"", *, fd: int = -1, seconds: float = 30.0
     ) -> None:
-        """Send a message, with an open file if need be.
+        """Send a message.
+
+        Args:
+            message: JSON object.
+            blob: binary part.
+            fd: descriptor to pass along; -1 for none.
+            seconds: time limit.
 
         Raises:
-            ChannelBroken: if it cannot be sent in that time.
+            ChannelBroken: if it cannot be sent in time.
         """
         data = memoryview(packed(message, blob))
         try:
@@ -70,15 +76,15 @@ class Channel:
     def receive(
         self, seconds: float | None, most: int = MAX_MESSAGE, *, extras: bool = False
     ) -> tuple[dict[str, Any], bytes]:
-        """The next message.
+        """Receive the next message.
 
         Args:
-            seconds: how long to wait for all of it; None for ever.
-            most: its largest size in bytes.
-            extras: also take a passed file, or the sender's process id.
+            seconds: time limit for the whole message; None for none.
+            most: largest accepted size, in bytes.
+            extras: also accept a passed descriptor, or the sender's process id.
 
         Raises:
-            ChannelBroken: if none comes, or something else.
+            ChannelBroken: if no message arrives in time, or it is malformed.
         """
         deadline = None if seconds is None else time.monotonic() + seconds
         text, blob = _HEAD.unpack(self._exactly(_HEAD.size, deadline, extras))
@@ -88,15 +94,15 @@ class Channel:
         try:
             message = json.loads(data[:text])
         except (ValueError, RecursionError) as error:
-            raise ChannelBroken("a message that is no JSON") from error
+            raise ChannelBroken("a message that is not JSON") from error
         if not isinstance(message, dict):
-            raise ChannelBroken("a message that is no object")
+            raise ChannelBroken("a message that is not an object")
         return message, bytes(data[text:])
 
     def passed(self) -> int:
-        """The file that came with the last message."""
+        """The descriptor that was passed with the last message."""
         if not self._fds:
-            raise ChannelBroken("no file came")
+            raise ChannelBroken("no descriptor was passed")
         return self._fds.pop()
 
     def _exactly(self, size: int, deadline: float | None, extras: bool) -> bytearray:
@@ -106,14 +112,14 @@ class Channel:
                 left = None if deadline is None else max(0.0, deadline - time.monotonic())
                 part = self._part(size - len(data), extras, left)
             except OSError as error:
-                raise ChannelBroken(f"nothing came: {error}") from error
+                raise ChannelBroken(f"nothing received: {error}") from error
             if not part:
                 raise ChannelBroken("the other side is gone")
             data += part
         return data
 
     def _part(self, size: int, extras: bool, seconds: float | None) -> bytes:
-        """Some of what comes next, up to `size` bytes."""
+        """Receive up to `size` bytes."""
         self.sock.settimeout(seconds)
         if not extras:
             return self.sock.recv(min(size, 2**20))

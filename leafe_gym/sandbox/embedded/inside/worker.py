@@ -1,8 +1,8 @@
-"""The Python session: runs cells, and splits in two when its state is to be kept.
+"""The Python session: runs cells, and forks a copy of itself to save its state.
 
-A process that splits stays behind as it is, waiting; the new one goes on. Neither holds files of
-the work folder open while the layers under them are exchanged: these are closed, and opened again
-at the same place in the new layers.
+The original process pauses in its current state; the copy continues. Neither holds files of the
+work folder open while the layers below are exchanged: they are closed, and reopened at the same
+position in the new layers.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from leafe_gym.sandbox.embedded.inside.wire import Channel, ChannelBroken
 
 _WORK = f"{HOME}/work"
 _RESERVED_FDS = 4
-"""Descriptors that a cell cannot use up, as becoming two takes some."""
+"""Descriptors kept free of the cell's use, as forking a copy needs some."""
 
 
 class CannotFork(Exception):
-    """Why a state cannot be kept."""
+    """Raised when the state cannot be saved; says why."""
 
 
 class SessionWorker:
-    """One session.
+    """A session.
 
     Args:
         channel: to the supervisor.
-        most: characters of a traceback.
+        most: longest traceback, in characters.
     """
 
     def __init__(self, channel: Channel, most: int) -> None:
@@ -56,7 +56,7 @@ class SessionWorker:
         self._out, self._err = _stream(1), _stream(2)
 
     def serve(self) -> None:
-        """Answer until the supervisor is gone."""
+        """Handle requests until the supervisor closes the connection."""
         self._prepare()
         self._send({"here": True})
         while True:
@@ -88,7 +88,7 @@ class SessionWorker:
         site.main()
 
     def _digest_step(self) -> None:
-        """A bit of the fingerprint of a waiting process; nobody waits for it."""
+        """Compute a part of the state digest while the process is paused and idle."""
         assert self._digesting is not None
         if done := next(self._digesting, "?"):
             self._digesting = None
@@ -102,7 +102,7 @@ class SessionWorker:
             os._exit(0)
 
     def _run_cell(self, code: str) -> str:
-        """The traceback of a cell; "" if it ran through."""
+        """Run a cell; its traceback, or "" if it raised nothing."""
         self._cells += 1
         error = ""
         reserved: list[int] = []
@@ -133,12 +133,12 @@ class SessionWorker:
             sys.displayhook(value)
 
     def _fork(self, digest: bool) -> None:
-        """Become two: this process waits, the new one goes on with the file that was passed."""
+        """Fork: this process pauses, the copy continues on the socket that was passed."""
         try:
             new = self._channel.passed()
             if not self._folder:
                 self._release_files()
-            rng_state = random.getstate()  # seeded anew in a forked process
+            rng_state = random.getstate()  # a forked process is reseeded
             child = os.fork()
         except (OSError, CannotFork, ChannelBroken) as error:
             self._send({"refused": str(error)})
@@ -159,7 +159,7 @@ class SessionWorker:
         self._send({"here": True})
 
     def _release_files(self) -> None:
-        """Use nothing in the work folder."""
+        """Close the files of the work folder and leave it."""
         try:
             folder = os.getcwd()
         except FileNotFoundError:
@@ -173,7 +173,7 @@ class SessionWorker:
         self._folder, self._files = folder, files
 
     def _reopen_files(self) -> None:
-        """Use the work folder again as before."""
+        """Reopen the files of the work folder and enter it."""
         if not self._folder:
             return
         self._digesting = None
@@ -194,7 +194,7 @@ class SessionWorker:
 
 
 def _reap_children() -> None:
-    """Children that ended with their cell; the new process could not wait for them."""
+    """Reap children that ended with their cell; the forked copy could not wait for them."""
     with suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
@@ -205,7 +205,7 @@ def _stream(fd: int) -> TextIO:
 
 
 def _opened(name: str) -> tuple[int, str, int, int, bool] | None:
-    """(descriptor, path, flags, position, whether children get it) of a file below `HOME`."""
+    """(descriptor, path, flags, position, whether inheritable) of a file below `HOME`."""
     try:
         path = os.readlink(f"/proc/self/fd/{name}")
         if not path.startswith(HOME):
@@ -213,9 +213,9 @@ def _opened(name: str) -> tuple[int, str, int, int, bool] | None:
         if path.endswith(" (deleted)"):
             raise CannotFork(f"{path} is still open")
         with open(f"/proc/self/fdinfo/{name}") as file:
-            told = dict(line.split(":", 1) for line in file)
-        flags = int(told["flags"], 8) & ~(os.O_CREAT | os.O_EXCL | os.O_TRUNC)
-        return int(name), path, flags, int(told["pos"]), os.get_inheritable(int(name))
+            info = dict(line.split(":", 1) for line in file)
+        flags = int(info["flags"], 8) & ~(os.O_CREAT | os.O_EXCL | os.O_TRUNC)
+        return int(name), path, flags, int(info["pos"]), os.get_inheritable(int(name))
     except (FileNotFoundError, KeyError, ValueError):
         return None
 
@@ -230,5 +230,5 @@ def _described(raised: BaseException) -> str:
         if frames and not isinstance(raised, SyntaxError):
             lines = ["Traceback (most recent call last):\n", *frames.format(), *lines]
         return "".join(lines)
-    except Exception:  # noqa: BLE001 - an exception whose text cannot be had
+    except Exception:  # noqa: BLE001 - formatting the exception may raise anything
         return f"{type(raised).__name__}\n"

@@ -21,7 +21,7 @@ from leafe_gym.agents.sync import run_blocking
 from leafe_gym.agents.task_runner import SlotCounter
 from leafe_gym.budget import Budget
 from leafe_gym.errors import EnvironmentFailure, RunIncomplete, UsageError
-from leafe_gym.explore.config import ExploreConfig
+from leafe_gym.exploration.config import ExploreConfig
 from leafe_gym.prompts.base import prompt_set_source
 from leafe_gym.seeds import derive_seed
 from leafe_gym.store.reader import RunReader

@@ -1,0 +1,41 @@
+"""How rollouts of an evaluation are sampled."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, SkipValidation, field_serializer
+
+from leafe_gym.agents.config import AgentConfig
+from leafe_gym.config import Config, FiniteFloat, PositiveInt
+from leafe_gym.prompts.base import PromptSet
+from leafe_gym.wrappers.backends.base import Backend
+
+
+class EvalConfig(Config):
+    """Configuration of `evaluate`, `recovery_pool` and `evaluate_recovery`."""
+
+    prompts: SkipValidation[str | PromptSet | None] = None
+    """Prompt set, by name or as an object; by default the policy's own, else "chat"."""
+    temperature: FiniteFloat = 1.0
+    """Sampling temperature."""
+    max_tokens: PositiveInt = 512
+    """Longest reply, in tokens."""
+    backend: SkipValidation[str | Backend] = "auto"
+    """Rollback backend of each environment, by name or as an object."""
+    env_timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = 600.0
+    """Seconds a step, reset or restore may take before its rollout ends; None for no limit."""
+
+    def for_agent(self, attempts: int) -> AgentConfig:
+        """The configuration of an agent that makes `attempts` plain rollouts a task."""
+        return AgentConfig(
+            prompts=self.prompts,
+            act_temperature=self.temperature,
+            max_tokens=self.max_tokens,
+            max_attempts=attempts,
+            reflect_every=None,
+        )
+
+    @field_serializer("prompts", "backend")
+    def _name(self, value: str | PromptSet | Backend | None) -> str | None:
+        return value if value is None or isinstance(value, str) else value.name
