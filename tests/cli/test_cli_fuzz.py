@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from leafe_gym.exploration.config import ExploreConfig
 
 import leafe_gym as lg
 from leafe_gym.agents.config import AgentConfig
@@ -17,6 +16,7 @@ from leafe_gym.budget import Budget
 from leafe_gym.cli import main
 from leafe_gym.cli.generated import config_options
 from leafe_gym.errors import UsageError
+from leafe_gym.exploration.config import ExploreConfig
 
 VALUES = [
     "0", "1", "2", "3", "-1", "1.5", "1e400", "NaN", "Infinity", "true", "null", "[]", "{}",
