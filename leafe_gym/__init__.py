@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from leafe_gym.agents.env_pool import make_env as make_env
     from leafe_gym.budget import Budget as Budget
     from leafe_gym.budget import Spend as Spend
-    from leafe_gym.exploration.config import ExploreConfig as ExploreConfig
-    from leafe_gym.exploration.engine import aexplore as aexplore
-    from leafe_gym.exploration.engine import explore as explore
-    from leafe_gym.agents.env_pool import make_env as make_env
     from leafe_gym.envs.space import TextSpace as TextSpace
     from leafe_gym.envs.tasks import tasks as tasks
     from leafe_gym.evals.config import EvalConfig as EvalConfig
@@ -34,6 +30,9 @@ if TYPE_CHECKING:
     from leafe_gym.evals.recovery import RecoveryPool as RecoveryPool
     from leafe_gym.evals.recovery import evaluate_recovery as evaluate_recovery
     from leafe_gym.evals.recovery import recovery_pool as recovery_pool
+    from leafe_gym.exploration.config import ExploreConfig as ExploreConfig
+    from leafe_gym.exploration.engine import aexplore as aexplore
+    from leafe_gym.exploration.engine import explore as explore
     from leafe_gym.policies.base import Policy as Policy
     from leafe_gym.policies.base import policy as policy
     from leafe_gym.prompts.base import PromptSet as PromptSet

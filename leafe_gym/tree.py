@@ -151,9 +151,7 @@ class Tree:
         Raises:
             UsageError: if the path has fewer than `before` actions.
         """
-        steps = [
-            step for node, own in self._segments(branch, before) for step in node.steps[:own]
-        ]
+        steps = [step for node, own in self._segments(branch, before) for step in node.steps[:own]]
         if before is not None and actions_in(steps) != before:
             raise UsageError(
                 f"branch {branch} has {actions_in(steps)} actions; there is none before {before}"
@@ -163,9 +161,7 @@ class Tree:
     def path(self, branch: int, before: int | None = None) -> list[tuple[int, int]]:
         """(branch, own index) of every step that `history` holds, in the same order."""
         return [
-            (node.id, index)
-            for node, own in self._segments(branch, before)
-            for index in range(own)
+            (node.id, index) for node, own in self._segments(branch, before) for index in range(own)
         ]
 
     def _segments(self, branch: int, before: int | None) -> list[tuple[Branch, int]]:

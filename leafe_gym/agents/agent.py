@@ -36,7 +36,7 @@ from leafe_gym.agents.task_runner import NullObserver, Observer, SlotCounter, St
 from leafe_gym.budget import Budget, TokenMeter
 from leafe_gym.errors import UsageError
 from leafe_gym.policies.base import Policy, PolicyFunction, as_policy, policy_identity
-from leafe_gym.prompts.base import as_prompt_set
+from leafe_gym.prompts.base import PromptSet, as_prompt_set
 from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Json, Task
 from leafe_gym.wrappers.rollback.wrapper import RollbackWrapper, require_outermost
@@ -66,10 +66,7 @@ class Agent:
             raise UsageError(f"config={config!r}: expected an AgentConfig")
         self.policy = as_policy(policy)
         self.config = config or AgentConfig()
-        prompts = self.config.prompts
-        if prompts is None:
-            prompts = getattr(self.policy, "prompts", None) or DEFAULT_PROMPTS
-        self.prompts = as_prompt_set(prompts)
+        self.prompts = resolve_prompts(self.policy, self.config)
 
     def frontier(self, task: Task) -> Frontier:
         """A fresh order of attempts for `task`."""
@@ -245,6 +242,18 @@ class BestFirstAgent(Agent):
         return BestFirstFrontier(
             max_depth=self.config.max_depth, attempts_per_root=self.config.attempts_per_root
         )
+
+
+def resolve_prompts(policy: Policy, config: AgentConfig) -> PromptSet:
+    """The prompt set of an agent: that of its configuration, else the policy's own, else "chat".
+
+    Raises:
+        UsageError: if it cannot be used, or there is none of that name.
+    """
+    given = config.prompts
+    return as_prompt_set(
+        given if given is not None else getattr(policy, "prompts", DEFAULT_PROMPTS)
+    )
 
 
 def check_run(budget: Budget, concurrency: int) -> None:

@@ -14,14 +14,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from leafe_gym.agents.agent import Agent
+from leafe_gym.agents.agent import Agent, resolve_prompts
 from leafe_gym.agents.config import AgentConfig
 from leafe_gym.budget import UNITS, Budget, Spend
-from leafe_gym.exploration.engine import aexplore
 from leafe_gym.errors import UsageError
 from leafe_gym.evals.controls import Donor, random_tau, swap_experiences, withhold_experiences
 from leafe_gym.evals.intervals import Interval, paired_difference, verdict, wilson
-from leafe_gym.evals.samplers import Sampler, make_agent, resolve_prompts
+from leafe_gym.evals.samplers import make_agent
+from leafe_gym.exploration.config import ExploreConfig
+from leafe_gym.exploration.engine import aexplore
 from leafe_gym.policies.base import Policy
 from leafe_gym.prompts.base import PromptSet
 from leafe_gym.store.reader import RunReader
@@ -63,7 +64,7 @@ class Method:
     """
 
     title: str
-    sampler: Sampler
+    sampler: str
     control: Callable[[PromptSet, ControlInputs], PromptSet] | None = None
     changes: Mapping[str, Json] = field(default_factory=dict)
 
@@ -258,8 +259,7 @@ async def run_bench(
             budget=Budget(interactions=interactions),
             out=out / name,
             concurrency=concurrency,
-            seed=seed,
-            stop="solved",
+            config=ExploreConfig(seed=seed, stop="solved"),
             progress=partial(progress, name) if progress else None,
         ) as run:
             bench.outcomes[name] = read_outcome(run)
@@ -285,11 +285,13 @@ def read_outcome(run: RunReader) -> MethodOutcome:
     firsts: list[Spend | None] = []
     sources: set[str] = set()
     failed = 0
-    for _, error, result in run.outcomes():
-        failed += bool(error)
-        sources |= set() if error else {result["token_source"]}
-        spends.append(Spend() if error else Spend.from_dict(result["spent"]))
-        first = None if error else result["solved_at"]
+    finished = dict(run.results())
+    for number in range(len(run.tasks())):
+        result = finished.get(number)
+        failed += result is None
+        sources |= set() if result is None else {result["token_source"]}
+        spends.append(Spend() if result is None else Spend.from_dict(result["spent"]))
+        first = None if result is None else result["solved_at"]
         firsts.append(Spend.from_dict(first) if first else None)
     return MethodOutcome(
         solved_at={

@@ -8,6 +8,7 @@ from pydantic import Field, SkipValidation, field_serializer
 
 from leafe_gym.agents.config import AgentConfig
 from leafe_gym.config import Config, FiniteFloat, PositiveInt
+from leafe_gym.exploration.config import ExploreConfig
 from leafe_gym.prompts.base import PromptSet
 from leafe_gym.wrappers.backends.base import Backend
 
@@ -35,6 +36,10 @@ class EvalConfig(Config):
             max_attempts=attempts,
             reflect_every=None,
         )
+
+    def for_exploring(self, seed: int) -> ExploreConfig:
+        """The configuration of the run that makes the rollouts."""
+        return ExploreConfig(seed=seed, backend=self.backend, env_timeout=self.env_timeout)
 
     @field_serializer("prompts", "backend")
     def _name(self, value: str | PromptSet | Backend | None) -> str | None:

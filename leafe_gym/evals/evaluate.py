@@ -13,19 +13,18 @@ from numpy.typing import NDArray
 from leafe_gym.agents.agent import Agent
 from leafe_gym.agents.sync import run_blocking
 from leafe_gym.budget import Budget
-from leafe_gym.exploration.engine import aexplore
-from leafe_gym.errors import UsageError
+from leafe_gym.errors import RunIncomplete, UsageError
 from leafe_gym.evals.config import EvalConfig
 from leafe_gym.evals.intervals import Interval
 from leafe_gym.evals.passk import pass_curve
 from leafe_gym.evals.samplers import make_agent
+from leafe_gym.exploration.engine import aexplore
 from leafe_gym.policies.base import Policy, PolicyFunction
 from leafe_gym.policies.base import policy as named_policy
 from leafe_gym.store.reader import RunReader
 from leafe_gym.tree import Branch, Tree
-from leafe_gym.types import Json, Task
+from leafe_gym.types import ERRORS, Json, Task
 
-ERRORS = ("env_error", "backend_error", "policy_error")
 NO_LIMIT = 10**12
 """Interactions: the number of rollouts is the limit of an evaluation, not the budget."""
 SHOWN = 5
@@ -159,18 +158,23 @@ async def roll_out(
     concurrency: int,
     progress: Progress | None,
 ) -> RunReader:
-    """All rollouts of an agent that limits their number itself."""
-    return await aexplore(
-        agent,
-        tasks,
-        budget=Budget(interactions=NO_LIMIT),
-        out=folder,
-        concurrency=concurrency,
-        seed=seed,
-        stop="budget",
-        backend=config.backend,
-        progress=progress,
-    )
+    """All rollouts of an agent that limits their number itself; some may be missing.
+
+    Raises:
+        UsageError: if no rollout could act at all.
+    """
+    try:
+        return await aexplore(
+            agent,
+            tasks,
+            budget=Budget(interactions=NO_LIMIT),
+            out=folder,
+            config=config.for_exploring(seed),
+            concurrency=concurrency,
+            progress=progress,
+        )
+    except RunIncomplete:
+        return RunReader(folder)
 
 
 def count_rollouts(
@@ -186,16 +190,16 @@ def count_rollouts(
     """
     wins = dict.fromkeys((task.id for task in tasks), 0)
     samples = dict(wins)
-    reasons = dict.fromkeys(error for _, error, _ in run.outcomes() if error)
+    reasons = dict.fromkeys(run.failures().values())
     errors = 0
-    for tree in run.trees():
-        for branch in filter(of, tree.branches):
+    for number, task in enumerate(tasks):
+        for branch in filter(of, run.branches(number)):
             if branch.ending in ERRORS:
                 errors += 1
                 reasons[branch.reason] = None
             else:
-                samples[tree.task.id] += 1
-                wins[tree.task.id] += branch.won
+                samples[task.id] += 1
+                wins[task.id] += branch.won
     return Evaluation(
         tasks=tuple(wins),
         wins=np.array(list(wins.values()), np.int64),

@@ -18,16 +18,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from leafe_gym.agents.agent import Agent, make_settings
-from leafe_gym.agents.environment import Lanes, begin, environment_calls
-from leafe_gym.agents.frontier import Frontier, Job, LookBack
-from leafe_gym.agents.grow import Observer, Slots, Stop
+from leafe_gym.agents.agent import Agent
+from leafe_gym.agents.env_pool import EnvPool, make_env
+from leafe_gym.agents.frontier import Frontier
+from leafe_gym.agents.plan import AttemptPlan, ReflectionKind, Selection
+from leafe_gym.agents.stepping import environment_calls, reset_for
 from leafe_gym.agents.sync import run_blocking
+from leafe_gym.agents.task_runner import Observer, SlotCounter, Stop
 from leafe_gym.budget import Budget
-from leafe_gym.agents.env_pool import make_env
 from leafe_gym.errors import UsageError
 from leafe_gym.evals.config import EvalConfig
-from leafe_gym.evals.controls import withhold_experiences
 from leafe_gym.evals.evaluate import (
     Evaluation,
     Progress,
@@ -35,9 +35,9 @@ from leafe_gym.evals.evaluate import (
     count_rollouts,
     roll_out,
 )
-from leafe_gym.evals.samplers import resolve_prompts
 from leafe_gym.policies.base import Policy, PolicyFunction
 from leafe_gym.policies.base import policy as named_policy
+from leafe_gym.store.reader import RunReader
 from leafe_gym.store.records import (
     branch_json,
     checksum,
@@ -46,9 +46,8 @@ from leafe_gym.store.records import (
     read_task,
     task_json,
 )
-from leafe_gym.store.reader import RunReader
 from leafe_gym.tree import Branch, Tree
-from leafe_gym.types import Experience, Json, Start, Step, Task
+from leafe_gym.types import Json, Start, Step, Task
 from leafe_gym.wrappers.rollback.wrapper import RollbackWrapper
 
 
@@ -207,32 +206,29 @@ class RecoveryAgent(Agent):
     def __init__(
         self, policy: Policy, pool: RecoveryPool, samples: int, config: EvalConfig
     ) -> None:
-        chosen = config.for_agent(samples)
-        given = {"act_temperature": chosen.act_temperature, "max_tokens": chosen.max_tokens}
-        super().__init__(policy, make_settings(policy, given))
-        self.prompts = withhold_experiences(resolve_prompts(policy, chosen))
-        self.attempts = samples
+        # The attempt that led to the state counts as one.
+        super().__init__(policy, config.for_agent(samples + 1))
         self._pool = {one.task.id: one for one in pool.mistakes}
 
     @property
-    def config(self) -> dict[str, Json]:
-        """See `Agent.config`."""
+    def identity(self) -> dict[str, Json]:
+        """See `Agent.identity`."""
         states = checksum(dump([branch_json(_root(one)) for one in self._pool.values()]))
-        return super().config | {"attempts": self.attempts, "pool": states}
+        return super().identity | {"pool": states}
 
     def frontier(self, task: Task) -> Frontier:
         """See `RecoveryFrontier`."""
-        return RecoveryFrontier(self._pool[task.id].actions, self.attempts)
+        return RecoveryFrontier(self._pool[task.id].actions)
 
     async def explore_task(
         self,
         task: Task,
-        lanes: Lanes,
+        pool: EnvPool,
         budget: Budget,
         *,
         seed: int,
         stop: Stop,
-        slots: Slots | None = None,
+        slots: SlotCounter | None = None,
         observer: Observer | None = None,
         stored: Sequence[Branch] = (),
     ) -> Tree:
@@ -241,42 +237,29 @@ class RecoveryAgent(Agent):
         if not stored and observer is not None:
             observer = _WithRoot(observer, root)
         return await super().explore_task(
-            task, lanes, budget, seed=seed, stop=stop, slots=slots, observer=observer,
+            task, pool, budget, seed=seed, stop=stop, slots=slots, observer=observer,
             stored=stored or (root,),
         )  # fmt: skip
 
 
 class RecoveryFrontier:
-    """A given first attempt, and branches that leave it after `step` actions.
+    """A given first attempt, then plain resampling of its state after `start` actions."""
 
-    Args:
-        step: where they leave it.
-        attempts: how many.
-    """
+    reflection: ReflectionKind = "none"
 
-    look_back: LookBack = "none"
+    def __init__(self, start: int) -> None:
+        self._start = start
 
-    def __init__(self, step: int, attempts: int) -> None:
-        self._away = Experience(step=step, text="")
-        self._last = attempts
-        self._next = 0
-
-    def ask(self) -> Job | None:
+    def ask(self, number: int) -> Selection | None:
         """The first attempt, then branches of it."""
-        number = self._next
-        if number > self._last:
-            return None
-        self._next += 1
-        if number == 0:
-            return Job(id=0, root=0)
-        return Job(id=number, root=0, depth=1, parent=0, experience=self._away)
+        return Selection(parent=0, start=self._start, depth=1) if number else Selection()
 
-    def tell(self, job: Job, experiences: Sequence[Experience]) -> None:
+    def tell(self, plan: AttemptPlan, branch: Branch) -> None:
         """No attempt opens another one."""
 
-    def room(self, job: Job, pending: int) -> bool:
+    def capacity(self, number: int, selection: Selection) -> int:
         """No attempt opens a branch."""
-        return False
+        return 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,11 +271,11 @@ class _WithRoot:
 
     def opened(self, start: Start) -> None:
         self.inner.opened(start)
-        self.inner.began(Job(id=0, root=0))
+        self.inner.began(0)
         self.inner.committed(self.root)
 
-    def began(self, job: Job) -> None:
-        self.inner.began(job)
+    def began(self, number: int) -> None:
+        self.inner.began(number)
 
     def committed(self, branch: Branch) -> None:
         self.inner.committed(branch)
@@ -316,7 +299,7 @@ def _first_mistake(tree: Tree, slack: int) -> Mistake | None:
 
 def _mistake_of(env: RollbackWrapper, tree: Tree, branch: Branch, slack: int) -> Mistake | None:
     """The state after the first step of an attempt that made the solution longer, if it is good."""
-    begin(env, tree.task)
+    reset_for(env, tree.task)
     before = _distance(env, tree.task)
     for number, step in enumerate(branch.steps):
         if step.action is None or step.over:

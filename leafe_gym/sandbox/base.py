@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal, Protocol, cast, runtime_checkable
 
 from pydantic import Field
 
-from leafe_gym.registry import REGISTRIES
 from leafe_gym.config import Config, PositiveInt
 from leafe_gym.errors import SandboxUnavailable, UsageError
+from leafe_gym.registry import REGISTRIES
 
 SANDBOXES = REGISTRIES["sandbox"]
 """Sandboxes by name."""

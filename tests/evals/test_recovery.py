@@ -14,7 +14,6 @@ import leafe_gym as lg
 from leafe_gym.errors import ConfigMismatch, UsageError
 from leafe_gym.evals.recovery import RecoveryPool
 from leafe_gym.evals.reproduce.levels import LevelSet
-from leafe_gym.policies.scripted import sokoban_player
 from leafe_gym.prompts.base import prompt_set
 from leafe_gym.types import Message, Task
 

@@ -19,8 +19,8 @@ from leafe_gym.distill.data.row_types import Row
 from leafe_gym.distill.data.select import RowSelector
 from leafe_gym.errors import ConfigMismatch, UsageError
 from leafe_gym.prompts.base import PromptSet, prompt_set
-from leafe_gym.store.records import checksum, dump
 from leafe_gym.store.reader import RunReader
+from leafe_gym.store.records import checksum, dump
 from leafe_gym.types import Json
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def rows(
     folder = source.folder if isinstance(source, RunReader) else Path(source)
     with RunReader(folder) as run:
         prompts = own_prompts(run, prompts)
-        if not any(not error for _, error, _ in run.outcomes()):
+        if next(run.results(), None) is None:
             raise UsageError(
                 f"{folder}: no task of this run is finished, so it has no rows; run the same "
                 "explore command again to finish it"

@@ -15,13 +15,14 @@ import torch
 from leafe_gym.budget import Budget
 from leafe_gym.distill.training.config import TrainConfig
 from leafe_gym.distill.training.train import train
-from leafe_gym.exploration.engine import explore
 from leafe_gym.envs.tasks import tasks as list_tasks
 from leafe_gym.errors import UsageError
 from leafe_gym.evals.evaluate import evaluate
 from leafe_gym.evals.reproduce.protocol import AGENT, ROLLOUTS
 from leafe_gym.evals.reproduce.row_batches import drawn, run_rows
 from leafe_gym.evals.samplers import make_agent
+from leafe_gym.exploration.config import ExploreConfig
+from leafe_gym.exploration.engine import explore
 from leafe_gym.seeds import derive_rng
 from leafe_gym.store.reader import RunReader
 from leafe_gym.tiny.policy import SHIPPED, TinyPolicy
@@ -109,8 +110,8 @@ def stage1(
     torch.set_num_threads(1)  # at this size two threads are slower than one
     agent = make_agent("tree", TinyPolicy.load(BASE), AGENT)
     with explore(
-        agent, tasks, budget=Budget(interactions=INTERACTIONS), out=folder, concurrency=64, seed=seed,
-        progress=tick,
+        agent, tasks, budget=Budget(interactions=INTERACTIONS), out=folder, concurrency=64,
+        config=ExploreConfig(seed=seed), progress=tick,
     ) as run:  # fmt: skip
         trees = list(run.trees())
     example = next((tree for tree in trees if _won_after_rollback(tree)), None)

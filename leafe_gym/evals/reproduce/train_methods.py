@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
+from leafe_gym.agents.agent import resolve_prompts
 from leafe_gym.budget import Budget
 from leafe_gym.distill.data.row_types import Encoded
 from leafe_gym.distill.training.config import TrainConfig
 from leafe_gym.distill.training.train import train
-from leafe_gym.exploration.engine import explore
 from leafe_gym.envs.sokoban.rules import ACTIONS
 from leafe_gym.evals.controls import Donor, random_tau, swap_experiences
 from leafe_gym.evals.reproduce.exact import Episodes
@@ -23,7 +23,9 @@ from leafe_gym.evals.reproduce.grpo import Batch, Sample, grpo
 from leafe_gym.evals.reproduce.levels import LevelSet, load
 from leafe_gym.evals.reproduce.protocol import AGENT, Scale
 from leafe_gym.evals.reproduce.row_batches import alternatives, drawn, run_rows
-from leafe_gym.evals.samplers import make_agent, resolve_prompts
+from leafe_gym.evals.samplers import make_agent
+from leafe_gym.exploration.config import ExploreConfig
+from leafe_gym.exploration.engine import explore
 from leafe_gym.policies.base import Policy
 from leafe_gym.seeds import derive_rng
 from leafe_gym.tiny.corpus import Ids, act_prompts
@@ -83,8 +85,7 @@ class MethodTrainer:
             budget=Budget(interactions=factor * self.scale.train_interactions),
             out=folder,
             concurrency=128,
-            seed=self.seed,
-            stop="budget",
+            config=ExploreConfig(seed=self.seed),
         ) as run:
             trees = list(run.trees())
         rows = run_rows(folder, self.train.world, prompts)

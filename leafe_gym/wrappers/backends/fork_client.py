@@ -319,7 +319,7 @@ _STARTING = threading.Lock()
 
 def _after_fork() -> None:
     """Of the hosts of a parent process nothing is usable, nor a lock that one of its threads held."""
-    global _STARTING  # noqa: PLW0603
+    global _STARTING
     _STARTING = threading.Lock()
     _HOSTS.clear()
 
