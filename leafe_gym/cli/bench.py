@@ -4,76 +4,91 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from leafe_gym.agents.config import AgentConfig
-from leafe_gym.budget import UNITS
 from leafe_gym.cli import interrupt
+from leafe_gym.cli.generated import with_options
 from leafe_gym.cli.options import (
-    Attempts,
-    Calls,
+    DEFAULT_INTERACTIONS,
+    MOST,
     Concurrency,
     Count,
     Data,
     EnvId,
     JsonOut,
-    MaxDepth,
     Model,
-    ReflectEvery,
     Seed,
     Set,
     Split,
     env_kwargs,
+    pick_policy,
     pick_tasks,
-    tree_options,
+    use_current_folder,
 )
 from leafe_gym.cli.screen import out, plain, progress_bar, write_json
-from leafe_gym.evals.bench import METHODS, TITLES, Bench, check_methods, run_bench
+from leafe_gym.evals.bench import METHODS, TITLES, UNIT_KEYS, Bench, check_methods, run_bench
 from leafe_gym.evals.intervals import verdict
 from leafe_gym.evals.meta import machine_meta
 from leafe_gym.evals.plots import plot_bench
 from leafe_gym.policies.base import Policy
-from leafe_gym.policies.base import policy as named_policy
 from leafe_gym.tree import Tree
 from leafe_gym.types import Task
 
-Methods = Annotated[
-    str, typer.Option("--methods", help=f"Comma-separated, of: {', '.join(METHODS)}.")
-]
+_WORDS = {
+    "interactions": "interactions",
+    "tokens_total": "tokens",
+    "tokens_uncached": "uncached tokens",
+}
+_TOKEN_NOTE = (
+    "Token budgets are not set but found: the largest at which the outcome of every method is "
+    "known, that is, the smallest spending of a task that ran out of interactions unsolved."
+)
+_LEDGER = (
+    "interactions", "tokens_total", "tokens_uncached", "env_steps", "model_calls", "act_calls",
+    "reflect_calls", "attempts", "rollbacks", "replayed_steps", "overhead_model_calls",
+    "overhead_retries", "overhead_attempts",
+)  # fmt: skip
 
 
-_WORDS = {"calls": "calls", "tokens_total": "tokens", "tokens_uncached": "uncached tokens"}
-
-
+@with_options
 def command(
     env_id: EnvId,
     out_dir: Annotated[Path, typer.Option("--out", metavar="DIR", help="Runs and picture.")],
     count: Count = 100,
     split: Split = "test",
-    methods: Methods = "is,ir,tree",
+    methods: Annotated[
+        str, typer.Option("--methods", help=f"Comma-separated, of: {', '.join(METHODS)}.")
+    ] = "is,ir,tree",
     model: Model = "scripted",
-    calls: Calls = 600,
+    interactions: Annotated[
+        int,
+        typer.Option(
+            "--interactions",
+            min=2,
+            max=MOST,
+            help="Budget a task: environment steps + model calls. Token budgets follow from it.",
+        ),
+    ] = DEFAULT_INTERACTIONS,
     concurrency: Concurrency = 16,
     seed: Seed = 0,
-    reflect_every: ReflectEvery = 10,
-    max_depth: MaxDepth = 4,
-    attempts: Attempts = 16,
     set_: Set = None,
     data: Data = None,
     json_path: JsonOut = None,
+    *,
+    agent: AgentConfig,
 ) -> None:
     """Compare methods on the same tasks: solved fraction over the budget, and each one's ledger."""
     names = [name.strip() for name in methods.split(",")]
     check_methods(names)
+    use_current_folder(agent.prompts if isinstance(agent.prompts, str) else "")
+    policy = pick_policy(model)
     tasks = pick_tasks(env_id, split, count, env_kwargs(set_, data))
-    options = tree_options(reflect_every, max_depth, attempts)
-    bench = run_with_bars(
-        named_policy(model), tasks, names, calls, out_dir, concurrency, seed, options
-    )
+    bench = run_with_bars(policy, tasks, names, interactions, out_dir, concurrency, seed, agent)
     picture = out_dir / "solved.png"
     plot_bench(bench, picture, f"{env_id}, {len(tasks)} tasks, {model}")
     if json_path:
@@ -87,11 +102,11 @@ def run_with_bars(
     policy: Policy,
     tasks: Sequence[Task],
     methods: Sequence[str],
-    calls: int,
+    interactions: int,
     folder: Path,
     concurrency: int,
     seed: int,
-    tree: dict[str, Any],
+    config: AgentConfig,
 ) -> Bench:
     """`run_bench`, with a progress bar per method."""
     with progress_bar() as bar:
@@ -106,15 +121,16 @@ def run_with_bars(
 
         return interrupt.run(
             run_bench(
-                policy, tasks, methods=methods, interactions=calls, out=folder,
-                config=AgentConfig(**tree), concurrency=concurrency, seed=seed, progress=tick,
+                policy, tasks, methods=methods, interactions=interactions, out=folder,
+                config=config, concurrency=concurrency, seed=seed, progress=tick,
             )
         )  # fmt: skip
 
 
 def show(bench: Bench) -> None:
-    """The tables a person reads."""
+    """Print the tables."""
     out.print(_solved(bench))
+    out.print(plain(_TOKEN_NOTE, "dim"), soft_wrap=True)
     out.print(_ledger(bench))
     for gap in _gaps(bench):
         out.print(plain(gap), soft_wrap=True)
@@ -125,8 +141,8 @@ def _solved(bench: Bench) -> Table:
     table.add_column("budget a task")
     for name in bench.outcomes:
         table.add_column(TITLES[name], justify="right", min_width=17)
-    rows = [("calls", float(bench.interactions // part)) for part in (8, 4, 2, 1)]
-    rows += [(unit, bench.level(unit)) for unit in UNITS if unit != "calls"]
+    rows = [("interactions", float(bench.interactions // part)) for part in (8, 4, 2, 1)]
+    rows += [(unit, bench.level(unit)) for unit in UNIT_KEYS if unit != "interactions"]
     for unit, at in rows:
         cells = (outcome.fraction(unit, at) for outcome in bench.outcomes.values())
         label = f"{at:,.0f} {_WORDS[unit]}"
@@ -135,25 +151,14 @@ def _solved(bench: Bench) -> Table:
 
 
 def _ledger(bench: Bench) -> Table:
-    table = Table(title="What each method spent, all tasks together", box=SIMPLE_HEAD)
+    table = Table(title="Spending of each method, all tasks together", box=SIMPLE_HEAD)
     table.add_column("")
     for name in bench.outcomes:
         table.add_column(TITLES[name], justify="right")
     ledgers = [outcome.ledger.as_dict() for outcome in bench.outcomes.values()]
-    shown = [
-        *UNITS,
-        "steps",
-        "act_calls",
-        "reflect_calls",
-        "attempts",
-        "rollbacks",
-        "replayed_steps",
-        "overhead_calls",
-        "overhead_retries",
-        "overhead_attempts",
-    ]
-    for row in shown:
-        table.add_row(row.replace("_", " "), *(f"{ledger[row]:,}" for ledger in ledgers))
+    for row in _LEDGER:
+        if any(ledger[row] for ledger in ledgers):
+            table.add_row(row.replace("_", " "), *(f"{ledger[row]:,}" for ledger in ledgers))
     sources = (", ".join(outcome.token_sources) for outcome in bench.outcomes.values())
     table.add_row("tokens counted by", *sources)
     return table
@@ -161,12 +166,12 @@ def _ledger(bench: Bench) -> Table:
 
 def _gaps(bench: Bench) -> list[str]:
     lines = []
-    for unit in UNITS if "tree" in bench.outcomes else ():
+    for unit in UNIT_KEYS if "tree" in bench.outcomes else ():
         for other in bench.outcomes:
             if other == "tree":
                 continue
             gap = bench.difference("tree", other, unit)
             at = f"{bench.level(unit):,.0f} {_WORDS[unit]}"
-            said = {"more": "solves more", "fewer": "solves fewer"}.get(verdict(gap), "undecided")
-            lines.append(f"tree - {TITLES[other]} at {at}: {gap}: {said}")
+            decision = {"more": "solves more", "fewer": "solves fewer"}.get(verdict(gap))
+            lines.append(f"tree - {TITLES[other]} at {at}: {gap}: {decision or 'undecided'}")
     return lines

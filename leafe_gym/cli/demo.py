@@ -169,7 +169,7 @@ def _page(path: Path, explored: Any, trained: Any, again: Any) -> Path:
     sections: list[Section] = [
         Figures(
             items=[
-                (f"{explored.first_attempt} of {explored.levels}", "training levels, first attempt"),
+                (f"{explored.first_attempt} of {explored.levels}", "levels, first attempt"),
                 (f"{explored.solved} of {explored.levels}", "with the rollback tree"),
                 (f"{again.base} of {again.failed}", "failed test levels: one more attempt"),
                 (f"{again.trained} of {again.failed}", "the same: one attempt after training"),

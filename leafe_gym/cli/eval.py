@@ -11,6 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.progress import Progress
 from rich.table import Table
 
+from leafe_gym.cli.generated import with_options
 from leafe_gym.cli.options import (
     MOST,
     Concurrency,
@@ -23,10 +24,13 @@ from leafe_gym.cli.options import (
     Set,
     Split,
     env_kwargs,
+    pick_policy,
     pick_tasks,
+    use_current_folder,
 )
 from leafe_gym.cli.screen import out, plain, progress_bar, write_json
 from leafe_gym.errors import UsageError
+from leafe_gym.evals.config import EvalConfig
 from leafe_gym.evals.evaluate import Evaluation, evaluate
 from leafe_gym.evals.intervals import Interval
 from leafe_gym.evals.meta import machine_meta
@@ -39,6 +43,7 @@ Curve = dict[int, Interval]
 Samples = Annotated[int, typer.Option("--samples", min=1, max=MOST, help="Rollouts a task.")]
 
 
+@with_options
 def command(
     env_id: EnvId,
     out_dir: Annotated[Path, typer.Option("--out", metavar="DIR", help="Run and picture.")],
@@ -49,36 +54,43 @@ def command(
     model: Model = "scripted",
     recover_from: Annotated[
         str,
-        typer.Option(metavar="MODEL", help="Also recovery@k, from where this policy goes wrong."),
+        typer.Option(metavar="MODEL", help="Also recovery@k, from the mistakes of this policy."),
     ] = "",
     concurrency: Concurrency = 64,
     seed: Seed = 0,
     set_: Set = None,
     data: Data = None,
     json_path: JsonOut = None,
+    *,
+    config: EvalConfig,
 ) -> None:
     """Roll out a policy without reflection or experiences; Pass@k with its interval over tasks.
 
-    Killed at any moment, the same command goes on.
+    Killed at any moment, the same command resumes.
     """
     wanted = [k for k in _numbers(ks) if k <= samples]
+    if not wanted:
+        raise UsageError(f"--k {ks}: none is at most --samples {samples}")
+    use_current_folder(config.prompts if isinstance(config.prompts, str) else "")
+    policy = pick_policy(model)
+    base = pick_policy(recover_from) if recover_from else None
     tasks = pick_tasks(env_id, split, count, env_kwargs(set_, data))
-    every: dict[str, Any] = {"seed": seed, "concurrency": concurrency}
+    every: dict[str, Any] = {"seed": seed, "concurrency": concurrency, "config": config}
     with progress_bar() as bar:
         found = {
             "Pass": evaluate(
-                model, tasks, samples=samples, out=out_dir / "rollouts",
+                policy, tasks, samples=samples, out=out_dir / "rollouts",
                 progress=_ticking(bar, "rolling out", len(tasks)), **every,
             )
         }  # fmt: skip
-        if recover_from:
+        if base is not None:
             pool = recovery_pool(
-                recover_from, tasks, out=out_dir / "pool",
-                progress=_ticking(bar, "where the base goes wrong", len(tasks)), **every,
+                base, tasks, out=out_dir / "pool",
+                progress=_ticking(bar, "mistakes of the base", len(tasks)), **every,
             )  # fmt: skip
             pool.save(out_dir / "pool.json")
             found["recovery"] = evaluate_recovery(
-                model, pool, samples=samples, out=out_dir / "recovery",
+                policy, pool, samples=samples, out=out_dir / "recovery",
                 progress=_ticking(bar, "recovering", len(pool.mistakes)), **every,
             )  # fmt: skip
     curves = {name: result.pass_at(*wanted) for name, result in found.items()}
@@ -91,7 +103,7 @@ def command(
         )
     if json_path != "-":
         for name, curve in curves.items():
-            _show(name, found[name], curve, samples)
+            _show(name, curve, samples)
         out.print(plain(f"Picture: {picture}"))
 
 
@@ -106,13 +118,13 @@ def _as_json(found: dict[str, Evaluation], curves: dict[str, Curve]) -> dict[str
     def figures(name: str) -> dict[str, Json]:
         return {str(k): interval.as_dict() for k, interval in curves[name].items()}
 
-    told = found["Pass"].as_dict() | {"pass": figures("Pass")}
+    report = found["Pass"].as_dict() | {"pass": figures("Pass")}
     if "recovery" in found:
-        told["recovery"] = found["recovery"].as_dict() | {"pass": figures("recovery")}
-    return told
+        report["recovery"] = found["recovery"].as_dict() | {"pass": figures("recovery")}
+    return report
 
 
-def _show(name: str, result: Evaluation, curve: Curve, samples: int) -> None:
+def _show(name: str, curve: Curve, samples: int) -> None:
     title = f"{name}@k, {samples} rollouts a task (95 % interval)"
     table = Table(title=title, box=SIMPLE_HEAD)
     table.add_column("k", justify="right")

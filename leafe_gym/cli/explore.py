@@ -20,12 +20,13 @@ from leafe_gym.cli.options import (
     Data,
     EnvId,
     JsonOut,
+    Method,
     Model,
     Set,
     Split,
     env_kwargs,
     given_budget,
-    pick_method,
+    pick_agent,
     pick_policy,
     pick_tasks,
     use_current_folder,
@@ -34,7 +35,6 @@ from leafe_gym.cli.screen import out, plain, progress_bar, write_json
 from leafe_gym.evals.meta import machine_meta
 from leafe_gym.exploration.config import ExploreConfig
 from leafe_gym.exploration.engine import aexplore
-from leafe_gym.registry import REGISTRIES
 from leafe_gym.store.reader import RunReader
 from leafe_gym.tree import Tree
 from leafe_gym.types import Json, Task
@@ -46,13 +46,7 @@ def command(
     out_dir: Annotated[Path, typer.Option("--out", metavar="DIR", help="The run folder.")],
     count: Count = 100,
     split: Split = "train",
-    method: Annotated[
-        str,
-        typer.Option(
-            "--method",
-            help=f"One of: {REGISTRIES['method'].list()}; or module:class.",
-        ),
-    ] = "tree",
+    method: Method = "tree",
     model: Model = "scripted",
     concurrency: Concurrency = 16,
     set_: Set = None,
@@ -73,8 +67,7 @@ def command(
     """
     limits = given_budget(budget)
     use_current_folder(agent.prompts if isinstance(agent.prompts, str) else "")
-    make_agent = pick_method(method)
-    made = make_agent(pick_policy(model), agent)
+    made = pick_agent(method, pick_policy(model), agent, explore.seed)
     tasks = pick_tasks(env_id, split, count, env_kwargs(set_, data))
     with progress_bar() as bar:
         line = bar.add_task("exploring", total=len(tasks), note="")
@@ -108,7 +101,8 @@ def report(run: RunReader, export: Path | None, json_path: str | None) -> None:
     table.add_row("tasks", str(figures["tasks"]))
     table.add_row("solved", str(figures["solved"]))
     for name, value in figures["ledger"].items():
-        table.add_row(name.replace("_", " "), f"{value:,}")
+        if value:
+            table.add_row(name.replace("_", " "), f"{value:,}")
     out.print(table)
     out.print(plain(f"Look at one: leafe view {run.folder} -n 0"))
 

@@ -13,11 +13,13 @@ import typer
 
 from leafe_gym._registry import import_object
 from leafe_gym.agents.agent import Agent
+from leafe_gym.agents.config import AgentConfig
 from leafe_gym.budget import UNITS, Budget
 from leafe_gym.cli.generated import Flags, Given, key_values
 from leafe_gym.envs import BUILTIN
 from leafe_gym.envs.tasks import tasks as list_tasks
-from leafe_gym.errors import UsageError
+from leafe_gym.errors import LeafeError, UsageError
+from leafe_gym.evals.bench import METHODS, method_agent
 from leafe_gym.policies.base import Policy
 from leafe_gym.policies.base import policy as named_policy
 from leafe_gym.registry import REGISTRIES
@@ -59,6 +61,16 @@ Count = Annotated[int, typer.Option("-n", min=1, max=MOST, help="Number of tasks
 Split = Annotated[str, typer.Option("--split", help="train, val or test.")]
 Seed = Annotated[
     int, typer.Option("--seed", min=0, max=2**63 - 1, help="All sampling seeds derive from it.")
+]
+Method = Annotated[
+    str,
+    typer.Option(
+        "--method",
+        metavar="NAME",
+        help="One of: "
+        + ", ".join(dict.fromkeys([*REGISTRIES["method"].names(), *METHODS]))
+        + "; or module:class.",
+    ),
 ]
 Model = Annotated[
     str,
@@ -117,19 +129,32 @@ def pick_policy(model: str) -> Policy:
         raise UsageError(f"--model {model}: {error}") from None
 
 
-def pick_method(method: str) -> Any:
-    """The class or factory of agents that `--method` names.
+def pick_agent(method: str, policy: Policy, config: AgentConfig, seed: int) -> Agent:
+    """The agent that `--method` names: a sampler or control of `leafe bench`, or a registered one.
 
     Raises:
         UsageError: if there is none.
     """
-    use_current_folder(method)
     methods = REGISTRIES["method"]
+    if method in METHODS and method not in methods:
+        return method_agent(method, policy, config, seed)
+    use_current_folder(method)
     own = method not in methods and ":" in method
-    made = import_object(method) if own else methods.get(method)
-    if not callable(made) or (isinstance(made, type) and not issubclass(made, Agent)):
-        raise UsageError(f"--method {method}: {made!r} is no class of agents")
-    return made
+    make = import_object(method) if own else methods.get(method)
+    if not callable(make):
+        raise UsageError(f"--method {method}: {make!r} is not a class of agents")
+    try:
+        agent = make(policy, config)
+    except LeafeError:
+        raise
+    except Exception as error:
+        raise UsageError(
+            f"--method {method}: {type(error).__name__}: {error}; expected a class or factory that "
+            "takes (policy, config)"
+        ) from error
+    if not isinstance(agent, Agent):
+        raise UsageError(f"--method {method}: it made {agent!r}, which is not an agent")
+    return agent
 
 
 def pick_tasks(env_id: str, split: str, count: int, kwargs: dict[str, Json]) -> list[Task]:

@@ -16,8 +16,8 @@ from leafe_gym.cli import main
 from leafe_gym.view.sanitize import safe
 
 SMALL = ["-s", "size=6", "-s", "boxes=1", "-s", "max_steps=20"]
-METHODS = "is,ir,tree,tree-other-experience"
 SOKOBAN = "leafe/Sokoban-v0"
+METHODS = "is,ir,tree,tree-other-experience"
 
 
 def leafe(*arguments: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -83,17 +83,17 @@ def test_explore_view_and_resume(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, figures, trees = tmp_path / "run", tmp_path / "f.json", tmp_path / "trees.jsonl"
-    command = ["explore", SOKOBAN, "-n", "3", "--calls", "120", "--out", run, *SMALL]
+    command = ["explore", SOKOBAN, "-n", "3", "--interactions", "120", "--out", run, *SMALL]
     assert here(monkeypatch, *command, "--json", figures, "--export", trees) == 0
     first = json.loads(figures.read_text())
     assert first["tasks"] == 3
-    assert first["ledger"]["calls"] <= 3 * 120
+    assert first["ledger"]["interactions"] <= 3 * 120
     assert first["meta"]["versions"]["gymnasium"]
     assert len(trees.read_text().splitlines()) == 3
     assert here(monkeypatch, *command, "--json", figures) == 0
     assert json.loads(figures.read_text())["fingerprint"] == first["fingerprint"]
     assert here(monkeypatch, *command, "--seed", "9") == 2
-    assert "another seed" in capsys.readouterr().err
+    assert "seed=0, now it is 9" in " ".join(capsys.readouterr().err.split())
     assert here(monkeypatch, "view", run) == 0
     assert "leafe/Sokoban-v0:train:2" in capsys.readouterr().out.replace("\n", "")
     assert here(monkeypatch, "view", run, "-n", "0") == 0
@@ -107,21 +107,27 @@ def test_bench_writes_table_picture_and_figures(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, figures = tmp_path / "b", tmp_path / "b.json"
-    arguments = ["bench", SOKOBAN, "-n", "4", "--calls", "80", "--out", out, "--json", figures]
-    assert here(monkeypatch, *arguments, "--methods", METHODS, *SMALL) == 0
+    arguments = ["bench", SOKOBAN, "-n", "4", "--interactions", "80", "--json", figures]
+    arguments += ["--out", out, "--methods", METHODS, *SMALL]
+    assert here(monkeypatch, *arguments) == 0
     shown = capsys.readouterr().out
     assert "independent" in shown
-    assert "tree - independent sampling at 80 calls" in shown
+    assert "tree - independent sampling at 80 interactions" in shown
+    assert "Token budgets are not set but found" in shown
     data = json.loads(figures.read_text())
     assert set(data["methods"]) == set(METHODS.split(","))
-    assert data["differences"]["tree_minus_is"]["calls"]["verdict"] in {
+    assert data["differences"]["tree_minus_is"]["interactions"]["verdict"] in {
         "more",
         "fewer",
         "undecided",
     }
     for method in data["methods"].values():
-        assert method["calls"]["low"] <= method["calls"]["mean"] <= method["calls"]["high"]
-        assert method["ledger"]["calls"] <= 4 * 80
+        assert (
+            method["interactions"]["low"]
+            <= method["interactions"]["mean"]
+            <= method["interactions"]["high"]
+        )
+        assert method["ledger"]["interactions"] <= 4 * 80
     assert (out / "solved.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -148,7 +154,9 @@ def test_view_writes_a_page(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, page = tmp_path / "run", tmp_path / "page.html"
-    assert here(monkeypatch, "explore", SOKOBAN, "-n", "2", "--calls", "60", "--out", run) == 0
+    assert (
+        here(monkeypatch, "explore", SOKOBAN, "-n", "2", "--interactions", "60", "--out", run) == 0
+    )
     assert here(monkeypatch, "view", run, "--html", page) == 0
     assert "2 trees" in capsys.readouterr().out
     assert page.read_text("utf-8").count('<script type="application/json" id="tree-') == 2
@@ -171,7 +179,7 @@ def test_an_interrupted_run_exits_130_and_goes_on(tmp_path: Path) -> None:
     ]
     for number, code, interrupt in cases:
         out = tmp_path / f"{code} {interrupt}"
-        command = ["explore", SOKOBAN, "-n", "400", "--calls", "300", "--out", str(out)]
+        command = ["explore", SOKOBAN, "-n", "400", "--interactions", "300", "--out", str(out)]
         child = subprocess.Popen(
             [sys.executable, "-m", "leafe_gym.cli", *command],
             stdout=subprocess.DEVNULL,

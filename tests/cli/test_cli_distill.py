@@ -79,9 +79,11 @@ def test_formats(
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--recipe", "best"], "expected one of default, paper"),
-        (["--format", "csv"], "expected one of trl, jsonl"),
-        (["--keep", "best"], "input should be 'successful'"),
+        (["--recipe", "best"], "'--recipe'"),
+        (["--format", "csv"], "'--format'"),
+        (["--keep", "best"], "--keep best: expected one of successful, improved, all"),
+        (["--per-task", "-1"], "--per-task -1: expected a whole number, 0 or more, or none"),
+        (["--prompts", "nothing"], "no prompt set is called 'nothing'"),
         (["--format", "shards"], "needs --tokenizer PATH"),
         (["--format", "jsonl", "--tokenizer", "x"], "is for --format shards"),
         (["--format", "jsonl", "--max-length", "9"], "is for --format shards"),

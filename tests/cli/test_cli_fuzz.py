@@ -5,15 +5,18 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import leafe_gym as lg
+from leafe_gym.agents.config import AgentConfig
+from leafe_gym.budget import Budget
 from leafe_gym.cli import main
+from leafe_gym.cli.generated import config_options
 from leafe_gym.errors import UsageError
+from leafe_gym.exploration.config import ExploreConfig
 
 VALUES = [
     "0", "1", "2", "3", "-1", "1.5", "1e400", "NaN", "Infinity", "true", "null", "[]", "{}",
@@ -22,8 +25,9 @@ VALUES = [
 ]  # fmt: skip
 KEYS = ["size", "boxes", "max_steps", "inner_walls", "pulls", "level", "levels", "split", "seed"]
 OPTIONS = [
-    "--calls", "--concurrency", "--seed", "--reflect-every", "--max-depth", "--attempts", "-n",
-    "--split", "--model", "--method", "--levels",
+    "--concurrency", "--split", "--model", "--method", "--data", "-n", "--env-timeout",
+    *(option.flag for config in (AgentConfig, ExploreConfig, Budget) for option in
+      config_options(config) if option.kinds != (bool,) and option.name != "env_timeout"),
 ]  # fmt: skip
 IDS = ["leafe/Sokoban-v0", "leafe/Sokoban-v9", "Sokoban", "", "é/é-v0", "a:b", ":", "os:leafe/X-v0"]
 
@@ -37,7 +41,7 @@ def arguments(rng: random.Random, out: Path) -> list[str]:
         str(out),
         "-n",
         "1",
-        "--calls",
+        "--interactions",
         "4",
     ]
     for _ in range(rng.randint(0, 3)):
@@ -84,11 +88,11 @@ def test_settings_that_make_no_sense(counts: Callable[[int, int], int]) -> None:
         except UsageError as error:
             refused.append((set(given), str(error)))
 
-    names = [*lg.Settings.__dataclass_fields__, "max_depth", "attempts", "nonsense"]
+    names = [*AgentConfig.model_fields, "nonsense"]
     for _ in range(counts(300, 2000)):
         given = {rng.choice(names): rng.choice(NUMBERS) for _ in range(rng.randint(1, 3))}
-        attempt(partial(lg.ReflectiveTreeAgent, lambda messages: ""), given)
-        attempt(lg.Budget, {name: rng.choice(NUMBERS) for name in ("calls", "tokens_total")})
+        attempt(AgentConfig, given)
+        attempt(lg.Budget, {name: rng.choice(NUMBERS) for name in ("interactions", "tokens_total")})
     assert len(refused) > 100
     for given_names, said in refused:
         assert any(name in said for name in given_names) or "Budget" in said, said

@@ -28,7 +28,7 @@ def test_trees_become_a_model(tmp_path):
     from transformers import Qwen2Config
 
     small = ["-s", "size=6", "-s", "boxes=1", "-s", "max_steps=6"]
-    explore = ["explore", "leafe/Sokoban-v0", "-n", 3, "--calls", 60, *small]
+    explore = ["explore", "leafe/Sokoban-v0", "-n", 3, "--interactions", 60, *small]
     assert leafe(*explore, "--out", tmp_path / "run").returncode == 0
     shards = ["--format", "shards", "--tokenizer", "bytes", "--recipe", "paper"]
     done = leafe("distill", tmp_path / "run", *shards, "--out", tmp_path / "rows")
@@ -57,9 +57,9 @@ def test_trees_become_a_model(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--packing", "bfd"], "input should be 'tree' or 'none'"),
-        (["--lr", "nan"], "greater than or equal to 0"),
-        (["--recipe", "best"], "recipe='best'"),
+        (["--packing", "bfd"], "--packing bfd: expected one of tree, none"),
+        (["--lr", "nan"], "--lr nan: expected a finite number, 0 or more"),
+        (["--recipe", "best"], "'--recipe'"),
         ([], "leafe distill RUN --format shards"),
     ],
 )

@@ -11,8 +11,8 @@ import typer
 from pydantic import Field, SkipValidation, model_validator
 from typer.testing import CliRunner
 
-from leafe_gym.cli.generated import Flags, Given, config_options, split_docstring, with_options
 from leafe_gym.cli.app import guarded
+from leafe_gym.cli.generated import Flags, Given, config_options, split_docstring, with_options
 from leafe_gym.config import Config, FiniteFloat, NonNegativeInt, PositiveInt, RandomSeed
 
 

@@ -293,7 +293,8 @@ def test_every_epoch_sees_each_row_once_in_another_order(order):
 
 def test_the_package_does_not_load_torch():
     code = (
-        "import sys, leafe_gym.distill.training.train; from leafe_gym.cli.app import build; build();"
+        "import sys, leafe_gym.distill.training.train;"
+        "from leafe_gym.cli.app import build; build();"
         "print([m for m in ('torch', 'transformers', 'trl') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
