@@ -1,4 +1,4 @@
-"""Checks of what callers pass to `RollbackWrapper`; each raises `UsageError` and names the value."""
+"""Checks of the arguments of `RollbackWrapper`; each raises `UsageError` and names the value."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from leafe_gym.wrappers.rollback.episode_log import EpisodeStart, SnapshotRecord
 from leafe_gym.wrappers.rollback.values import show
 
 
-def check_constructor(
-    env: Any, backend: Any, won: Any, factory: Any, probe_actions: Any
-) -> None:
+def check_constructor(env: Any, backend: Any, won: Any, factory: Any, probe_actions: Any) -> None:
     """The arguments of `RollbackWrapper`."""
     if not isinstance(env, gym.Env):
         raise UsageError(f"RollbackWrapper needs a gymnasium.Env, not {show(env)}")

@@ -133,7 +133,12 @@ def _recorded(link: Any) -> Any:
     spec = link.spec
     # How it is shown does not matter, nor whether it was registered by name or as a class.
     kwargs = {name: value for name, value in spec.kwargs.items() if name != "render_mode"}
-    return sorted(kwargs.items()), spec.max_episode_steps, spec.reward_threshold, spec.nondeterministic
+    return (
+        sorted(kwargs.items()),
+        spec.max_episode_steps,
+        spec.reward_threshold,
+        spec.nondeterministic,
+    )
 
 
 def _describe_attributes(link: Any, never_reset: bool) -> tuple[str, bool]:

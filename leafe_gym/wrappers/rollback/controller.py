@@ -209,7 +209,9 @@ class RollbackController:
             return judged_success(self._won(reward, terminated, private_copy(info)))
         except BaseException:
             # The environment has done a step that is not in the log.
-            self.abandon(f"the function won= failed at step {self.taken}: call reset() or restore()")
+            self.abandon(
+                f"the function won= failed at step {self.taken}: call reset() or restore()"
+            )
             raise
 
     def abandon(self, why: str) -> None:

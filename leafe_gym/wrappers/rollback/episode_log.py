@@ -21,7 +21,7 @@ _FILLING = threading.Lock()
 
 def _after_fork() -> None:
     """A lock that another thread held during a fork would stay locked in the child."""
-    global _FILLING  # noqa: PLW0603
+    global _FILLING
     _FILLING = threading.Lock()
 
 

@@ -132,11 +132,11 @@ class Probe:
         self._bits = numpy._bit_generator
         self._inner: Any = random._inst
         fast_bits = _FAST_NUMPY and type(self._bits) is np.random.MT19937
-        self.random_word: Any = _random_word(self._inner) if _FAST_RANDOM else _Word(random.getstate)
-        self.numpy_word: Any = _numpy_word(self._bits) if fast_bits else _Word(_slow_numpy)
-        self._flag: Any = (
-            _gauss_flag(numpy) if _FAST_GAUSS else _Word(_slow_flag)
+        self.random_word: Any = (
+            _random_word(self._inner) if _FAST_RANDOM else _Word(random.getstate)
         )
+        self.numpy_word: Any = _numpy_word(self._bits) if fast_bits else _Word(_slow_numpy)
+        self._flag: Any = _gauss_flag(numpy) if _FAST_GAUSS else _Word(_slow_flag)
         self._lock = lock
         self.refresh()
 
@@ -165,10 +165,7 @@ class Probe:
 
     def moved(self) -> bool:
         """Whether anything was drawn since `before`."""
-        if (
-            self.random_word.value != self.random_seen
-            or self.numpy_word.value != self.numpy_seen
-        ):
+        if self.random_word.value != self.random_seen or self.numpy_word.value != self.numpy_seen:
             return True
         return self.cached and self._second_numbers() != self._kept
 

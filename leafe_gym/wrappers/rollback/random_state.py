@@ -45,7 +45,7 @@ state of their own, later ones are compared before and after. "always": all call
 
 def _after_fork() -> None:
     """A lock that another thread held during a fork would stay locked in the child."""
-    global _LOCK  # noqa: PLW0603
+    global _LOCK
     _LOCK = threading.RLock()
     Probe.use_lock(_LOCK)
 

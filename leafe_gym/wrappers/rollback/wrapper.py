@@ -429,7 +429,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
 
         A window or a recording belongs to the instance that the user made.
         """
-        if self.env.render_mode == "human" or self._factory is None and self.env.spec is None:
+        if self.env.render_mode == "human" or (self._factory is None and self.env.spec is None):
             return None
         link: Any = self.env
         while isinstance(link, gym.Wrapper):

@@ -9,7 +9,9 @@ import gymnasium as gym
 import pytest
 
 import leafe_gym as lg
+from leafe_gym import errors
 from leafe_gym.envs.space import TextSpace
+from leafe_gym.wrappers import EpisodeStart
 
 BACKENDS = ("native", "pickle", "deepcopy", "replay")
 
@@ -113,9 +115,9 @@ def test_after_a_step(backend: str, cls: type[Todo]) -> None:
     assert env.step("first")[0] == "1: first (0)"
     snapshot = env.snapshot()
     for _ in range(2):
-        with pytest.raises((RuntimeError, KeyboardInterrupt, lg.errors.EnvironmentFailure)):
+        with pytest.raises((RuntimeError, KeyboardInterrupt, errors.EnvironmentFailure)):
             env.step("boom")
-        with pytest.raises(lg.errors.ResetNeeded):
+        with pytest.raises(errors.ResetNeeded):
             env.step("left")
         env.restore(snapshot)
         assert env.step("left")[0] == "2: left (0)"
@@ -132,7 +134,7 @@ def test_after_a_reset(backend: str, cls: type[Todo]) -> None:
     snapshot = env.snapshot()
     with pytest.raises(RuntimeError, match="reset fails"):
         env.reset(seed=0, options={"fail": True})
-    with pytest.raises(lg.errors.ResetNeeded):
+    with pytest.raises(errors.ResetNeeded):
         env.step("left")
     env.restore(snapshot)
     assert env.step("left")[0] == "2: left"
@@ -153,14 +155,12 @@ def test_after_an_exception_and_a_reset() -> None:
 
 
 def test_after_a_restore() -> None:
-    env = lg.RollbackWrapper(
-        FailsInLoad(), "native", factory=FailsInLoad, probe_actions=["a", "b"]
-    )
+    env = lg.RollbackWrapper(FailsInLoad(), "native", factory=FailsInLoad, probe_actions=["a", "b"])
     env.reset(seed=0)
     env.step("first")
     snapshot = env.snapshot()
     FailsInLoad.broken = True
-    with pytest.raises(lg.errors.BackendError, match="set_state fails"):
+    with pytest.raises(errors.BackendError, match="set_state fails"):
         env.restore(snapshot)
     env.restore(snapshot)
     assert env.step("left")[0] == "2: left"
@@ -195,17 +195,15 @@ def test_a_won_rule_that_fails_leaves_no_step_behind(backend: str, value: Any) -
             raise ZeroDivisionError
         return value
 
-    env = lg.RollbackWrapper(
-        Todo(), backend, won=rule, factory=Todo, probe_actions=["a", "b"]
-    )
+    env = lg.RollbackWrapper(Todo(), backend, won=rule, factory=Todo, probe_actions=["a", "b"])
     env.reset(seed=0)
     calls.append(True)
     env.step("first")
     snapshot = env.snapshot()
     calls.append(False)
-    with pytest.raises(ZeroDivisionError if value is None else lg.errors.UsageError):
+    with pytest.raises(ZeroDivisionError if value is None else errors.UsageError):
         env.step("lost")
-    with pytest.raises(lg.errors.ResetNeeded, match="won="):
+    with pytest.raises(errors.ResetNeeded, match="won="):
         env.step("left")
     env.restore(snapshot)
     assert env.steps == 1
@@ -291,7 +289,7 @@ def test_transitions_are_copies() -> None:
     move.action.items.clear()
     move.observation["cells"].clear()
     assert env.restore(snapshot)[0] == shown
-    assert env.replay(env.transitions, lg.wrappers.EpisodeStart(0, options={"level": 5}))
+    assert env.replay(env.transitions, EpisodeStart(0, options={"level": 5}))
 
 
 def test_the_caller_may_reuse_its_action() -> None:

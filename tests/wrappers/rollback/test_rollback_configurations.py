@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import leafe_gym as lg
+from leafe_gym import errors
 from leafe_gym.envs.space import TextSpace
 
 
@@ -149,9 +150,9 @@ def test_other_arguments_are_refused(name: str) -> None:
     source.step("a")
     snapshot = source.snapshot()
     target = lg.RollbackWrapper(other(), "native", factory=other, probe_actions=["a", "b"])
-    with pytest.raises(lg.errors.UsageError, match="other arguments"):
+    with pytest.raises(errors.UsageError, match="other arguments"):
         target.restore(snapshot)
-    with pytest.raises(lg.errors.UsageError, match="other arguments"):
+    with pytest.raises(errors.UsageError, match="other arguments"):
         target.restore(pickle.loads(cloudpickle.dumps(snapshot)))
     assert source.restore(snapshot)[0].startswith("at 1")
 
@@ -195,7 +196,7 @@ def test_what_cannot_be_compared_is_replayed() -> None:
     assert alike.restore(snapshot)[0] == "at 1"
     assert alike.replayed_steps == 1
     different = lg.RollbackWrapper(Busy(9), "native", probe_actions=["a", "b"])
-    with pytest.raises(lg.errors.UsageError, match="other arguments"):
+    with pytest.raises(errors.UsageError, match="other arguments"):
         different.restore(snapshot)
 
 
@@ -210,14 +211,12 @@ def test_equal_factories_are_enough() -> None:
     snapshot = source.snapshot()
     assert alike.restore(snapshot)[0] == "at 1"
     assert alike.replayed_steps == 0
-    with pytest.raises(lg.errors.UsageError, match="other arguments"):
+    with pytest.raises(errors.UsageError, match="other arguments"):
         different.restore(snapshot)
 
 
 def test_a_fork_takes_all_snapshots() -> None:
-    env = lg.RollbackWrapper(
-        Busy(5), "native", factory=lambda: Busy(5), probe_actions=["a", "b"]
-    )
+    env = lg.RollbackWrapper(Busy(5), "native", factory=lambda: Busy(5), probe_actions=["a", "b"])
     env.reset(seed=0)
     env.step("a")
     snapshot = env.snapshot()
@@ -250,5 +249,5 @@ def test_other_processes() -> None:
         env = lg.RollbackWrapper(same(), "replay", factory=same)
         assert env.restore(snapshot)[0].startswith("at 0")
         env = lg.RollbackWrapper(other(), "replay", factory=other)
-        with pytest.raises(lg.errors.UsageError, match="other arguments"):
+        with pytest.raises(errors.UsageError, match="other arguments"):
             env.restore(snapshot)

@@ -219,7 +219,9 @@ def test_several_environments_in_turn() -> None:
     for _ in range(5):
         for env, texts in zip(envs, seen, strict=True):
             texts.append(env.step("draw")[0])
-    for env, snapshot, texts in zip(reversed(envs), reversed(snapshots), reversed(seen), strict=True):
+    for env, snapshot, texts in zip(
+        reversed(envs), reversed(snapshots), reversed(seen), strict=True
+    ):
         env.restore(snapshot)
         assert [env.step("draw")[0] for _ in range(5)] == texts
 

@@ -159,8 +159,6 @@ class WithALock(OfTheEnv):
 KINDS = (OfTheEnv, Nested, Method, Bits, OfTheSpace, PlainRandom, OldStyle, InAList, WithALock)
 
 
-
-
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("backend", ["native", "pickle", "deepcopy", "replay"])
 def test_stays_shared(kind: type[Draws], backend: str) -> None:
