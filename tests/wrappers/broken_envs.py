@@ -146,7 +146,9 @@ PROMISES = {
     "state handed out alive": Case(
         toys.LiveState, "get_state/set_state do not restore", "pickle", {"native": "step"}
     ),
-    "counter outside": Case(ClassCounter, "an episode cannot be done again", "fork", {"pickle": "of"}),
+    "counter outside": Case(
+        ClassCounter, "an episode cannot be done again", "fork", {"pickle": "of"}
+    ),
     "seed ignored": Case(toys.IgnoresSeed, "the seed is not honoured", "pickle", {}),
     "wall clock": Case(WallClock, "the seed is not honoured", "", {"native": "at"}),
     "hash-salted order": Case(SaltedOrder, "in another process", "native", {}),

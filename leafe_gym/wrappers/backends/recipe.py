@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import cloudpickle  # type: ignore[import-untyped]
@@ -75,7 +75,7 @@ def without_rollback(env: AnyEnv) -> AnyEnv:
     return env
 
 
-def same_chain(made: list[str], wanted: list[str]) -> bool:
+def same_chain(made: Sequence[str], wanted: Sequence[str]) -> bool:
     """Whether two lists of full class names are of chains built alike.
 
     Compares without the enclosing functions, which a class that is pickled by value loses.

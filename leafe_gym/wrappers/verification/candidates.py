@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -29,9 +28,9 @@ class VerificationRequest:
     """What to verify, and with which episode.
 
     Attributes:
+        backends: what is asked for, an object or a callable that returns one; None for "auto".
         recipe: what builds the environment.
         chain: class names that it must have, outermost wrapper first.
-        backends: what is asked for: objects, or callables that return one; empty for "auto".
         preferred: a name that "auto" is to take if it is correct; "" for none.
         seed: of the user's reset.
         options: of the user's reset.
@@ -39,9 +38,9 @@ class VerificationRequest:
         seen: actions of the user's earlier episodes.
     """
 
-    recipe: bytes
-    chain: list[str]
-    backends: bytes = b""
+    backends: Any = None
+    recipe: bytes = b""
+    chain: Sequence[str] = ()
     preferred: str = ""
     seed: int = 0
     options: dict[str, Any] | None = None
@@ -91,24 +90,33 @@ def verify_candidates(request: VerificationRequest) -> Verification:
     Raises:
         InstanceUnavailable: if no instance can be made or reset.
     """
-    begin = time.monotonic()
     instances = InstanceFactory.from_recipe(request.recipe)
     try:
         instances.require_chain(request.chain)
-        trials = _Candidates(instances, request)
-        asked = "auto"
-        if request.backends:
-            asked = trials.verify_asked(pickle.loads(request.backends))
-        elif not (request.preferred and trials.verify(request.preferred).outcome == "right"):
-            trials.verify_all()
-        return Verification(
-            trials.ordered(),
-            asked,
-            global_rng=instances.undeclared_globals(),
-            seconds=time.monotonic() - begin,
-        )
+        return verify_instances(instances, request)
     finally:
         instances.close()
+
+
+def verify_instances(instances: InstanceFactory, request: VerificationRequest) -> Verification:
+    """The same on instances that are here already.
+
+    Raises:
+        InstanceUnavailable: if no instance can be made or reset.
+    """
+    begin = time.monotonic()
+    trials = _Candidates(instances, request)
+    asked = "auto"
+    if request.backends is not None:
+        asked = trials.verify_asked(request.backends)
+    elif not (request.preferred and trials.verify(request.preferred).outcome == "right"):
+        trials.verify_all()
+    return Verification(
+        trials.ordered(),
+        asked,
+        global_rng=instances.undeclared_globals(),
+        seconds=time.monotonic() - begin,
+    )
 
 
 class _Candidates:

@@ -23,7 +23,7 @@ from leafe_gym.errors import (
 from leafe_gym.types import Json
 from leafe_gym.wrappers.backends.base import BACKENDS, AnyEnv
 from leafe_gym.wrappers.backends.pickled import brief
-from leafe_gym.wrappers.backends.recipe import build, dump_recipe, load_recipe
+from leafe_gym.wrappers.backends.recipe import Source, build, dump_recipe, load_recipe
 from leafe_gym.wrappers.rollback.wrapper import RollbackWrapper, WonRule, require_outermost
 from leafe_gym.wrappers.verification.action_script import ActionScript, find_script
 from leafe_gym.wrappers.verification.candidates import IN_PROCESS
@@ -32,7 +32,7 @@ from leafe_gym.wrappers.verification.instance_factory import (
     VerificationUnavailable,
     quietly,
 )
-from leafe_gym.wrappers.verification.process import run_job
+from leafe_gym.wrappers.verification.process import NotSendable, run_in_fork, run_job
 from leafe_gym.wrappers.verification.report import BackendVerdict
 from leafe_gym.wrappers.verification.seed_check import SeedFinding, check_elsewhere, check_seed
 from leafe_gym.wrappers.verification.verify import NO_EFFECT, verify_backend
@@ -157,15 +157,17 @@ def check_rollback(
     if not seeds:
         raise UsageError("check_rollback needs at least one seed")
     named = None if backends is None else {name: BACKENDS.get(name) for name in backends}
-    recipe, chain, rule = _subject(env, dict(make_kwargs or {}))
-    request = CheckRequest(
-        recipe, chain, rule, named, actions, tuple(seeds), options, other_process
-    )
+    source, chain, rule = _subject(env, dict(make_kwargs or {}))
+    request = CheckRequest(chain, rule, named, actions, tuple(seeds), options, other_process)
     try:
-        report: CheckReport = run_job(check_instances, request)
+        try:
+            report: CheckReport = run_job(check_recipe, lambda: (dump_recipe(source), request))
+        except (SnapshotUnsupported, NotSendable):
+            report = run_in_fork(partial(check_source, source, request))
     except VerificationUnavailable as error:
         raise UsageError(
-            f"check_rollback works on instances of its own in another process: {error}"
+            f"check_rollback works on instances of its own in another process: {error} (here: "
+            "pass a function that makes the environment)"
         ) from error
     return report
 
@@ -174,7 +176,6 @@ class CheckRequest(NamedTuple):
     """What to check; the arguments of `check_rollback`.
 
     Attributes:
-        recipe: what builds the environment.
         chain: class names that it must have; None for any.
         won_rule: of the RollbackWrapper that was passed.
         backends: name -> factory; None for all.
@@ -184,7 +185,6 @@ class CheckRequest(NamedTuple):
         other_process: whether to play in a fresh interpreter, too.
     """
 
-    recipe: bytes
     chain: list[str] | None
     won_rule: WonRule
     backends: dict[str, Callable[[], Any]] | None
@@ -196,37 +196,31 @@ class CheckRequest(NamedTuple):
 
 def _subject(
     env: str | EnvSpec | AnyEnv | Callable[[], AnyEnv], kwargs: dict[str, Any]
-) -> tuple[bytes, list[str] | None, WonRule]:
+) -> tuple[Source, list[str] | None, WonRule]:
     """What builds the environment, the chain it must have, and the rule for `won`."""
     if kwargs and not isinstance(env, str | EnvSpec):
         raise UsageError("make_kwargs go with an id or a spec only")
     if isinstance(env, str | EnvSpec):
-        return _dump(partial(gym.make, env, **kwargs)), None, "default"
+        return partial(gym.make, env, **kwargs), None, "default"
     if isinstance(env, gym.Env):
         rule: WonRule = "default"
         instances = InstanceFactory(env)
         if _has_rollback(env):
             wrapper = require_outermost(env)
             rule, instances = wrapper.won_rule, wrapper.instance_factory()
-        try:
-            return instances.recipe(), instances.chain, rule
-        except SnapshotUnsupported as error:
-            raise UsageError(f"{error} (here: pass a function that makes it)") from error
+        return instances.source(), instances.chain, rule
     if callable(env):
-        return _dump(env), None, "default"
+        return env, None, "default"
     raise UsageError(f"check_rollback takes an id, a spec, an environment or a function: {env}")
 
 
-def _dump(make: Callable[[], AnyEnv]) -> bytes:
-    try:
-        return dump_recipe(make)
-    except SnapshotUnsupported as error:
-        raise UsageError(f"check_rollback works in another process: {error}") from error
-
-
-def check_instances(request: CheckRequest) -> CheckReport:
+def check_recipe(recipe: bytes, request: CheckRequest) -> CheckReport:
     """The job of `check_rollback`, in its own process."""
-    source = load_recipe(request.recipe)
+    return check_source(load_recipe(recipe), request)
+
+
+def check_source(source: Source, request: CheckRequest) -> CheckReport:
+    """The same with what makes the environment."""
     for name, factory in (request.backends or {}).items():
         BACKENDS.register(name, factory)
     try:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import threading
 import warnings
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from types import FunctionType
 from typing import Any
 
@@ -15,9 +17,10 @@ import gymnasium as gym
 from leafe_gym.wrappers.backends.base import AnyEnv, Backend, Builder, make_backend
 from leafe_gym.wrappers.backends.pickled import brief
 from leafe_gym.wrappers.backends.recipe import (
+    Source,
     build,
+    dump_recipe,
     load_recipe,
-    recipe_of,
     same_chain,
     without_rollback,
 )
@@ -71,6 +74,11 @@ class InstanceFactory:
     def chain(self) -> list[str]:
         """Class names from the outermost wrapper to the bare environment."""
         return describe_chain(self._env)
+
+    @property
+    def draws_window(self) -> bool:
+        """Whether the environment shows a window."""
+        return self._env.render_mode == "human"
 
     @property
     def kind(self) -> str:
@@ -129,32 +137,46 @@ class InstanceFactory:
 
     def teach(self, backend: Backend) -> Backend:
         """`backend`, or one like it that knows how such environments are built."""
-        if self._factory is None or not isinstance(backend, Builder):
+        source = self.source()
+        if not callable(source) or not isinstance(backend, Builder):
             return backend
-        return backend.built_by(self._factory)
+        return backend.built_by(source)
+
+    def source(self) -> Source:
+        """What makes one: the factory, the spec, or a function that copies the first."""
+        return self._factory or self._env.spec or partial(_deep_copy, self._env)
 
     def recipe(self) -> bytes:
         """What another process needs to make one.
 
         Raises:
-            SnapshotUnsupported: if there is no way to make one, or it cannot be sent there.
+            SnapshotUnsupported: if it cannot be sent there.
         """
-        return recipe_of(self._env, self._factory)
+        return dump_recipe(self.source())
 
     def make(self) -> AnyEnv:
-        """A new instance, never reset.
+        """A new instance, to be reset before it is used.
 
         Raises:
             InstanceUnavailable: if there is no way to make one, or it is built otherwise.
         """
-        with quietly():
-            made = self._factory() if self._factory is not None else self._from_spec()
+        try:
+            with quietly():
+                made = build(self.source())
+        except InstanceUnavailable:
+            raise
+        except Exception as error:
+            if self._factory is not None:
+                raise
+            raise InstanceUnavailable(
+                f"gymnasium.make(env.spec) failed ({brief(error)}); pass factory="
+            ) from error
         inner = without_rollback(made)  # a user's factory may add the RollbackWrapper as well
         if not same_chain(describe_chain(inner), self.chain):
             raise _built_otherwise(describe_chain(inner), self.chain)
         return inner
 
-    def require_chain(self, chain: list[str]) -> None:
+    def require_chain(self, chain: Sequence[str]) -> None:
         """Do nothing if `chain`, the user's own, is that of the instances made here.
 
         Raises:
@@ -167,27 +189,23 @@ class InstanceFactory:
         """Close the first instance."""
         close_quietly(self._env)
 
-    def _from_spec(self) -> AnyEnv:
-        spec = self._env.spec
-        if spec is None:
-            raise InstanceUnavailable(
-                f"{self._env} was not made by gymnasium.make, so no second instance can be made "
-                "to verify backends on; pass factory="
-            )
-        try:
-            return gym.make(spec)
-        except Exception as error:
-            raise InstanceUnavailable(
-                f"gymnasium.make(env.spec) failed ({type(error).__name__}: {error}); pass factory="
-            ) from error
 
-
-def _built_otherwise(made: list[str], wanted: list[str]) -> InstanceUnavailable:
+def _built_otherwise(made: Sequence[str], wanted: Sequence[str]) -> InstanceUnavailable:
     return InstanceUnavailable(
         f"a second instance came out as {' > '.join(made)} where the first is "
         f"{' > '.join(wanted)}; pass factory=, a function that builds the environment with all "
         "its wrappers"
     )
+
+
+def _deep_copy(env: AnyEnv) -> AnyEnv:
+    try:
+        return copy.deepcopy(env)
+    except Exception as error:
+        raise InstanceUnavailable(
+            f"{env} was not made by gymnasium.make and cannot be copied ({brief(error)}), so no "
+            "second instance can be made to verify backends on; pass factory="
+        ) from error
 
 
 def _switches(kwargs: dict[str, Any]) -> Hashable:

@@ -10,22 +10,27 @@ import sys
 import tempfile
 import threading
 import weakref
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]
 
-from leafe_gym.errors import LeafeError
+from leafe_gym.errors import LeafeError, SnapshotUnsupported
 from leafe_gym.wrappers.backends.fork_client import start_interpreter, stop_interpreter
 from leafe_gym.wrappers.backends.fork_wire import ConnectionClosed, receive, send, send_socket
 from leafe_gym.wrappers.backends.isolation import SCRATCH
 from leafe_gym.wrappers.backends.pickled import brief
 from leafe_gym.wrappers.backends.recipe import pickle_module_by_value
 from leafe_gym.wrappers.verification.instance_factory import VerificationUnavailable
+from leafe_gym.wrappers.verification.process_main import answer, prepare
 
 _START_SECONDS = 120.0
 _JOB_SECONDS = 180.0
+
+
+class NotSendable(VerificationUnavailable):
+    """Says that something cannot be pickled."""
 
 
 class VerificationProcess:
@@ -54,40 +59,102 @@ class VerificationProcess:
         Raises:
             VerificationUnavailable: if the process ended or did not answer in time.
         """
-        scratch = tempfile.mkdtemp(prefix="leafe-verify-")
-        os.chmod(scratch, 0o711)  # sandboxes that run as another user have to pass through
-        job = (function, arguments, sys.path, dict(os.environ), os.getcwd(), scratch)
-        ours, theirs = socket.socketpair()
-        pid = None
-        try:
+        with _scratch_folder() as scratch, _conversation() as (ours, theirs):
+            job = (function, arguments, sys.path, dict(os.environ), os.getcwd(), scratch)
             with self._lock, theirs:
                 send(self._sock, "job", _START_SECONDS)
                 send_socket(self._sock, theirs)
             pid = receive(ours, _START_SECONDS)
             send(ours, job, _START_SECONDS)
-            kind, value, *trace = receive(ours, _JOB_SECONDS)
-        except ConnectionClosed as error:
-            raise VerificationUnavailable(
-                "the process that verifies ended; the environment may have crashed"
-            ) from error
-        except TimeoutError as error:
-            self._kill(pid)
-            raise VerificationUnavailable(
-                f"verification did not finish within {_JOB_SECONDS:g} s"
-            ) from error
-        finally:
-            ours.close()
-            shutil.rmtree(scratch, ignore_errors=True)
-        if kind == "value":
-            return value
-        value.add_note(f"raised in the verification process:\n{trace[0]}")
-        raise value
+            with _killed_when_late(pid, self._process.pid):
+                reply = receive(ours, _JOB_SECONDS)
+        return _value(reply)
 
-    def _kill(self, pid: int | None) -> None:
+
+@contextmanager
+def _scratch_folder() -> Iterator[str]:
+    scratch = tempfile.mkdtemp(prefix="leafe-verify-")
+    os.chmod(scratch, 0o711)  # sandboxes that run as another user have to pass through
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def _conversation() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Both ends of a connection to a job; errors of it say that nothing was verified."""
+    ours, theirs = socket.socketpair()
+    try:
+        with ours, theirs:
+            yield ours, theirs
+    except ConnectionClosed as error:
+        raise VerificationUnavailable(
+            "the process that verifies ended; the environment may have crashed"
+        ) from error
+    except TimeoutError as error:
+        raise VerificationUnavailable(
+            f"verification did not finish within {_JOB_SECONDS:g} s"
+        ) from error
+
+
+@contextmanager
+def _killed_when_late(pid: int, group: int) -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError:
         with suppress(OSError):
             # Only while it is one of ours: the number may belong to another process later.
-            if pid is not None and os.getpgid(pid) == self._process.pid:
+            if os.getpgid(pid) == group:
                 os.kill(pid, signal.SIGKILL)
+        raise
+
+
+def _value(reply: tuple[Any, ...]) -> Any:
+    if reply[0] == "value":
+        return reply[1]
+    error: BaseException = reply[1]
+    error.add_note(f"raised in the verification process:\n{reply[2]}")
+    raise error
+
+
+def run_in_fork(function: Callable[[], Any]) -> Any:
+    """Run a function in a fork of this process, for what cannot be sent to another.
+
+    Raises:
+        VerificationUnavailable: if this process runs threads, which a fork does not copy, or the
+            job fails.
+        LeafeError: the job's own.
+    """
+    if threading.active_count() > 1:
+        raise VerificationUnavailable(
+            "it cannot be sent to another process, and threads are running"
+        )
+    with _scratch_folder() as scratch, _conversation() as (ours, theirs):
+        environ, cwd = dict(os.environ), os.getcwd()
+
+        def run() -> Any:
+            prepare(environ, cwd, scratch)
+            return function()
+
+        child = os.fork()
+        if child == 0:
+            ours.close()
+            answer(theirs, run)
+        theirs.close()
+        try:
+            pid = receive(ours, _START_SECONDS)
+            with _killed_when_late(pid, os.getpgid(0)):
+                reply = receive(ours, _JOB_SECONDS)
+        finally:
+            with suppress(ChildProcessError):
+                os.waitpid(child, 0)
+    try:
+        return _value(reply)
+    except (LeafeError, VerificationUnavailable):
+        raise
+    except Exception as error:
+        raise VerificationUnavailable(brief(error)) from error
 
 
 _CURRENT: list[VerificationProcess] = []
@@ -107,11 +174,16 @@ def start_verification_process() -> VerificationProcess | None:
         return _CURRENT[0]
 
 
-def run_job(function: Callable[..., Any], *arguments: Any) -> Any:
+def run_job(function: Callable[..., Any], arguments: Callable[[], tuple[Any, ...]]) -> Any:
     """Run a function of this package in the verification process.
 
+    Args:
+        function: at the top of a module.
+        arguments: makes its arguments; called again where a module had to be sent along.
+
     Raises:
-        VerificationUnavailable: if the arguments cannot be sent there or the process fails.
+        NotSendable: if the arguments cannot be sent there.
+        VerificationUnavailable: if the process fails.
         LeafeError: the job's own; errors of other kinds become `VerificationUnavailable`.
     """
     try:
@@ -122,11 +194,11 @@ def run_job(function: Callable[..., Any], *arguments: Any) -> Any:
         raise VerificationUnavailable("this is a verification job already")
     while True:
         try:
-            blob = cloudpickle.dumps(arguments)
+            blob = cloudpickle.dumps(arguments())
+        except SnapshotUnsupported:
+            raise
         except Exception as error:
-            raise VerificationUnavailable(
-                f"it cannot be sent to another process: {brief(error)}"
-            ) from error
+            raise NotSendable(f"it cannot be sent to another process: {brief(error)}") from error
         try:
             return process.run(function, blob)
         except (LeafeError, VerificationUnavailable):

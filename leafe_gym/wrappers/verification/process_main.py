@@ -86,15 +86,26 @@ def _reap(*_: Any) -> None:
 
 
 def _serve(sock: socket.socket) -> None:
-    """Run one job and send its value or its error; never returns."""
+    """Receive one job, run it and send its value or its error; never returns."""
+
+    def run() -> Any:
+        job = Job(*receive(sock))
+        sys.path[:] = job.path
+        prepare(job.environ, job.cwd, job.scratch)
+        return job.function(*pickle.loads(job.arguments))
+
+    answer(sock, run)
+
+
+def answer(sock: socket.socket, run: Callable[[], Any]) -> None:
+    """In a fork: send the value or the error of a call, and end the process."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     _LIBC.prctl(_DIE_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
     try:
         send(sock, os.getpid())
-        job = Job(*receive(sock))
         try:
-            reply: tuple[Any, ...] = ("value", _run(job))
+            reply: tuple[Any, ...] = ("value", run())
         except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the program
             reply = ("raised", _portable(error), "".join(traceback.format_exception(error)))
         send(sock, reply)
@@ -102,14 +113,13 @@ def _serve(sock: socket.socket) -> None:
         os._exit(0)
 
 
-def _run(job: Job) -> Any:
+def prepare(environ: dict[str, str], cwd: str, scratch: str) -> None:
+    """Discard output and isolate this process; see `isolate`."""
     silent = os.open(os.devnull, os.O_RDWR)
     for stream in (1, 2):
         os.dup2(silent, stream)
     os.close(silent)
-    sys.path[:] = job.path
-    isolate({**job.environ, **ONE_THREAD}, job.cwd, Path(job.scratch))
-    return job.function(*pickle.loads(job.arguments))
+    isolate({**environ, **ONE_THREAD}, cwd, Path(scratch))
 
 
 def _portable(error: BaseException) -> BaseException:

@@ -10,24 +10,23 @@ from __future__ import annotations
 import threading
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
-
-import cloudpickle  # type: ignore[import-untyped]
 
 from leafe_gym.errors import LeafeError, SnapshotUnsupported, UsageError
 from leafe_gym.types import Json, Scope
 from leafe_gym.wrappers.backends.base import BACKENDS, Backend
-from leafe_gym.wrappers.backends.pickled import brief
 from leafe_gym.wrappers.verification.candidates import (
     Verification,
     VerificationRequest,
     verify_candidates,
+    verify_instances,
 )
 from leafe_gym.wrappers.verification.instance_factory import (
     InstanceFactory,
     VerificationUnavailable,
 )
-from leafe_gym.wrappers.verification.process import run_job
+from leafe_gym.wrappers.verification.process import NotSendable, run_in_fork, run_job
 from leafe_gym.wrappers.verification.report import BackendReport, BackendVerdict, cheapest
 
 _UNDECLARED = (
@@ -262,32 +261,29 @@ def _run(
     actions: Sequence[Any] | None,
     episode: Episode,
 ) -> Verification:
-    name = asked if isinstance(asked, str) else asked.name
+    request = VerificationRequest(
+        backends=None if asked == "auto" else asked,
+        chain=instances.chain,
+        preferred=preferred,
+        seed=episode.seed,
+        options=episode.options,
+        actions=actions,
+        seen=episode.seen,
+    )
     try:
-        backends = b""
-        if asked != "auto":
-            try:
-                wanted = BACKENDS.get(asked) if isinstance(asked, str) else asked
-                backends = cloudpickle.dumps(wanted)
-            except LeafeError:
-                raise
-            except Exception as error:
-                raise VerificationUnavailable(
-                    f"the backend cannot be sent to another process: {brief(error)}"
-                ) from error
-        request = VerificationRequest(
-            recipe=instances.recipe(),
-            chain=instances.chain,
-            backends=backends,
-            preferred=preferred,
-            seed=episode.seed,
-            options=episode.options,
-            actions=actions,
-            seen=episode.seen,
-        )
-        found: Verification = run_job(verify_candidates, request)
+        if isinstance(request.backends, str):
+            request = replace(request, backends=BACKENDS.get(request.backends))
+        try:
+            found: Verification = run_job(
+                verify_candidates, lambda: (replace(request, recipe=instances.recipe()),)
+            )
+        except (SnapshotUnsupported, NotSendable):
+            if instances.draws_window:
+                raise  # a fork would share its connection to the display
+            found = run_in_fork(partial(verify_instances, instances, request))
         return found
-    except (SnapshotUnsupported, VerificationUnavailable, LeafeError) as error:
+    except (VerificationUnavailable, LeafeError) as error:
+        name = asked if isinstance(asked, str) else asked.name
         return Verification(asked=name, problem=str(error))
 
 

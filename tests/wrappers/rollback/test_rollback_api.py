@@ -9,7 +9,18 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from toy_envs import ACTIONS, Admissible, Counter, Crashes, Native, OneInfo, Rewards, make, register
+from toy_envs import (
+    ACTIONS,
+    Admissible,
+    Counter,
+    Crashes,
+    Locked,
+    Native,
+    OneInfo,
+    Rewards,
+    make,
+    register,
+)
 
 from leafe_gym.errors import (
     EnvironmentFailure,
@@ -246,10 +257,14 @@ def test_fork(backend: str) -> None:
 
 
 def test_fork_needs_a_second_instance() -> None:
-    env = RollbackWrapper(Native(), "native")
+    env = RollbackWrapper(Locked(), "replay")
     env.reset(seed=0)
     with pytest.raises(SnapshotUnsupported, match="factory="):
         env.fork()
+    copied = RollbackWrapper(Native(), "native")
+    copied.reset(seed=0)
+    copied.step("add")
+    assert copied.fork().step("draw") == copied.step("draw")
     made = RollbackWrapper(Native(), "native", factory=lambda: Native())
     made.reset(seed=0)
     assert made.fork().steps == 0

@@ -87,7 +87,7 @@ def test_slow_environments_are_not_tried_for_ever(monkeypatch: pytest.MonkeyPatc
     recipe = dump_recipe(SlowPickle)
     chain = [f"{SlowPickle.__module__}.SlowPickle"]
     found = candidates.verify_candidates(
-        candidates.VerificationRequest(recipe, chain, actions=["add", "double"])
+        candidates.VerificationRequest(recipe=recipe, chain=chain, actions=["add", "double"])
     )
     outcomes = [found.outcomes()[name] for name in candidates.IN_PROCESS]
     assert outcomes == ["right", "not tried", "not tried", "right"]
@@ -144,10 +144,10 @@ def test_a_choice_that_is_no_longer_right() -> None:
 
 
 def test_a_choice_without_a_second_instance() -> None:
-    env = RollbackWrapper(toys.Native())
+    env = RollbackWrapper(toys.Locked())
     for backend in ("replay", "native"):
         import_choice({"kind": env.kind, "backend": backend})
-        one = RollbackWrapper(toys.Native())
+        one = RollbackWrapper(toys.Locked())
         one.reset(seed=0)
         assert one.snapshot().kind == "replay"
         assert "factory=" in one.backend_report.note

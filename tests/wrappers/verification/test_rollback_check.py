@@ -160,7 +160,7 @@ def test_what_can_be_checked() -> None:
     assert all(report.ok for report in reports)
     assert [report.won_rule for report in reports[2:]] == ["default", "function", "default"]
     with pytest.raises(UsageError, match="pass a function"):
-        check_rollback(toys.Native())
+        check_rollback(toys.Locked())
     with pytest.raises(UsageError, match="make_kwargs"):
         check_rollback(env, make_kwargs={"goal": 3})
     with pytest.raises(UsageError, match="an id"):
