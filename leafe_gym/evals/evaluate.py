@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from leafe_gym.agents.agent import Agent
 from leafe_gym.agents.sync import run_blocking
 from leafe_gym.budget import Budget
-from leafe_gym.engines.explore import aexplore
+from leafe_gym.engines.explore import Progress, aexplore
 from leafe_gym.errors import UsageError
 from leafe_gym.evals.config import EvalConfig
 from leafe_gym.evals.intervals import Interval
@@ -22,7 +22,7 @@ from leafe_gym.evals.samplers import make_agent
 from leafe_gym.policies.base import Policy, PolicyFunction
 from leafe_gym.policies.base import policy as named_policy
 from leafe_gym.store.run import Run
-from leafe_gym.tree import Branch, Tree
+from leafe_gym.tree import Branch
 from leafe_gym.types import Json, Task
 
 ERRORS = ("env_error", "backend_error", "policy_error")
@@ -30,9 +30,6 @@ NO_LIMIT = 10**12
 """Interactions: the number of rollouts is the limit of an evaluation, not the budget."""
 SHOWN = 5
 """Tasks that a message names at most."""
-
-Progress = Callable[[Task, Tree | None], None]
-"""Called when a task is finished, with its tree, or None if it could not be explored."""
 
 
 @dataclass(frozen=True, slots=True)

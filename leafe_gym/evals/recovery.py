@@ -24,13 +24,12 @@ from leafe_gym.agents.frontier import Frontier, Job, LookBack
 from leafe_gym.agents.grow import Observer, Slots, Stop
 from leafe_gym.agents.sync import run_blocking
 from leafe_gym.budget import Budget
-from leafe_gym.engines.explore import make_env
+from leafe_gym.engines.explore import Progress, make_env
 from leafe_gym.errors import UsageError
 from leafe_gym.evals.config import EvalConfig
 from leafe_gym.evals.controls import withhold_experiences
 from leafe_gym.evals.evaluate import (
     Evaluation,
-    Progress,
     aevaluate,
     count_rollouts,
     roll_out,

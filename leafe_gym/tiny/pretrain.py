@@ -83,7 +83,7 @@ class Recipe:
 
 
 Losses = dict[str, torch.Tensor]
-Progress = Callable[[int, dict[str, float]], None]
+PretrainProgress = Callable[[int, dict[str, float]], None]
 
 
 def make_model(recipe: Recipe) -> Any:
@@ -149,7 +149,7 @@ def graphs(recipe: Recipe) -> Iterator[StateGraph]:
             yield made
 
 
-def pretrain(recipe: Recipe, progress: Progress | None = None, device: str = "cpu") -> Any:
+def pretrain(recipe: Recipe, progress: PretrainProgress | None = None, device: str = "cpu") -> Any:
     """A base model.
 
     A blind base learns from the blind demonstrator throughout. A noisy one learns from the solver

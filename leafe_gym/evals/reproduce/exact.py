@@ -33,7 +33,7 @@ Ask = Callable[[int, States, States | None, Mask], Chance]
 
 
 @dataclass(frozen=True, slots=True)
-class Chain:
+class PolicyChain:
     """A policy on levels, with a step limit.
 
     Attributes:

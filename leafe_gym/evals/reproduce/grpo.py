@@ -25,7 +25,7 @@ from leafe_gym.errors import TrainingDiverged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
+class ReplySample:
     """One reply of one episode.
 
     Attributes:
@@ -40,7 +40,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
+class EpisodeBatch:
     """Episodes of some tasks.
 
     Attributes:
@@ -49,12 +49,12 @@ class Batch:
         groups: the task of each episode; [episodes].
     """
 
-    samples: Sequence[Sample]
+    samples: Sequence[ReplySample]
     rewards: NDArray[np.float64]
     groups: NDArray[np.int64]
 
 
-Sampler = Callable[[Any, int], Batch | None]
+EpisodeSampler = Callable[[Any, int], EpisodeBatch | None]
 """`f(network, update)`: new episodes of the network as it is now; None when the budget is used."""
 
 
@@ -74,7 +74,7 @@ def advantages(rewards: NDArray[np.float64], groups: NDArray[np.int64]) -> NDArr
 
 def grpo(
     network: Any,
-    sampler: Sampler,
+    sampler: EpisodeSampler,
     *,
     lr: float,
     max_grad_norm: float = 1.0,
@@ -125,7 +125,7 @@ def grpo(
 
 
 def policy_loss(
-    network: Any, samples: Sequence[Sample], weights: NDArray[np.float64]
+    network: Any, samples: Sequence[ReplySample], weights: NDArray[np.float64]
 ) -> torch.Tensor:
     """Mean over reply tokens of -advantage x log-likelihood.
 
