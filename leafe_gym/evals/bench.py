@@ -126,7 +126,7 @@ class MethodOutcome:
 
     @property
     def tasks(self) -> int:
-        """How many tasks."""
+        """The number of tasks."""
         return int(self.used[INTERACTIONS].size)
 
     def solved(self, unit: str, at: float) -> NDArray[np.float64]:
@@ -271,7 +271,11 @@ async def run_bench(
 
 
 def check_methods(methods: Sequence[str]) -> None:
-    """Raise a `UsageError` that names what is wrong with a list of methods."""
+    """Check a list of methods.
+
+    Raises:
+        UsageError: for an unknown, repeated or missing method; names it.
+    """
     for name in methods:
         if name not in METHODS:
             raise UsageError(f"no method is called {name!r}; there are: {', '.join(METHODS)}")

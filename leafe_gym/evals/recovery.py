@@ -77,7 +77,7 @@ class RecoveryPool:
 
     Attributes:
         mistakes: the states.
-        tasks: how many tasks were looked at.
+        tasks: number of tasks that were rolled out.
     """
 
     mistakes: tuple[Mistake, ...]
@@ -246,11 +246,11 @@ class RecoveryAgent(Agent):
 
 
 class RecoveryFrontier:
-    """A given first attempt, and branches that leave it after `step` actions.
+    """A given first attempt, and branches from it after `step` actions.
 
     Args:
-        step: where they leave it.
-        attempts: how many.
+        step: actions before the branches.
+        attempts: number of branches.
     """
 
     look_back: LookBack = "none"
@@ -314,7 +314,7 @@ def _first_mistake(tree: Tree, slack: int) -> Mistake | None:
 
 
 def _mistake_of(env: RollbackWrapper, tree: Tree, branch: Branch, slack: int) -> Mistake | None:
-    """The state after the first step of an attempt that made the solution longer, if it is good."""
+    """The state after the first step that made the solution longer, if it can be recovered from."""
     begin(env, tree.task)
     before = _distance(env, tree.task)
     for number, step in enumerate(branch.steps):

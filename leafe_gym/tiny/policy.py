@@ -76,7 +76,7 @@ class TinyPolicy:
         name: "tiny:" and a hash of the weights.
         network: the model.
         world: the rooms it knows.
-        prompts: the prompt set that agents use with it where they are told no other; the
+        prompts: the prompt set that agents use with it by default; the
             network's configuration names it.
 
     Args:
@@ -282,7 +282,7 @@ def _fingerprint(network: Any) -> str:
 
 
 def tiny_policy(kind: str = "blind") -> TinyPolicy:
-    """The small model that comes with the package; the policy called "tiny".
+    """The small model of the package; the policy "tiny".
 
     Args:
         kind: "blind", see `tiny.demonstrator`; or "multiturn", the same with a history.

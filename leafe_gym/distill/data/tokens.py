@@ -24,9 +24,9 @@ from leafe_gym.store.records import checksum, dump
 from leafe_gym.types import Json, Message
 
 _PROBE = "\ue000reply\ue001"
-"""Stands for a reply where only the template's own words around it are wanted."""
+"""Placeholder of a reply, to find the template's text around it."""
 _OPEN, _CLOSE = "\ue002", "\ue003"
-"""Around the number of a control token's look-alike while the template is rendered."""
+"""Delimiters of the number that replaces text like a control token during rendering."""
 _CLOCK = "{%- macro strftime_now(format) -%}{{- pinned_date -}}{%- endmacro -%}"
 
 

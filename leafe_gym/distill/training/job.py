@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingJob:
-    """What is trained on what.
+    """The inputs of one training.
 
     Attributes:
         rows: encoded rows.
-        manifest: of the rows; {} where they came without one.
+        manifest: of the rows; {} without one.
         model: a checkpoint, a config for a fresh model, or a model.
         out: folder of the training.
         config: how to train.

@@ -1,4 +1,4 @@
-"""GRPO, the paper's reinforcement-learning baseline, in its smallest form.
+"""GRPO, the paper's reinforcement-learning baseline, in a minimal form.
 
 Rollouts of one task form a group; an episode's advantage is its reward against the group's, and it
 weighs the log-likelihood of every action token of the episode: `(r - mean r) / (std r + 1e-6)`.
@@ -84,8 +84,8 @@ def grpo(
 
     Args:
         network: a causal language model.
-        sampler: gives the episodes of each update, until there are no more. Where all groups are
-            alike there is nothing to learn, and no step is taken.
+        sampler: gives the episodes of each update, until there are no more. Without a
+            group of mixed rewards no step is taken.
         lr: AdamW's learning rate, constant.
         max_grad_norm: gradients are clipped to it.
         progress: called with (update, mean reward).
