@@ -35,7 +35,9 @@ SHORTEST = 3
 """Words of the shortest experience that is searched for."""
 
 _WORD = re.compile(r"\w+")
-_NUMBER = re.compile(r"\b(?:experience|tip|hint)\s*(?:no\.?|number|id|#)?\s*[#:]?\s*(\d+)\b", re.I)
+_NUMBER = re.compile(
+    r"\b(?:experience|tips?|hints?)\s*(?:no\.?|number|id|#)?\s*[#:]?\s*(\d+)\b", re.IGNORECASE
+)
 _NOUN = r"(?:tips?|hints?|advice|experience|reflection|suggestion)"
 _CUES = re.compile(
     rf"""\b(?:
@@ -43,7 +45,7 @@ _CUES = re.compile(
         (?:(?:the|this|that|your|my|an?)\s)?{_NOUN}\b
     | (?:according\sto|based\son|because\sof|thanks\sto|due\sto|in\slight\sof|reading)\s
         (?:(?:the|this|that|your|my)\s)?{_NOUN}\b
-    | (?:the|this|that|your)\s(?:tip|hint|advice|reflection)\b
+    | (?:the|this|that|your)\s(?:tips?|hints?|advice|reflection)\b
     | {_NOUN}\s(?:says?|said|tells?|told|suggests?|suggested|warns?|warned|mentions?|states?)\b
     | i\s(?:was|am|were)\s(?:told|advised|warned|reminded)\b
     | (?:earlier|previous|prior|last|first|failed|other|past)\s(?:attempt|try|run|rollout|trial)s?\b
