@@ -68,7 +68,7 @@ def measure() -> Report:
         meta={
             "samples": 5,
             "samples_vs_treequest": ROUNDS,
-            "branch": "planned; one step and one reflection: two prompts rendered, measured, charged",
+            "branch": "one step and one reflection: planned, two prompts rendered and charged",
             "treequest": f"StandardMCTS, inplace=True, {NODES} nodes, the same records as states",
             "store": f"{STORED} branches in transactions of {BATCH}",
         },

@@ -124,9 +124,7 @@ def _reflect(messages: Sequence[Message], _: Sampling) -> FoundMistake | None:
         if label in {offer.asin for offer in _offers(shown)}
     ]
     if not opened:
-        return FoundMistake(
-            0, "This search found nothing: search for all that the task asks for."
-        )
+        return FoundMistake(0, "This search found nothing: search for all that the task asks for.")
     step = opened[-1]
     tried = dict.fromkeys([*_AVOID.findall(taken[step][0]), taken[step][1]])
     score = _SCORE.search(messages[-1]["content"])
