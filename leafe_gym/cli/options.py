@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Annotated, Any
 
-import gymnasium as gym
 import typer
 
 from leafe_gym._registry import import_object
@@ -167,14 +166,7 @@ def pick_tasks(env_id: str, split: str, count: int, kwargs: dict[str, Json]) -> 
     if colon:
         use_current_folder(env_id)
         import_module(module)
-    try:
-        found = list(islice(list_tasks(env_id, split, **kwargs), count))
-    except UsageError as error:
-        if colon or env_id in gym.registry:
-            raise
-        raise UsageError(
-            f"{error} If a module of yours registers it, write module:{env_id}"
-        ) from None
+    found = list(islice(list_tasks(env_id, split, **kwargs), count))
     if not found:
         raise UsageError(f"{env_id} has no task in the split {split!r}")
     return found

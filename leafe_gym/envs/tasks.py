@@ -225,9 +225,9 @@ def _find(env_id: str) -> EnvSpec:
     namespace = name.partition("/")[0] if "/" in name else ""
     known = [one for one in gym.registry if not namespace or one.startswith(f"{namespace}/")]
     near = get_close_matches(name, known or gym.registry, n=3, cutoff=0.6)
-    advice = f"did you mean {' or '.join(near)}? " if known and near else ""
+    advice = f"; did you mean {' or '.join(near)}?" if known and near else "."
     raise UsageError(
-        f"no environment {name!r} is registered; {advice}If a module of yours registers it, write "
+        f"no environment {name!r} is registered{advice} If a module of yours registers it, write "
         f"'module:{name}', such as 'my_package.envs:{name}'"
     )
 
