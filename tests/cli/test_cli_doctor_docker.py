@@ -11,7 +11,7 @@ from leafe_gym.cli.doctor import examine
 def test_sandboxes_in_containers_are_tried(engine: str) -> None:
     found = {(one.part, one.name): one for one in examine()}
     assert engine in found["engine", "docker"].detail
-    for kind, memory in (("docker", "saved"), ("docker-commit", "made again")):
+    for kind, memory in (("docker", "saved"), ("docker-commit", "replayed")):
         one = found["sandbox", kind]
         assert one.state == "ok", one.detail
         assert one.detail.startswith(f"isolation: container; memory: {memory}")

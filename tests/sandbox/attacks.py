@@ -1,4 +1,4 @@
-"""Programs that try to get out of a sandbox or to wear the host out: a list to regress against.
+"""Programs that attack a sandbox or exhaust the host's resources: a regression list.
 
 Each is Python source for any `Sandbox`. It prints BREACH where it got what it must not have; what
 can only be seen from outside (host files, processes, memory, disk, time) `besiege` looks at after

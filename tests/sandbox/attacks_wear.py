@@ -1,4 +1,4 @@
-"""Programs that try to wear the host out, or to go on for ever; see `attacks`."""
+"""Programs that exhaust the host's resources or never end; see `attacks`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs the attacks against a sandbox and looks at the host before and after.
+"""Runs the attacks against a sandbox and checks the host before and after.
 
 python besiege.py KIND OPTIONS MODE... [--only NAME]: one JSON line for each attack.
 """
@@ -27,14 +27,14 @@ from leafe_gym.sandbox.base import Sandbox, SandboxLimits, make_sandbox
 
 LIMITS = SandboxLimits(call_s=1.2, memory_mb=256, processes=64, disk_mb=64)
 LATE_S = 6.0
-"""Time beyond the wall-clock limit in which a call has to be back, on a busy machine."""
+"""Seconds beyond the wall-clock limit within which a call must return, on a busy machine."""
 
 NOISE = 0.05
 
 
 @dataclass
 class Finding:
-    """What came of one attack: contained where `complaints` is empty."""
+    """Result of one attack: contained if `complaints` is empty."""
 
     name: str
     mode: str
@@ -43,7 +43,7 @@ class Finding:
 
 
 class Host:
-    """What the host has that code must not reach, and how it is doing."""
+    """Resources of the host that code must not reach, and checks of their state."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -61,7 +61,7 @@ class Host:
         self.abstract.close()
 
     def fill(self, code: str) -> str:
-        """The attack on this host."""
+        """Fill an attack's placeholders for this host."""
         texts: dict[str, str] = {}
         for path in ("/etc/shadow", "/root/.bashrc", "/root/.ssh/id_rsa"):
             try:
@@ -94,7 +94,7 @@ class Host:
 
 @dataclass(frozen=True)
 class Load:
-    """How much the host has left."""
+    """Available memory and disk of the host."""
 
     memory: int
     disk: int
@@ -108,7 +108,7 @@ class Load:
         return cls(int(match[1]) * 1024, disk.f_bavail * disk.f_frsize)
 
     def worse_than(self, before: Load) -> list[str]:
-        """What there is less of than before, by more than noise."""
+        """Resources that decreased by more than noise."""
         found = []
         for name in ("memory", "disk"):
             had, has = getattr(before, name), getattr(self, name)
@@ -139,7 +139,7 @@ def family(root: int) -> set[tuple[int, str]]:
 
 
 def attack(sandbox: Sandbox, host: Host, name: str, mode: str) -> Finding:
-    """Run one attack, and say what of it was not contained."""
+    """Run one attack and report what was not contained."""
     code = host.fill(ATTACKS[name])
     before, began = Load.now(), time.monotonic()
     found: list[str] = []
@@ -176,11 +176,11 @@ os.chdir(os.environ["HOME"])
 os.system("chmod -R u+rwX . ; rm -rf ./* ./.[!.]*")
 6 * 7
 """
-"""Touches the work folder alone: it also runs where nothing isolates it from the host."""
+"""Changes only the work folder, as it also runs without isolation."""
 
 
 def _after(sandbox: Sandbox) -> list[str]:
-    """Whether the sandbox still does its work; it is left empty."""
+    """Check that the sandbox still works; empties it."""
     try:
         if sandbox.run_cell(_CLEAN, timeout=20.0).stdout.strip() == "42":
             return []
@@ -203,7 +203,7 @@ def _recovered(before: Load) -> list[str]:
 
 @contextmanager
 def besieged(kind: str, **options: Any) -> Iterator[tuple[Sandbox, Host]]:
-    """A sandbox and a host to attack; afterwards no process of it may be left."""
+    """A sandbox and a host to attack."""
     with tempfile.TemporaryDirectory(prefix="leafe-host-") as folder:
         os.chmod(folder, 0o755)
         sandbox = make_sandbox(kind, limits=LIMITS, **options)
@@ -218,7 +218,7 @@ def besieged(kind: str, **options: Any) -> Iterator[tuple[Sandbox, Host]]:
 
 
 def alive(pid: int, start: str) -> bool:
-    """Whether that very process still runs."""
+    """Whether this process still runs."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -227,7 +227,7 @@ def alive(pid: int, start: str) -> bool:
 
 
 def wait_for(what: Callable[[], object], seconds: float = 15.0) -> None:
-    """Wait until something is so, on a machine that may be busy."""
+    """Wait until a condition holds, on a machine that may be busy."""
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline

@@ -1,4 +1,4 @@
-"""An exploration in containers whose engine is killed in mid-run.
+"""An exploration in containers whose engine is killed during the run.
 
 python docker_child.py FOLDER PATIENCE
 """

@@ -1,4 +1,4 @@
-"""A container engine of a few lines on a socket: real HTTP, invented answers."""
+"""A fake container engine on a socket: real HTTP with prepared responses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ID = "c" * 64
 
 
 class FakeDocker:
-    """Answers what tests tell it to.
+    """Sends the responses that tests prepare.
 
     Attributes:
         asked: "METHOD path" of every request, in order.
@@ -52,7 +52,7 @@ class FakeDocker:
         threading.Thread(target=self._serve, daemon=True).start()
 
     def tell(self, pattern: str, *answers: Any) -> None:
-        """Answer such requests so from now on."""
+        """Prepare the responses to matching requests."""
         self.answers.pop(pattern, None)
         self.answers = {pattern: list(answers), **self.answers}
 
@@ -90,7 +90,7 @@ class FakeDocker:
         return (404, {"message": f"no answer to {request}"})
 
     def _reply(self, line: socket.socket, answer: Any) -> bool:
-        """Whether the connection goes on."""
+        """Send a response; returns whether the connection stays open."""
         if answer == "attach":
             line.sendall(b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
             self._first_process(line)

@@ -17,7 +17,7 @@ USER = 20001
 
 
 def become(user: int = USER) -> None:
-    """Give up root's rights, for good; does nothing for others."""
+    """Drop root's privileges for good; does nothing for other users."""
     if os.geteuid() != 0:
         return
     syscalls.unshare(syscalls.NEWNS, "mount namespace")

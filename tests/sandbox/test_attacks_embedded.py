@@ -23,7 +23,7 @@ AFTER = "after it"
 
 @cache
 def siege(user: str) -> dict[str, list[dict[str, Any]]]:
-    """Name -> what came of an attack as a program and as a cell, in a process of its own."""
+    """Results of all attacks by name, as program and as cell, run in a subprocess."""
     if user == "root" and os.geteuid() != 0:
         pytest.skip("not root")
     drop = [] if user == "root" else [str(HERE / "ordinary.py")]
@@ -56,7 +56,7 @@ def test_contained(user: str, name: str) -> None:
     ],
 )
 def test_the_list_has_teeth(name: str, tmp_path: Path) -> None:
-    """Those of the programs that only look do get through where nothing holds them."""
+    """Read-only attacks succeed without isolation, so the list detects breaches."""
     secret = tmp_path / "host"
     secret.mkdir()
     host = Host(secret)

@@ -1,4 +1,4 @@
-"""The attacks against containers: a choice of them, or with --full-counts all, in both kinds."""
+"""The attacks against containers: a selection, or with --full-counts all of them, in both kinds."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_contained(kind: str, counts: Callable[[int, int], int]) -> None:
 
 
 def containers() -> list[str]:
-    """Processes that hold a container; one that ended may wait long for its parent to notice."""
+    """Shim processes of containers, without those that have ended and were not reaped yet."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:

@@ -1,4 +1,4 @@
-"""Container sandboxes against an invented engine: what fails, and how it is said."""
+"""Container sandboxes against a fake engine: failures and their messages."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def box(fake: FakeDocker) -> Iterator[Container]:
 
 
 def begun(box: Container, fake: FakeDocker, name: str = "c1") -> Path:
-    """Start it; the folder of a checkpoint that it is given."""
+    """Start the container; returns the folder of a prepared checkpoint."""
     box.start()
     root = Path(fake.host.removeprefix("unix://")).parent
     folder = root / "containers" / ID / "checkpoints" / name
@@ -179,7 +179,7 @@ def test_coming_back(box: Container, fake: FakeDocker) -> None:
 def test_an_engine_that_starts_another_container_is_found_out(
     box: Container, fake: FakeDocker, token: str | None
 ) -> None:
-    """A fresh one has no token, or its interpreter waits for something else and ends."""
+    """A new container has no token, or its interpreter waits for other data and ends."""
     begun(box, fake)
     fake.token = token
     with pytest.raises(SnapshotLost):

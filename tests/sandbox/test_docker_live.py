@@ -59,7 +59,7 @@ def box(kind: str) -> Iterator[Sandbox]:
 
 
 def held() -> Counter[str]:
-    """What there is of containers, images, checkpoints, mounts and processes of containers."""
+    """Numbers of containers, images, checkpoints, mounts and processes of containers."""
     engine = DockerClient()
     containers, images = engine.labelled(OWNER)
     root = Path(str(engine.info()["DockerRootDir"]))
@@ -158,7 +158,7 @@ def test_branches_go_on_independently(box: Sandbox) -> None:
 
 
 def test_a_lost_session_is_made_again(kind: str, box: Any) -> None:
-    """From the nearest snapshot, and what was done since then; outputs are compared."""
+    """Rebuilt from the nearest snapshot by replaying later operations; outputs are compared."""
     change(box, 1)
     snapshot = box.snapshot()
     change(box, 2)
@@ -174,7 +174,7 @@ def test_a_lost_session_is_made_again(kind: str, box: Any) -> None:
 
 
 def kill_session(box: Any) -> None:
-    """As something on the host may."""
+    """Kill the session's processes from the host."""
     first = DockerClient().pid_of(box._container.id)
     children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
     for pid in map(int, children):
@@ -183,7 +183,7 @@ def kill_session(box: Any) -> None:
 
 
 def dead(pid: str) -> bool:
-    """Whether it has let go of everything; it may still have a number."""
+    """Whether a process has ended; it may not be reaped yet."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
     except OSError:
@@ -256,7 +256,7 @@ def test_a_container_that_was_removed_or_ended(kind: str, box: Any) -> None:
 def test_newer_engines_way_with_networks(
     kind: str, monkeypatch: Any, counts: Callable[[int, int], int]
 ) -> None:
-    """A container beside it holds the network; as for engines from 28 on, on whichever this is."""
+    """A second container holds the network namespace, as for engines from version 28 on."""
     if kind != "docker" and not counts(0, 1):
         pytest.skip("--full-counts runs it")
     monkeypatch.setattr(container_module, "NETWORK_HOLDER_FROM", 0)
@@ -293,7 +293,7 @@ def test_nothing_is_left_after_close(kind: str) -> None:
 def test_nothing_is_left_after_a_kill(
     kind: str, what: str, counts: Callable[[int, int], int]
 ) -> None:
-    """The owner dies without a word; the next sandbox's start sweeps."""
+    """The owner is killed; the next sandbox's start removes its containers."""
     if (kind, what) in (("docker", "busy"), ("docker-commit", "idle")) and not counts(0, 1):
         pytest.skip("--full-counts runs it")
     before = held()

@@ -1,4 +1,4 @@
-"""The engine is killed in mid-run: no attempt counts as failed for that, nothing is lost."""
+"""The engine is killed during a run: no attempt counts as failed, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHILD = Path(__file__).with_name("docker_child.py")
 
 
 class OwnEngine:
-    """An engine beside the one of the other tests, to be killed."""
+    """A second engine that these tests may kill."""
 
     folder = Path("/run/leafe-docker-2")
 
@@ -56,7 +56,7 @@ def own() -> Iterator[OwnEngine]:
 
 @pytest.fixture(scope="module")
 def whole(own: OwnEngine, tmp_path_factory: Any) -> tuple[Path, float]:
-    """A run that nothing disturbed, and the seconds it took."""
+    """An undisturbed run, and its duration in seconds."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
     began = time.monotonic()
     end(own.begin(folder, 0.0))
@@ -80,7 +80,7 @@ def endings(folder: Path) -> list[tuple[str, str]]:
 
 
 def killed(own: OwnEngine, folder: Path, patience: float, took: float) -> subprocess.Popen[str]:
-    """A run whose engine was killed when it had something to show and was not done."""
+    """A run whose engine was killed before the run was complete."""
     child = own.begin(folder, patience)
     time.sleep(0.7 * took)
     assert child.poll() is None, child.communicate()

@@ -1,4 +1,4 @@
-"""What the embedded sandbox leaves on the host, and what it says where a host refuses it."""
+"""The embedded sandbox's traces on the host, and its messages if the host refuses it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_nothing_is_left_after_close(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 @pytest.mark.parametrize("state", ["idle", "busy"])
 @pytest.mark.parametrize("victim", ["program", "watcher", "first"])
 def test_nothing_is_left_after_a_kill(state: str, victim: str) -> None:
-    """Whichever process dies without a word, the others of the sandbox go with it."""
+    """If any process of a sandbox is killed, its other processes end, too."""
     mounted = mounts()
     with subprocess.Popen(
         [sys.executable, "-c", CHILD, state], stdout=subprocess.PIPE, text=True
@@ -147,7 +147,7 @@ print(make_sandbox(allow_unsandboxed=True).kind)
 
 
 def test_a_host_that_refuses_for_real() -> None:
-    """Under a filter of system calls such as an outer container's, nothing runs unless allowed."""
+    """Under a system-call filter like a container's, nothing runs unless allowed."""
     done = subprocess.run(
         [sys.executable, "-c", REFUSED], capture_output=True, text=True, check=True
     )

@@ -1,4 +1,4 @@
-"""What only the embedded sandbox has: it is the default, and shows folders of the host."""
+"""Features of the embedded sandbox only: it is the default, and shares folders of the host."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_it_is_the_default() -> None:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder that is not below /tmp, where the sandbox has files of its own."""
+    """A folder outside /tmp, which the sandbox replaces with its own."""
     with tempfile.TemporaryDirectory(dir="/var/tmp") as path:
         yield Path(path)
 

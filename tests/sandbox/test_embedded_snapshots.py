@@ -1,4 +1,4 @@
-"""Snapshots of the embedded sandbox: exact, found out when lost, gone when dropped."""
+"""Snapshots of the embedded sandbox: exact, loss is detected, dropping frees resources."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_random_order(box: EmbeddedSandbox, counts: Callable[[int, int], int]) -
 
 
 def test_many_layers_and_big_files(counts: Callable[[int, int], int]) -> None:
-    """Beyond the number of layers that are kept above each other, and near the quota."""
+    """More snapshots than stacked layers, close to the quota."""
     box = EmbeddedSandbox(SandboxLimits(disk_mb=16))
     box.start()
     first = None

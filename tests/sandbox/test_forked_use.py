@@ -196,7 +196,7 @@ def test_a_child_can_make_its_own(box: Sandbox, kind: str) -> None:
 
 
 def test_a_childs_exit_removes_no_container(tmp_path: Path, monkeypatch: Any) -> None:
-    """With an invented engine: requests of the child would be recorded by it."""
+    """The fake engine would record requests of the child."""
     pytest.importorskip("docker", reason="pip install 'leafe-gym[docker]'")
     fake = FakeDocker(tmp_path)
     monkeypatch.setenv("LEAFE_DOCKER_HOST", fake.host)

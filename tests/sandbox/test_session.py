@@ -1,4 +1,4 @@
-"""What all isolating sandboxes do alike: sessions, programs, files, limits."""
+"""Common behaviour of the isolating sandboxes: sessions, programs, files, limits."""
 
 from __future__ import annotations
 

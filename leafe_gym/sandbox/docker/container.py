@@ -20,7 +20,7 @@ from leafe_gym.sandbox.embedded.inside.jail import HOME
 from leafe_gym.sandbox.embedded.inside.programs import ENVIRON
 
 NETWORK_HOLDER_FROM = 28
-"""Engines since this version restore no container with a network namespace of its own
+"""Engines from this version on cannot restore a container that has its own network namespace
 (containerd #12141), so a second container holds the namespace."""
 
 _TRIES = 3

@@ -11,7 +11,7 @@ import leafe_gym as lg
 from leafe_gym.testing.players.coder import coder
 
 SEED = 6
-"""With which mistakes are made and recovered from, in both environments."""
+"""Seed with which mistakes are made and recovered from in both environments."""
 
 
 def explore(folder: str, contests: str) -> lg.RunReader:

@@ -1,4 +1,4 @@
-"""What the tests of code environments share: they run in the default sandbox."""
+"""Helpers of the code environments' tests, which run in the default sandbox."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from leafe_gym.envs.code.program_runner import ProgramRunner
 from leafe_gym.envs.code.programs import ProgramJudge
 
 PLAIN: dict[str, Any] = {"sandbox": "unsandboxed", "allow_unsandboxed": True}
-"""Environment arguments where running without isolation is the point."""
+"""Environment arguments for tests that need no isolation."""
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def programs(
 
 
 def holder(sandbox: Any) -> int | None:
-    """The process that a sandbox lives in, as long as there is one."""
+    """Process id of a sandbox; None if it does not run."""
     owner = getattr(sandbox, "_host", None) or getattr(sandbox, "_interpreter", None)
     child = getattr(owner, "_child", None)
     return child.pid if child is not None and child.returncode is None else None

@@ -1,4 +1,4 @@
-"""Code environments in containers: rollback is right, trees grow, cheating is worth nothing."""
+"""Code environments in containers: rollbacks are exact, trees grow, cheats score 0."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_rollback_is_right(kind: str) -> None:
 
 
 def test_a_tree_grows_over_a_restored_session(kind: str) -> None:
-    """A scripted player spoils the work, looks back, and does it right from a restored state."""
+    """A scripted player damages the state, reflects, and succeeds from a restored state."""
     made = ["n = len(inbox)", "inbox.clear()", *["print(len(inbox))"] * 20]
     cells = (f"```python\n{cell}\n```" for cell in made)
 

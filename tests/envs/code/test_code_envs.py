@@ -1,4 +1,4 @@
-"""The three environments as environments: Gymnasium's checks, rollback, tasks, sandbox faults."""
+"""The three environments: Gymnasium's checks, rollback, tasks, sandbox failures."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def test_values_of_the_wrong_type_are_usage_errors(env_id: str, make: Any) -> No
 
 
 class Faulty(ProgramRunner):
-    """A runner whose sandboxes fail now and then."""
+    """A runner whose first sandboxes fail."""
 
     def __init__(self, fails: int) -> None:
         super().__init__("embedded")
@@ -231,7 +231,7 @@ def test_a_sandbox_that_fails_is_replaced() -> None:
 def test_the_kernels_end_of_what_used_up_its_time_is_known(
     number: int, seconds: float, memory: bool, timed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However a sandbox reports it: some see a signal and no more."""
+    """Some sandboxes report a signal only."""
     ended = ProgramResult(exit_code=-1, signal=number, out_of_memory=memory, seconds=seconds)
     runner = ProgramRunner("embedded")
     monkeypatch.setattr(type(runner._started()), "run_program", lambda *_, **__: ended)
@@ -253,7 +253,7 @@ def test_no_sandbox_here_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_failed_sandbox_is_no_failed_attempt(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tree's attempt ends in an error without reflection, and the run goes on."""
+    """The attempt ends with an error and no reflection; the run continues."""
     env = lg.RollbackWrapper(make(IDS[0], problem="carousel"))
     env.reset(seed=0)
     env.release(env.snapshot())
@@ -337,7 +337,7 @@ def test_a_session_that_cannot_be_made_again_is_a_sandbox_error(
 
 @pytest.mark.parametrize("env_id", IDS[::2])
 def test_the_docker_backend_insists_on_a_container(env_id: str, make: Any) -> None:
-    """It is `native` where the sandbox is one, and looks again when the sandbox has started."""
+    """It equals `native` for containers, and checks again once the sandbox has started."""
     wrapped = lg.RollbackWrapper(make(env_id), "docker")
     wrapped.reset(seed=0)
     with pytest.raises(SnapshotUnsupported, match=r"sandbox is .*make it with sandbox='docker'"):

@@ -1,4 +1,4 @@
-"""Functions judged by assertions, and what tries to get round it."""
+"""Functions judged by assertions, and attempts to cheat."""
 
 from __future__ import annotations
 
@@ -325,14 +325,14 @@ def test_cheating_is_worth_nothing(judge: FunctionJudge, name: str) -> None:
 
 
 def test_the_judging_holds_without_a_sandbox(counts: Callable[[int, int], int]) -> None:
-    """The decision is made elsewhere, whatever keeps the code from the host."""
+    """The decision does not depend on the isolation."""
     with functions(2.0, "unsandboxed") as judge:
         for name in list(CHEATS)[:: counts(6, 1)]:
             assert not judge.judge(SECRET, CHEATS[name]).accepted, name
 
 
 def test_what_is_hidden_is_not_shown_by_the_code_under_test(judge: FunctionJudge) -> None:
-    """A solution that tells all it can find, at every chance it gets."""
+    """A solution that prints everything it can find at every opportunity."""
     marked = replace(
         SECRET, tests=("assert f('a') == 1", "assert f('hidden-mark') == 'hidden-value'")
     )

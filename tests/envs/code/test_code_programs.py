@@ -1,4 +1,4 @@
-"""Programs judged by what they write: the problem set, verdicts, limits, cheats."""
+"""Programs judged by their output: the problem set, results, limits, cheats."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_the_tests_are_the_same_each_time_and_many() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_reference_and_slow_solution_agree_on_small_tests(name: str) -> None:
-    """Two ways of doing it: the expected outputs are not just what one program says."""
+    """A second program confirms the expected outputs."""
     sheet = contest_set.builtin_problems()[name]
     space: dict[str, Any] = {"__name__": "slow"}
     exec(sheet.solutions["slow"].partition("\nimport sys\n\nprint(")[0], space)
@@ -156,14 +156,14 @@ def test_cheating_is_worth_nothing(judge: ProgramJudge, name: str) -> None:
 
 
 def test_the_judging_holds_without_a_sandbox(counts: Callable[[int, int], int]) -> None:
-    """The decision is made elsewhere, whatever keeps the code from the host."""
+    """The decision does not depend on the isolation."""
     with programs(kind="unsandboxed") as judge:
         for name in list(CHEATS)[:: counts(6, 1)]:
             assert not judge.judge(DOUBLE, CHEATS[name]).accepted, name
 
 
 def test_nothing_is_carried_from_a_hidden_test_to_a_public_one(judge: ProgramJudge) -> None:
-    """What one run writes into its folder, a later one would print where the agent can see it."""
+    """Files of one run must not be visible to a later one, which could print them."""
     keep = (
         "import glob, os\nn = input()\npaths = [*glob.glob('**', recursive=True), '.kept']\n"
         "paths = [p for p in paths if os.path.isfile(p) and 'solution' not in p]\n"
@@ -178,7 +178,7 @@ def test_nothing_is_carried_from_a_hidden_test_to_a_public_one(judge: ProgramJud
 
 
 def test_a_language_that_compiles() -> None:
-    """A record is all it takes: here Python, compiled to a file that alone is run."""
+    """A new language is one record: here Python compiled to a file."""
     args = "'solution.py', 'out.pyc'"
     compiled = replace(
         PYTHON,

@@ -98,7 +98,7 @@ def test_going_back_to_before_a_mistake_brings_variables_and_files_back(make: An
 
 
 def test_random_walks_come_out_the_same(make: Any, counts: Callable[[int, int], int]) -> None:
-    """Snapshots and restores in any order against a copy kept in plain Python."""
+    """Snapshots and restores in any order, compared with recorded outputs."""
     cells = ["n += 1", "n *= 2", "open(f'f{n % 5}', 'w').write(str(n))", "s.append(n)", "s.pop()"]
     look = "import os; print(n, s, [(p, open(p).read()) for p in sorted(os.listdir('.'))])"
     env = make(kind="inbox", max_steps=10**6)

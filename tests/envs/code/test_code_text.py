@@ -1,4 +1,4 @@
-"""Programs in replies, and outputs compared."""
+"""Programs in replies, and the comparison of outputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trees on code problems: recovered mistakes, kill -9, sandboxes killed in mid-run."""
+"""Trees on code problems: recovered mistakes, kill -9, sandboxes killed during a run."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_killed_run_resumes_to_the_same_trees(
 
 
 class Killer:
-    """Kills the process that holds a sandbox, again and again while a run uses it.
+    """Repeatedly kills the process of a sandbox while a run uses it.
 
     Args:
         pause: seconds between two kills.

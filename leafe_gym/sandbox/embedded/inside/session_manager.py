@@ -273,7 +273,7 @@ class SessionManager:
             self.current_id = None
 
     def _fork(self, process: SessionProcess, digest: bool = False) -> SessionProcess:
-        """Have a process fork a copy of itself; returns the copy."""
+        """Make a process fork a copy of itself; returns the copy."""
         ours, theirs = socket.socketpair()
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         channel = Channel(ours)

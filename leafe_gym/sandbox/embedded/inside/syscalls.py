@@ -69,7 +69,7 @@ def sethostname(name: bytes) -> None:
 
 
 def capset_none() -> None:
-    """Give up every capability."""
+    """Drop all capabilities."""
     header, data = struct.pack("=Ii", 0x20080522, 0), bytes(24)
     _done("capset", _LIBC.capset(header, data))
 
