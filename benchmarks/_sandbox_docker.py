@@ -1,4 +1,4 @@
-"""The container part of the benchmark `sandbox`; figures that need an engine are null without one."""
+"""Container part of the benchmark `sandbox`; figures that need an engine are null without one."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from leafe_gym.distill.training.packing import pack
 from leafe_gym.store.reader import RunReader
 
 TASKS = 64
-CALLS = 600
+INTERACTIONS = 600
 SHORTEST_ROOT = 20
 BATCH = 128
 LIMIT = 8_192
@@ -89,7 +89,7 @@ def long_tasks(folder: Path) -> dict[str, int]:
     policy = lg.policy("scripted")
     tasks = lg.tasks("leafe/Sokoban-v0", split="train", boxes=2, size=7, max_steps=40)[:TASKS]
     agent = lg.ReflectiveTreeAgent(policy)
-    lg.explore(agent, tasks, budget=lg.Budget(interactions=CALLS), out=folder).close()
+    lg.explore(agent, tasks, budget=lg.Budget(interactions=INTERACTIONS), out=folder).close()
     found = {}
     with RunReader(folder) as run:
         for tree in run.trees():

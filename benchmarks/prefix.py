@@ -3,8 +3,8 @@
 `ideal_fraction`: of the content (system text, instruction, observations, replies) that was already
 sent or generated at the same place of the same history, the part that lies within the longest
 prefix a prompt shares with an earlier prompt and its completion, as rendered. A renderer that never
-moves or rewrites anything reaches 1. The same for a renderer that puts the tip and a step counter
-first. `shared_prompt_fraction`: shared / all prompt tokens of the ledger.
+moves or rewrites anything reaches 1. The same for a renderer that puts the experience and a step
+counter first. `shared_prompt_fraction`: shared / all prompt tokens of the ledger.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from leafe_gym.types import Experience, Message, Start, Step, Task
 
 ACTIONS = 60
 TASKS = 4
-CALLS = 1_500
+INTERACTIONS = 1_500
 END = b"<|im_end|>\n"
 
 
@@ -36,12 +36,12 @@ class Call:
     start: Start
     steps: tuple[Step, ...]
     experiences: tuple[Experience, ...]
-    looks_back: bool
+    reflects: bool
     reply: str
 
 
-class TipFirst(ChatPrompts):
-    """A bad idea: tip and step counter before everything else."""
+class ExperienceFirst(ChatPrompts):
+    """For comparison: experience and step counter before everything else."""
 
     def render(
         self,
@@ -52,14 +52,14 @@ class TipFirst(ChatPrompts):
     ) -> list[Message]:
         """See `PromptSet.render`."""
         system, *turns = super().render(task, start, steps)
-        tips = "".join(f"Tip: {tip.text}\n" for tip in experiences)
-        head = f"This is step {len(steps)}.\n{tips}{system['content']}"
+        shown = "".join(f"Experience: {one.text}\n" for one in experiences)
+        head = f"This is step {len(steps)}.\n{shown}{system['content']}"
         return [{"role": "system", "content": head}, *turns]
 
 
 @dataclass
 class Recorder(ChatPrompts):
-    """The set `chat`, which remembers what the last prompt was rendered from."""
+    """The set `chat`, which records the arguments of the last prompt."""
 
     calls: list[Call] = field(default_factory=list)
 
@@ -77,13 +77,13 @@ class Recorder(ChatPrompts):
         self._last = (task, start, tuple(steps), tuple(experiences))
         return super().render(task, start, steps, experiences)
 
-    def answered(self, reply: str, *, looks_back: bool) -> None:
+    def answered(self, reply: str, *, reflects: bool) -> None:
         """Keep the call whose prompt was rendered last."""
-        self.calls.append(Call(*self._last, looks_back=looks_back, reply=reply))
+        self.calls.append(Call(*self._last, reflects=reflects, reply=reply))
 
 
 def measure() -> Report:
-    """Explore with a policy that acts at random and looks back at random, and read the prompts."""
+    """Explore with a policy that acts and reflects at random, and read the prompts."""
     prompt_tokens = shared_tokens = 0
     good, bad = Share(), Share()
     lengths: list[int] = []
@@ -93,7 +93,7 @@ def measure() -> Report:
         shared_tokens += tree.spent.shared_tokens
         lengths += [len(tree.branches[root].steps) for root in tree.roots()]
         good.add(recorder.calls, ChatPrompts())
-        bad.add(recorder.calls, TipFirst())
+        bad.add(recorder.calls, ExperienceFirst())
     return Report(
         figures={
             "ideal_fraction": good.fraction,
@@ -108,7 +108,7 @@ def measure() -> Report:
         meta={
             "samples": good.prompts,
             "tasks": TASKS,
-            "calls_a_task": CALLS,
+            "interactions_a_task": INTERACTIONS,
             "longest_root": max(lengths),
             "prompt_set": "chat",
             "measure": "UTF-8 bytes of the chat as ChatML",
@@ -121,20 +121,20 @@ def _explore(seed: int) -> tuple[Recorder, Tree]:
     recorder, dice = Recorder(), random.Random(seed)
 
     def policy(messages: list[Message]) -> str:
-        looks_back = "JSON object" in messages[-1]["content"]
-        reply = _reply(dice, recorder, looks_back=looks_back)
-        recorder.answered(reply, looks_back=looks_back)
+        reflects = "JSON object" in messages[-1]["content"]
+        reply = _reply(dice, recorder, reflects=reflects)
+        recorder.answered(reply, reflects=reflects)
         return reply
 
     made = gym.make("leafe/Sokoban-v0", boxes=3, size=8, max_steps=ACTIONS)
     agent = lg.ReflectiveTreeAgent(policy)
     agent.prompts = recorder
-    env, budget = lg.RollbackWrapper(made), lg.Budget(interactions=CALLS)
+    env, budget = lg.RollbackWrapper(made), lg.Budget(interactions=INTERACTIONS)
     return recorder, agent.run(env, budget=budget, seed=seed, stop="budget")
 
 
-def _reply(dice: random.Random, recorder: Recorder, *, looks_back: bool) -> str:
-    if not looks_back:
+def _reply(dice: random.Random, recorder: Recorder, *, reflects: bool) -> str:
+    if not reflects:
         word = dice.choice(("up", "down", "left", "right"))
         return f"Thought {dice.randrange(1000)}: I try this way.\nAction: {word}"
     taken = sum(step.action is not None for step in recorder._last[2])
@@ -159,7 +159,7 @@ class Share:
         """Take in the calls of one task, in order, as `prompts` renders them."""
         index, known = PrefixIndex(), {()}
         for call in calls:
-            render = prompts.render_reflection if call.looks_back else prompts.render
+            render = prompts.render_reflection if call.reflects else prompts.render
             text = chatml(render(call.task, call.start, call.steps, call.experiences))
             pieces = _pieces(call)
             prefixes = [tuple(pieces[:end]) for end in range(1, len(pieces) + 1)]
@@ -170,12 +170,12 @@ class Share:
             self.shared += _covered(text, pieces[:ideal], within)
             index.add(text + call.reply.encode() + END)
             known.update(prefixes)
-            if not call.looks_back:
+            if not call.reflects:
                 known.add((*pieces, call.reply.encode()))
 
 
 def _pieces(call: Call) -> list[bytes]:
-    """The content of a prompt in order: what nobody can leave out."""
+    """The content of a prompt in order: the parts that every rendering contains."""
     system = ChatPrompts().render(call.task, call.start, ())[0]["content"]
     pieces = [system, call.start.instruction, call.start.observation]
     for step in call.steps:

@@ -1,28 +1,26 @@
-"""What coming back costs: reset and replay, every snapshot held, and a dozen anchors.
+"""What a restore costs: reset and replay, every snapshot held, and a dozen of them.
 
 One Sokoban episode of 50 actions, 50 branch points with tau uniform in 1..50, one new action each.
-Counted is the way back only, through the code the tree search uses.
+Counted is the restore only, through the code that agents use.
 """
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import gymnasium as gym
 from _harness import Report, alternate, main, median
 
 import leafe_gym as lg
-from leafe_gym.agents.context import Context
-from leafe_gym.agents.environment import as_text, begin, keep_info, place
-from leafe_gym.agents.frontier import Job, TreeFrontier
-from leafe_gym.agents.config import Settings
-from leafe_gym.agents.shelf import BOOKKEEPING, Shelf
-from leafe_gym.budget import Meter
-from leafe_gym.policies.base import FunctionPolicy
-from leafe_gym.prompts.base import prompt_set
+from leafe_gym.agents.config import AgentConfig
+from leafe_gym.agents.env_pool import EnvSlot, start_attempt
+from leafe_gym.agents.plan import AttemptPlan, Selection, make_plan
+from leafe_gym.agents.snapshot_cache import BOOKKEEPING, SnapshotCache
+from leafe_gym.agents.stepping import environment_step, reset_for
+from leafe_gym.budget import Limits
 from leafe_gym.types import Experience, Step
 
 LENGTH = 50
@@ -33,25 +31,25 @@ LIMITS = {"plain": 0, "anchors": ANCHORS, "all": LENGTH + 1}
 
 
 @dataclass
-class Way:
-    """What coming back cost, summed over an episode's branch points."""
+class RestoreCost:
+    """What restoring cost, summed over an episode's branch points."""
 
     steps: int = 0
     seconds: float = 0.0
 
 
 def measure() -> Report:
-    """Alternate the three ways over episodes."""
-    ways: dict[str, list[Way]] = {name: [] for name in LIMITS}
+    """Alternate the three over episodes."""
+    costs: dict[str, list[RestoreCost]] = {name: [] for name in LIMITS}
     numbers = {name: iter(range(10**6)) for name in LIMITS}
 
     def case(name: str, most: int) -> float:
-        way = episode(next(numbers[name]), most)
-        ways[name].append(way)
-        return way.seconds
+        cost = asyncio.run(episode(next(numbers[name]), most))
+        costs[name].append(cost)
+        return cost.seconds
 
     samples = alternate({n: (lambda n=n, m=m: case(n, m)) for n, m in LIMITS.items()}, EPISODES)
-    steps = {name: median([way.steps for way in found]) for name, found in ways.items()}
+    steps = {name: median([cost.steps for cost in found]) for name, found in costs.items()}
     seconds = {name: median(found) for name, found in samples.items()}
     return Report(
         figures={
@@ -72,26 +70,36 @@ def measure() -> Report:
     )
 
 
-def episode(number: int, most: int) -> Way:
-    """Play one episode, then come back to each branch point, holding at most `most` snapshots."""
+async def episode(number: int, most: int) -> RestoreCost:
+    """Play one episode, then restore each branch point, holding at most `most` snapshots."""
     env = lg.RollbackWrapper(gym.make("leafe/Sokoban-v0", max_steps=500))
+    slot = EnvSlot(env)
     task = lg.Task(id=f"bench:{number}", env_id="leafe/Sokoban-v0", seed=number)
-    shelf = Shelf(most * (smallest_snapshot(env) + BOOKKEEPING))
-    ctx = context(task, begin(env, task))
-    ctx.tree.add(lg.Branch(id=0, steps=tuple(play(env, shelf, random.Random(number)))))
+    cache = SnapshotCache(most * (smallest_snapshot(env) + BOOKKEEPING))
+    tree = lg.Tree(task=task, start=reset_for(env, task))
+    tree.add(lg.Branch(id=0, steps=tuple(play(slot, cache, random.Random(number)))))
     rng = random.Random(number + 1)
-    way = Way()
+    cost = RestoreCost()
     for branch in range(1, POINTS + 1):
-        fix = Experience(step=rng.randint(1, LENGTH - 1), text="try another way")
-        job = Job(id=branch, root=0, depth=1, parent=0, experience=fix)
+        plan = plan_of(branch, tree, rng.randint(1, LENGTH - 1))
         before, began = env.replayed_steps, time.perf_counter()
-        place(ctx, shelf, env, job)
-        way.seconds += time.perf_counter() - began
-        way.steps += env.replayed_steps - before
-        assert env.steps == fix.step
-        assert len(shelf) <= most
+        await start_attempt(plan, slot, cache)
+        cost.seconds += time.perf_counter() - began
+        cost.steps += env.replayed_steps - before
+        assert env.steps == plan.selection.start
+        assert len(cache) <= most
         env.step(rng.choice(["up", "down", "left", "right"]))
-    return way
+    return cost
+
+
+def plan_of(number: int, tree: lg.Tree, tau: int) -> AttemptPlan:
+    """A branch that leaves the first attempt at `tau`."""
+    told = Experience(step=tau, text="try another way")
+    selection = Selection(parent=0, start=tau, experience=told, depth=1)
+    return make_plan(
+        number, selection, tree, AgentConfig(), reflection="reflect", capacity=1,
+        limits=Limits(), seed=0,
+    )  # fmt: skip
 
 
 def smallest_snapshot(env: lg.RollbackWrapper) -> int:
@@ -103,41 +111,20 @@ def smallest_snapshot(env: lg.RollbackWrapper) -> int:
     return min(sizes)
 
 
-def play(env: lg.RollbackWrapper, shelf: Shelf, rng: random.Random) -> list[Step]:
-    """Random moves that do not end the episode, each state offered to the shelf."""
-    steps: list[Step] = []
+def play(slot: EnvSlot, cache: SnapshotCache, rng: random.Random) -> list[Step]:
+    """Random moves that do not end the episode, each state offered to the cache."""
+    env, steps = slot.env, []
+    cache.add(0, slot, env.snapshot())
     while len(steps) < LENGTH:
-        shelf.keep(0, env)
         action = rng.choice(["up", "down", "left", "right"])
-        observation, reward, terminated, truncated, info = env.step(action)
-        if terminated:
+        outcome, snapshot = environment_step(env, action, True)
+        if outcome["terminated"]:
             env.rollback(to=len(steps))
             continue
-        steps.append(
-            Step(
-                action=action,
-                reply=action,
-                observation=as_text(observation),
-                reward=float(reward),
-                truncated=truncated,
-                info=keep_info(info),
-            )
-        )
+        steps.append(Step(action=action, reply=action, **outcome))
+        if snapshot is not None:
+            cache.add(0, slot, snapshot)
     return steps
-
-
-def context(task: lg.Task, start: lg.Start) -> Context:
-    """What `place` needs to know of an exploration."""
-    silent: Any = FunctionPolicy(str)
-    return Context(
-        tree=lg.Tree(task=task, start=start),
-        policy=silent,
-        prompts=prompt_set("chat"),
-        settings=Settings(),
-        frontier=TreeFrontier(max_depth=4, attempts=16),
-        meter=Meter(lg.Budget(interactions=10**6)),
-        seed=0,
-    )
 
 
 if __name__ == "__main__":

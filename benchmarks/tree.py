@@ -1,7 +1,7 @@
 """What a branch costs beside model and environment: frontier, prompts, ledger, tree, store.
 
-Synthetic attempts of one step, each looked back on once, in the agent's default shape (depth 4, 16
-attempts per root); `wide` is one single root with two look-backs per attempt.
+Synthetic attempts of one step, each reflected on once, in the agent's default shape (depth 4, 16
+attempts per root); `wide` is one single root with two reflections per attempt.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import Any
 from _harness import ROUNDS, Report, alternate, main, median, ratio
 from _peers import TREEQUEST
 
-from leafe_gym.agents.commit import commit
-from leafe_gym.agents.context import Context
-from leafe_gym.agents.frontier import Job, TreeFrontier
-from leafe_gym.agents.rollout import Attempt
-from leafe_gym.agents.config import Settings
-from leafe_gym.budget import Budget, Meter
-from leafe_gym.policies.base import FunctionPolicy
+from leafe_gym.agents.accounting import Accounting
+from leafe_gym.agents.config import AgentConfig
+from leafe_gym.agents.frontier import BreadthFirstFrontier
+from leafe_gym.agents.plan import AttemptPlan, Selection, make_plan
+from leafe_gym.agents.rollout import AttemptCost
+from leafe_gym.budget import Budget, TokenMeter
 from leafe_gym.prompts.base import prompt_set
+from leafe_gym.store.reader import RunReader
 from leafe_gym.store.writer import RunWriter
 from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Experience, Reflection, Start, Step, Task
@@ -68,69 +68,85 @@ def measure() -> Report:
         meta={
             "samples": 5,
             "samples_vs_treequest": ROUNDS,
-            "branch": "one step and one look-back: two prompts rendered, measured and charged",
+            "branch": "one step and one reflection: planned, two prompts rendered and charged",
             "treequest": f"StandardMCTS, inplace=True, {NODES} nodes, the same records as states",
             "store": f"{STORED} branches in transactions of {BATCH}",
         },
     )
 
 
-def _branch(job: Job, reflections: int = 1) -> Branch:
-    """An attempt that fails after one step and is looked back on."""
+def _branch(number: int, selection: Selection, reflections: int = 1) -> Branch:
+    """An attempt that fails after one step and is reflected on."""
     step = Step(
         action="down",
-        reply=f"The box is below me, attempt {job.id}.\nAction: down",
+        reply=f"The box is below me, attempt {number}.\nAction: down",
         observation="#######\n#-----#\n#--@--#\n#--$--#\n#######",
         reward=-0.1,
         terminated=True,
         info={"won": False, "score": 0.0, "admissible_commands": ["up", "down", "left", "right"]},
     )
-    looks = [
-        Experience(step=0, text=f"Pushing down blocks the box ({job.id}.{n}); go left first.")
+    opened = [
+        Experience(step=0, text=f"Pushing down blocks the box ({number}.{n}); go left first.")
         for n in range(reflections)
     ]
     return Branch(
-        id=job.id,
-        parent=job.parent,
-        experience=job.experience,
+        id=number,
+        parent=selection.parent,
+        experience=selection.experience,
         steps=(step,),
         reflections=tuple(
             Reflection(after=1, reply=f'{{"step": 0, "experience": "{e.text}"}}', verdict="branch",
                        experience=e)
-            for e in looks
+            for e in opened
         ),
     )  # fmt: skip
 
 
-def _context(*, wide: bool) -> Context:
-    shape = {"max_depth": 10**9, "attempts": 10**9} if wide else {"max_depth": 4, "attempts": 16}
-    return Context(
-        tree=Tree(task=TASK, start=START),
-        policy=FunctionPolicy(str),
-        prompts=prompt_set("chat"),
-        settings=Settings(reflections=2 if wide else 1),
-        frontier=TreeFrontier(**shape),
-        meter=Meter(Budget(interactions=10**9)),
-        seed=0,
+def _book(*, wide: bool) -> Accounting:
+    shape = (10**9, 10**9) if wide else (4, 16)
+    return Accounting(
+        Tree(task=TASK, start=START),
+        Budget(interactions=10**9),
+        BreadthFirstFrontier(max_depth=shape[0], attempts_per_root=shape[1]),
+        prompt_set("chat"),
+        AgentConfig(reflections=2 if wide else 1),
+        TokenMeter(),
     )
 
 
-def _grow(ctx: Context, size: int) -> Iterator[Branch]:
-    for _ in range(size):
-        job = ctx.frontier.ask()
-        assert job is not None
-        branch = commit(ctx, job, Attempt(_branch(job, ctx.settings.reflections)))
+def _grow(book: Accounting, size: int) -> Iterator[Branch]:
+    for number in range(size):
+        selection = book.frontier.ask(number)
+        assert selection is not None
+        branch = book.commit(
+            _plan(book, number, selection),
+            _branch(number, selection, book.config.reflections),
+            AttemptCost(),
+        )
         assert branch is not None
         yield branch
+
+
+def _plan(book: Accounting, number: int, selection: Selection) -> AttemptPlan:
+    return make_plan(
+        number,
+        selection,
+        book.tree,
+        book.config,
+        reflection="reflect",
+        capacity=book.frontier.capacity(number, selection),
+        limits=book.limits_of(selection),
+        seed=0,
+    )
 
 
 def _per_branch(size: int, *, wide: bool = False) -> float:
     """Seconds a branch, over as many trees as make a few thousand branches."""
     trees = max(1, 3_000 // size)
-    contexts = [_context(wide=wide) for _ in range(trees)]
+    books = [_book(wide=wide) for _ in range(trees)]
     began = time.perf_counter()
-    for ctx in contexts:
-        deque(_grow(ctx, size), maxlen=0)
+    for book in books:
+        deque(_grow(book, size), maxlen=0)
     return (time.perf_counter() - began) / (size * trees)
 
 
@@ -146,7 +162,7 @@ def _treequest() -> float:
         number = next(numbers)
         root = None if parent is None else parent.id
         fix = None if parent is None else parent.reflections[0].experience
-        return _branch(Job(id=number, root=0, parent=root, experience=fix)), 0.5
+        return _branch(number, Selection(parent=root, experience=fix)), 0.5
 
     began = time.perf_counter()
     for state in states:
@@ -157,7 +173,7 @@ def _treequest() -> float:
 
 def _store() -> float:
     """Seconds a branch that is written, in batches."""
-    branches = list(_grow(_context(wide=False), STORED))
+    branches = list(_grow(_book(wide=False), STORED))
     with tempfile.TemporaryDirectory() as folder, RunWriter(folder, {}, [TASK]) as run:
         run.record_opened(0, START)
         began = time.perf_counter()
@@ -174,7 +190,7 @@ def _chain_survives() -> bool:
     fix = None
     for number in range(CHAIN):
         parent = number - 1 if number else None
-        branch = _branch(Job(id=number, root=0, parent=parent, experience=fix))
+        branch = _branch(number, Selection(parent=parent, experience=fix))
         fix = branch.reflections[0].experience
         tree.add(branch)
     copy = pickle.loads(pickle.dumps(tree))

@@ -1,4 +1,4 @@
-"""Give any Gymnasium text environment a way back.
+"""Add rollback to any Gymnasium text environment.
 
 python examples/01_wrap_and_roll_back.py
 """
@@ -9,24 +9,24 @@ import leafe_gym as lg
 
 
 def main() -> None:
-    """Play a few moves, go back, try others."""
+    """Play a few moves, restore an earlier state, try other moves."""
     env = lg.RollbackWrapper(gym.make("leafe/Sokoban-v0", size=6, boxes=1))
     board, info = env.reset(seed=7)
     print(info["instruction"], board, sep="\n\n")
 
-    mark = env.snapshot()
+    snapshot = env.snapshot()
     for action in ("up", "left", "down"):
         board, *_ = env.step(action)
     print(f"\nafter {env.steps} actions:\n{board}")
 
-    board, _ = env.restore(mark)
-    print(f"\nback at action {env.steps}:\n{board}")
+    board, _ = env.restore(snapshot)
+    print(f"\nrestored, after {env.steps} actions:\n{board}")
 
     env.step("right")
-    twin = env.fork()  # a second environment in the same state; the two go on independently
+    other = env.fork()  # an independent environment in the same state
     env.step("up")
-    twin.step("down")
-    print(f"\nforked: here {env.transitions[-1].action}, there {twin.transitions[-1].action}")
+    other.step("down")
+    print(f"\nforked: here {env.transitions[-1].action}, there {other.transitions[-1].action}")
     print(f"\n{env.backend_report}")
 
 

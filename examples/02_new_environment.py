@@ -1,4 +1,4 @@
-"""A new environment in under 30 lines, and the proof that it can be rolled back.
+"""A new environment in under 30 lines, and a check that it can be rolled back.
 
 python examples/02_new_environment.py
 """
@@ -9,7 +9,7 @@ import leafe_gym as lg
 
 
 class Guess(gym.Env):
-    """Find a number between 1 and 100; every answer says higher or lower."""
+    """Guess a number between 1 and 100; every answer says higher or lower."""
 
     observation_space = action_space = lg.TextSpace()
 
@@ -25,7 +25,7 @@ class Guess(gym.Env):
         guess = int(action) if action.strip().isdigit() else 0
         won = guess == self.number
         answer = "Right!" if won else "Higher." if guess < self.number else "Lower."
-        note = "" if 1 <= guess <= 100 else "that is no number from 1 to 100"
+        note = "" if 1 <= guess <= 100 else "that is not a number from 1 to 100"
         info = {"won": won, "feedback": note}
         return f"Try {self.tries}: {answer}", float(won), won, False, info
 

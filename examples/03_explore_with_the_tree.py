@@ -22,7 +22,8 @@ def main(folder: str | None = None) -> None:
         for tree in run.trees():
             fixed = [branch for branch in tree.branches if branch.won and branch.experience]
             print(
-                f"{tree.task.id}: {'solved' if tree.solved else 'open'}, {tree.spent.interactions} calls"
+                f"{tree.task.id}: {'solved' if tree.solved else 'open'}, "
+                f"{tree.spent.interactions} interactions"
             )
             for branch in fixed[:1]:
                 old = tree.replaced(branch.id)

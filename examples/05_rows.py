@@ -25,12 +25,12 @@ def main(folder: str | None = None) -> None:
     branch = tree.branches[row.branch]
     print(f"{row.task}: branch {branch.id} was rolled back to action {branch.start}.")
     print(f"Why: {branch.experience.text}")
-    print(f"It acted on this tip (shown: {branch.steps[row.step].experiences}).\n")
+    print(f"It acted on this experience (shown: {branch.steps[row.step].experiences}).\n")
 
-    print(f"The row's prompt has {len(row.prompt)} messages and no tip. Its last one:\n")
+    print(f"The row's prompt has {len(row.prompt)} messages and no experience. The last one:\n")
     print(row.prompt[-1]["content"])
-    print(f"\nWhat was said there first: {row.rejected!r}")
-    print(f"What is to be learnt:      {row.target!r}\n")
+    print(f"\nThe replaced reply: {row.rejected!r}")
+    print(f"The target:         {row.target!r}\n")
 
     print(f"{rows.to_jsonl(f'{folder}/rows.jsonl')} rows in {folder}/rows.jsonl: {rows.counts}")
     run.close()

@@ -1,4 +1,4 @@
-"""Text worlds: one episode by a walkthrough, and one tree by a player that strays from it.
+"""Text worlds: one episode by a walkthrough, and one tree by a player that makes mistakes.
 
 python examples/08_text_worlds.py [textworld | alfworld | scienceworld | webshop]
 
@@ -27,27 +27,27 @@ TASKS = {
 
 
 def main(name: str = "alfworld") -> None:
-    """Win once by the walkthrough; then fail, go back and win."""
+    """Win once by the walkthrough; then fail, roll back and win."""
     env_id, kwargs = TASKS[name]
     task = lg.tasks(env_id, "train", **kwargs)[3]
     env = lg.RollbackWrapper(gym.make(task.env_id, **task.kwargs))
     observation, info = env.reset(seed=task.seed)
     print(info["instruction"], observation, sep="\n\n")
-    way = env.unwrapped.walkthrough()
-    for command in way:
+    walkthrough = env.unwrapped.walkthrough()
+    for command in walkthrough:
         observation, reward, *_ = env.step(command)
         print(f"> {command}\n{observation}")
     print(f"reward {reward}\n")
 
-    player = Follower({info["instruction"].splitlines()[0]: way}, noise=0.4)
+    player = Follower({info["instruction"].splitlines()[0]: walkthrough}, noise=0.4)
     tree = lg.ReflectiveTreeAgent(player).run(
         env, budget=lg.Budget(interactions=300), seed=task.seed
     )
     print(f"tree: {'solved' if tree.solved else 'open'}, {len(tree.branches)} attempts")
-    print(f"way back: {env.backend_report.chosen}")
+    print(f"rollback backend: {env.backend_report.chosen}")
     for branch in tree.branches:
         if branch.experience:
-            print(f"  back to action {branch.experience.step}: {branch.experience.text}")
+            print(f"  rolled back to action {branch.experience.step}: {branch.experience.text}")
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ class ControlInputs:
 
 
 @dataclass(frozen=True, slots=True)
-class Method:
+class BenchMethod:
     """A sampler, or a control of one.
 
     Attributes:
@@ -78,23 +78,25 @@ class Method:
 
 
 OTHER_EXPERIENCE = "tree-other-experience"
-METHODS: dict[str, Method] = {
-    "is": Method("independent sampling", "is"),
-    "ir": Method("iterative refinement", "ir"),
-    "ir-all": Method("refinement, all experiences so far", "ir", changes={"experiences": "all"}),
-    "tree": Method("rollback tree", "tree"),
-    "tree-random-tau": Method(
+METHODS: dict[str, BenchMethod] = {
+    "is": BenchMethod("independent sampling", "is"),
+    "ir": BenchMethod("iterative refinement", "ir"),
+    "ir-all": BenchMethod(
+        "refinement, all experiences so far", "ir", changes={"experiences": "all"}
+    ),
+    "tree": BenchMethod("rollback tree", "tree"),
+    "tree-random-tau": BenchMethod(
         "tree, tau at random", "tree", lambda prompts, given: random_tau(prompts, given.seed)
     ),
-    "tree-no-experience": Method(
+    "tree-no-experience": BenchMethod(
         "tree, e withheld", "tree", lambda prompts, _: withhold_experiences(prompts)
     ),
-    "tree-random-tau-no-experience": Method(
+    "tree-random-tau-no-experience": BenchMethod(
         "tree, tau at random, e withheld",
         "tree",
         lambda prompts, given: withhold_experiences(random_tau(prompts, given.seed)),
     ),
-    OTHER_EXPERIENCE: Method(
+    OTHER_EXPERIENCE: BenchMethod(
         "tree, e of another task",
         "tree",
         lambda prompts, given: swap_experiences(prompts, given.donors, given.seed),
@@ -125,7 +127,7 @@ class MethodOutcome:
 
     @property
     def tasks(self) -> int:
-        """How many tasks."""
+        """The number of tasks."""
         return int(self.used[INTERACTIONS].size)
 
     def solved(self, unit: str, at: float) -> NDArray[np.float64]:
@@ -269,7 +271,11 @@ async def run_bench(
 
 
 def check_methods(methods: Sequence[str]) -> None:
-    """Raise a `UsageError` that names what is wrong with a list of methods."""
+    """Check a list of methods.
+
+    Raises:
+        UsageError: for an unknown, repeated or missing method; names it.
+    """
     for name in methods:
         if name not in METHODS:
             raise UsageError(f"no method is called {name!r}; there are: {', '.join(METHODS)}")

@@ -1,8 +1,8 @@
 """Controls of the tree: prompt sets that take one part of its mechanism away.
 
-A control wraps a prompt set. What it puts in place of the model's choice is returned by the
-parsers, so it is what the branch stores, what is shown and what the leak check looks for. It is a
-function of the seed and the reply and of nothing else: not of timing, concurrency or agent.
+A control wraps a prompt set. The parsers return the replacement of the model's choice, so the
+branch stores it, prompts show it and the leak check searches for it. It is a function of the seed
+and the reply only, so it does not depend on timing, concurrency or the agent.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def withhold_experiences(prompts: PromptSet) -> PromptSet:
 def swap_experiences(prompts: PromptSet, donors: Sequence[Donor], seed: int) -> PromptSet:
     """`prompts`, with the text of every experience replaced by that of another task.
 
-    The parsers draw from all donors, because they are not told the task; where a draw is the
-    task's own it is replaced when it is rendered.
+    The parsers draw from all donors, because they do not get the task; a draw of the task's own
+    experience is replaced when it is rendered.
 
     Args:
         prompts: what to wrap.

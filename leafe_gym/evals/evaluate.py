@@ -18,20 +18,17 @@ from leafe_gym.evals.config import EvalConfig
 from leafe_gym.evals.intervals import Interval
 from leafe_gym.evals.passk import pass_curve
 from leafe_gym.evals.samplers import make_agent
-from leafe_gym.exploration.engine import aexplore
+from leafe_gym.exploration.engine import Progress, aexplore
 from leafe_gym.policies.base import Policy, PolicyFunction
 from leafe_gym.policies.base import policy as named_policy
 from leafe_gym.store.reader import RunReader
-from leafe_gym.tree import Branch, Tree
+from leafe_gym.tree import Branch
 from leafe_gym.types import ERRORS, Json, Task
 
 NO_LIMIT = 10**12
 """Interactions: the number of rollouts is the limit of an evaluation, not the budget."""
 SHOWN = 5
 """Tasks that a message names at most."""
-
-Progress = Callable[[Task, Tree | None], None]
-"""Called when a task is finished, with its tree, or None if it could not be explored."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Intervals over tasks: the unit that varies is the task, never the sample."""
+"""Intervals over tasks: tasks are resampled, samples of a task are not."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Interval:
 
 
 def wilson(successes: int, count: int) -> Interval:
-    """A fraction with Wilson's score interval; sound near 0 and 1, where the usual one is not.
+    """A fraction with Wilson's score interval; valid near 0 and 1, unlike the normal approximation.
 
     Example:
         >>> print(wilson(8, 10))
@@ -66,7 +66,7 @@ def paired_difference(ours: NDArray[np.float64], theirs: NDArray[np.float64]) ->
 
 
 def verdict(difference: Interval) -> str:
-    """What a paired difference says: "more", "fewer" or "undecided"."""
+    """The verdict on a paired difference: "more", "fewer" or "undecided"."""
     if difference.low > 0:
         return "more"
     return "fewer" if difference.high < 0 else "undecided"

@@ -1,4 +1,4 @@
-"""What a published figure must be accompanied by."""
+"""The `meta` of a published figure: machine and versions."""
 
 from __future__ import annotations
 

@@ -30,11 +30,11 @@ from leafe_gym.errors import UsageError
 from leafe_gym.evals.config import EvalConfig
 from leafe_gym.evals.evaluate import (
     Evaluation,
-    Progress,
     aevaluate,
     count_rollouts,
     roll_out,
 )
+from leafe_gym.exploration.engine import Progress
 from leafe_gym.policies.base import Policy, PolicyFunction
 from leafe_gym.policies.base import policy as named_policy
 from leafe_gym.store.reader import RunReader
@@ -77,7 +77,7 @@ class RecoveryPool:
 
     Attributes:
         mistakes: the states.
-        tasks: how many tasks were looked at.
+        tasks: number of tasks that were rolled out.
     """
 
     mistakes: tuple[Mistake, ...]
@@ -298,7 +298,7 @@ def _first_mistake(tree: Tree, slack: int) -> Mistake | None:
 
 
 def _mistake_of(env: RollbackWrapper, tree: Tree, branch: Branch, slack: int) -> Mistake | None:
-    """The state after the first step of an attempt that made the solution longer, if it is good."""
+    """The state after the first step that made the solution longer, if it can be recovered from."""
     reset_for(env, tree.task)
     before = _distance(env, tree.task)
     for number, step in enumerate(branch.steps):

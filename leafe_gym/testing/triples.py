@@ -17,15 +17,15 @@ _WRONG = "sing a song"
 
 
 class Difference(NamedTuple):
-    """A triple after which the restored environment is not where the untouched one is.
+    """A triple after which the restored environment differs from the untouched one.
 
     Attributes:
-        seed: of the reset.
-        prefix: actions before the way back.
-        tau: how many of them were kept.
-        continuation: actions after it, up to the one whose outcome differs.
-        got: what came of it.
-        expected: what the untouched environment gave.
+        seed: seed of the reset.
+        prefix: actions before the rollback.
+        tau: number of these actions that were kept.
+        continuation: actions after the rollback, up to the one whose outcome differs.
+        got: the outcome.
+        expected: the outcome in the untouched environment.
     """
 
     seed: int
@@ -45,17 +45,17 @@ def triples(
     seeds: int = 4,
     seed: int = 0,
 ) -> list[Difference]:
-    """Play random triples; give those that differ in observation, reward, end or info.
+    """Play random triples; return those that differ in observation, reward, end or info.
 
-    Actions are drawn from `admissible_commands`; now and then one is not.
+    Actions are drawn from `admissible_commands`; a few are not admissible.
 
     Args:
         make_env: makes the environment, without a RollbackWrapper.
-        count: of triples.
-        backend: of the way back.
+        count: number of triples.
+        backend: rollback backend.
         longest: most actions of a prefix and of a continuation, >= 1.
-        seeds: the resets take turns with so many seeds, from 0.
-        seed: of the draws.
+        seeds: number of different reset seeds, from 0.
+        seed: seed of the draws.
     """
     rng = random.Random(seed)
     env, untouched = RollbackWrapper(make_env(), backend, factory=make_env), make_env()

@@ -41,11 +41,11 @@ class ActingBatch:
 
 @dataclass(frozen=True, slots=True)
 class ReflectionBatch:
-    """Whole transcripts with their answers.
+    """Failed episodes with their reflections.
 
     Attributes:
         ids: padded on the right; [examples, tokens].
-        labels: the next token where it is learned, else `IGNORE`; [examples, tokens].
+        labels: the next token where there is a loss, else `IGNORE`; [examples, tokens].
         verdicts: at each action, the word for whether it was optimal, else `IGNORE`.
     """
 
@@ -60,7 +60,7 @@ class Corpus:
     Args:
         graph: the training levels.
         chances: the demonstrator's probability of each action; [states, 4].
-        world: whose levels they are.
+        world: the rooms of the levels.
         rng: of all random choices.
     """
 

@@ -29,11 +29,11 @@ BLIND = ("up", "left")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weakness:
-    """How a demonstrator falls short of the solver.
+    """The weakness of a demonstrator.
 
     Attributes:
         kind: see the module.
-        blind: what is left of the chance of a blind push, 0 to 1.
+        blind: factor on the weight of a blind push, 0 to 1.
         noise: chance of a uniformly random action, 0 to 1.
         slip: weight of an action that is not optimal but loses nothing for good.
         blunder: weight of an action after which the level cannot be solved any more.
@@ -59,7 +59,7 @@ def blind_pushes(graph: StateGraph) -> NDArray[np.bool_]:
 
 
 def expert(graph: StateGraph) -> NDArray[np.float64]:
-    """The solver's chances: all optimal actions alike; uniform where nothing wins; [states, 4]."""
+    """The solver: uniform over optimal actions, over all in a lost position; [states, 4]."""
     weight = graph.optimal.astype(np.float64)
     weight[graph.distance >= NEVER] = 1.0
     return _normal(weight)

@@ -24,7 +24,7 @@ CURVE = "pretraining.json"
 
 
 def build(recipe: Recipe, folder: Path, device: str = "cpu") -> Path:
-    """Train a base and save it with its tokenizer and loss curve; one that is there is kept.
+    """Train a base and save it with its tokenizer and loss curve; an existing one is kept.
 
     Args:
         recipe: what to train.

@@ -37,12 +37,12 @@ _BATCH = 2048
 _LIKELY = 1e-7
 """Words less likely than this are left out of the cache."""
 
-Ids = tuple[int, ...]
+TokenIds = tuple[int, ...]
 
 
 @dataclass(slots=True)
 class _Request:
-    prompt: Ids
+    prompt: TokenIds
     sampling: Sampling
     future: asyncio.Future[Completion]
     said: list[int] = field(default_factory=list)
@@ -76,7 +76,7 @@ class TinyPolicy:
         name: "tiny:" and a hash of the weights.
         network: the model.
         world: the rooms it knows.
-        prompts: the prompt set that agents use with it where they are told no other; the
+        prompts: the prompt set that agents use with it by default; the
             network's configuration names it.
 
     Args:
@@ -88,7 +88,7 @@ class TinyPolicy:
         self.prompts: str = getattr(network.config, "prompts", "tiny")
         self.world = World.read(getattr(network.config, "world", None))
         self.network = network.eval()
-        self._cached: dict[Ids, tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
+        self._cached: dict[TokenIds, tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
         self._waiting: list[_Request] = []
 
     @classmethod
@@ -178,7 +178,7 @@ class TinyPolicy:
     def _actions(self) -> list[int]:
         return [vocabulary()[action] for action in ACTIONS]
 
-    def _prompt(self, messages: Sequence[Message]) -> Ids:
+    def _prompt(self, messages: Sequence[Message]) -> TokenIds:
         words = self.world.words
         ids: list[int] = []
         try:
@@ -223,11 +223,11 @@ class TinyPolicy:
                 request.say(*self._cached[head])
             active = [request for request in active if not request.done]
 
-    def _learn(self, heads: set[Ids]) -> None:
+    def _learn(self, heads: set[TokenIds]) -> None:
         """Cache the probabilities of the next word after each prefix."""
         if len(self._cached) + len(heads) > CACHED:
             self._cached.clear()
-        lengths: dict[int, list[Ids]] = {}
+        lengths: dict[int, list[TokenIds]] = {}
         for head in heads:
             lengths.setdefault(len(head), []).append(head)
         for group in lengths.values():
@@ -282,7 +282,7 @@ def _fingerprint(network: Any) -> str:
 
 
 def tiny_policy(kind: str = "blind") -> TinyPolicy:
-    """The small model that comes with the package; the policy called "tiny".
+    """The small model of the package; the policy "tiny".
 
     Args:
         kind: "blind", see `tiny.demonstrator`; or "multiturn", the same with a history.

@@ -83,7 +83,7 @@ class Recipe:
 
 
 Losses = dict[str, torch.Tensor]
-Progress = Callable[[int, dict[str, float]], None]
+PretrainProgress = Callable[[int, dict[str, float]], None]
 
 
 def make_model(recipe: Recipe) -> Any:
@@ -149,7 +149,7 @@ def graphs(recipe: Recipe) -> Iterator[StateGraph]:
             yield made
 
 
-def pretrain(recipe: Recipe, progress: Progress | None = None, device: str = "cpu") -> Any:
+def pretrain(recipe: Recipe, progress: PretrainProgress | None = None, device: str = "cpu") -> Any:
     """A base model.
 
     A blind base learns from the blind demonstrator throughout. A noisy one learns from the solver
@@ -202,7 +202,7 @@ def pretrain(recipe: Recipe, progress: Progress | None = None, device: str = "cp
 
 
 def _corpora(recipe: Recipe, graph: StateGraph, rng: np.random.Generator) -> tuple[Corpus, Corpus]:
-    """What is learned from first, and in the last fifth."""
+    """The corpus of the first four fifths of the steps, and that of the last fifth."""
     kind = TranscriptCorpus if recipe.memory else Corpus
     weak = kind(graph, demonstrator(graph, WEAKNESSES[recipe.kind]), recipe.world, rng)
     early = weak if recipe.kind == "blind" else kind(graph, expert(graph), recipe.world, rng)
@@ -255,7 +255,7 @@ def conversation_losses(model: Any, batch: Conversations) -> Losses:
 
 
 def _known(model: Any, hidden: torch.Tensor, labels: NDArray[np.int64]) -> torch.Tensor:
-    """Cross-entropy where a label is known; nothing where none is."""
+    """Cross-entropy over the places with a label; 0 without one."""
     wanted = torch.from_numpy(labels).to(model.device)
     known = wanted != IGNORE
     if not known.any():

@@ -195,7 +195,7 @@ class _Page:
         self._width = 0
 
     def add(self, words: Ids | list[int], mask: Mask) -> int:
-        """Append words, [words] or [conversations, words], where `mask`; the first's column."""
+        """Append words, [words] or [conversations, words], where `mask`; gives the first column."""
         part = np.broadcast_to(np.asarray(words), (self._count, np.shape(words)[-1]))
         self._parts.append(part)
         self._mask.append(np.broadcast_to(mask[:, None], part.shape))

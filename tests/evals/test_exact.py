@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import leafe_gym as lg
-from leafe_gym.evals.reproduce.exact import Chain
+from leafe_gym.evals.reproduce.exact import PolicyChain
 from leafe_gym.evals.reproduce.levels import LevelSet, recovery_pool
 from leafe_gym.evals.reproduce.protocol import AGENT
 from leafe_gym.evals.samplers import make_agent
@@ -54,7 +54,9 @@ def test_success_is_what_independent_sampling_finds(tmp_path: Path) -> None:
 
 
 def test_uniform_policy_by_hand() -> None:
-    chain = Chain(LEVELS.graph, lambda states, _: np.full((len(states), 4), 0.25), SMALL.steps)
+    chain = PolicyChain(
+        LEVELS.graph, lambda states, _: np.full((len(states), 4), 0.25), SMALL.steps
+    )
     start = int(LEVELS.graph.starts[0])
     near = np.flatnonzero((LEVELS.graph.distance == 1) & (LEVELS.graph.level == 0))[:1]
     ways = LEVELS.graph.won[LEVELS.graph.next[near[0]]].mean()

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from leafe_gym.errors import TrainingDiverged
-from leafe_gym.evals.reproduce.grpo import Batch, Sample, advantages, grpo, policy_loss
+from leafe_gym.evals.reproduce.grpo import EpisodeBatch, ReplySample, advantages, grpo, policy_loss
 from leafe_gym.tiny.pretrain import Recipe, make_model
 
 
@@ -28,9 +28,9 @@ def test_advantages_are_the_groups_own() -> None:
 def test_loss_is_the_hand_formula_and_padding_free() -> None:
     network = model()
     samples = [
-        Sample(ids=(1, 20, 21, 4, 3), target_start=3, episode=0),
-        Sample(ids=(1, 22, 5, 3), target_start=2, episode=1),
-        Sample(ids=(1, 9, 5, 3), target_start=2, episode=2),
+        ReplySample(ids=(1, 20, 21, 4, 3), target_start=3, episode=0),
+        ReplySample(ids=(1, 22, 5, 3), target_start=2, episode=1),
+        ReplySample(ids=(1, 9, 5, 3), target_start=2, episode=2),
     ]
     weights = np.array([2.0, -1.0, 0.0])
     expected, tokens = 0.0, 0
@@ -45,7 +45,7 @@ def test_loss_is_the_hand_formula_and_padding_free() -> None:
     )
 
 
-def bandit(network: torch.nn.Module, update: int) -> Batch | None:
+def bandit(network: torch.nn.Module, update: int) -> EpisodeBatch | None:
     """Word 4 wins; all else loses."""
     if update == 40:
         return None
@@ -53,9 +53,10 @@ def bandit(network: torch.nn.Module, update: int) -> Batch | None:
     with torch.no_grad():
         chances = network(torch.tensor([[1, 20]])).logits[0, -1, 4:8].softmax(-1).double().numpy()
     picked = rng.choice(4, size=16, p=chances / chances.sum()) + 4
-    return Batch(
+    return EpisodeBatch(
         samples=[
-            Sample(ids=(1, 20, int(w)), target_start=2, episode=n) for n, w in enumerate(picked)
+            ReplySample(ids=(1, 20, int(w)), target_start=2, episode=n)
+            for n, w in enumerate(picked)
         ],
         rewards=(picked == 4).astype(np.float64),
         groups=np.zeros(16, dtype=np.int64),
@@ -76,7 +77,7 @@ def test_nothing_to_learn_changes_nothing() -> None:
     before = copy.deepcopy(network.state_dict())
     alike = bandit(network, 0)
     assert alike is not None
-    batch = Batch(samples=alike.samples, rewards=np.ones(16), groups=alike.groups)
+    batch = EpisodeBatch(samples=alike.samples, rewards=np.ones(16), groups=alike.groups)
     assert grpo(network, lambda _, update: batch if update < 3 else None, lr=1.0) == 0
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
 

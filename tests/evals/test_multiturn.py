@@ -99,7 +99,7 @@ def test_failures_in_history_are_counted() -> None:
 
 def test_mistakes_are_the_first_and_can_be_undone() -> None:
     network = policy("tiny", kind="multiturn").network  # type: ignore[attr-defined]
-    level, ahead = multiturn.mistakes(LEVELS, network, seed=0)
+    level, ahead = multiturn.mistake_histories(LEVELS, network, seed=0)
     assert len(level) > 3
     for number, actions in zip(level, ahead, strict=True):
         states = [int(GRAPH.starts[number])]

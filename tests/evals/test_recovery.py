@@ -15,6 +15,7 @@ from leafe_gym.errors import ConfigMismatch, UsageError
 from leafe_gym.evals.recovery import RecoveryPool
 from leafe_gym.evals.reproduce.levels import LevelSet
 from leafe_gym.prompts.base import prompt_set
+from leafe_gym.testing.players.sokoban import SokobanPlayer
 from leafe_gym.types import Message, Task
 
 SHORT = lg.EvalConfig(max_tokens=4)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import numpy as np
+import pytest
 
 from leafe_gym.envs.sokoban.parse import parse_board
 from leafe_gym.envs.sokoban.solver import distance
 from leafe_gym.evals.reproduce.levels import LevelSet
+from leafe_gym.evals.reproduce.mistakes import mistakes
 from leafe_gym.evals.reproduce.oracle_reflection import OracleTau
 from leafe_gym.evals.reproduce.protocol import Scale
 from leafe_gym.evals.reproduce.reflection_quality import reflection_quality
@@ -54,6 +56,24 @@ def test_oracle_names_the_first_mistake_and_acts_as_the_model() -> None:
         assert asyncio.run(oracle.complete(act, sampling)) == asyncio.run(
             tiny.complete(act, sampling)
         )
+
+
+@pytest.mark.parametrize(
+    ("distances", "found"),
+    [
+        ([3, 2, 1, 0], []),
+        ([3, 4, 3, 4], [0, 2]),
+        ([3, 3, 2], [0]),  # a move into a wall
+        ([3, 2, None, None], [1]),  # the level is lost once
+        ([None, None], []),
+        ([3], []),
+        ([], []),
+    ],
+)
+def test_mistakes_are_actions_that_do_not_shorten_the_solution(
+    distances: list[int | None], found: list[int]
+) -> None:
+    assert mistakes(distances) == found
 
 
 def test_quality_counts_what_it_says() -> None:

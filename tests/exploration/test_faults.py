@@ -12,7 +12,6 @@ from typing import Any
 
 import gymnasium as gym
 import pytest
-from leafe_gym.store.reader import RunReader
 
 import leafe_gym as lg
 from leafe_gym.errors import LeafeError, RunIncomplete, StoreError, UsageError

@@ -73,8 +73,8 @@ def test_another_configuration_is_refused_by_name(tmp_path: Path) -> None:
     finished_run(tmp_path)
     with pytest.raises(ConfigMismatch, match="made with seed=1, now it is 2"):
         RunWriter(tmp_path, CONFIG | {"seed": 2}, TASKS)
+    RunWriter(tmp_path / "nested", {"agent": {"k": 3}}, TASKS).close()
     with pytest.raises(ConfigMismatch, match=r"made with agent\.k=3, now it is null"):
-        RunWriter(tmp_path / "nested", {"agent": {"k": 3}}, TASKS).close()
         RunWriter(tmp_path / "nested", {"agent": {}}, TASKS)
     RunWriter(tmp_path, CONFIG, TASKS).close()
 
@@ -158,7 +158,7 @@ def test_each_unusable_folder_has_a_message_of_its_own(
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(StoreError, match="cannot lock files .*a local disk"):
+    with pytest.raises(StoreError, match=r"cannot lock files .*a local disk"):
         RunWriter(tmp_path / "nfs", CONFIG, TASKS)
 
 

@@ -18,7 +18,7 @@ def byte_tokenizer(template: str | None = CHATML) -> Any:
     """One token per byte of UTF-8, and `<|im_start|>`, `<|im_end|>`, `<|endoftext|>`: 259 tokens.
 
     A `transformers.PreTrainedTokenizerFast`, for tests and for models too small for a vocabulary.
-    Every text comes back unchanged.
+    Decoding restores every text exactly.
 
     Args:
         template: the chat template; None for a tokenizer without one.

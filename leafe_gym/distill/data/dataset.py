@@ -104,7 +104,7 @@ class Rows:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Rows by kind, and what was left out by reason; the first use reads the run once.
+        """Rows by kind, and omitted steps by reason; the first use reads the run once.
 
         Raises:
             UsageError: if there are no rows.
@@ -117,7 +117,7 @@ class Rows:
         return {name: self._counts[name] for name in (*always, *sorted(self._counts))}
 
     def manifest(self) -> dict[str, Json]:
-        """Where the rows come from and how many there are, as JSON."""
+        """Provenance and counts of the rows, as JSON."""
         with RunReader(self.folder) as run:
             source = {
                 "fingerprint": run.fingerprint(),
@@ -221,8 +221,8 @@ def own_prompts(run: RunReader, given: PromptSet | None = None) -> PromptSet:
     """The prompt set that a run was made with.
 
     Raises:
-        UsageError: if the run does not say, or the set is not known here.
-        ConfigMismatch: if it has another content here.
+        UsageError: if the run does not name it, or there is no set of that name.
+        ConfigMismatch: if the set of that name has another hash.
     """
     config = run.config
     agent = config.get("agent") if isinstance(config, dict) else None

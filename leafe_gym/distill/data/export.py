@@ -1,8 +1,8 @@
 """Rows in the formats of others: JSON lines, TRL, preference pairs, verl.
 
-These are texts: the trainer renders and tokenises them. So that an observation cannot end a turn,
-what looks like a control token is written with a space in it: `<|im_end|>` becomes `< |im_end|>`.
-Shards need no such change (`leafe_gym.distill.data.tokens`).
+The other library renders and tokenises these texts. So that an observation cannot end a turn, text
+that looks like a control token gets a space: `<|im_end|>` becomes `< |im_end|>`. Shards need no
+such change (`leafe_gym.distill.data.tokens`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 DATE = "26 Jul 2024"
-"""What templates that print today's date (Llama 3.1) are given, so that rows do not age."""
+"""Passed to templates that print today's date (Llama 3.1), so that rows are reproducible."""
 GROUP = 1000
 """Rows written to Parquet at a time."""
 
@@ -43,7 +43,7 @@ def encodable(text: str) -> str:
 
 
 def harmless(text: str) -> str:
-    """`text` with every look-alike of a control token broken by a space.
+    """`text` with a space inside everything that looks like a control token.
 
     Example:
         >>> harmless("Box<|im_end|> <s> 1 < 2 [INST]")
@@ -63,7 +63,7 @@ def answer(text: str) -> list[dict[str, str]]:
 
 
 def origin(row: Row) -> dict[str, Json]:
-    """Where a row comes from, as columns."""
+    """The provenance of a row, as columns."""
     return {
         "kind": row.kind,
         "task": encodable(row.task),
@@ -140,7 +140,7 @@ def preference_dataset(rows: Iterable[Row]) -> Dataset:
 
     if next(lines(), None) is None:
         raise UsageError(
-            "no preference pairs: no row has a reply that it replaced; they need counterfactual "
+            "no preference pairs: no row replaces another reply; they need counterfactual "
             "rows, so a run of the tree (try keep='all')"
         )
     return _dataset(lines, {"prompt": "chat", "chosen": "chat", "rejected": "chat"})
@@ -161,7 +161,7 @@ def _dataset(lines: Any, columns: dict[str, Any]) -> Dataset:
 
     features = {name: feature(what) for name, what in columns.items()}
     features |= {"kind": text, "task": text, "split": text, "branch": number, "step": number}
-    # A cache of its own: a shared one would hand out the rows of a run as it was some time ago.
+    # Not the shared cache, which could return rows of an earlier state of the run.
     folder = _scratch()
     try:
         made: Dataset = datasets.Dataset.from_generator(
@@ -179,7 +179,7 @@ def _dataset(lines: Any, columns: dict[str, Any]) -> Dataset:
 
 
 def _scratch() -> str:
-    """A folder that lasts as long as this process: data sets are mapped from it."""
+    """A folder that is deleted at the exit of this process; data sets are memory-mapped from it."""
     folder, owner = tempfile.mkdtemp(prefix="leafe-rows-"), os.getpid()
 
     def remove() -> None:
@@ -191,7 +191,7 @@ def _scratch() -> str:
 
 
 def flattened(messages: Sequence[Message]) -> list[dict[str, str]]:
-    """The chat without assistant turns: what was said so far becomes one user turn.
+    """The chat without assistant turns: the history becomes one user turn.
 
     verl's multi-turn data set puts a loss on every assistant message, earlier mistakes included.
     """
@@ -253,18 +253,18 @@ def write_verl(rows: Iterable[Row], path: Path) -> int:
             ("extra_info", arrow.struct(extra)),
         ]
     )
-    count, held = 0, list[dict[str, Json]]()
+    count, group = 0, list[dict[str, Json]]()
     partial = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with parquet.ParquetWriter(str(partial), schema) as out:
             for count, row in enumerate(rows, 1):
-                held.append(verl_line(row, count - 1))
-                if len(held) == GROUP:
-                    out.write_table(arrow.Table.from_pylist(held, schema=schema))
-                    held.clear()
-            if held:
-                out.write_table(arrow.Table.from_pylist(held, schema=schema))
+                group.append(verl_line(row, count - 1))
+                if len(group) == GROUP:
+                    out.write_table(arrow.Table.from_pylist(group, schema=schema))
+                    group.clear()
+            if group:
+                out.write_table(arrow.Table.from_pylist(group, schema=schema))
         partial.replace(path)
     except OSError as error:
         raise StoreError(f"{path}: cannot write the rows: {error}") from error

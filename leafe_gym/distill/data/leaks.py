@@ -1,19 +1,19 @@
-"""The leak check: rows must not tell what only an experience said.
+"""The leak check: a row must not contain text that only an experience contained.
 
-An experience enters prompts only (paper, Stage 2: it is removed from the prompt). Once it is out
-of them it can still hide in what the model wrote while it saw it: in the target ("as the tip says,
-not up") and, where a later step of the same attempt is the target, in the history's replies. A row
-leaks if such a text
+An experience enters prompts only (paper, Stage 2: it is removed from the prompt). Replies that the
+model wrote with the experience in its prompt may quote it: the target ("as advised, not up") and,
+if a later step of the same attempt is the target, replies in the history. A row leaks if such a
+text
 
 * names an experience by its number ("experience 3"),
-* holds five words in a row of an experience that was shown on the way there, in any order; of an
-  experience of three or four words all of them; shorter ones cannot be told from chance,
-* holds a cue phrase ("as the hint says", "in the earlier attempt").
+* holds five consecutive words of an experience that was shown in the history, in any order; of an
+  experience of three or four words all of them; shorter ones are not checked,
+* holds a cue phrase ("as the advice says", "in the earlier attempt").
 
-Words that the row has from elsewhere do not count: instruction, templates, observations, the
-actions of the history, the target's own action, and what was said before any experience was shown
-(an experience may quote it). A paraphrase that shares no five words is not found; `planted.py`
-measures how many.
+Words that the row contains anyway do not count: instruction, templates, observations, the actions
+of the history, the target's own action, and replies from before any experience was shown (which an
+experience may quote). A paraphrase that shares no five words is not found; `make bench NAME=rows`
+measures the recall.
 """
 
 from __future__ import annotations
@@ -30,12 +30,14 @@ Gram = tuple[str, ...]
 Reason = Literal["quote", "number", "cue"]
 
 SIZE = 5
-"""Words in a row that make a quotation."""
+"""Consecutive words that make a quotation."""
 SHORTEST = 3
-"""Words of the shortest experience that is looked for as a whole."""
+"""Words of the shortest experience that is searched for."""
 
 _WORD = re.compile(r"\w+")
-_NUMBER = re.compile(r"\b(?:experience|tip|hint)\s*(?:no\.?|number|id|#)?\s*[#:]?\s*(\d+)\b", re.I)
+_NUMBER = re.compile(
+    r"\b(?:experience|tips?|hints?)\s*(?:no\.?|number|id|#)?\s*[#:]?\s*(\d+)\b", re.IGNORECASE
+)
 _NOUN = r"(?:tips?|hints?|advice|experience|reflection|suggestion)"
 _CUES = re.compile(
     rf"""\b(?:
@@ -43,7 +45,7 @@ _CUES = re.compile(
         (?:(?:the|this|that|your|my|an?)\s)?{_NOUN}\b
     | (?:according\sto|based\son|because\sof|thanks\sto|due\sto|in\slight\sof|reading)\s
         (?:(?:the|this|that|your|my)\s)?{_NOUN}\b
-    | (?:the|this|that|your)\s(?:tip|hint|advice|reflection)\b
+    | (?:the|this|that|your)\s(?:tips?|hints?|advice|reflection)\b
     | {_NOUN}\s(?:says?|said|tells?|told|suggests?|suggested|warns?|warned|mentions?|states?)\b
     | i\s(?:was|am|were)\s(?:told|advised|warned|reminded)\b
     | (?:earlier|previous|prior|last|first|failed|other|past)\s(?:attempt|try|run|rollout|trial)s?\b
@@ -58,19 +60,19 @@ _CUES = re.compile(
 
 
 def words(text: str) -> list[str]:
-    """The words of a text: letters, digits and underscores, case put aside."""
+    """The words of a text (letters, digits, underscores), case-folded."""
     return _WORD.findall(text.casefold())
 
 
 def grams(text: str, size: int = SIZE) -> Iterator[Gram]:
-    """Every `size` words in a row, their order put aside; a swap of neighbours changes nothing."""
+    """Every `size` consecutive words, sorted, so that their order does not matter."""
     found = words(text)
     for at in range(len(found) - size + 1):
         yield tuple(sorted(found[at : at + size]))
 
 
 class Quotes:
-    """The quotations of some experiences, ready to be looked for.
+    """An index of the word groups of some experiences.
 
     Args:
         experiences: number -> text.
@@ -89,7 +91,7 @@ class Quotes:
                 self._owners.setdefault(gram, set()).add(number)
 
     def among(self, text: str) -> frozenset[Gram]:
-        """The quotations in `text`, of whichever experience."""
+        """The word groups in `text` that any of the experiences holds."""
         if text not in self._known:
             self._known[text] = frozenset(
                 gram for size in self._sizes for gram in grams(text, size) if gram in self._owners
@@ -107,33 +109,34 @@ def find(
     allowed: Sequence[str] = (),
     quotes: Quotes | None = None,
 ) -> Reason | None:
-    """Why `text` tells of an experience; None if it does not.
+    """Why `text` reveals an experience; None if it does not.
 
     Args:
         text: a reply.
         experiences: number -> text of those that had been shown.
-        allowed: texts that the row holds anyway.
-        quotes: of these experiences or more, where many texts are searched.
+        allowed: texts that the row contains anyway.
+        quotes: an index of these experiences or more, if many texts are searched.
 
     Example:
-        >>> tip = {3: "Pushing the box up here traps it, go left instead."}
-        >>> find("It traps it here, pushing the box up. Action: left", tip)
+        >>> shown = {3: "Pushing the box up here traps it, go left instead."}
+        >>> find("It traps it here, pushing the box up. Action: left", shown)
         'quote'
-        >>> find("As the hint says. Action: left", tip), find("Action: left", tip)
+        >>> find("As the advice says. Action: left", shown), find("Action: left", shown)
         ('cue', None)
     """
     quotes = quotes or Quotes(experiences)
     hits = quotes.of(quotes.among(text), set(experiences))
     if hits and not hits <= {gram for other in allowed for gram in quotes.among(other)}:
         return "quote"
-    if any(int(m[1]) in experiences and not _said(m[0], allowed) for m in _NUMBER.finditer(text)):
+    numbered = _NUMBER.finditer(text)
+    if any(int(m[1]) in experiences and not _contained(m[0], allowed) for m in numbered):
         return "number"
-    if any(not _said(match[0], allowed) for match in _CUES.finditer(text)):
+    if any(not _contained(match[0], allowed) for match in _CUES.finditer(text)):
         return "cue"
     return None
 
 
-def _said(phrase: str, allowed: Sequence[str]) -> bool:
+def _contained(phrase: str, allowed: Sequence[str]) -> bool:
     return any(phrase.casefold() in text.casefold() for text in allowed)
 
 
@@ -141,8 +144,8 @@ class LeakCheck:
     """The leak check for the rows of one tree.
 
     Args:
-        tree: its experiences are what must not be told.
-        prompts: the run's prompt set, whose own words do not count.
+        tree: the tree whose experiences must not be revealed.
+        prompts: the run's prompt set; words of its templates do not count.
     """
 
     def __init__(self, tree: Tree, prompts: PromptSet) -> None:
@@ -158,13 +161,13 @@ class LeakCheck:
     def reason(
         self, history: Sequence[Step], step: Step, prompt: Sequence[Message], target: str
     ) -> str | None:
-        """Why a row is to be dropped: "quote in prompt", "cue in target", ...; None to keep it.
+        """Why a row leaks: "quote in prompt", "cue in target", ...; None if it does not.
 
         Args:
             history: the steps before the target's.
             step: the step that the target was taken from.
             prompt: the row's prompt, as rendered.
-            target: what the row asks for.
+            target: of the row.
         """
         allowed = [*self._start, *(past.observation for past in history)]
         allowed += [past.action for past in history if past.action is not None]
@@ -173,7 +176,7 @@ class LeakCheck:
             shown |= set(past.experiences)
             if not shown:
                 allowed.append(past.reply)
-        # Turns that the model did not write: an experience there was rendered, or came back to it.
+        # Turns that the model did not write: an experience there was rendered or is an observation.
         for turn in prompt:
             if turn["role"] != "assistant":
                 found = self._quotes.among(turn["content"])
@@ -199,7 +202,7 @@ class LeakCheck:
 
 
 def template_texts(prompts: PromptSet) -> list[str]:
-    """The set's own words, as they stand in the prompt of an empty episode."""
+    """The template texts of the set: the prompt of an empty episode."""
     blank = Step(action="", reply="", observation="")
     turns = prompts.render(Task(id="", env_id=""), Start(observation=""), [blank])
     return [turn["content"] for turn in turns]

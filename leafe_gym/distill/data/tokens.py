@@ -1,14 +1,13 @@
 """A row as token ids, with the loss on the target and on nothing else.
 
 Chat templates differ: Qwen3's strips the thinking of earlier turns, Llama 3.1's prints a date,
-others trim. So each row is rendered on its own, prompt and whole, and the target is what the whole
-adds to the prompt. That is checked, not assumed: where the template writes the reply differently
-than the model did, or the prompt's tokens are no prefix of the whole's, the prompt, the exact
-reply and the template's end of turn are tokenised one after the other, which is what the model
-saw and said.
+others trim. Each row is therefore rendered twice, the prompt alone and with the reply; the target
+is the difference. This is verified: where the template changes the reply, or the prompt's tokens
+are not a prefix of the whole row's, the prompt, the exact reply and the template's end of turn are
+tokenised separately, which are the tokens that the model read and generated.
 
-Text of an environment is never a control token: `<|im_end|>` in an observation is tokenised as the
-letters it is made of.
+Text of an environment never becomes a control token: `<|im_end|>` in an observation is tokenised
+as ordinary letters.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ from leafe_gym.store.records import checksum, dump
 from leafe_gym.types import Json, Message
 
 _PROBE = "\ue000reply\ue001"
-"""Stands for a reply where only the template's own words around it are wanted."""
+"""Placeholder of a reply, to find the template's text around it."""
 _OPEN, _CLOSE = "\ue002", "\ue003"
-"""Around the number of a control token's look-alike while the template is rendered."""
+"""Delimiters of the number that replaces text like a control token during rendering."""
 _CLOCK = "{%- macro strftime_now(format) -%}{{- pinned_date -}}{%- endmacro -%}"
 
 
@@ -64,7 +63,8 @@ def encode(
     Args:
         row: a training row.
         tokenizer: a Hugging Face tokenizer with a chat template.
-        max_length: >= 2, or None for no limit. Rows are never cut: a cut prompt is another one.
+        max_length: >= 2, or None for no limit. Rows are never truncated: the
+            model would be trained on another prompt than it acted on.
         date: given to templates that print today's.
 
     Raises:
@@ -74,13 +74,13 @@ def encode(
 
 
 class Encoder:
-    """`encode` for many rows; counts what it had to do.
+    """`encode` for many rows, with counts of special cases.
 
     Attributes:
         too_long: rows that were longer than `max_length`.
         separate: rows whose reply the template writes differently, or whose tokens merge across
             its beginning, so that prompt and reply were tokenised one after the other.
-        disarmed: rows with look-alikes of control tokens.
+        disarmed: rows in which text that looks like a control token was tokenised as letters.
     """
 
     def __init__(self, tokenizer: Any, max_length: int | None = None, *, date: str = DATE) -> None:
@@ -125,7 +125,7 @@ class Encoder:
         return Encoded(ids=tuple(ids), target_start=len(first), kind=row.kind, task=row.task)
 
     def about(self) -> dict[str, Json]:
-        """What the ids depend on, as JSON."""
+        """Tokenizer and settings that determine the ids, as JSON."""
         return {
             "name": str(getattr(self._tokenizer, "name_or_path", "")),
             "size": len(self._tokenizer),
@@ -145,7 +145,7 @@ class Encoder:
                 date_string=self._date,
                 pinned_date=self._date,
             )
-        except Exception as error:  # a stranger's template raises what it likes
+        except Exception as error:  # a template may raise anything
             raise UsageError(
                 f"the tokenizer's chat template refuses the chat: {type(error).__name__}: {error}"
             ) from error

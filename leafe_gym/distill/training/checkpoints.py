@@ -79,7 +79,7 @@ def claim_folder(folder: Path, identity: Json, *, fresh: bool) -> None:
 
 
 def _differences(stored: Json, identity: Json) -> str:
-    """Each field that differs, with its stored and its new value where they are short."""
+    """The fields that differ, configuration fields with their stored and new values."""
     names = [name for name in ("rows", "model") if stored.get(name) != identity[name]]
     old, new = stored.get("config", {}), identity["config"]
     names += [

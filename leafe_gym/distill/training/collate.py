@@ -1,6 +1,6 @@
 """Optimizer batches as tensors, cut into micro-batches and distributed over ranks.
 
-Every micro-batch, padded or packed, has the same form, so that one loss serves both:
+Padded and packed micro-batches have the same fields, so that one loss function serves both:
 
     input_ids, position_ids   [rows, time]
     attention_mask            [rows, time], padded micro-batches only
@@ -145,7 +145,7 @@ class BatchLoader:
 
 
 def flex_multiple(attention: str) -> int:
-    """The `MicroBatchLayout.multiple` an attention implementation wants."""
+    """The `MicroBatchLayout.multiple` an attention implementation needs."""
     return FLEX_BLOCK if attention == "flex_attention" else 1
 
 

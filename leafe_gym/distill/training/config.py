@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from leafe_gym.config import Config, FiniteFloat, NonNegativeInt, PositiveInt, RandomSeed
 from leafe_gym.types import Json
 
-Progress = Callable[[Json, int], None]
+TrainProgress = Callable[[Json, int], None]
 """Called after each optimizer step with its line of `metrics.jsonl` and the number of steps."""
 Packing = Literal["tree", "none"]
 RowOrder = Literal["shuffled", "task"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leafe_gym.distill.data.row_types import ROW_KINDS, Encoded
-from leafe_gym.distill.training.config import Progress, TrainConfig
+from leafe_gym.distill.training.config import TrainConfig, TrainProgress
 from leafe_gym.distill.training.loss import target_tokens
 from leafe_gym.errors import UsageError
 from leafe_gym.types import Json
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingJob:
-    """What is trained on what.
+    """The inputs of one training.
 
     Attributes:
         rows: encoded rows.
-        manifest: of the rows; {} where they came without one.
+        manifest: of the rows; {} without one.
         model: a checkpoint, a config for a fresh model, or a model.
         out: folder of the training.
         config: how to train.
@@ -40,7 +40,7 @@ class TrainingJob:
     config: TrainConfig
     longest: int
     largest_id: int
-    progress: Progress | None = None
+    progress: TrainProgress | None = None
 
     @property
     def model_name(self) -> str:

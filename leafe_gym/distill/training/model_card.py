@@ -1,4 +1,4 @@
-"""The card of a trained model: what it was trained on and how."""
+"""The model card of a trained model: its rows and configuration."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def write_card(folder: Path, *, config: Json, results: Json, manifest: Json) -> 
         folder: of the trained model.
         config: of the training, with the model's name.
         results: figures of the last step and totals.
-        manifest: of the rows; {} where they came without one.
+        manifest: of the rows; {} without one.
     """
     head = _HEAD.format(title=_cell(folder.resolve().parent.name), model=_cell(config["model"]))
     rows = "".join(

@@ -79,7 +79,7 @@ def takes(model: PreTrainedModel, argument: str) -> bool:
 
 
 def context_length(config: Any) -> int | None:
-    """Longest sequence of a model, where its config says so."""
+    """Longest sequence of a model; None if its config does not state it."""
     length = getattr(config, "max_position_embeddings", None) or getattr(
         config, "n_positions", None
     )
@@ -108,7 +108,7 @@ def add_lora(model: PreTrainedModel, rank: int) -> PreTrainedModel:
 
 
 def own_tokenizer(model: str | Path | PreTrainedModel) -> Any:
-    """The tokenizer of a checkpoint; None where it has none."""
+    """The tokenizer of a checkpoint; None without one."""
     from transformers import AutoTokenizer
 
     if not isinstance(model, (str, Path)):
@@ -123,11 +123,11 @@ def own_tokenizer(model: str | Path | PreTrainedModel) -> Any:
 
 
 def check_tokenizer(tokenizer: Any, manifest: Json) -> None:
-    """Refuse rows whose ids mean other tokens to the model.
+    """Check that the rows were encoded with the tokenizer of the model.
 
     Args:
         tokenizer: of the model, or None.
-        manifest: of the rows; says what they were encoded with, or {}.
+        manifest: of the rows, with their tokenizer; {} without one.
 
     Raises:
         UsageError: if both are known and differ.

@@ -1,9 +1,9 @@
 """Tree packing: rows with common prefixes become one sequence that holds each prefix once.
 
 The rows of one exploration tree share most of their prompts. Laid out depth first, with positions
-that count from each row's own start and attention to ancestors only, every token sees exactly what
-it would see in its row alone. Its hidden state is computed once, whatever the number of rows it
-stands in, and loss and gradients are those of the rows taken one by one.
+counted from the start of each row and attention to ancestors only, every token attends to exactly
+the tokens of its row. Its hidden state is computed once for all rows that contain it, and loss and
+gradients equal those of the rows computed separately.
 
 Sorting the rows puts them in depth-first order; a row adds what it does not share with the row
 before it. Node `j` is an ancestor of node `i` (or `i` itself) exactly if `j <= i < end[j]`.
@@ -60,8 +60,8 @@ class PackedRows:
 def pack(rows: Iterable[Encoded], normalizer: LossNormalizer, limit: int) -> list[PackedRows]:
     """All rows in as few tokens as the limit allows.
 
-    Trees over the limit are cut between rows; a part repeats the ancestors of its first row and
-    nothing else. Where to cut is chosen so that the fewest tokens are repeated.
+    Trees over the limit are cut between rows; a part repeats only the ancestors of its first row.
+    The cuts minimise the number of repeated tokens.
 
     Args:
         rows: of one optimizer batch, or a part of it; their order does not matter.

@@ -21,7 +21,7 @@ from leafe_gym.distill.training.checkpoints import (
     read_result,
     trim_metrics,
 )
-from leafe_gym.distill.training.config import Progress, TrainConfig
+from leafe_gym.distill.training.config import TrainConfig, TrainProgress
 from leafe_gym.distill.training.encoded_rows import open_rows
 from leafe_gym.distill.training.job import TrainingJob, check_rows
 from leafe_gym.errors import UsageError
@@ -37,7 +37,7 @@ def train(
     out: str | Path,
     config: TrainConfig = TrainConfig(),  # noqa: B008 - frozen
     fresh: bool = False,
-    progress: Progress | None = None,
+    progress: TrainProgress | None = None,
 ) -> TrainResult:
     """Distil rows into a model (paper: Stage 2); the same call with the same `out` resumes.
 

@@ -28,7 +28,7 @@ from transformers import (
 
 from leafe_gym.distill.training.checkpoints import COMPLETE
 from leafe_gym.distill.training.collate import BatchLoader
-from leafe_gym.distill.training.config import Progress
+from leafe_gym.distill.training.config import TrainProgress
 from leafe_gym.distill.training.loss import weighted_loss
 from leafe_gym.distill.training.packed_attention import forward_inputs
 from leafe_gym.errors import TrainingDiverged
@@ -46,7 +46,7 @@ class TwoTermTrainer(Trainer):
         beta: float,
         attention: str,
         metrics: Path,
-        progress: Progress | None = None,
+        progress: TrainProgress | None = None,
     ) -> None:
         self._beta, self._attention = beta, attention
         self._last: dict[str, float] = {}

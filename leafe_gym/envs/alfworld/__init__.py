@@ -1,17 +1,16 @@
-"""Household tasks of ALFWorld: the official games, and generated ones of the same form.
+"""Household tasks of ALFWorld: the official games, and generated ones in the same format.
 
-env.py       `leafe/ALFWorld-v0`
-config.py    the arguments, checked
-tasks.py     the tasks of a split
-house.py     what stands where in a room, and what can be done with it: tables
-generate.py  generated games, from a seed
-problem.py   a generated game in the planner's language
-game.py      one game: the JSON of a `game.tw-pddl` file
-folder.py    the official layout of folders, read and written
-engine.py    the planner's library plays a game and comes back; imported when first needed
-grammar.py   the texts of the games, at a tenth of the library's time
-names.py     how the texts call things
-library.py   the library, or what to install
+env.py             `leafe/ALFWorld-v0`
+config.py          checked arguments
+tasks.py           task lists
+room_tables.py     rooms, receptacles and objects, and what can be done with them
+generate.py        generated games, from a seed
+pddl_problem.py    a generated game as a PDDL problem
+game_file.py       one game: the JSON of a `game.tw-pddl` file
+official_files.py  the official folder layout, read and written
+planner_game.py    a running game in the planner's library; imported when first needed
+grammar.py         texts of the games, ten times faster than the library
+text_names.py      names of objects in the texts
 
-The planner (fast-downward-textworld) is GPL-3; it comes with the extra `alfworld` only.
+The planner (fast-downward-textworld) is GPL-3; only the extra `alfworld` installs it.
 """

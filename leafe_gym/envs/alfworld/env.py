@@ -18,7 +18,7 @@ from leafe_gym.errors import ResetNeeded, UsageError
 from leafe_gym.types import Json, Task
 
 _TASK = "Your task is to:"
-_HINT = (
+_COMMAND_FORMS = (
     "Commands: look, inventory, go to (place), open (place), close (place), take (thing) from "
     "(place), move (thing) to (place), examine (thing or place), use (thing), heat (thing) with "
     "(place), clean (thing) with (place), cool (thing) with (place), slice (thing) with (thing). "
@@ -28,13 +28,13 @@ _NOTHING = "Nothing happens."
 
 
 class ALFWorldState(NamedTuple):
-    """All of an episode but `np_random`.
+    """The state of an episode except `np_random`.
 
     Attributes:
-        steps: taken.
-        over: whether the episode is.
+        steps: steps taken.
+        over: whether the episode has ended.
         shown: the last observation.
-        planner: the game's state; see `engine.PlannerSnapshot`.
+        planner: the game's state; see `planner_game.PlannerSnapshot`.
     """
 
     steps: int
@@ -44,10 +44,10 @@ class ALFWorldState(NamedTuple):
 
 
 class ALFWorldEnv(AdaptedGame):
-    """A household task in text: find, wash, heat, cool, light, put away.
+    """A household task as text: find, clean, heat, cool or examine objects and put them away.
 
-    The reward is 1 for the step that does the task, which ends the episode, and 0 before; `score`
-    is 0 or 1. `feedback` is "Nothing happens." where a command is not among
+    The reward is 1 for the step that completes the task, which ends the episode, and 0 before;
+    `score` is 0 or 1. `feedback` is "Nothing happens." for a command that is not in
     `admissible_commands`.
 
     Args:
@@ -59,13 +59,13 @@ class ALFWorldEnv(AdaptedGame):
         trial: the only game to play: a trial's folder or `.tw-pddl` file, absolute or relative to
             `json_2.1.1`.
         task_types: names of task types or their numbers in ALFWorld, 1 to 6; None for all six.
-        split: play games of this split only; official ones are `train` unless it says otherwise.
-        max_steps: see `AdaptedGame`; 50 is ALFWorld's own.
+        split: play only games of this split; for official games the default is "train".
+        max_steps: see `AdaptedGame`; 50 is ALFWorld's limit.
         render_mode: see `AdaptedGame`.
 
     Raises:
         MissingExtra: if ALFWorld is not installed.
-        UsageError: if an argument cannot be used or the games are not there.
+        UsageError: if an argument cannot be used or the games are not found.
     """
 
     def __init__(
@@ -93,21 +93,21 @@ class ALFWorldEnv(AdaptedGame):
         return list_tasks(split, kwargs)
 
     def walkthrough(self) -> list[str]:
-        """Commands that win from the beginning of the episode: the planner's.
+        """The planner's solution from the start of the episode.
 
         Raises:
-            ResetNeeded: if no episode was begun.
+            ResetNeeded: before the first reset.
             UsageError: if the planner finds none.
         """
         if self._engine is None or self._game is None:
-            raise ResetNeeded("no episode was begun; call reset() first")
+            raise ResetNeeded("no episode is running; call reset() first")
         if self._plan is None:
             now = self._engine.save_state()
             self._engine.begin(self._game)
             self._plan = self._engine.plan()
             self._engine.load_state(now)
         if not self._plan:
-            raise UsageError(f"{self._game.name}: the planner finds no way to win it; leave it out")
+            raise UsageError(f"{self._game.name}: the planner finds no solution; leave it out")
         return list(self._plan)
 
     @property
@@ -115,10 +115,10 @@ class ALFWorldEnv(AdaptedGame):
         """The current game.
 
         Raises:
-            ResetNeeded: if no episode was begun.
+            ResetNeeded: before the first reset.
         """
         if self._game is None:
-            raise ResetNeeded("no episode was begun; call reset() first")
+            raise ResetNeeded("no episode is running; call reset() first")
         return self._game
 
     def actions(self) -> list[str]:
@@ -126,17 +126,17 @@ class ALFWorldEnv(AdaptedGame):
         return list(self._engine.state.admissible_commands)
 
     def get_state(self) -> ALFWorldState:
-        """All of the episode but `np_random`.
+        """The state of the episode except `np_random`.
 
         Raises:
-            ResetNeeded: if no episode was begun.
+            ResetNeeded: before the first reset.
         """
         if self._engine is None:
-            raise ResetNeeded("no episode was begun; call reset() first")
+            raise ResetNeeded("no episode is running; call reset() first")
         return ALFWorldState(self._steps, self._over, self._shown, self._engine.save_state())
 
     def set_state(self, state: ALFWorldState) -> None:
-        """Go to a state that `get_state` of an environment made alike returned."""
+        """Restore a state that `get_state` of an equally configured environment returned."""
         self._steps, self._over, self._shown = state.steps, state.over, state.shown
         self._running().load_state(state.planner)
         self._take(state.planner.ready.game)
@@ -162,7 +162,7 @@ class ALFWorldEnv(AdaptedGame):
         self._take(self._engine.game)
         before, _, task = state.feedback.partition(_TASK)
         observation = before.partition("=-")[2].strip() or before.strip()
-        return Opening(observation, f"{_TASK}{task}\n{_HINT}".strip())
+        return Opening(observation, f"{_TASK}{task}\n{_COMMAND_FORMS}".strip())
 
     def _play(self, action: str) -> StepOutcome:
         state = self._engine.act(" ".join(action.split()))

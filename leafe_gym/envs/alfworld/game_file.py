@@ -24,14 +24,14 @@ _TEXTS = ("pddl_domain", "grammar", "pddl_problem")
 
 @dataclass(frozen=True, slots=True)
 class ALFWorldGame:
-    """What the planner plays; a game that can be won.
+    """A solvable game.
 
     Attributes:
-        name: where it comes from, for messages.
+        name: its origin, for messages.
         pddl_domain: rules.
         grammar: texts of the rules (TextWorld's twl2), with the task filled in.
-        pddl_problem: things, first state and goal.
-        walkthrough: commands that win, where the file has them.
+        pddl_problem: objects, initial state and goal.
+        walkthrough: commands that win, if the file has them.
     """
 
     name: str
@@ -42,7 +42,7 @@ class ALFWorldGame:
 
     @property
     def key(self) -> bytes:
-        """Equal for games that play alike."""
+        """A key that is equal for games with equal rules, texts and states."""
         text = "\0".join((self.pddl_domain, self.grammar, self.pddl_problem))
         return blake2b(text.encode(), digest_size=16).digest()
 
@@ -51,7 +51,7 @@ class ALFWorldGame:
         """The game of a generated layout.
 
         Raises:
-            MissingExtra: if ALFWorld, whose domain and grammar it uses, is not installed.
+            MissingExtra: if ALFWorld is not installed, whose domain and grammar are used.
         """
         return cls(
             name=f"the generated game {layout.digest}",
@@ -67,17 +67,17 @@ class ALFWorldGame:
         Raises:
             UsageError: if it cannot be read or played.
         """
-        hint = "make the games again with `alfworld-generate` or download them again"
+        advice = "make the games again with `alfworld-generate` or download them again"
         try:
             data = json.loads(path.read_text("utf-8"))
         except FileNotFoundError as error:
-            raise UsageError(f"{path}: there is no such game; {hint}") from error
+            raise UsageError(f"{path}: there is no such game; {advice}") from error
         except (OSError, ValueError) as error:
-            raise UsageError(f"{path}: cannot be read as JSON: {error}; {hint}") from error
+            raise UsageError(f"{path}: cannot be read as JSON: {error}; {advice}") from error
         if not isinstance(data, dict):
-            raise UsageError(f"{path}: holds {type(data).__name__}, not a JSON object; {hint}")
+            raise UsageError(f"{path}: holds {type(data).__name__}, not a JSON object; {advice}")
         if wrong := [name for name in _TEXTS if not isinstance(data.get(name), str)]:
-            raise UsageError(f"{path}: {', '.join(wrong)} missing or no text; {hint}")
+            raise UsageError(f"{path}: {', '.join(wrong)} missing or not a string; {advice}")
         if data.get("solvable") is not True:
             how = "marked as unsolvable" if "solvable" in data else "not marked as solvable"
             raise UsageError(f"{path}: the game is {how}; leave it out, as ALFWorld does")

@@ -1,8 +1,8 @@
-"""Generated games: a room, its things, and something to be done there; solvable by construction.
+"""Generated games: a room, objects and a task; solvable by construction.
 
-Every goal can be reached: the object wanted lies in a receptacle of the room, what it must be
-washed, heated or cooled with stands there, and so does a receptacle that takes it. In the
-beginning no thing of the kind wanted lies where it is to be put.
+The target object lies in a receptacle of the room, and the room has the appliance for cleaning,
+heating or cooling it and a receptacle that takes it. At the start no object of the target's kind
+lies in the destination.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from leafe_gym.envs.alfworld.room_tables import (
 from leafe_gym.envs.tasks import SPLITS, hash_of, split_by_hash
 
 _OTHERS = (5, 10)
-"""Fewest and most other things in a room."""
+"""Minimum and maximum number of other objects in a room."""
 
 _TRIES = 10_000
 
@@ -38,11 +38,11 @@ class RoomLayout:
 
     Attributes:
         task_type: one of `TASK_TYPES`.
-        target: kind of the object wanted.
-        parent: kind of the receptacle it is to be put in; "" under a lamp.
-        receptacles: kinds of receptacle, one for each place of the room.
-        things: (kind, number of its place) of every object.
-        phrase: which of two sentences tells the task, 0 or 1.
+        target: kind of the target object.
+        parent: kind of the destination receptacle; "" for tasks with a lamp.
+        receptacles: kind of the receptacle at each place of the room.
+        things: (kind, index of its place) of every object.
+        phrase: which of two sentences states the task, 0 or 1.
     """
 
     task_type: str
@@ -60,7 +60,7 @@ class RoomLayout:
 
     @property
     def digest(self) -> str:
-        """Hash of what is asked and where all lies; other orders and sentences change nothing."""
+        """Hash of the task and all positions; independent of order and sentence."""
         insides: list[list[str]] = [[] for _ in self.receptacles]
         for kind, place in self.things:
             insides[place].append(kind)
@@ -77,7 +77,7 @@ class RoomLayout:
 def generate(
     seed: int, task_types: Sequence[str] = TASK_TYPES, split: str | None = None
 ) -> RoomLayout:
-    """The layout of a seed; with a split, the first of the seed's layouts that belongs to it."""
+    """The layout of a seed; with a split, the first one drawn from it that belongs to the split."""
     place = len(SPLITS) if split is None else SPLITS.index(split)
     rng = np.random.default_rng([seed % 2**64, place])
     for _ in range(_TRIES):
@@ -117,7 +117,7 @@ def _draw(rng: np.random.Generator, task_type: str) -> RoomLayout:
 def _wanted(
     rng: np.random.Generator, task_type: str, room: str, stands: Sequence[str]
 ) -> tuple[str, str]:
-    """The kind of object and of receptacle; the object has a place elsewhere to begin with."""
+    """Kinds of target and destination such that the target fits somewhere else as well."""
     afford, tool = NEEDS.get(task_type, ("", ""))
     pairs = []
     for kind in kinds_in(room):
@@ -138,7 +138,7 @@ def _put(
     into: Sequence[str],
     stands: Sequence[str],
 ) -> None:
-    """Put a thing into one of the room's receptacles of these kinds, if there is one."""
+    """Place an object in one of the room's receptacles of these kinds, if there is one."""
     places = [place for place, stand in enumerate(stands) if stand in into]
     if places:
         things.append((kind, int(rng.choice(places))))

@@ -1,8 +1,8 @@
-"""The texts of ALFWorld's grammar, at a tenth of the time.
+"""The texts of ALFWorld's grammar, derived ten times faster than in TextWorld.
 
-TextWorld's own derivation parses the template of every command that can be given anew at every
-step, as well as each condition it meets, and copies deeply what it only reads; that is most of
-what a step takes. The symbols and rules are TextWorld's, and so are the texts.
+TextWorld's own derivation parses the template of every possible command and every condition at
+each step, and deep-copies data that it only reads; this takes most of a step's time. Here parsed
+templates are cached. Symbols, rules and texts are TextWorld's.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from textworld.logic import Rule
 
 
 class Grammar(textgen.ContextSensitiveGrammar):
-    """As `ContextSensitiveGrammar`, made of one; what it parses, it remembers."""
+    """A `ContextSensitiveGrammar` that caches what it parses; constructed from an original."""
 
     def __init__(self, plain: Any) -> None:
         self._rules = plain._rules
 
     def derive(self, start: str, context: Mapping[str, Any]) -> str:
-        """The text that a line with symbols stands for.
+        """Expand a line with symbols to its text.
 
         Args:
             start: the line.
-            context: the state, and the things that names in the line stand for.
+            context: the state, and the entities that names in the line refer to.
         """
         todo = [_with(symbol, context) for symbol in reversed(_parsed(start))]
-        said = []
+        parts = []
         while todo:
             symbol = todo.pop()
             if isinstance(symbol, textgen.TerminalSymbol):
-                said.append(str(symbol))
+                parts.append(str(symbol))
             else:
                 todo += reversed(self._expand(symbol))
-        return "".join(said)
+        return "".join(parts)
 
     def _expand(self, symbol: Any) -> list[Any]:
-        """What a symbol that is no plain text stands for."""
+        """Expand a symbol that is not plain text."""
         context = symbol.context
         if isinstance(symbol, textgen.NonterminalSymbol):
             return [_with(one, context) for one in self._rule(str(symbol), context).rhs]
@@ -53,7 +53,7 @@ class Grammar(textgen.ContextSensitiveGrammar):
             given = symbol.given
             contexts = list(_matches(given, context)) if given else [context]
             return [_with(symbol.expression, one) for one in contexts]
-        # The words of a text can be expressions; they have names of things to work with, no more.
+        # Words of a text can be expressions; they only see names of entities.
         value = eval(_compiled(symbol.expression), {"__builtins__": {}}, dict(context["variables"]))
         return [textgen.TerminalSymbol(value)]
 
@@ -69,7 +69,7 @@ class Grammar(textgen.ContextSensitiveGrammar):
 
 
 def _matches(condition: str, context: Mapping[str, Any]) -> Any:
-    """The contexts in which a condition holds, one for each choice of things."""
+    """The contexts in which a condition holds, one per assignment of entities."""
     for mapping in _assignments(condition, context):
         things = {holder.name: context["entity_infos"][var.name] for holder, var in mapping.items()}
         yield {
@@ -84,7 +84,7 @@ def _assignments(condition: str, context: Mapping[str, Any]) -> Any:
 
 
 def _with(symbol: Any, context: Mapping[str, Any]) -> Any:
-    """A symbol for one use: those that were parsed are shared."""
+    """A copy of a parsed symbol with a context; parsed symbols are shared."""
     own = copy(symbol)
     own.context = context
     return own

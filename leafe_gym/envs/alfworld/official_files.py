@@ -1,6 +1,6 @@
 """The official layout: `json_2.1.1/<split>/<task>-<object>-...-<scene>/trial_<T>/`.
 
-Each of these folders has three files: `traj_data.json` tells the task, `initial_state.pddl` the
+Each trial folder has three files: `traj_data.json` describes the task, `initial_state.pddl` is the
 problem, `game.tw-pddl` is the game.
 """
 
@@ -70,7 +70,7 @@ def is_trial(path: Path) -> bool:
 
 
 def find_trials(root: Path, split: str, task_types: Collection[str]) -> list[str]:
-    """Folders of a split's games below `root`, sorted; those that ALFWorld itself would play.
+    """Folders of a split's games relative to `root`, sorted; the same that ALFWorld plays.
 
     Raises:
         UsageError: if there are none.
@@ -87,24 +87,24 @@ def find_trials(root: Path, split: str, task_types: Collection[str]) -> list[str
 
 def _trials(root: Path, below: Path, task_types: Collection[str]) -> Iterator[str]:
     for path in below.rglob(FILE):
-        told = path.with_name("traj_data.json")
+        trajectory = path.with_name("traj_data.json")
         here = path.parent.relative_to(root).as_posix()
-        if any(word in here for word in _LEFT_OUT) or not told.is_file():
+        if any(word in here for word in _LEFT_OUT) or not trajectory.is_file():
             continue
-        if _task_type(told) in task_types and _SOLVABLE.search(path.read_bytes()):
+        if _task_type(trajectory) in task_types and _SOLVABLE.search(path.read_bytes()):
             yield here
 
 
-def _task_type(told: Path) -> str:
-    """The type of a task: by its folder's name where that begins with one, else as it is told."""
-    by_name = told.parent.parent.name.partition("-")[0]
+def _task_type(trajectory: Path) -> str:
+    """The type of a task: from its folder's name, or from `traj_data.json`."""
+    by_name = trajectory.parent.parent.name.partition("-")[0]
     if by_name in TASK_TYPES:
         return by_name
     try:
-        return str(json.loads(told.read_text("utf-8"))["task_type"])
+        return str(json.loads(trajectory.read_text("utf-8"))["task_type"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
-            f"{told}: tells no task_type ({type(error).__name__}: {error}); download the games "
+            f"{trajectory}: has no task_type ({type(error).__name__}: {error}); download the games "
             "again, or remove its folder"
         ) from error
 
@@ -126,19 +126,22 @@ def trial_file(trial: str, data: str | None = None) -> Path:
 
 
 def write_game(layout: RoomLayout, root: Path, walkthrough: list[str] | None = None) -> Path:
-    """Write a generated game in the official layout, for ALFWorld's own loader; gives its folder.
+    """Write a generated game in the official layout, for ALFWorld's own loader.
 
     Args:
-        layout: what was generated.
-        root: a folder for `json_2.1.1`.
-        walkthrough: commands that win, where known.
+        layout: the generated game.
+        root: the folder for `json_2.1.1`.
+        walkthrough: commands that win, if known.
+
+    Returns:
+        The trial's folder.
     """
     game = ALFWorldGame.generated(layout)
     lamp = LAMP if layout.task_type == "look_at_obj_in_light" else ""
     name = f"{layout.task_type}-{layout.target}-None-{layout.parent or lamp}-1"
     folder = root / _ROOT / SPLITS[layout.split] / name / f"trial_T{layout.digest}"
     folder.mkdir(parents=True, exist_ok=True)
-    told: Json = {
+    trajectory: Json = {
         "task_type": layout.task_type,
         "pddl_params": {
             "object_target": layout.target,
@@ -150,7 +153,7 @@ def write_game(layout: RoomLayout, root: Path, walkthrough: list[str] | None = N
         "turk_annotations": {"anns": [{"task_desc": f"{layout.goal}."}]},
     }
     content = {**game.as_json(), "walkthrough": walkthrough}
-    (folder / "traj_data.json").write_text(json.dumps(told), "utf-8")
+    (folder / "traj_data.json").write_text(json.dumps(trajectory), "utf-8")
     (folder / "initial_state.pddl").write_text(game.pddl_problem, "utf-8")
     (folder / FILE).write_text(json.dumps(content), "utf-8")
     return folder

@@ -1,6 +1,6 @@
-"""A layout in the planner's language (PDDL), for the domain that ALFWorld ships.
+"""A layout as a PDDL problem, for the domain in the package `alfworld`.
 
-Names are made as ALFRED makes them: the kind and a position, `Mug_bar__plus_01_dot_00_...`. A sink
+Names have ALFRED's format: the kind and a position, `Mug_bar__plus_01_dot_00_...`. A sink
 is `Sink_bar_..._bar_SinkBasin`; named otherwise, its text name would be "sinkbasinbasin".
 """
 

@@ -1,12 +1,12 @@
-"""The planner's library plays a game, and comes back to any earlier state of it.
+"""A running game in the planner's library, with saving and restoring of states.
 
-Making a game ready takes the library 0.2 to 0.5 s, and its own `reset` does it again; here it is
-done once for a game and shared. To come back, the library is given the translated game anew (1 ms)
-and does the operators taken so far; what Python keeps beside it is put back.
+Translating a game takes the library 0.2 to 0.5 s, and the library's own `reset` repeats it. Here a
+game is translated once and shared. A restore loads the translated game (1 ms), applies the
+operators taken so far, and restores the data that Python holds.
 
-Traps of the libraries that end here: the translator overwrites `sys.argv` and redirects
-`sys.stdout`, so it runs under a lock; it leaves by `SystemExit` on a bad file; a library that is
-unloaded crashes the process at its end, so libraries are kept for the next environment.
+Workarounds for the libraries: the translator overwrites `sys.argv` and redirects `sys.stdout`, so
+it runs under a lock; it raises `SystemExit` on a malformed file; unloading the library crashes the
+process at exit, so loaded libraries are reused by the next environment.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from leafe_gym.envs.alfworld.text_names import text_names
 from leafe_gym.errors import UsageError
 
 _READY = 16
-"""Games that are kept ready."""
+"""Number of translated games kept in memory."""
 
 _translating = Lock()
 _ready: OrderedDict[bytes, TranslatedGame] = OrderedDict()
@@ -37,13 +37,13 @@ _idle: list[Any] = []
 
 
 class TranslatedGame(NamedTuple):
-    """A game that has been translated; shared, never changed.
+    """A translated game; shared and immutable.
 
     Attributes:
-        game: which.
+        game: the game.
         logic: its actions and grammar.
-        state: its first state in Python, without a library.
-        names: for each thing its name in the texts.
+        state: its initial state in Python, without a library.
+        names: entity -> its name in the texts.
     """
 
     game: ALFWorldGame
@@ -52,18 +52,18 @@ class TranslatedGame(NamedTuple):
     names: Mapping[str, Any]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (self.game,)
+        return _translated_again, (self.game,)
 
 
 class Operator(NamedTuple):
-    """What has to be known of an operator to do it: its number and how many facts it sets."""
+    """What is needed to apply an operator: its id and the number of facts it sets."""
 
     id: int
     nb_effect_atoms: int
 
 
 class PlannerSnapshot(NamedTuple):
-    """A state of a game; holds nothing that later steps change."""
+    """A state of a game; later steps do not change it."""
 
     ready: TranslatedGame
     done: tuple[Operator, ...]
@@ -80,7 +80,7 @@ class PlannerGame(PddlEnv):
     """One running game: TextWorld's `PddlEnv` without the repeated translation."""
 
     def __init__(self) -> None:
-        # Not super().__init__(), which loads a further copy of the library each time.
+        # Not super().__init__(), which loads another copy of the library each time.
         self.request_infos = EnvInfos(admissible_commands=True, won=True)
         self.state = GameState()
         self.downward_lib = _idle.pop() if _idle else fast_downward.load_lib()
@@ -90,7 +90,7 @@ class PlannerGame(PddlEnv):
         self._first: PlannerSnapshot | None = None
 
     def begin(self, game: ALFWorldGame) -> Any:
-        """The first state of a game.
+        """Start a game; returns its initial state.
 
         Raises:
             UsageError: if it cannot be translated.
@@ -98,17 +98,17 @@ class PlannerGame(PddlEnv):
         try:
             ready = prepare(game, self.downward_lib)
         except UsageError:
-            self._ready = self._first = None  # the library may hold a part of the bad game
+            self._ready = self._first = None  # the library may contain parts of the refused game
             raise
         if self._first is None or self._first.ready is not ready:
             self._use(ready)
-            self._first = self._opening()
+            self._first = self._initial_snapshot()
         self.load_state(self._first)
         return self.state
 
     @property
     def game(self) -> ALFWorldGame | None:
-        """The game that is running."""
+        """The running game."""
         return None if self._ready is None else self._ready.game
 
     def act(self, command: str) -> Any:
@@ -118,19 +118,19 @@ class PlannerGame(PddlEnv):
         action: Any = self._last_action
         if action is not None:
             self._done = (*self._done, options[action.id])
-        self._lighten()
+        self._compact_operators()
         return self.state
 
     def plan(self) -> list[str]:
-        """Commands that win from here; empty if none do."""
+        """Commands that win from the current state; empty if the planner finds none."""
         return [str(one) for one in self._pddl_state.replan(self._entity_infos)]
 
     def save_state(self) -> PlannerSnapshot:
-        """The present state."""
+        """Save the current state."""
         assert self._ready is not None
         now = self._pddl_state
         kept = self._facts
-        # What has not changed is shared between mementos: most facts never do.
+        # Unchanged fact sets are shared between snapshots; most facts never change.
         self._facts = {
             key: kept[key] if key in kept and kept[key] == facts else frozenset(facts)
             for key, facts in now._facts.items()
@@ -148,32 +148,32 @@ class PlannerGame(PddlEnv):
             won=self.state["won"],
         )
 
-    def load_state(self, planner: PlannerSnapshot) -> None:
-        """Go to a state of this game, or of another."""
-        if planner.ready is not self._ready:
-            self._use(planner.ready)
+    def load_state(self, snapshot: PlannerSnapshot) -> None:
+        """Restore a state of this game, or of another one."""
+        if snapshot.ready is not self._ready:
+            self._use(snapshot.ready)
         now, library = self._pddl_state, self.downward_lib
         library.load_sas(now.sas.encode())
-        for operator in planner.done:
+        for operator in snapshot.done:
             library.apply_operator(operator.id, (logic.Atom * operator.nb_effect_atoms)())
-        named, by_type, counts = planner.variables
-        now._facts = defaultdict(set, {key: set(facts) for key, facts in planner.facts.items()})
+        named, by_type, counts = snapshot.variables
+        now._facts = defaultdict(set, {key: set(facts) for key, facts in snapshot.facts.items()})
         now._vars_by_name = dict(named)
         now._vars_by_type = defaultdict(set, {key: set(them) for key, them in by_type.items()})
         now._var_counts = Counter(counts)
-        now._operators = planner.options
-        self._done, self._facts = planner.done, planner.facts
-        self._moves, self._last_action, self.prev_state = len(planner.done), None, None
+        now._operators = snapshot.options
+        self._done, self._facts = snapshot.done, snapshot.facts
+        self._moves, self._last_action, self.prev_state = len(snapshot.done), None, None
         self.state = GameState(
-            _valid_actions=planner.valid_actions,
-            _valid_commands=planner.valid_commands,
-            admissible_commands=sorted(set(planner.valid_commands)),
-            feedback=planner.feedback,
-            won=planner.won,
+            _valid_actions=snapshot.valid_actions,
+            _valid_commands=snapshot.valid_commands,
+            admissible_commands=sorted(set(snapshot.valid_commands)),
+            feedback=snapshot.feedback,
+            won=snapshot.won,
         )
 
     def close(self) -> None:
-        """Leave the library to the next environment."""
+        """Return the library for reuse by the next environment."""
         if self.downward_lib is not None:
             _idle.append(self.downward_lib)
         self.downward_lib = self._ready = self._first = None
@@ -193,7 +193,7 @@ class PlannerGame(PddlEnv):
         self.downward_lib.load_sas(state.sas.encode())
         self.downward_lib.load_sas_replan(state.sas_replan.encode())
 
-    def _opening(self) -> PlannerSnapshot:
+    def _initial_snapshot(self) -> PlannerSnapshot:
         self.state = GameState()
         self._last_action, self._moves = None, 0
         facts = list(self._pddl_state.facts)
@@ -208,11 +208,11 @@ class PlannerGame(PddlEnv):
             },
         )
         self._gather_infos()
-        self._lighten()
+        self._compact_operators()
         return self.save_state()
 
-    def _lighten(self) -> None:
-        """Keep of the library's operators what is needed to do them, not 1 KB for each."""
+    def _compact_operators(self) -> None:
+        """Keep only what is needed to apply operators, instead of 1 kB each."""
         self._pddl_state._operators = {
             key: Operator(one.id, one.nb_effect_atoms)
             for key, one in self._pddl_state._operators.items()
@@ -220,10 +220,10 @@ class PlannerGame(PddlEnv):
 
 
 def prepare(game: ALFWorldGame, library: Any) -> TranslatedGame:
-    """A game, translated; the last ones are remembered.
+    """Translate a game; the most recent ones are cached.
 
     Raises:
-        UsageError: if it cannot be translated, or nothing leads to its goal.
+        UsageError: if it cannot be translated, or its goal is unreachable.
     """
     with _translating:
         if game.key not in _ready:
@@ -242,7 +242,7 @@ def _translate(game: ALFWorldGame, library: Any) -> TranslatedGame:
             state = logic.PddlState(library, game.pddl_problem, rules)
         except (Exception, SystemExit) as error:
             if isinstance(error, KeyError) and str(error.args[0]).startswith("val"):
-                # What it puts in place of a goal that nothing leads to has facts without names.
+                # The translator replaces an unreachable goal by facts without names.
                 raise UsageError(
                     f"{game.name}: the goal cannot be reached; leave it out"
                 ) from error
@@ -255,8 +255,8 @@ def _translate(game: ALFWorldGame, library: Any) -> TranslatedGame:
     return TranslatedGame(game, rules, state, names)
 
 
-def _again(game: ALFWorldGame) -> TranslatedGame:
-    """The game of a planner that was pickled."""
+def _translated_again(game: ALFWorldGame) -> TranslatedGame:
+    """The translated game of an unpickled snapshot."""
     engine = PlannerGame()
     try:
         return prepare(game, engine.downward_lib)

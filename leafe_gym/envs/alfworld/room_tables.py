@@ -1,7 +1,6 @@
-"""Rooms of generated games: what stands in them, what lies where, what can be done with it.
+"""Tables for generated games: rooms, receptacles, objects and their affordances.
 
-The kinds, what they afford and the six task types are those of ALFRED (Shridhar et al. 2020), in a
-smaller choice.
+The kinds, affordances and six task types are a subset of ALFRED's (Shridhar et al. 2020).
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ ROOMS: dict[str, dict[str, tuple[int, int]]] = {
         "GarbageCan": (1, 1),
     },
 }
-"""Room -> kind of receptacle -> fewest and most of them."""
+"""Room -> kind of receptacle -> minimum and maximum number."""
 
 OPENABLE = frozenset(("Fridge", "Microwave", "Cabinet", "Drawer", "Safe"))
 
@@ -115,7 +114,7 @@ OBJECTS: dict[str, tuple[str, str, str]] = {
     "Pen": ("", "bedroom", f"{_SMALL} GarbageCan"),
     "Pencil": ("", "bedroom", f"{_SMALL} GarbageCan"),
 }
-"""Kind of object -> what can be done with it, rooms it is in, kinds of receptacle it fits in."""
+"""Kind of object -> affordances, rooms it occurs in, kinds of receptacle it fits in."""
 
 LAMP = "DeskLamp"
 LAMP_STANDS = ("Desk", "SideTable")
@@ -124,26 +123,26 @@ NEEDS = {
     "pick_heat_then_place_in_recep": ("heat", "Microwave"),
     "pick_cool_then_place_in_recep": ("cool", "Fridge"),
 }
-"""Task type -> what the object must afford, and the receptacle where it is done."""
+"""Task type -> required affordance, and the receptacle that provides it."""
 
 
 def affords(kind: str) -> tuple[str, ...]:
-    """What can be done with a kind of object: heat, cool, clean, slice."""
+    """Affordances of a kind of object: heat, cool, clean, slice."""
     return tuple(OBJECTS[kind][0].split())
 
 
 def fits(kind: str) -> tuple[str, ...]:
-    """Kinds of receptacle that a kind of object can be put in or on."""
+    """Kinds of receptacle that a kind of object fits in or on."""
     return tuple(OBJECTS[kind][2].split())
 
 
 def kinds_in(room: str) -> list[str]:
-    """Kinds of object that are found in a room."""
+    """Kinds of object that occur in a room."""
     return [kind for kind, (_, rooms, _) in OBJECTS.items() if room.replace(" ", "_") in rooms]
 
 
 def rooms_for(task_type: str) -> list[str]:
-    """Rooms in which a type of task can be set."""
+    """Rooms in which a type of task is possible."""
     if task_type == "look_at_obj_in_light":
         return ["living room", "bedroom"]
     tool = NEEDS.get(task_type, ("", ""))[1]

@@ -20,15 +20,15 @@ def list_tasks(split: str, kwargs: Mapping[str, Any]) -> TaskList:
     """The tasks of a split.
 
     Official: train is ALFWorld's `train`, val its `valid_seen`, test its `valid_unseen`.
-    Generated: seeds 0 to 9999, each with the split among its `kwargs`, so that the generator draws
-    until a game belongs to it; no game is in two splits.
+    Generated: seeds 0 to 9999, each with the split in its `kwargs`, so that the generator draws
+    games until one belongs to the split; no game is in two splits.
 
     Args:
         split: "train", "val" or "test".
         kwargs: other arguments of `ALFWorldEnv`.
 
     Raises:
-        UsageError: if the split or an argument cannot be used, or the official games are absent.
+        UsageError: if the split or an argument cannot be used, or the official games are not found.
     """
     check_split(split)
     given = json_kwargs(kwargs)
@@ -38,7 +38,7 @@ def list_tasks(split: str, kwargs: Mapping[str, Any]) -> TaskList:
     config = ALFWorldConfig.of(**chosen, split=split)
     if config.trial is not None:
         raise UsageError(f"data={given['data']!r} is one game, not a folder of games")
-    # Names, not "auto" or numbers, so that a task says the same on every machine.
+    # Names instead of "auto" or numbers, so that a task means the same on every machine.
     given.pop("task_types", None)
     some = {} if config.task_types == TASK_TYPES else {"task_types": list(config.task_types)}
     rest = {name: value for name, value in given.items() if name != "games"}

@@ -1,4 +1,4 @@
-"""How the texts of ALFWorld call the things of a game; imported when a game is played."""
+"""Names of entities in ALFWorld's texts; imported when a game is played."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from textworld.generator.game import EntityInfo
 
 
 def text_names(types: Mapping[str, str]) -> dict[str, Any]:
-    """Thing -> how the texts call it: "mug 2"; as ALFWorld's `Demangler` without shuffling.
+    """Entity -> name in the texts, such as "mug 2"; as ALFWorld's `Demangler` without shuffling.
 
     Args:
-        types: thing -> its type in the planner's language.
+        types: entity -> its PDDL type.
     """
     kinds = {name: _kind(name) for name in sorted(types)}
     left = Counter(kind for kind in kinds.values() if kind)
@@ -21,7 +21,7 @@ def text_names(types: Mapping[str, str]) -> dict[str, Any]:
     for name, kind in kinds.items():
         info = EntityInfo(name, types[name])
         info.definite, info.indefinite = "the", "a"
-        # The highest number goes to the first; a thing without a kind is called as it is.
+        # The first one gets the highest number; an entity without a kind keeps its own name.
         info.name = f"{kind} {left[kind]}" if kind else f"{name} "
         left[kind] -= 1
         infos[name] = info

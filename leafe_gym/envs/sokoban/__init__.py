@@ -1,7 +1,16 @@
 """Sokoban as text: push every box onto a target.
 
-`rules` holds the board and what a move does, `parse` reads boards, `feedback` says what was wrong
-with a move. `levels` draws solvable boards from a seed, `boxoban` reads level files, `canon` puts
-every board into one split whatever its rotation, `tasks` lists both kinds as tasks. `solver` gives
-optimal solutions, and `env` is the Gymnasium environment `leafe/Sokoban-v0`.
+env.py         `leafe/Sokoban-v0`
+config.py      checked arguments
+tasks.py       task lists
+rules.py       the board and moves
+parse.py       reading and checking boards
+boxoban.py     level files
+levels.py      generated levels, from a seed
+symmetry.py    canonical form and split of a board, independent of rotation and reflection
+feedback.py    comments on moves
+solver.py      optimal solutions
+graph.py       all reachable positions of small levels
+bitboard.py    sets of cells as integers
+board_text.py  finding a board within a text, for viewers
 """

@@ -1,7 +1,7 @@
-"""Sets of cells as integers: bit i stands for the cell at index i of a board's text.
+"""Sets of cells as integers (bitboards): bit i is the cell at index i of a board's text.
 
-The newline that ends each row is a cell too, one that is never free, so that a move is the same
-shift everywhere and nothing can slip from one row into the next.
+The newline at the end of each row counts as a cell that is never free, so every move is the same
+shift and cannot wrap into the next row.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ def _table(symbols: bytes) -> bytes:
 
 
 def mask_of(cells: bytes, symbols: bytes) -> int:
-    """The cells of a board's text that show one of `symbols`."""
+    """The cells of a board that hold one of `symbols`."""
     return int(cells.translate(_table(symbols))[::-1], 2)
 
 
 def shift(mask: int, offset: int) -> int:
-    """The cells of `mask`, each moved by `offset` places in the text (either sign)."""
+    """`mask` shifted by `offset` cells; the offset may be negative."""
     return mask << offset if offset >= 0 else mask >> -offset
 
 
 def spread(mask: int, width: int) -> int:
-    """The cells next to those of `mask`; `width` is the length of a row with its newline."""
+    """The neighbours of the cells of `mask`; `width` is the row length with its newline."""
     return mask << 1 | mask >> 1 | mask << width | mask >> width
 
 
 def flood(start: int, free: int, width: int) -> int:
-    """All cells of `free` that can be walked to from the cells `start`, these included."""
+    """The cells of `free` reachable from `start`, and `start` itself."""
     reached = start
     while True:
         grown = (reached | spread(reached, width)) & free | start
@@ -41,7 +41,7 @@ def flood(start: int, free: int, width: int) -> int:
 
 
 def indices(mask: int) -> Iterator[int]:
-    """The cells of `mask` as indices, lowest first."""
+    """Indices of the cells of `mask`, in ascending order."""
     while mask:
         low = mask & -mask
         yield low.bit_length() - 1

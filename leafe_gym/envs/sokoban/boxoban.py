@@ -1,8 +1,8 @@
 """Level files in the format of Boxoban (https://github.com/google-deepmind/boxoban-levels).
 
-A line that begins with `;` begins a level, the lines after it up to a blank one are its rows:
-`#` wall, `@` player, `$` box, `.` target, a space floor, and `*`, `+` for box and player on a
-target. Rows may differ in length; what is missing at the right counts as wall.
+A line that starts with `;` starts a level; the lines after it up to a blank line are its rows:
+`#` wall, `@` player, `$` box, `.` target, space floor, `*` box on a target, `+` player on a target.
+Rows may differ in length; missing cells at the right count as wall.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class _Block(NamedTuple):
 
 
 class LevelFile:
-    """The levels of one file, in its order.
+    """The levels of one file, in file order.
 
     Attributes:
-        name: the file's name without its folder.
-        digest: hash of the file's content, 8 hex digits.
-        boards: the levels, counted from 0.
+        name: file name without the folder.
+        digest: hash of the content, 8 hex digits.
+        boards: the levels, indexed from 0.
     """
 
     def __init__(self, path: Path, text: str) -> None:
@@ -41,7 +41,7 @@ class LevelFile:
             _board(path, number, block) for number, block in enumerate(_blocks(path, text))
         )
         if not self.boards:
-            raise BadLevel(f"{path}: no level in it; a level begins with a line ';'")
+            raise BadLevel(f"{path}: has no level; a level starts with a line ';'")
 
     @cached_property
     def splits(self) -> tuple[str, ...]:
@@ -49,18 +49,18 @@ class LevelFile:
         return tuple(split_of(board) for board in self.boards)
 
     def indices(self, split: str | None) -> list[int]:
-        """The numbers of the levels in a split; all of them for None."""
+        """Indices of the levels in a split; all for None."""
         if split is None:
             return list(range(len(self.boards)))
         return [number for number, found in enumerate(self.splits) if found == split]
 
 
 def read_levels(path: str | os.PathLike[str]) -> LevelFile:
-    """The levels of a file; kept in memory until the file changes.
+    """The levels of a file; cached until the file changes.
 
     Raises:
-        BadLevel: if the file cannot be read or a level in it is malformed; names the file, the
-            level, the line and what is wrong with it.
+        BadLevel: if the file cannot be read or a level is malformed; names the file, the level,
+            the line and the fault.
     """
     try:
         status = os.stat(path)
@@ -81,7 +81,7 @@ def _read(path: str, mtime_ns: int, size: int) -> LevelFile:
 
 
 def _blocks(path: Path, text: str) -> list[_Block]:
-    """Cut a file into levels."""
+    """Split a file into levels."""
     blocks: list[_Block] = []
     open_block = False
     for number, raw in enumerate(text.split("\n"), start=1):
@@ -90,12 +90,14 @@ def _blocks(path: Path, text: str) -> list[_Block]:
             blocks.append(_Block(line, number, {}))
             open_block = True
         elif not line.strip(" "):
-            # A blank line right after the header is no end yet; one after rows is.
+            # A blank line after rows ends a level; one right after the header does not.
             open_block = open_block and not blocks[-1].rows
         elif open_block:
             blocks[-1].rows[number] = line
         else:
-            raise BadLevel(f"{path}: line {number}: a row outside of a level; begin it with ';'")
+            raise BadLevel(
+                f"{path}: line {number}: a row outside a level; start the level with a line ';'"
+            )
     return blocks
 
 

@@ -1,4 +1,4 @@
-"""What was wrong with a move, in words: material for reflection."""
+"""Comments on moves, for reflection prompts."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _TARGETS = (TARGET, BOX_ON, PLAYER_ON)
 
 
 def unknown(action: str) -> str:
-    """Feedback on an action that does not exist."""
+    """Feedback on an unknown action."""
     shown = action if len(action) <= _SHOWN else action[:_SHOWN] + "..."
     return f"unknown action {shown!r}, so nothing moved; the actions are {', '.join(ACTIONS)}"
 
 
 def blocked(board: Board, action: str) -> str:
-    """Feedback on a move that `board` does not allow."""
+    """Feedback on a move that is blocked."""
     offset = board.offset(action)
     there = board.player + offset
     if board.cells[there] == WALL:
@@ -26,7 +26,7 @@ def blocked(board: Board, action: str) -> str:
 
 
 def moved(before: Board, after: Board, action: str) -> str:
-    """Feedback on a move that was made; "" unless it was a push that lost the level."""
+    """Feedback on a move that was made; "" unless it is a push that makes the level unsolvable."""
     offset = before.offset(action)
     if before.cells[after.player] not in (BOX, BOX_ON):
         return ""
@@ -56,16 +56,16 @@ def _in_corner(board: Board, box: int) -> bool:
 
 
 def _along_dead_wall(board: Board, box: int) -> bool:
-    """Whether a wall at one side holds the box and no target can be reached along it."""
+    """Whether a box is stuck at a wall along which there is no target."""
     width = board.width
     return any(
-        _held(board, box, side, -along) and _held(board, box, side, along)
+        _blocked_along(board, box, side, -along) and _blocked_along(board, box, side, along)
         for side, along in ((-width, 1), (width, 1), (-1, width), (1, width))
     )
 
 
-def _held(board: Board, box: int, side: int, along: int) -> bool:
-    """Whether the wall at `side` goes on `along` to a corner, with no target on the way."""
+def _blocked_along(board: Board, box: int, side: int, along: int) -> bool:
+    """Whether the wall at `side` continues `along` up to a corner, without a target between."""
     cells = board.cells
     while cells[box] != WALL:
         if cells[box + side] != WALL or cells[box] in _TARGETS:
@@ -75,7 +75,7 @@ def _held(board: Board, box: int, side: int, along: int) -> bool:
 
 
 def _in_block(board: Board, box: int) -> bool:
-    """Whether the box is in a square of four solid cells, one of them a box off target."""
+    """Whether the box is in a 2x2 block of solid cells with at least one box off target."""
     cells, width = board.cells, board.width
     for vertical in (-width, width):
         if cells[box + vertical] not in _SOLID:

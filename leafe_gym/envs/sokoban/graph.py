@@ -1,8 +1,8 @@
-"""All positions that can be reached in small levels, as arrays.
+"""All reachable positions of small levels, as arrays.
 
-A room of 4x4 cells with one box has at most 240 positions, so whatever depends on a position only
-can be computed for all of them at once: distances to a win, the chance that a policy wins, whole
-batches of episodes.
+A room of 4x4 cells with one box has at most 240 positions, so every function of a position can be
+computed for all of them: distances to a win, the probability that a policy wins, batches of
+episodes.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from leafe_gym.envs.sokoban.rules import ACTIONS, Board, move, offsets
 from leafe_gym.errors import UsageError
 
 NEVER = 10_000
-"""Distance of a position from which nothing wins."""
+"""Distance of an unsolvable position."""
 MOST_STATES = 5_000_000
-"""Positions of all levels together; an array of this length takes 20 to 40 MB."""
+"""Limit for the positions of all levels; an array of this length takes 20 to 40 MB."""
 
 
 @dataclass(frozen=True, slots=True)
 class StateGraph:
-    """The positions of several levels, numbered level after level.
+    """The positions of several levels, numbered level by level.
 
     Attributes:
-        boards: the observation of each position; [states].
-        starts: the position each level begins with; [levels].
-        level: the level of each position; [states].
-        next: the position after an action, itself where the move is blocked; [states, 4] in the
+        boards: observation of each position; [states].
+        starts: initial position of each level; [levels].
+        level: level of each position; [states].
+        next: position after an action, the same one if the move is blocked; [states, 4] in the
             order of `rules.ACTIONS`.
         pushes: whether the action moves a box; [states, 4].
         won: whether all boxes are on targets; [states].
-        distance: fewest actions to a win, `NEVER` where none do; [states].
+        distance: length of a shortest solution, `NEVER` if there is none; [states].
     """
 
     boards: Sequence[str]
@@ -47,10 +47,10 @@ class StateGraph:
 
     @classmethod
     def of(cls, levels: Iterable[Board]) -> StateGraph:
-        """The positions that can be reached from each of `levels`.
+        """The positions reachable from each of `levels`.
 
         Raises:
-            UsageError: if there are more than `MOST_STATES`, which means boards too large for this.
+            UsageError: if there are more than `MOST_STATES`.
         """
         boards: list[Board] = []
         starts: list[int] = []
@@ -75,12 +75,12 @@ class StateGraph:
 
     @property
     def optimal(self) -> NDArray[np.bool_]:
-        """Whether an action brings a win nearer; [states, 4]."""
+        """Whether an action reduces the distance to a win; [states, 4]."""
         nearer: NDArray[np.bool_] = self.distance[self.next] < self.distance[:, None]
         return nearer
 
     def blind_needed(self, blind: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Fewest blind actions on any shortest way to a win; [states].
+        """Minimum number of blind actions over all shortest solutions; [states].
 
         Args:
             blind: which actions count; [states, 4].
@@ -95,7 +95,7 @@ class StateGraph:
 def _explore(
     start: Board, boards: list[Board], after: list[list[int]], pushes: list[list[bool]]
 ) -> None:
-    """Append all positions that can be reached from `start`, itself first."""
+    """Append all positions reachable from `start`, starting with `start`."""
     steps = [offsets(start.width)[action] for action in ACTIONS]
     numbers = {start.cells: len(boards)}
     done = len(boards)

@@ -1,7 +1,7 @@
-"""Levels drawn from a random generator: solvable because they are played backwards.
+"""Random levels, solvable by construction because they are generated backwards.
 
-A room gets inner walls, targets and a box on each; then the player pulls boxes away from them at
-random. Pushing them back the same way is a solution.
+A room gets inner walls, targets and a box on each target; then the player pulls boxes away from
+their targets at random. The reversed sequence is a solution.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from leafe_gym.envs.sokoban.solver import distance
 from leafe_gym.envs.sokoban.symmetry import split_of
 from leafe_gym.errors import UsageError
 
-_TRIES = 5000  # candidates; the rarest split takes one of ten, so this many misses mean "never"
-_DRAWS = 128  # uniform numbers fetched at a time; one by one they would cost ten times as much
+_TRIES = 5000  # candidates; the rarest split takes 10 % of them
+_DRAWS = 128  # uniform numbers drawn at a time; single draws cost ten times as much
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What kind of levels to draw.
+    """Parameters of generated levels.
 
     Attributes:
         rows: height with the outer walls, 3 to 50.
         cols: width with the outer walls, 3 to 50.
         boxes: boxes, and targets; >= 1.
-        inner_walls: fewest and most walls set inside; floor that they cut off becomes wall too.
-        pulls: pulls away from the targets, >= 1; more make longer solutions.
-        solution: fewest and most actions of a shortest solution, or None for any length.
+        inner_walls: minimum and maximum number of inner walls; floor that they cut off is filled.
+        pulls: pulls away from the targets, >= 1; more pulls give longer solutions.
+        solution: minimum and maximum length of a shortest solution, or None for any length.
     """
 
     rows: int
@@ -42,10 +42,10 @@ class Shape:
 
 
 def generate(shape: Shape, rng: np.random.Generator, split: str | None = None) -> Board:
-    """The next level of `rng`. With `split`, levels of other splits are drawn and passed over.
+    """Generate a level. With `split`, levels of other splits are drawn and discarded.
 
     Raises:
-        UsageError: if no level was found, as in a room too small for its boxes.
+        UsageError: if no level was found, for example in a room too small for its boxes.
     """
     draw = _Draw(shape, _Dice(rng))
     for _ in range(_TRIES):
@@ -69,7 +69,7 @@ def _within(board: Board, solution: tuple[int, int]) -> bool:
 
 
 class _Dice:
-    """Small random integers out of one generator, fetched in blocks for speed."""
+    """Small random integers, drawn in blocks for speed."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
@@ -89,7 +89,7 @@ class _Dice:
 
 
 class _Draw:
-    """The drawing of one candidate after another."""
+    """Generates candidates."""
 
     def __init__(self, shape: Shape, dice: _Dice) -> None:
         self._shape = shape
@@ -100,7 +100,7 @@ class _Draw:
         self._inside = sum(inside << row * width for row in range(1, shape.rows - 1))
 
     def board(self) -> Board | None:
-        """A level, or None when this candidate came to nothing."""
+        """A level, or None if this candidate failed."""
         floor = self._room()
         if floor.bit_count() < 2 * self._shape.boxes + 1:
             return None
@@ -112,7 +112,7 @@ class _Draw:
         return self._write(floor, targets, boxes, self._dice.cell(reached))
 
     def _some(self, mask: int, count: int) -> int:
-        """So many different cells of `mask`."""
+        """`count` different cells of `mask`."""
         chosen = 0
         for _ in range(count):
             chosen |= self._dice.cell(mask & ~chosen)
@@ -125,14 +125,14 @@ class _Draw:
         return flood(self._dice.cell(floor), floor, self._width) if floor else 0
 
     def _play_back(self, floor: int, targets: int) -> tuple[int, int] | None:
-        """Pull boxes at random: where they are then, and where the player can be.
+        """Pull boxes at random; returns the boxes and the cells that the player can reach.
 
-        The play has the pulls asked for and goes on, up to twice as long, until no box is on a
-        target and one at least is not right beside one. It ends early when nothing can be pulled.
+        Makes `pulls` pulls and continues, up to twice as many, until no box is on a target and at
+        least one is not next to a target. Stops early when no box can be pulled.
         """
         boxes = targets
         still = dict.fromkeys(self._steps, 0)
-        back = still  # direction -> the pull that would undo the one before, as the player's cell
+        back = still  # direction -> player's cell of the pull that would undo the previous one
         player = self._dice.cell(floor & ~boxes)
         beside = targets | spread(targets, self._width)
 

@@ -1,4 +1,4 @@
-"""Reading a board from its rows, and what can be wrong with them."""
+"""Reading a board from its rows, with checks."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from leafe_gym.envs.sokoban.rules import Board
 from leafe_gym.errors import BadLevel
 
 SYMBOLS = "#-.$*@+ "
-"""What rows may hold; a space is floor too."""
+"""Symbols allowed in rows; a space is floor."""
 
 _OPEN = "not enclosed: the player can walk out; close it with '#'"
 
 
 class LevelFault(BadLevel):
-    """Raised when rows are no playable board.
+    """Raised when rows are not a playable board.
 
     Attributes:
-        reason: what is wrong, without the place.
-        row: number of the row at fault, counted from 0; None when it is the whole board.
+        reason: the fault, without its position.
+        row: index of the faulty row, from 0; None if the whole board is faulty.
     """
 
     def __init__(self, reason: str, row: int | None = None) -> None:
@@ -36,19 +36,20 @@ def parse_board(text: str) -> Board:
         '#####\n#@$.#\n#####'
 
     Raises:
-        LevelFault: if it is no playable board; see `parse_rows`.
+        LevelFault: if it is not a playable board; see `parse_rows`.
     """
     if not isinstance(text, str):
-        raise LevelFault(f"{text!r} is no board; give its rows as one string")
+        raise LevelFault(f"{text!r} is not a board; give its rows as one string")
     return parse_rows(text.strip("\n").split("\n"))
 
 
 def parse_rows(rows: Sequence[str]) -> Board:
-    """The board with these rows. Shorter rows are filled up with wall.
+    """The board with these rows; shorter rows are padded with wall.
 
     Raises:
-        LevelFault: for an unknown symbol, no player or several, no box, not as many boxes as
-            targets, a board already won, or a way out of the walls.
+        LevelFault: for an unknown symbol, no player or several players, no box, different numbers
+            of boxes and targets, a board that is already solved, or walls that do not enclose the
+            player.
     """
     _check_symbols(rows)
     _check_counts(rows)
@@ -80,13 +81,13 @@ def _check_counts(rows: Sequence[str]) -> None:
     if not boxes:
         raise LevelFault("no box; put at least one '$'")
     if boxes != targets:
-        raise LevelFault(f"{boxes} boxes but {targets} targets; make them as many")
+        raise LevelFault(f"{boxes} boxes but {targets} targets; use as many of each")
     if not count("$"):
         raise LevelFault("all boxes are on targets already; move one off")
 
 
 def _check_enclosed(board: Board, rows: Sequence[str]) -> None:
-    """Every cell the player may ever enter needs its four neighbours in the rows as written."""
+    """Check that all neighbours of reachable cells exist in the rows as written."""
     inside = flood(1 << board.player, mask_of(board.cells, b"-.$*@+"), board.width)
     for index in indices(inside):
         row, column = divmod(index, board.width)

@@ -1,9 +1,8 @@
-"""The board and what a move does to it.
+"""The board and its moves.
 
 Rules and rewards are those of gym-sokoban (Schrader, https://github.com/mpSchrader/gym-sokoban):
 -0.1 for every step, +1 for a box pushed onto a target, -1 for one pushed off, +10 when all boxes
-stand on targets. A move pushes the box in front of the player, where there is one and the cell
-behind it is free.
+are on targets. A move pushes the box in front of the player if the cell behind it is free.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ _FILL = {FLOOR: BOX, TARGET: BOX_ON}
 
 
 class Board(NamedTuple):
-    """One position, as an immutable value.
+    """One position; immutable.
 
     Attributes:
-        cells: the rows joined by newlines, in ASCII; this is also what an agent sees.
+        cells: the rows joined by newlines, in ASCII; also the observation.
         width: length of a row with its newline, so that index = row * width + column.
         player: index of the player in `cells`.
     """
@@ -41,7 +40,7 @@ class Board(NamedTuple):
 
     @classmethod
     def of(cls, cells: bytes) -> Board:
-        """The board with these cells, which must be those of a board that was read or made."""
+        """The board with these cells, which must come from a valid board."""
         player = cells.find(PLAYER)
         if player < 0:
             player = cells.index(PLAYER_ON)
@@ -54,32 +53,32 @@ class Board(NamedTuple):
 
     @property
     def placed(self) -> int:
-        """How many boxes stand on targets."""
+        """Number of boxes on targets."""
         return self.cells.count(BOX_ON)
 
     @property
     def boxes(self) -> int:
-        """How many boxes there are."""
+        """Number of boxes."""
         return self.cells.count(BOX) + self.cells.count(BOX_ON)
 
     @property
     def won(self) -> bool:
-        """Whether every box stands on a target."""
+        """Whether every box is on a target."""
         return BOX not in self.cells
 
     def offset(self, action: str) -> int:
-        """How far one of `ACTIONS` goes in `cells`."""
+        """Offset of an action in `cells`."""
         return offsets(self.width)[action]
 
 
 @cache
 def offsets(width: int) -> Mapping[str, int]:
-    """Action -> how far it goes in the text of a board whose rows, with newline, have `width`."""
+    """Action -> offset in the text of a board whose rows, newline included, have `width`."""
     return {"up": -width, "down": width, "left": -1, "right": 1}
 
 
 def move(board: Board, offset: int) -> Board:
-    """The board after the player tried to go `offset` cells further; itself when blocked."""
+    """The board after a move by `offset` cells; `board` itself if the move is blocked."""
     cells, width, here = board
     there = here + offset
     entered = cells[there]

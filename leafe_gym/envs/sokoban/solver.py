@@ -1,8 +1,8 @@
-"""Solutions of a board, the shortest in actions or just some.
+"""Solutions of a board: a shortest one in actions, or any.
 
-A* over pushes: a node is where the boxes are and where the player stands, an edge is a walk and
-the push at its end. The lower bound is the cheapest assignment of boxes to targets, each pair
-costing the pushes it takes on a board without other boxes.
+A* search over pushes: a node consists of the positions of the boxes and the player, an edge is a
+walk followed by a push. The lower bound is the cheapest assignment of boxes to targets, where the
+cost of a pair is its number of pushes on a board without other boxes.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from leafe_gym.errors import LeafeError
 
 NODE_LIMIT = 200_000
 
-_GREED = 4  # weight of the lower bound where any solution will do
-_MATCHED = 9  # boxes up to which the best assignment is searched; its cost doubles with each
+_GREED = 4  # weight of the lower bound if any solution is accepted
+_MATCHED = 9  # most boxes for the exact assignment, whose cost doubles with each box
 
 
 class SolverLimit(LeafeError):
-    """Raised when the solver gave up: the board may or may not have a solution."""
+    """Raised when the node limit was reached: the board may or may not be solvable."""
 
 
 class _Node(NamedTuple):
@@ -31,23 +31,23 @@ class _Node(NamedTuple):
 
 
 def distance(board: Board, *, limit: int = NODE_LIMIT) -> int | None:
-    """Fewest actions that win from here; 0 when won, None when nothing can.
+    """Length of a shortest solution; 0 for a solved board, None for an unsolvable one.
 
     Raises:
-        SolverLimit: if more than `limit` nodes would have to be looked at.
+        SolverLimit: if more than `limit` nodes would have to be expanded.
     """
     actions = solve(board, limit=limit)
     return None if actions is None else len(actions)
 
 
 def solve(board: Board, *, optimal: bool = True, limit: int = NODE_LIMIT) -> list[str] | None:
-    """Actions that win from here, or None when nothing can.
+    """Actions that solve the board, or None if it is unsolvable.
 
     Args:
-        board: where to start.
-        optimal: find a shortest solution, counted in actions. Without it the search is greedy:
-            far fewer nodes, and a solution that may be several times as long.
-        limit: nodes to look at before giving up.
+        board: the position to start from.
+        optimal: find a shortest solution. If False, the search is greedy: it expands far fewer
+            nodes and the solution may be several times as long.
+        limit: most nodes to expand.
 
     Raises:
         SolverLimit: if `limit` was reached.
@@ -55,8 +55,8 @@ def solve(board: Board, *, optimal: bool = True, limit: int = NODE_LIMIT) -> lis
     return _Search(board, 1 if optimal else _GREED, limit).run()
 
 
-class _Layout:
-    """What of a board never changes, and what follows from it."""
+class _StaticBoard:
+    """The static part of a board, and values derived from it."""
 
     def __init__(self, board: Board) -> None:
         self.width = board.width
@@ -69,7 +69,7 @@ class _Layout:
         self.bound = cache(self._bound)
 
     def _pushes_to(self, target: int) -> dict[int, int]:
-        """Cell -> pushes that bring a lone box from it to `target`; absent where none do."""
+        """Cell -> pushes that move a single box from it to `target`; absent if impossible."""
         found = {target: 0}
         frontier, seen, depth = 1 << target, 1 << target, 0
         while frontier:
@@ -82,7 +82,7 @@ class _Layout:
         return found
 
     def _bound(self, boxes: int) -> int | None:
-        """Fewest pushes still needed, whatever the player does; None when there is no way."""
+        """Lower bound of the remaining pushes; None if the position is unsolvable."""
         if boxes.bit_count() > _MATCHED:
             return self._nearest(boxes)
         costs = {0: 0}  # targets taken, as a set of bits -> cheapest way to take them
@@ -99,7 +99,7 @@ class _Layout:
         return min(costs.values(), default=None)
 
     def _nearest(self, boxes: int) -> int | None:
-        """A weaker bound for many boxes: every box goes to the target nearest to it."""
+        """A weaker bound for many boxes: each box to its nearest target."""
         if boxes & ~self.live:
             return None
         return sum(
@@ -142,7 +142,7 @@ class _Search:
     """One best-first search."""
 
     def __init__(self, board: Board, weight: int, limit: int) -> None:
-        self._layout = _Layout(board)
+        self._layout = _StaticBoard(board)
         self._weight = weight
         self._limit = limit
         self._start = _Node(mask_of(board.cells, b"$*"), 1 << board.player)

@@ -1,4 +1,4 @@
-"""One form for all rotations and reflections of a board, and the split that follows from it."""
+"""The canonical form of a board under rotation and reflection, and the split derived from it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from leafe_gym.envs.tasks import split_by_hash
 
 
 def canonical(board: Board) -> str:
-    """The same text for all boards that are the same puzzle turned, mirrored or padded.
+    """A text that is equal for all rotated, mirrored or padded versions of a puzzle.
 
-    Floor that the player can never reach counts as wall, walls around the rest are cut off, and
-    the smallest text of the eight symmetries is taken.
+    Unreachable floor counts as wall, outer walls are removed, and the smallest text of the eight
+    symmetries is taken.
     """
     return min("\n".join(rows) for rows in symmetries(_core(board)))
 
@@ -25,7 +25,7 @@ def split_of(board: Board) -> str:
 
 
 def symmetries(rows: list[str]) -> Iterator[list[str]]:
-    """The four rotations of equally long `rows`, each as it is and mirrored."""
+    """The four rotations of `rows` of equal length, each unchanged and mirrored."""
     for _ in range(4):
         yield rows
         yield rows[::-1]
@@ -33,13 +33,13 @@ def symmetries(rows: list[str]) -> Iterator[list[str]]:
 
 
 def _core(board: Board) -> list[str]:
-    """The rows without outer walls, and with wall for floor that is out of reach."""
+    """The rows without outer walls, with unreachable floor replaced by wall."""
     cells, width, player = board
     floor = mask_of(cells, b"-")
-    lost = floor & ~flood(1 << player, mask_of(cells, b"-.$*@+"), width)
-    if lost:
+    unreachable = floor & ~flood(1 << player, mask_of(cells, b"-.$*@+"), width)
+    if unreachable:
         cells = bytes(
-            WALL if code == FLOOR and lost >> index & 1 else code
+            WALL if code == FLOOR and unreachable >> index & 1 else code
             for index, code in enumerate(cells)
         )
     rows = _trim(cells.decode("ascii").rstrip("\n").split("\n"))
@@ -48,7 +48,7 @@ def _core(board: Board) -> list[str]:
 
 
 def _trim(rows: list[str]) -> list[str]:
-    """The rows without those at either end that are nothing but wall."""
+    """The rows without leading and trailing rows of walls."""
     first, last = 0, len(rows)
     while not rows[first].strip("#"):
         first += 1

@@ -1,14 +1,14 @@
 """TextWorld's generated games, and other story files of the Z-machine.
 
-env.py       `leafe/TextWorld-v0`
-jericho.py   `leafe/Jericho-v0`: any story file
-spec.py      which games are generated: the arguments, checked
-games.py     generated games in a cache folder
-progress.py  what an episode changes, taken out of a running game and put back
-story.py     is a file a whole story?
-commands.py  a player's words on their way to a story
-words.py     texts of the games without banner, prompt and status line
-library.py   the library, or what to install
+env.py               `leafe/TextWorld-v0`
+jericho.py           `leafe/Jericho-v0`: any story file
+game_spec.py         which games are generated: checked arguments
+game_cache.py        generated games in a cache folder
+progress.py          the part of a running game that an episode changes: saved and restored
+story_file.py        checks of story files
+commands.py          sanitized commands for an interpreter
+game_text.py         texts of the games without banner, prompt and status line
+jericho_warnings.py  suppresses Jericho's warning about unknown stories
 
-Does not use `textworld.gym`, which is no Gymnasium environment: the core layer is.
+Uses TextWorld's core layer, because `textworld.gym` is not a Gymnasium environment.
 """

@@ -1,11 +1,11 @@
-"""A player's words on their way to a story: one line, and nothing for the interpreter itself."""
+"""Commands for a story: one line, without commands for the interpreter itself."""
 
 from __future__ import annotations
 
 import re
 
 _LONGEST = 198
-"""Bytes of the interpreter's input line."""
+"""Size of the interpreter's input line in bytes."""
 
 _META = frozenset(
     [
@@ -46,22 +46,22 @@ _META = frozenset(
         "debug",
     ]
 )
-"""Words for the interpreter, some of which write files or undo what only it remembers."""
+"""Commands for the interpreter; some write files or use memory that no snapshot contains."""
 
 _PARTS = re.compile(r"[.;,\n]|\bthen\b|\band\b")
-OUTSIDE = "That is no command of the story."
+OUTSIDE = "That is not a command of the story."
 
 
 def one_line(action: str) -> str:
-    """The action as the interpreter takes it: one line of printable ASCII, at most 198 characters.
+    """The action as one line of printable ASCII, at most 198 characters.
 
-    A NUL in it would end the line before its end, and with it the process.
+    A NUL would end the interpreter's process.
     """
     printable = "".join(one if " " <= one <= "~" else "?" if one > "~" else " " for one in action)
     return " ".join(printable.split())[:_LONGEST]
 
 
 def outside(command: str) -> bool:
-    """Whether a command says nothing, or a part of it is for the interpreter."""
+    """Whether a command is empty, or a part of it is for the interpreter."""
     firsts = [part.split()[0] for part in _PARTS.split(command.lower()) if part.split()]
     return not firsts or any(word in _META or word.startswith("tw-") for word in firsts)

@@ -20,22 +20,22 @@ from leafe_gym.errors import ResetNeeded, UsageError
 from leafe_gym.types import Json, Task
 
 ENV_ID = "leafe/TextWorld-v0"
-_HINT = "Use short commands, such as: look, go north, open chest, take key from chest."
+_COMMAND_FORMS = "Use short commands, such as: look, go north, open chest, take key from chest."
 _SOURCE = "Make a game with `tw-make`, or leave data= out for generated games."
 _NO_GOAL = "Explore the world and score points."
 _ENDS = {(True, False): "You have won.", (False, True): "You have lost."}
-"""(won, lost) -> what is said where the game has no prose."""
+"""(won, lost) -> closing text of games without prose."""
 
 
 class TextWorldState(NamedTuple):
-    """All of an episode but `np_random`.
+    """The state of an episode except `np_random`.
 
     Attributes:
-        path: the game.
-        steps: taken.
-        over: whether the episode is.
-        points: scored.
-        commands: admissible ones.
+        path: file of the game.
+        steps: steps taken.
+        over: whether the episode has ended.
+        points: points scored.
+        commands: admissible commands.
         shown: the last observation.
         progress: see `progress`.
     """
@@ -50,15 +50,16 @@ class TextWorldState(NamedTuple):
 
 
 class TextWorldEnv(AdaptedGame):
-    """A game of TextWorld; without `game`, a generated one for each seed.
+    """A game of TextWorld; without `data`, one generated game per seed.
 
-    A reward is the change of the game's points, `score` the share of all points. `feedback` is
-    the game's reply to a command that was not among `admissible_commands`. Words for the
+    The reward is the change of the game's points, `score` the share of all points. `feedback` is
+    the game's reply to a command that was not in `admissible_commands`. Commands for the
     interpreter (save, undo, restart, ...) are not passed on.
 
     Args:
-        game: file to play: a compiled `.z8` with its `.json` next to it, or a `.json` alone, which
-            needs no compiler and whose texts are made of the facts. None: generated games.
+        data: file to play: a compiled `.z8` with its `.json` next to it, or a `.json` alone, which
+            needs no compiler and whose texts are made from the facts. A relative path is also
+            looked up in `LEAFE_DATA`. None: generated games.
         rooms: see `GameSpec`, as all arguments up to `form`.
         objects: see there.
         quest_length: see there.
@@ -68,6 +69,7 @@ class TextWorldEnv(AdaptedGame):
         form: see there.
         max_steps: see `AdaptedGame`.
         render_mode: see `AdaptedGame`.
+        game: older name of `data`.
 
     Raises:
         MissingExtra: if TextWorld is not installed.
@@ -101,7 +103,7 @@ class TextWorldEnv(AdaptedGame):
 
     @classmethod
     def tasks(cls, split: str = "train", **kwargs: Json) -> Sequence[Task]:
-        """Seeds 0 to 9999 of a split's generated games; no game is in two splits.
+        """Seeds 0 to 9999 of the generated games of a split; no game is in two splits.
 
         Raises:
             UsageError: if the split or an argument cannot be used.
@@ -122,13 +124,13 @@ class TextWorldEnv(AdaptedGame):
         return TaskList(build, range(SEEDS))
 
     def walkthrough(self) -> list[str]:
-        """Commands that win from the beginning of the current game; empty if it has none.
+        """Commands that win the current game from its start; empty if it has none.
 
         Raises:
-            ResetNeeded: if no episode was begun.
+            ResetNeeded: before the first reset.
         """
         if self._game is None:
-            raise ResetNeeded("no episode was begun; call reset() first")
+            raise ResetNeeded("no episode is running; call reset() first")
         return list(self._data.metadata.get("walkthrough") or ())
 
     @property
@@ -141,13 +143,13 @@ class TextWorldEnv(AdaptedGame):
         return list(self._commands)
 
     def get_state(self) -> TextWorldState:
-        """All of the episode but `np_random`.
+        """The state of the episode except `np_random`.
 
         Raises:
-            ResetNeeded: if no episode was begun.
+            ResetNeeded: before the first reset.
         """
         if self._game is None:
-            raise ResetNeeded("no episode was begun; call reset() first")
+            raise ResetNeeded("no episode is running; call reset() first")
         saved = progress.save(self._game)
         over, shown = self._over, self._shown
         return TextWorldState(
@@ -155,7 +157,7 @@ class TextWorldEnv(AdaptedGame):
         )
 
     def set_state(self, state: TextWorldState) -> None:
-        """Go to a state that `get_state` of an environment made alike returned."""
+        """Restore a state that `get_state` of an equally configured environment returned."""
         if state.path != self._path:
             self._open(state.path)
         progress.load(self._game, state.progress)
@@ -177,7 +179,7 @@ class TextWorldEnv(AdaptedGame):
         self._note(state)
         objective = str(state.objective or "")
         opening = game_text.after(state.feedback, objective) if self._prose else ""
-        return Opening(self._say(state, opening), f"{objective or _NO_GOAL}\n{_HINT}")
+        return Opening(self._say(state, opening), f"{objective or _NO_GOAL}\n{_COMMAND_FORMS}")
 
     def _play(self, action: str) -> StepOutcome:
         command = one_line(action)
@@ -222,7 +224,7 @@ class TextWorldEnv(AdaptedGame):
         return min(1.0, max(0.0, self._points / most)) if most else 0.0
 
     def _open(self, path: str) -> Any:
-        """Load a game and begin it."""
+        """Load a game and start it."""
         self.close()
         infos = load_textworld().EnvInfos(
             admissible_commands=True, facts=path.endswith(".json"), score=True, max_score=True
@@ -230,11 +232,11 @@ class TextWorldEnv(AdaptedGame):
         try:
             with no_unknown_story_warning():
                 game = load_textworld().start(path, infos)
-            game.seed(1)  # without one, the interpreter takes the clock's
+            game.seed(1)  # otherwise the interpreter seeds from the clock
             state = game.reset()
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageError(
-                f"{path} is no game that TextWorld can play ({type(error).__name__}: {error}); "
+                f"{path} is not a game that TextWorld can play ({type(error).__name__}: {error}); "
                 "make one with `tw-make`, or leave data= out for generated games"
             ) from error
         self._game, self._path = game, path

@@ -1,8 +1,8 @@
-"""Generated games in a cache folder: made once for each spec and seed, by however many makers.
+"""Generated games in a cache folder: each spec and seed is generated once.
 
 The folder is `$XDG_CACHE_HOME/leafe-gym/textworld` (without that variable `~/.cache/...`) and can
-be deleted at any time. Files are written elsewhere and moved into place, the one that is looked
-for last, so a file that is there is whole.
+be deleted at any time. Concurrent generation is safe: files are written to a temporary folder and
+moved into place, the file that marks completion last.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ _TRIES = 200
 
 
 def cache_folder() -> Path:
-    """Where generated games are kept."""
+    """The folder of generated games."""
     root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return Path(root) / "leafe-gym" / "textworld"
 
 
 def game_file(spec: GameSpec, seed: int) -> Path:
-    """The file of the game of a seed; made if it is not there yet (0.3 s, compiled 1 to 3 s).
+    """The file of a seed's game, generated if it is missing (0.3 s, compiled 1 to 3 s).
 
     Raises:
-        UsageError: if the game cannot be made or the folder not written.
+        UsageError: if the game cannot be generated or the folder cannot be written.
     """
     path = cache_folder() / f"{spec.key(seed)}.{spec.form}"
     if not path.is_file():
@@ -41,15 +41,15 @@ def game_file(spec: GameSpec, seed: int) -> Path:
         except OSError as error:
             raise UsageError(
                 f"the game cannot be written to {path.parent}: {error}; set XDG_CACHE_HOME to a "
-                "folder that can"
+                "writable folder"
             ) from error
     return path
 
 
 def split_of(game: Any) -> str:
-    """The split of a game, a third each: by the hash of its map, things and quests, without names.
+    """The split of a game, one third each, by the hash of its map, objects and quests.
 
-    So no game is in two splits, not even with other words.
+    Names are not part of the hash, so no game is in two splits under other names.
     """
     world = sorted(str(fact) for fact in game.world.facts)
     quests = [
@@ -77,7 +77,7 @@ def _make(spec: GameSpec, seed: int, path: Path) -> None:
 
 
 def _game(spec: GameSpec, seed: int) -> Any:
-    """The game of a seed; with a split, the first of the seed's games that belongs to it."""
+    """The game of a seed; with a split, the first one drawn from the seed that belongs to it."""
     if spec.split is None:
         return spec.build(seed)
     rng = np.random.default_rng([seed % 2**64, SPLITS.index(spec.split)])
@@ -87,5 +87,5 @@ def _game(spec: GameSpec, seed: int) -> Any:
             return game
     raise UsageError(
         f"none of {_TRIES} games of {spec.as_json()} belongs to split {spec.split!r}: there are "
-        "too few different ones; ask for more rooms, objects or actions"
+        "too few different games; use more rooms, objects or actions"
     )

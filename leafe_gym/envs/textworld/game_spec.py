@@ -1,4 +1,4 @@
-"""Which games are generated: the arguments, checked and in one form."""
+"""Which games are generated: the arguments, checked and normalized."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def load_textworld(module: str = "") -> Any:
 
 @dataclass(frozen=True, slots=True)
 class GameSpec:
-    """Generated games that are alike but for their seed.
+    """Generated games that differ only in their seed.
 
     Attributes:
-        rooms: of the map, >= 1; not for challenges.
-        objects: in the game, >= 1; not for challenges.
-        quest_length: actions of the quest, >= 1; not for challenges.
-        challenge: a family of games of TextWorld's own, such as "tw-cooking", or None.
-        settings: of the challenge; what is left out is TextWorld's default.
-        split: the only split whose games are made, or None for any.
-        form: "z8" is a compiled game with prose; "json" needs no compiler and has none.
+        rooms: number of rooms, >= 1; not for challenges.
+        objects: number of objects, >= 1; not for challenges.
+        quest_length: number of actions of the quest, >= 1; not for challenges.
+        challenge: one of TextWorld's families of games, such as "tw-cooking", or None.
+        settings: of the challenge; missing ones have TextWorld's defaults.
+        split: the only split whose games are generated, or None for any.
+        form: "z8" is a compiled game with prose; "json" needs no compiler and has no prose.
     """
 
     rooms: int = 5
@@ -61,15 +61,15 @@ class GameSpec:
         if self.split is not None and self.split not in SPLITS:
             raise UsageError(f"split={self.split!r}: use one of {', '.join(SPLITS)}, or None")
         if self.settings and self.challenge is None:
-            raise UsageError("settings= are those of a challenge; give challenge= as well")
+            raise UsageError("settings= needs challenge= as well")
 
     def key(self, seed: int) -> str:
-        """A name for the game of a seed, other for any other game and version of TextWorld."""
+        """A name for a seed's game; it differs for other specs and versions of TextWorld."""
         version = load_textworld().__version__
         return f"{hash_of([version, self.as_json(), seed], size=8)}-{seed}"
 
     def as_json(self) -> dict[str, Json]:
-        """What decides about the content of the games; the form does not."""
+        """The arguments that determine the content of games; `form` does not."""
         common = {"split": self.split}
         if self.challenge is not None:
             return common | {"challenge": self.challenge, "settings": self.challenge_settings()}
@@ -77,7 +77,7 @@ class GameSpec:
         return common | sizes
 
     def challenge_settings(self) -> dict[str, Json]:
-        """The settings of the challenge, all of them.
+        """All settings of the challenge, defaults included.
 
         Raises:
             UsageError: if the challenge or a setting is unknown.
@@ -88,13 +88,14 @@ class GameSpec:
             raise UsageError(f"challenge={self.challenge!r}: use one of {names}, or None")
         parser = ArgumentParser(add_help=False)
         known[self.challenge][2](parser)
-        # Read from the parser, because some settings are required and so cannot be parsed from "".
+        # Read from the parser's actions, because required settings cannot be parsed from "".
         default = {action.dest: action.default for action in parser._actions}
         given = json_kwargs(self.settings or {})
         if unknown := given.keys() - default.keys():
-            there_are = ", ".join(sorted(default))
+            known_settings = ", ".join(sorted(default))
             raise UsageError(
-                f"{self.challenge} has no setting {', '.join(sorted(unknown))}; it has {there_are}"
+                f"{self.challenge} has no setting {', '.join(sorted(unknown))}; it has "
+                f"{known_settings}"
             )
         merged = {**default, **given}
         for action in parser._actions:
@@ -109,10 +110,10 @@ class GameSpec:
         return json_kwargs(merged)
 
     def build(self, seed: int) -> Any:
-        """TextWorld's game of a seed.
+        """Generate the game of a seed.
 
         Raises:
-            UsageError: if TextWorld cannot make it.
+            UsageError: if TextWorld cannot generate it.
         """
         options = load_textworld().GameOptions()
         options.seeds = seed
@@ -128,6 +129,6 @@ class GameSpec:
                 return make()
         except Exception as error:  # the generator raises many kinds
             raise UsageError(
-                f"TextWorld cannot make a game of {self.as_json()} with seed {seed}: {error}; use "
-                "other sizes or settings"
+                f"TextWorld cannot generate a game with {self.as_json()} and seed {seed}: {error}; "
+                "use other sizes or settings"
             ) from error

@@ -1,4 +1,4 @@
-"""Texts of the games without banner, prompt and status line; words for games without prose."""
+"""Texts of games without banner, prompt and status line, and texts for games without prose."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ _BLANK = re.compile(r"\n{3,}")
 
 
 def clean(text: str) -> str:
-    """What the game says, without its prompt, the status line and the menu after the end."""
+    """The game's text without its prompt, the status line and the menu after the end."""
     text = _PROMPT.sub("", text.rstrip())
     return _BLANK.sub("\n\n", _MENU.sub("", text)).strip()
 
 
 def after(text: str, objective: str) -> str:
-    """What stands behind the objective, which the game tells once, below its banner."""
+    """The text after the objective, which the game prints once below its banner."""
     _, found, rest = text.partition(objective)
     return rest if objective and found else text
 
 
 def describe(facts: Iterable[Any]) -> str:
-    """The place of the player and what is there, from facts that a person can read.
+    """The player's location and its contents in words.
 
     Args:
-        facts: TextWorld's `facts` info: predicates of things with their names.
+        facts: TextWorld's `facts` info: predicates over named entities.
     """
     seen = list(facts)
     place = next((one.arguments[1].name for one in seen if _is(one, "at", "P")), "nowhere")
@@ -60,7 +60,7 @@ def _is(fact: Any, name: str, kind: str) -> bool:
 
 
 def _thing(name: str, inside: dict[str, list[str]], state: dict[str, str]) -> str:
-    """A thing, whether it is open, and what is in or on it where that can be seen."""
+    """An entity, whether it is open, and its visible contents."""
     how = state.get(name)
     said = f"{name} ({how})" if how else name
     if how in ("closed", "locked") or not inside.get(name):

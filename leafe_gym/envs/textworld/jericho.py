@@ -29,7 +29,7 @@ _INSTRUCTION = (
 
 
 class JerichoState(NamedTuple):
-    """All of an episode but `np_random`: the interpreter's memory and what is kept beside it."""
+    """The state of an episode except `np_random`: the interpreter's memory and attributes."""
 
     steps: int
     over: bool
@@ -40,19 +40,21 @@ class JerichoState(NamedTuple):
 
 
 class JerichoEnv(AdaptedGame):
-    """A story file; the seed is the interpreter's, so a story with luck differs between seeds.
+    """A story file; the seed is the interpreter's, so stories with random events differ by seed.
 
-    For stories that Jericho knows (https://github.com/microsoft/jericho), a reward is the change
-    of the points, `score` the share of all points, `won` its victory, and `admissible_commands`
-    lists those that change something. Others have no points: an ending with the menu of Inform's
-    stories ends the episode, and its closing words tell whether it is won, for a reward of 1.
-    Words for the interpreter (save, undo, restart, ...) are not passed on.
+    For stories that Jericho knows (https://github.com/microsoft/jericho), the reward is the change
+    of the points, `score` the share of all points, `won` Jericho's victory flag, and
+    `admissible_commands` lists commands that change something. Other stories have no points: the
+    episode ends at the closing menu of Inform stories, and its text decides whether it is won, with
+    reward 1. Commands for the interpreter (save, undo, restart, ...) are not passed on.
 
     Args:
-        game: the story file, `.z1` to `.z8`.
-        admissible: list `admissible_commands`, which takes Jericho some 0.1 to 1 s a step.
+        data: the story file, `.z1` to `.z8`; required. A relative path is also looked up in
+            `LEAFE_DATA`.
+        admissible: list `admissible_commands`, which takes Jericho 0.1 to 1 s per step.
         max_steps: see `AdaptedGame`.
         render_mode: see `AdaptedGame`.
+        game: older name of `data`.
 
     Raises:
         MissingExtra: if Jericho is not installed.
@@ -77,7 +79,7 @@ class JerichoEnv(AdaptedGame):
 
     @classmethod
     def tasks(cls, split: str = "train", **kwargs: Json) -> Sequence[Task]:
-        """One story is one task, in the split that its content's hash says.
+        """A story is one task, in the split given by the hash of its content.
 
         Raises:
             UsageError: if the split or an argument cannot be used.
@@ -94,7 +96,7 @@ class JerichoEnv(AdaptedGame):
         return TaskList(lambda _: task, range(int(here)))
 
     def actions(self) -> list[str]:
-        """See `AdaptedGame.actions`; looked for once in a state."""
+        """See `AdaptedGame.actions`; computed once per state."""
         if self._commands is None:
             listed = self.admissible and self._game.is_fully_supported
             found = self._game.get_valid_actions(use_parallel=False) if listed else []
@@ -102,27 +104,27 @@ class JerichoEnv(AdaptedGame):
         return list(self._commands)
 
     def walkthrough(self) -> list[str]:
-        """Commands that win from the beginning, for stories that Jericho knows; else empty.
+        """Commands that win from the start, for stories that Jericho knows; otherwise empty.
 
         Raises:
-            ResetNeeded: if no episode was begun.
+            ResetNeeded: before the first reset.
         """
-        game = self._begun()
+        game = self._running_game()
         return list(game.get_walkthrough()) if game.is_fully_supported else []
 
     def get_state(self) -> JerichoState:
-        """All of the episode but `np_random`.
+        """The state of the episode except `np_random`.
 
         Raises:
-            ResetNeeded: if no episode was begun.
+            ResetNeeded: before the first reset.
         """
-        machine = self._begun().get_state()
+        machine = self._running_game().get_state()
         return JerichoState(
             self._steps, self._over, self._points, self._commands, self._shown, machine
         )
 
     def set_state(self, state: JerichoState) -> None:
-        """Go to a state that `get_state` of an environment made alike returned."""
+        """Restore a state that `get_state` of an equally configured environment returned."""
         if self._game is None:
             self._open(1)
         self._game.set_state(state.machine)
@@ -133,16 +135,16 @@ class JerichoEnv(AdaptedGame):
         """Free the interpreter."""
         self._game = None
 
-    def _begun(self) -> Any:
+    def _running_game(self) -> Any:
         if self._game is None:
-            raise ResetNeeded("no episode was begun; call reset() first")
+            raise ResetNeeded("no episode is running; call reset() first")
         return self._game
 
     def _begin(self, seed: int | None) -> Opening:
         number = int(self.np_random.integers(2**31)) if seed is None else seed
         if self._game is None:
             self._open(1)
-        # Jericho takes 0 for "none" and -1 for the clock.
+        # In Jericho seed 0 means "none" and -1 "from the clock".
         self._game.seed(number % (2**31 - 1) + 1)
         said, _ = self._game.reset()
         self._points, self._commands = int(self._game.get_score()), None

@@ -1,11 +1,11 @@
-"""What an episode changes in a running game of TextWorld, taken out and put back in place.
+"""The part of a running TextWorld game that an episode changes: saved and restored in place.
 
-A game is a chain of layers: Python objects above the interpreter of the compiled game, or the one
-that plays a `.json`. Each keeps a few values between steps; the texts and lists in them are made
-anew at every step, so they can be shared, and only the interpreter's memory and the progression of
-the quests, which are changed in place, are copied.
+A game is a chain of layers: Python objects above the interpreter of the compiled game, or above the
+player of a `.json`. Each layer keeps a few values between steps. Texts and lists among them are
+created anew at every step, so they can be shared; the interpreter's memory and the progression of
+the quests are changed in place, so they are copied.
 
-Does not hold: the layers' own `prev_state`, which every step overwrites before it reads it.
+The layers' `prev_state` is not saved, because every step overwrites it before reading it.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _READ_LATER = ("description", "inventory", "score", "moves", "_valid_commands")
 
 
 class Progress(NamedTuple):
-    """What an episode has changed.
+    """A saved state.
 
     Attributes:
-        layers: for each layer, outermost first: its values, and its progression or None.
-        state: what the next step reads of the last game state.
-        machine: memory of the interpreter; None where there is none.
+        layers: (values, quest progression or None) of each layer, outermost first.
+        state: the part of the last game state that the next step reads.
+        machine: memory of the interpreter; None for a `.json`.
     """
 
     layers: tuple[tuple[dict[str, Any], Any], ...]
@@ -39,7 +39,7 @@ class Progress(NamedTuple):
 
 
 def save(game: Any) -> Progress:
-    """What the episode has changed so far; later steps leave the value alone."""
+    """Save the state; later steps do not change the returned value."""
     layers = []
     machine = None
     for layer in _layers(game):
@@ -53,7 +53,7 @@ def save(game: Any) -> Progress:
 
 
 def load(game: Any, progress: Progress) -> None:
-    """Go to what `save` took out of this game, or of another running the same file."""
+    """Restore what `save` returned for this game, or for another one with the same file."""
     state = _state_type(game)(progress.state)
     for layer, (values, progression) in zip(_layers(game), progress.layers, strict=True):
         held = vars(layer)

@@ -1,4 +1,4 @@
-"""Is a file a whole story of the Z-machine? The interpreter itself does not look."""
+"""Checks that a file is a complete Z-machine story, because the interpreter does not."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ _NAME = re.compile(r"\.z[1-8]", re.IGNORECASE)
 _HEADER = 64
 _LENGTH_AT = 0x1A
 _UNIT = {1: 2, 2: 2, 3: 2, 4: 4, 5: 4, 6: 8, 7: 8, 8: 8}
-"""Version -> bytes in a unit of the length that the header tells (Z-Machine Standard, 11.1.6)."""
+"""Version -> unit of the header's file length in bytes (Z-Machine Standard, 11.1.6)."""
 
 
 def check_story(path: Path) -> str:
     """The path as a string.
 
     Raises:
-        UsageError: if there is no such file, or it is no whole story of the version it is named.
+        UsageError: if there is no such file, or it is not a complete story of the version in its
+            name.
     """
     if not _NAME.fullmatch(path.suffix):
         raise UsageError(f"{path}: story files of the Z-machine end in .z1 to .z8")
@@ -29,12 +30,12 @@ def check_story(path: Path) -> str:
         head = file.read(_HEADER)
     if len(head) < _HEADER or head[0] != version:
         raise UsageError(
-            f"{path}: is no story of Z-machine version {version} (its first byte says otherwise); "
-            "get the file again"
+            f"{path}: is not a story of Z-machine version {version} (its first byte is another "
+            "version); get the file again"
         )
-    told = int.from_bytes(head[_LENGTH_AT : _LENGTH_AT + 2], "big") * _UNIT[version]
-    if path.stat().st_size < told:
+    length = int.from_bytes(head[_LENGTH_AT : _LENGTH_AT + 2], "big") * _UNIT[version]
+    if path.stat().st_size < length:
         raise UsageError(
-            f"{path}: is cut short, {path.stat().st_size} of {told} bytes; get the file again"
+            f"{path}: is truncated, {path.stat().st_size} of {length} bytes; get the file again"
         )
     return str(path)

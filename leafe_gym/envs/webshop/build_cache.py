@@ -1,7 +1,7 @@
-"""Folders that are made once and kept: `$XDG_CACHE_HOME/leafe-gym/webshop/<key>`.
+"""Cached folders: `$XDG_CACHE_HOME/leafe-gym/webshop/<key>`.
 
-They can be deleted at any time. A folder is made elsewhere and moved into place whole. A list of
-what its files hold is written last; a folder that does not agree with it is made again.
+They can be deleted at any time. A folder is built in a temporary folder and moved into place. A
+list of file fingerprints is written last; a folder that does not match its list is rebuilt.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _MAKING, _ABANDONED_S = ".making-", 24 * 3600
 
 
 def cache_folder() -> Path:
-    """Where the folders are kept."""
+    """The parent of all cached folders."""
     root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return Path(root) / "leafe-gym" / "webshop"
 
 
 def fingerprint(path: Path) -> str:
-    """Size and hash of a file; of one above 4 MiB, of 64 blocks spread over it."""
+    """Size and hash of a file; above 4 MiB the hash of 64 blocks spread over it."""
     size = path.stat().st_size
     digest = blake2b(digest_size=8)
     starts = (
@@ -47,13 +47,13 @@ def fingerprint(path: Path) -> str:
 
 
 def cached_folder(key: str, make: Callable[[Path], None]) -> Path:
-    """The folder called `key`, filled by `make` if it is not there whole.
+    """The folder with a key, built by `make` if it is missing or damaged.
 
     Raises:
-        UsageError: if it cannot be written, or what `make` raises.
+        UsageError: if it cannot be written; `make` may raise others.
     """
     folder = cache_folder() / key
-    if _whole(folder):
+    if _complete(folder):
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -65,34 +65,34 @@ def cached_folder(key: str, make: Callable[[Path], None]) -> Path:
             files = {path.name: fingerprint(path) for path in sorted(new.iterdir())}
             (new / _LIST).write_text(json.dumps(files), "utf-8")
             _place(new, folder, Path(making) / "old")
-    except (OSError, sqlite3.OperationalError) as error:  # both say that a disk is full
+    except (OSError, sqlite3.OperationalError) as error:  # both are raised for a full disk
         raise UsageError(
-            f"the shop cannot be written to {folder.parent}: {error}; make room there, or set "
+            f"the shop cannot be written to {folder.parent}: {error}; free some space, or set "
             "XDG_CACHE_HOME to another folder"
         ) from error
     return folder
 
 
 def _sweep(root: Path) -> None:
-    """Remove what makers left that were killed: gigabytes, with the full file."""
+    """Remove temporary folders of killed processes; each can take gigabytes."""
     for path in root.glob(f"{_MAKING}*"):
-        with suppress(FileNotFoundError):  # its maker has just finished
+        with suppress(FileNotFoundError):  # its process has just finished
             if time.time() - path.stat().st_mtime > _ABANDONED_S:
                 shutil.rmtree(path, ignore_errors=True)
 
 
 def _place(new: Path, folder: Path, old: Path) -> None:
-    """Move the new folder to where it belongs, unless another process was faster."""
-    if folder.exists() and not _whole(folder):
+    """Move the new folder into place, unless another process has done so."""
+    if folder.exists() and not _complete(folder):
         os.rename(folder, old)
     try:
         os.rename(new, folder)
     except OSError:
-        if not _whole(folder):
+        if not _complete(folder):
             raise
 
 
-def _whole(folder: Path) -> bool:
+def _complete(folder: Path) -> bool:
     try:
         files = json.loads((folder / _LIST).read_text("utf-8"))
         return all(fingerprint(folder / name) == print_ for name, print_ in files.items())

@@ -1,8 +1,8 @@
-"""A shop of our own: 400 products and a goal for each, the same everywhere, in WebShop's forms.
+"""A generated catalogue: 400 products with one goal each, in WebShop's format; deterministic.
 
-Of each of twenty wares there are twenty products by as many makers. They share traits, options
-and price ranges, so that the wrong one is often worth something; bought with its options, the
-goal's own product is worth 1.
+Each of twenty kinds has twenty products of different brands. Products of a kind share traits,
+options and price ranges, so a wrong product often has a partial reward; the goal's own product with
+its options has reward 1.
 """
 
 from __future__ import annotations
@@ -16,79 +16,79 @@ from leafe_gym.envs.webshop.products import BETWEEN
 from leafe_gym.envs.webshop.shop_builder import Streams
 from leafe_gym.types import Json
 
-_SILENT = 0.5
+_WITHOUT_REVIEW = 0.5
 _WORDS = ("Just right.", "Does what it says.", "Not what I hoped for.", "Would buy it again.")
 
 
 def streams() -> Streams:
-    """The catalogue as the four official files would tell it."""
-    told = {str(record["asin"]): record for record in _records()}
+    """The catalogue as the records of the four official files."""
+    records = {str(record["asin"]): record for record in _records()}
     return Streams(
         [(f"product {number}", record) for number, record in enumerate(_records(), 1)],
-        [("", (asin, {"attributes": record["traits"]})) for asin, record in told.items()],
-        [("", (asin, [record["goal"]])) for asin, record in told.items()],
-        [("", record["review"]) for record in told.values() if record["review"]],
+        [("", (asin, {"attributes": record["traits"]})) for asin, record in records.items()],
+        [("", (asin, [record["goal"]])) for asin, record in records.items()],
+        [("", record["review"]) for record in records.values() if record["review"]],
     )
 
 
 @cache
 def _records() -> tuple[dict[str, Json], ...]:
-    """Every product, in an order that does not tell its ware."""
-    made = [one for number, ware in enumerate(WARES) for one in _shelf(number, ware)]
+    """All products, in an order that is independent of their kind."""
+    made = [one for number, kind in enumerate(WARES) for one in _products_of(number, kind)]
     random.Random("order of the shop").shuffle(made)
     return tuple(made)
 
 
-def _shelf(number: int, ware: ProductKind) -> Iterator[dict[str, Json]]:
+def _products_of(number: int, kind: ProductKind) -> Iterator[dict[str, Json]]:
     for place, brand in enumerate(BRANDS):
-        luck = random.Random(f"{ware.noun}, {brand}")
-        asin = f"B{number:02d}{place:02d}{luck.randrange(10**5):05d}"
-        traits = luck.sample(ware.traits, luck.randint(3, 4))
-        use = luck.choice(ware.uses)
-        options = {name: _some(luck, OPTIONS[name]) for name in ware.groups}
+        rng = random.Random(f"{kind.noun}, {brand}")
+        asin = f"B{number:02d}{place:02d}{rng.randrange(10**5):05d}"
+        traits = rng.sample(kind.traits, rng.randint(3, 4))
+        use = rng.choice(kind.uses)
+        options = {name: _some(rng, OPTIONS[name]) for name in kind.groups}
         yield {
             "asin": asin,
-            "name": f"{brand} {ware.noun} for {use.title()}, {luck.choice(traits).title()}",
-            "category": ware.category,
-            "query": f"{ware.noun.lower()} for {use}",
-            "product_category": ware.path.replace(">", BETWEEN),
-            "full_description": f"{brand} makes this {ware.noun.lower()} with {use} in mind.",
+            "name": f"{brand} {kind.noun} for {use.title()}, {rng.choice(traits).title()}",
+            "category": kind.category,
+            "query": f"{kind.noun.lower()} for {use}",
+            "product_category": kind.path.replace(">", BETWEEN),
+            "full_description": f"{brand} makes this {kind.noun.lower()} with {use} in mind.",
             "small_description": [f"{trait.capitalize()}." for trait in traits],
-            "pricing": _pricing(luck, ware),
+            "pricing": _pricing(rng, kind),
             "customization_options": {
                 name: [{"value": value} for value in values] for name, values in options.items()
             },
             "traits": traits,
-            "goal": _goal(luck, ware, use, traits, options),
-            "review": _review(luck, asin),
+            "goal": _goal(rng, kind, use, traits, options),
+            "review": _review(rng, asin),
         }
 
 
-def _some(luck: random.Random, values: list[str]) -> list[str]:
-    """Half of the values or more, in their order."""
-    chosen = luck.sample(range(len(values)), luck.randint((len(values) + 1) // 2, len(values)))
+def _some(rng: random.Random, values: list[str]) -> list[str]:
+    """At least half of the values, in order."""
+    chosen = rng.sample(range(len(values)), rng.randint((len(values) + 1) // 2, len(values)))
     return [values[number] for number in sorted(chosen)]
 
 
-def _pricing(luck: random.Random, ware: ProductKind) -> str:
-    """One price, or in one case of five two."""
-    low = luck.randint(*ware.prices) - 0.01
-    high = low + luck.randint(3, 12)
-    return f"${low:.2f}${high:.2f}" if luck.random() < 0.2 else f"${low:.2f}"
+def _pricing(rng: random.Random, kind: ProductKind) -> str:
+    """One price, or with probability 0.2 two."""
+    low = rng.randint(*kind.prices) - 0.01
+    high = low + rng.randint(3, 12)
+    return f"${low:.2f}${high:.2f}" if rng.random() < 0.2 else f"${low:.2f}"
 
 
 def _goal(
-    luck: random.Random,
-    ware: ProductKind,
+    rng: random.Random,
+    kind: ProductKind,
     use: str,
     traits: list[str],
     options: dict[str, list[str]],
 ) -> dict[str, Json]:
-    wanted = luck.sample(traits, 2)
-    chosen = {name: luck.choice(values) for name, values in options.items()}
+    wanted = rng.sample(traits, 2)
+    chosen = {name: rng.choice(values) for name, values in options.items()}
     said = ", and ".join(f"{name}: {value}" for name, value in chosen.items())
-    begins = luck.choice(("i need", "i am looking for", "find me", "i would like to buy"))
-    text = f"{begins} a {ware.noun.lower()} for {use} that is {wanted[0]} and {wanted[1]}"
+    begins = rng.choice(("i need", "i am looking for", "find me", "i would like to buy"))
+    text = f"{begins} a {kind.noun.lower()} for {use} that is {wanted[0]} and {wanted[1]}"
     return {
         "instruction": f"{text}, with {said}",
         "instruction_attributes": wanted,
@@ -96,10 +96,10 @@ def _goal(
     }
 
 
-def _review(luck: random.Random, asin: str) -> Json:
-    if luck.random() < _SILENT:
+def _review(rng: random.Random, asin: str) -> Json:
+    if rng.random() < _WITHOUT_REVIEW:
         return None
-    stars = luck.randint(2, 5)
-    words = luck.choice(_WORDS)
+    stars = rng.randint(2, 5)
+    words = rng.choice(_WORDS)
     review = {"title": words, "score": f"{stars}.0", "review": f"{words} {stars} of 5."}
     return {"asin": asin, "average_rating": float(stars), "reviews": [review]}

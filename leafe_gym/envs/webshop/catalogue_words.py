@@ -1,4 +1,4 @@
-"""The words that the catalogue of our own is made of."""
+"""The words of the generated catalogue."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ class ProductKind(NamedTuple):
     """A kind of product.
 
     Attributes:
-        noun: what it is called.
-        category: one of few.
-        path: levels of the category, with ">" between them.
-        prices: lowest and highest, in dollars.
+        noun: its name.
+        category: one of a few categories.
+        path: levels of the category, separated by ">".
+        prices: lowest and highest price in dollars.
         groups: names of its options, keys of `OPTIONS`.
-        uses: what it may be for.
-        traits: attributes that some of them have.
+        uses: possible uses.
+        traits: attributes that some products have.
     """
 
     noun: str
@@ -157,7 +157,7 @@ WARES = (
         "Home > Storage > Baskets",
         (10, 48),
         ("color", "size"),
-        ("laundry", "toys", "shelf"),
+        ("laundry", "toys", "closet"),
         (*_HOME, "woven rope", "carry handles"),
     ),
     ProductKind(

@@ -17,7 +17,7 @@ from leafe_gym.envs.webshop.pages import (
     BrowserSession,
     click,
     labels,
-    said,
+    score_line,
     searched,
     show,
 )
@@ -29,7 +29,7 @@ from leafe_gym.errors import ResetNeeded, UsageError
 from leafe_gym.types import Json, Task
 
 _ACTION = re.compile(r"\s*(search|click)\[(.*)\]\s*", re.IGNORECASE | re.DOTALL)
-_HINT = (
+_COMMAND_FORMS = (
     "Actions: search[words] where there is a search bar, click[label] for what stands in brackets. "
     "Choose the options that are asked for before click[buy now], which ends the episode."
 )
@@ -37,11 +37,11 @@ _IMPOSSIBLE = "Nothing happened: this cannot be done on this page."
 
 
 class WebShopState(NamedTuple):
-    """All of an episode but `np_random`; plain values, good in any process with the same data.
+    """The state of an episode except `np_random`; valid in any process with the same data.
 
     Attributes:
-        steps: taken.
-        over: whether the episode is.
+        steps: steps taken.
+        over: whether the episode has ended.
         session: see `pages.BrowserSession`.
     """
 
@@ -51,24 +51,24 @@ class WebShopState(NamedTuple):
 
 
 class WebShopEnv(AdaptedGame):
-    """Buy what an instruction asks for (Yao et al. 2022, arXiv 2207.01206).
+    """Buy the product that an instruction describes (Yao et al. 2022, arXiv 2207.01206).
 
-    The reward comes with the purchase, which ends the episode: 0 to 1, see `reward.Score`; won
-    means 1. `score` is that reward. An action that is not possible leaves the page as it is; only
-    `feedback` says so, as WebShop's text environment says nothing. After a purchase that was not
-    right, `feedback` is the score, which is all that a customer of WebShop is told.
+    The purchase ends the episode with a reward from 0 to 1, see `reward.Score`; `score` is that
+    reward and `won` means 1. An impossible action does not change the page, as in WebShop's text
+    environment; only `feedback` reports it. After a purchase with a reward below 1, `feedback` is
+    the score, the only information that WebShop gives.
 
-    `admissible_commands` has every click and, where there is a search bar, a search for the words
-    of the instruction; a search for other words is possible there, too.
+    `admissible_commands` has every click and, on the page with the search bar, a search for the
+    words of the instruction, although other searches are possible.
 
     Args:
-        data: folder with WebShop's official files, or its file of products; a relative one is also
-            looked for in `LEAFE_DATA`. None: a catalogue of 400 products that needs no file.
-        goal: number of the one goal to play; None: one of the split by the seed.
-        split: goals of "train", "val" or "test" only; None for all.
+        data: folder with WebShop's official files, or its file of products; a relative path is also
+            looked up in `LEAFE_DATA`. None: the built-in catalogue of 400 products.
+        goal: index of the only goal to play; None: chosen by the seed.
+        split: only goals of "train", "val" or "test"; None for all.
         goals: "human" instructions, or "synthetic" ones.
-        show_attributes: have a page of attributes, as WebShop's own flag does.
-        max_steps: see `AdaptedGame`; 15 is what ReAct (Yao et al. 2023) and agents after it allow.
+        show_attributes: show a page of attributes, as WebShop's flag of that name.
+        max_steps: see `AdaptedGame`; 15 is the limit of ReAct (Yao et al. 2023) and later agents.
         render_mode: see `AdaptedGame`.
 
     Raises:
@@ -105,21 +105,21 @@ class WebShopEnv(AdaptedGame):
 
     @property
     def session(self) -> BrowserSession:
-        """Where the browser is.
+        """The browser session.
 
         Raises:
-            ResetNeeded: if no episode was begun.
+            ResetNeeded: before the first reset.
         """
         if self._session is None:
-            raise ResetNeeded("no episode was begun; call reset() first")
+            raise ResetNeeded("no episode is running; call reset() first")
         return self._session
 
     def walkthrough(self) -> list[str]:
-        """Actions that win from the beginning of the episode: the goal's own product is bought.
+        """Actions that win from the start of the episode by buying the goal's own product.
 
         Raises:
-            ResetNeeded: if no episode was begun.
-            UsageError: if that product is not found by its name or is not worth 1.
+            ResetNeeded: before the first reset.
+            UsageError: if that product is not found by its name or its reward is below 1.
         """
         at = BrowserSession(self.session.goal)
         goal = self.shop.goal(at.goal)
@@ -140,7 +140,7 @@ class WebShopEnv(AdaptedGame):
         if at.reward != 1.0:
             raise UsageError(
                 f"goal {at.goal} is not won by its own product {product.asin}: "
-                f"{said(at.reward)}; use another goal"
+                f"{score_line(at.reward)}; use another goal"
             )
         return way
 
@@ -152,15 +152,15 @@ class WebShopEnv(AdaptedGame):
         return [f"click[{label}]" for label in found]
 
     def get_state(self) -> WebShopState:
-        """All of the episode but `np_random`.
+        """The state of the episode except `np_random`.
 
         Raises:
-            ResetNeeded: if no episode was begun.
+            ResetNeeded: before the first reset.
         """
         return WebShopState(self._steps, self._over, self.session)
 
     def set_state(self, state: WebShopState) -> None:
-        """Go to a state that `get_state` of an environment made alike returned."""
+        """Restore a state that `get_state` of an equally configured environment returned."""
         self._steps, self._over = state.steps, state.over
         self._shown = self._go(state.session)
 
@@ -168,7 +168,7 @@ class WebShopEnv(AdaptedGame):
         drawn = self._numbers[int(self.np_random.integers(len(self._numbers)))]
         at = BrowserSession(drawn if self._goal is None else self._goal)
         instruction = self.shop.goal(at.goal).instruction
-        return Opening(self._go(at), f"{instruction}\n{_HINT}")
+        return Opening(self._go(at), f"{instruction}\n{_COMMAND_FORMS}")
 
     def _play(self, action: str) -> StepOutcome:
         to = self._after(action)
@@ -177,11 +177,11 @@ class WebShopEnv(AdaptedGame):
         page = self._go(to)
         done = to.page == "done"
         won = to.reward == 1.0
-        feedback = said(to.reward) if done and not won else ""
+        feedback = score_line(to.reward) if done and not won else ""
         return StepOutcome(page, to.reward, done, won=won, score=to.reward, feedback=feedback)
 
     def _after(self, action: str) -> BrowserSession | None:
-        """Where an action leads; None where it is not possible."""
+        """The session after an action; None if it is impossible."""
         match = _ACTION.fullmatch(action)
         if match is None:
             return None
@@ -195,13 +195,13 @@ class WebShopEnv(AdaptedGame):
         return click(self.shop, at, label, self._show_attributes)
 
     def _go(self, session: BrowserSession) -> str:
-        """Be at a page; gives its text."""
+        """Set the session; returns the text of its page."""
         self._session = session
         return show(self.shop, session, self._show_attributes)
 
 
 def _wanted(product: Product, goal: ShoppingGoal) -> Iterator[str]:
-    """Labels to click for the wanted values: the same one, or the first that counts as it."""
+    """Labels to click for the wanted values: the value itself, or the first similar one."""
     known = [label for _, group in product.options for label in group]
     for value in goal.options:
         if value in known:

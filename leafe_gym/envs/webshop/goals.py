@@ -16,7 +16,7 @@ from leafe_gym.seeds import derive_seed
 from leafe_gym.types import Json
 
 KINDS = ("human", "synthetic")
-"""Instructions that people wrote, or those made from a template and each choice of options."""
+"""Instructions written by people, or generated from a template for each choice of options."""
 
 NO_CAP = 1_000_000.0
 _CAPS = [10.0 * number for number in range(1, 100)]
@@ -26,14 +26,14 @@ _TEST, _VAL = 500, 1500
 
 
 class ShoppingGoal(NamedTuple):
-    """What is to be bought.
+    """A shopping goal.
 
     Attributes:
-        product: number of a product that fits.
-        instruction: what the agent reads.
-        attributes: phrases that have to hold of what is bought; at least one.
-        options: values that have to be chosen.
-        price_upper: most that it may cost, in dollars; `NO_CAP` where no price is named.
+        product: index of the goal's own product.
+        instruction: text for the agent.
+        attributes: phrases that the bought product must match; at least one.
+        options: values that must be chosen.
+        price_upper: price limit in dollars; `NO_CAP` if the instruction names none.
     """
 
     product: int
@@ -43,54 +43,54 @@ class ShoppingGoal(NamedTuple):
     price_upper: float
 
     @classmethod
-    def from_json(cls, told: list[Any]) -> ShoppingGoal:
-        """The goal that was stored as a JSON list."""
-        made = cls(*told)
+    def from_json(cls, entry: list[Any]) -> ShoppingGoal:
+        """The goal stored as a JSON list."""
+        made = cls(*entry)
         return made._replace(attributes=tuple(made.attributes), options=tuple(made.options))
 
 
-def human_goals(number: int, product: Product, told: Json, where: str) -> Iterator[ShoppingGoal]:
+def human_goals(number: int, product: Product, entry: Json, where: str) -> Iterator[ShoppingGoal]:
     """Goals of one product from its entry in `items_human_ins.json`.
 
     Instructions without attributes are left out, as in WebShop.
 
     Args:
-        number: of the product.
-        product: that they were written for.
-        told: a list of instructions.
-        where: file and product, for errors.
+        number: index of the product.
+        product: the product they were written for.
+        entry: a list of instructions.
+        where: file and product, for messages.
 
     Raises:
         BadRecord: if one cannot be read.
     """
     try:
-        for turn, one in enumerate(told):
+        for index, one in enumerate(entry):
             attributes = tuple(map(str, one["instruction_attributes"]))
             options = one["instruction_options"] or ()
             values = options.values() if isinstance(options, Mapping) else options
             if attributes:
-                cap, said = _cap(product, turn)
+                cap, said = _cap(product, index)
                 text = one["instruction"].strip(".") + said
                 yield ShoppingGoal(number, text, attributes, tuple(map(str, values)), cap)
     except (KeyError, TypeError, AttributeError) as error:
         raise BadRecord(
             f"{where}: not a list of instructions with 'instruction', 'instruction_attributes' and "
-            f"'instruction_options' ({type(error).__name__}: {error}); mend it or remove it"
+            f"'instruction_options' ({type(error).__name__}: {error}); correct it or remove it"
         ) from error
 
 
 def synthetic_goals(
-    number: int, product: Product, told: Json, where: str
+    number: int, product: Product, entry: Json, where: str
 ) -> Iterator[ShoppingGoal]:
-    """Goals of one product from its entry in `items_ins_v2.json`: one for each choice of options.
+    """Goals of one product from its entry in `items_ins_v2.json`: one per choice of options.
 
     Raises:
         BadRecord: if the entry cannot be read.
     """
-    text = told.get("instruction") if isinstance(told, Mapping) else None
+    text = entry.get("instruction") if isinstance(entry, Mapping) else None
     if text is None:
         return
-    attributes = told.get("instruction_attributes")
+    attributes = entry.get("instruction_attributes")
     if not attributes or not isinstance(attributes, list):
         raise BadRecord(f"{where}: an instruction without 'instruction_attributes'; remove it")
     cap, said = _cap(product, 0)
@@ -104,7 +104,7 @@ def synthetic_goals(
 
 
 def shuffled(count: int) -> npt.NDArray[np.int64]:
-    """The order of the goals: that of `random.seed(233); random.shuffle(goals)` in WebShop."""
+    """The order of the goals: `random.seed(233); random.shuffle(goals)` in WebShop."""
     order = list(range(count))
     random.Random(_SHUFFLED_WITH).shuffle(order)
     return np.array(order, dtype=np.int64)
@@ -120,19 +120,19 @@ def official_split(count: int, split: str) -> range:
 
 
 def splits_officially(count: int) -> bool:
-    """Whether there are enough goals for WebShop's own split to leave some to train."""
+    """Whether there are enough goals for WebShop's own split to have a train part."""
     return count > _VAL
 
 
-def _cap(product: Product, turn: int) -> tuple[float, str]:
-    """A price cap above the product's price, and how the instruction names it.
+def _cap(product: Product, index: int) -> tuple[float, str]:
+    """A price limit above the product's price, and its text in the instruction.
 
-    WebShop draws two of the next four tens of dollars and takes the larger, with the global
-    generator as it happens to be; here the asin decides.
+    WebShop draws two of the next four multiples of 10 dollars from the unseeded global generator
+    and takes the larger; here the asin seeds the draw.
     """
     above = [cap for cap in _CAPS if cap > product.price][:4]
     if len(above) < 2:
         return NO_CAP, ""
-    luck = random.Random(derive_seed("webshop cap", product.asin, turn))
-    cap = max(luck.sample(above, 2))
+    rng = random.Random(derive_seed("webshop cap", product.asin, index))
+    cap = max(rng.sample(above, 2))
     return cap, f", and price lower than {cap:.2f} dollars"

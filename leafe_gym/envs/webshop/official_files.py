@@ -1,7 +1,6 @@
-"""Where WebShop's own files are, and their records, one by one.
+"""Locations of WebShop's official files, and their records as streams.
 
-A file is read as a stream: of the products, of which the full file has 1.18 million, one is in
-memory at a time.
+The full file has 1.18 million products; one record is in memory at a time.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from leafe_gym.envs.webshop.word_lists import EXTRA
 from leafe_gym.errors import BadRecord, UsageError
 from leafe_gym.types import Json
 
-SOURCE = "They come with github.com/princeton-nlp/WebShop (its setup.sh fetches them)."
+SOURCE = "They come with github.com/princeton-nlp/WebShop (its setup.sh downloads them)."
 _PRODUCTS = "items_shuffle"
 
 
@@ -27,8 +26,8 @@ class DataFiles(NamedTuple):
     Attributes:
         products: `items_shuffle.json` or `items_shuffle_1000.json`.
         attributes: `items_ins_v2.json` or `items_ins_v2_1000.json`.
-        human: `items_human_ins.json`, if it is there.
-        reviews: `reviews.json`, if it is there.
+        human: `items_human_ins.json`, if it exists.
+        reviews: `reviews.json`, if it exists.
     """
 
     products: Path
@@ -41,8 +40,8 @@ def find_files(data: str | os.PathLike[str]) -> DataFiles:
     """The files below `data`.
 
     Args:
-        data: a folder with the official files, or the file of products in it; a relative one is
-            also looked for in `LEAFE_DATA`. A folder's full file goes before a part of it.
+        data: a folder with the official files, or the file of products in it; a relative path is
+            also looked up in `LEAFE_DATA`. The full file takes precedence over a partial one.
 
     Raises:
         UsageError: if a file is missing; says which, and where to get it.
@@ -52,7 +51,7 @@ def find_files(data: str | os.PathLike[str]) -> DataFiles:
     folder = products.parent
     attributes = folder / f"items_ins_v2{suffix}.json"
     if not attributes.is_file():
-        raise UsageError(f"{attributes} is missing, which belongs to {products.name}. {SOURCE}")
+        raise UsageError(f"{attributes} is missing; it belongs to {products.name}. {SOURCE}")
     human, reviews = folder / "items_human_ins.json", folder / "reviews.json"
     return DataFiles(
         products,
@@ -81,10 +80,10 @@ def _products(place: Path) -> Path:
 
 
 def stream_list(path: Path) -> Iterator[tuple[str, Json]]:
-    """(file and number from 1, record) of each record of a JSON array.
+    """(file and record number from 1, record) of each record of a JSON array.
 
     Raises:
-        BadRecord: if the file is no JSON array.
+        BadRecord: if the file is not a JSON array.
         UsageError: if it cannot be read.
     """
     yield from _stream(
@@ -110,7 +109,7 @@ def _stream(path: Path, opens: bytes, parse: Any) -> Iterator[tuple[str, Any]]:
     except (ijson.JSONError, UnicodeDecodeError) as error:
         why = str(error).partition("\n")[0]
         raise BadRecord(
-            f"{path}, record {number + 1}: no JSON: {why}; fetch the file again"
+            f"{path}, record {number + 1}: not JSON: {why}; download the file again"
         ) from error
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error}") from error
@@ -120,6 +119,6 @@ def _check_first(path: Path, file: IO[bytes], opens: bytes) -> None:
     first = file.read(1024).lstrip()[:1]
     if first != opens:
         raise BadRecord(
-            f"{path} does not begin with {opens.decode()!r}; fetch the file again. {SOURCE}"
+            f"{path} does not start with {opens.decode()!r}; download the file again. {SOURCE}"
         )
     file.seek(0)

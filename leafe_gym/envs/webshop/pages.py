@@ -1,6 +1,6 @@
-"""Where a click leads and what a page shows: pure functions of a shop and a session.
+"""Pages and clicks, as pure functions of a shop and a session.
 
-Pages read as in ReAct's rendering of WebShop (Yao et al. 2023): what stands in brackets can be
+Pages have the format of ReAct's rendering of WebShop (Yao et al. 2023): labels in brackets can be
 clicked.
 """
 
@@ -21,16 +21,16 @@ SUB_PAGES = ("Description", "Features", "Reviews", "Attributes")
 
 
 class BrowserSession(NamedTuple):
-    """What a browser's session with the shop is made of.
+    """The state of a browser session.
 
     Attributes:
-        goal: number of what is asked for.
+        goal: index of the goal.
         page: "search", "results", "item", one of `SUB_PAGES`, or "done".
-        query: what was searched for; "" before a search.
-        hits: numbers of the products that were found.
+        query: the search query; "" before a search.
+        hits: indices of the products found.
         number: page of the results, from 1.
-        product: number of the product that is looked at; -1 for none.
-        options: (name, value) of the options that were clicked, one for each name.
+        product: index of the open product; -1 for none.
+        options: (name, value) of the clicked options, one per name.
         reward: of the purchase, in [0, 1].
     """
 
@@ -52,7 +52,7 @@ def searched(shop: Shop, at: BrowserSession, words: str) -> BrowserSession:
 def click(
     shop: Shop, at: BrowserSession, label: str, show_attributes: bool
 ) -> BrowserSession | None:
-    """Where a click on `label`, in lower case, leads; None where nothing is called that."""
+    """The session after a click on `label` (lower case); None if there is no such label."""
     to = _clicks(shop, at, show_attributes).get(label)
     if to is None or to.page != "done":
         return to
@@ -63,7 +63,7 @@ def click(
 
 
 def labels(shop: Shop, at: BrowserSession, show_attributes: bool) -> list[str]:
-    """What can be clicked, in lower case."""
+    """Labels that can be clicked, in lower case."""
     return list(_clicks(shop, at, show_attributes))
 
 
@@ -72,7 +72,7 @@ def show(shop: Shop, at: BrowserSession, show_attributes: bool) -> str:
     if at.page == "search":
         return f"WebShop\nInstruction: {shop.goal(at.goal).instruction}\n[Search]"
     if at.page == "done":
-        return f"Thank you for shopping with us!\n{said(at.reward)}"
+        return f"Thank you for shopping with us!\n{score_line(at.reward)}"
     if at.page == "results":
         lines = _results(shop, at)
     elif at.page == "item":
@@ -82,15 +82,16 @@ def show(shop: Shop, at: BrowserSession, show_attributes: bool) -> str:
     return "\n".join(lines)
 
 
-def said(reward: float) -> str:
-    """What the last page says of a purchase."""
+def score_line(reward: float) -> str:
+    """The score line of the last page."""
     return f"Your score (min 0.0, max 1.0): {reward:.4g}"
 
 
 def _clicks(shop: Shop, at: BrowserSession, show_attributes: bool) -> dict[str, BrowserSession]:
-    """Label -> where it leads, without what a purchase is worth.
+    """Label -> the session after a click, without the reward of a purchase.
 
-    Two options with one label are the later one, and a button goes before both, as in WebShop.
+    Of two options with one label the later one counts, and a button takes precedence, as in
+    WebShop.
     """
     if at.page == "results":
         return _from_results(shop, at)

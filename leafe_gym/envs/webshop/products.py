@@ -10,7 +10,7 @@ from leafe_gym.errors import BadRecord
 from leafe_gym.seeds import derive_seed
 
 BETWEEN = "\u203a"
-"""What stands between two levels of a product's category."""
+"""Separator of the levels of a product's category."""
 
 _LONGEST_ASIN = 10
 _DEFAULT_PRICE = 100.0
@@ -18,7 +18,7 @@ _NEEDED = ("name", "category", "query", "product_category")
 
 
 class Review(NamedTuple):
-    """What a customer wrote."""
+    """A customer review."""
 
     title: str
     score: str
@@ -26,22 +26,22 @@ class Review(NamedTuple):
 
 
 class Product(NamedTuple):
-    """All that a shop knows of a product.
+    """A product.
 
     Attributes:
-        asin: its number at the shop, at most ten characters.
+        asin: its id, at most ten characters.
         name: its title.
-        category: one of few.
-        query: the search that it was found with, in lower case.
-        product_category: levels with `BETWEEN` between them.
+        category: one of a few categories.
+        query: the search query it was crawled with, in lower case.
+        product_category: levels separated by `BETWEEN`.
         description: "" if it has none.
         bullets: its features.
-        price: in dollars, what is paid.
-        price_tag: what is shown: one price, or two where it depends on options.
-        options: (name, values) of each choice, in lower case.
-        attributes: short phrases that hold of it; shown only where that is asked for.
+        price: price paid, in dollars.
+        price_tag: price shown: one, or two if it depends on options.
+        options: (name, values) of each option, in lower case.
+        attributes: short phrases; shown only with `show_attributes`.
         rating: average of the reviews, or "N.A.".
-        reviews: of customers.
+        reviews: customer reviews.
     """
 
     asin: str
@@ -59,9 +59,9 @@ class Product(NamedTuple):
     reviews: tuple[Review, ...]
 
     @classmethod
-    def from_json(cls, told: list[Any]) -> Product:
-        """The product that was stored as a JSON list."""
-        made = cls(*told)
+    def from_json(cls, value: list[Any]) -> Product:
+        """The product stored as a JSON list."""
+        made = cls(*value)
         return made._replace(
             bullets=tuple(made.bullets),
             options=tuple((name, tuple(values)) for name, values in made.options),
@@ -70,13 +70,13 @@ class Product(NamedTuple):
         )
 
     def searched_text(self) -> str:
-        """What the ranking reads: title, description, first feature, options, as in WebShop."""
+        """The indexed text: title, description, first feature and options, as in WebShop."""
         options = ", and ".join(f"{name}: {', '.join(values)}" for name, values in self.options)
         return " ".join([self.name, self.description, *self.bullets[:1], options])
 
 
 def asin_of(record: Any, where: str) -> str | None:
-    """A record's asin; None for one that WebShop leaves out, too.
+    """A record's asin; None for records that WebShop skips as well.
 
     Raises:
         BadRecord: if it has none.
@@ -96,11 +96,11 @@ def read_product(
     rating: str = "N.A.",
     reviews: tuple[Review, ...] = (),
 ) -> Product:
-    """A product from a record of the official file and what the other files say of it.
+    """A product from a record of the official file and data from the other files.
 
     Args:
-        record: as it stands in the file, with an asin.
-        where: file and number of the record, for errors.
+        record: as in the file, with an asin.
+        where: file and number of the record, for messages.
         attributes: from `items_ins_v2.json`.
         rating: from `reviews.json`.
         reviews: from `reviews.json`.
@@ -113,7 +113,7 @@ def read_product(
     texts = {name: record.get(name) for name in _NEEDED}
     for name, value in texts.items():
         if not isinstance(value, str):
-            raise BadRecord(f"{where}: no text in field {name!r}; add it or remove the record")
+            raise BadRecord(f"{where}: no string in field {name!r}; add it or remove the record")
     price, tag = _price(record.get("pricing"), asin, where)
     return Product(
         asin=asin,
@@ -132,21 +132,21 @@ def read_product(
     )
 
 
-def _bullets(told: Any) -> tuple[str, ...]:
-    lines = told if isinstance(told, list) else [told]
+def _bullets(value: Any) -> tuple[str, ...]:
+    lines = value if isinstance(value, list) else [value]
     return tuple(str(line) for line in lines if line)
 
 
-def _price(told: Any, asin: str, where: str) -> tuple[float, str]:
-    """(price, tag): of two prices one in between, which the asin decides."""
-    if not told:
+def _price(value: Any, asin: str, where: str) -> tuple[float, str]:
+    """(price, tag); of two prices, a price in between that is derived from the asin."""
+    if not value:
         return _DEFAULT_PRICE, f"${_DEFAULT_PRICE}"
     try:
-        prices = [float(re.sub(r"[^\d.]", "", part)) for part in str(told).split("$")[1:]]
+        prices = [float(re.sub(r"[^\d.]", "", part)) for part in str(value).split("$")[1:]]
         low, *others = prices
     except ValueError:
         raise BadRecord(
-            f"{where}: field 'pricing' is {told!r}; use '$10.99', '$10.99$20' or ''"
+            f"{where}: field 'pricing' is {value!r}; use '$10.99', '$10.99$20' or ''"
         ) from None
     if not others:
         return low, f"${low}"
@@ -154,16 +154,16 @@ def _price(told: Any, asin: str, where: str) -> tuple[float, str]:
     return low + share * (others[0] - low), f"${low} to ${others[0]}"
 
 
-def _options(told: Any, where: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _options(value: Any, where: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
     found: dict[str, tuple[str, ...]] = {}
     try:
-        for name, choices in (told or {}).items():
+        for name, choices in (value or {}).items():
             if choices is not None:
                 values = [choice["value"].strip().replace("/", " | ").lower() for choice in choices]
                 found[name.lower()] = tuple(dict.fromkeys(values))
     except (AttributeError, KeyError, TypeError):
         raise BadRecord(
             f"{where}: field 'customization_options' is not of the form "
-            '{"color": [{"value": "red"}]}; mend it or make it null'
+            '{"color": [{"value": "red"}]}; correct it or make it null'
         ) from None
     return tuple(found.items())

@@ -1,7 +1,7 @@
-"""BM25 over the texts of products, by the library `bm25s`; with what WebShop's index uses.
+"""BM25 over the texts of products, with the library `bm25s` and WebShop's parameters.
 
-The index is read from its files where they lie (memory maps). Words are kept as hashes of eight
-bytes in order, so that no table of all words has to be in memory for a search.
+The index files are memory-mapped. Words are stored as sorted 8-byte hashes, so a search does not
+need a table of all words in memory.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from leafe_gym._optional import require
 from leafe_gym.envs.webshop.word_lists import EXTRA, search_term, split_words
 
 K1, B = 0.9, 0.4
-"""Parameters of BM25 where WebShop's search (Pyserini) is not told others."""
+"""Default BM25 parameters of WebShop's search library (Pyserini)."""
 
 HITS = 50
-"""Most products that a search finds, as in WebShop."""
+"""Most products that a search returns, as in WebShop."""
 
 _HASHES, _IDS, _TERMS = "hashes.npy", "ids.npy", "terms.bin"
 
 
 class _Numbers(dict[str, int]):
-    """Word -> number of its term, -1 for a stop word; a word that is new is looked at once."""
+    """Word -> index of its term, -1 for a stop word; computed once per word."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class _Numbers(dict[str, int]):
 
 
 class IndexWriter:
-    """Takes texts one by one; term numbers wait in a file until all are there."""
+    """Builds the index from texts, one at a time; term indices are buffered in a file."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -51,29 +51,29 @@ class IndexWriter:
         self._starts = array("q", [0])
 
     def add(self, text: str) -> None:
-        """The text of the next product."""
+        """Add the text of the next product."""
         numbers = map(self._numbers.__getitem__, split_words(text))
         terms = array("i", (number for number in numbers if number >= 0))
         terms.tofile(self._file)
         self._starts.append(self._starts[-1] + len(terms))
 
-    def drop(self) -> None:
-        """Let go of the file, finished or not."""
+    def discard(self) -> None:
+        """Close the file without finishing the index."""
         self._file.close()
 
     def close(self) -> None:
-        """Make the index and write its files."""
+        """Build the index and write its files."""
         vocabulary = self._numbers.vocabulary
         self._numbers = _Numbers()
-        if not vocabulary:  # texts without a word: an index needs one
+        if not vocabulary:  # an index needs at least one word
             vocabulary[" "] = 0
             self._file.write(array("i", [0]).tobytes())
             self._starts[-1] += 1
-        self.drop()
+        self.discard()
         terms = _Terms(np.memmap(self._folder / _TERMS, dtype=np.intc, mode="r"), self._starts)
         index = require("bm25s", *EXTRA).BM25(k1=K1, b=B, method="lucene")
         index.index(_Corpus(terms, vocabulary), create_empty_token=False, show_progress=False)
-        index.vocab_dict = {}  # kept below, in less space
+        index.vocab_dict = {}  # stored below as hashes
         index.save(self._folder, show_progress=False)
         hashes = np.array([_hash(term) for term in vocabulary], dtype=np.uint64)
         order = np.argsort(hashes)
@@ -83,14 +83,14 @@ class IndexWriter:
 
 
 class _Corpus(NamedTuple):
-    """The form in which `bm25s` takes term numbers."""
+    """The corpus format of `bm25s`."""
 
     ids: Sequence[list[int]]
     vocab: dict[str, int]
 
 
 class _Terms(Sequence[list[int]]):
-    """The term numbers of each text, read from the file when asked for."""
+    """The term indices of each text, read from the file on access."""
 
     def __init__(self, terms: npt.NDArray[np.intc], starts: Sequence[int]) -> None:
         self._terms, self._starts = terms, starts
@@ -107,7 +107,7 @@ class _Terms(Sequence[list[int]]):
 
 
 class Ranking:
-    """Finds products by words, from the files of an `IndexWriter`."""
+    """Searches the index that an `IndexWriter` wrote."""
 
     def __init__(self, folder: Path) -> None:
         self._index = require("bm25s", *EXTRA).BM25.load(folder, mmap=True, load_vocab=False)
@@ -115,9 +115,9 @@ class Ranking:
         self._ids = np.load(folder / _IDS, mmap_mode="r", allow_pickle=False)
 
     def search(self, query: str) -> tuple[int, ...]:
-        """Numbers of at most `HITS` products that have a word of `query`, best first.
+        """Indices of at most `HITS` products that contain a word of `query`, best first.
 
-        Equals stand in the order of the file.
+        Ties are in file order.
         """
         terms = [term for term in map(self._term, split_words(query)) if term is not None]
         if not terms:

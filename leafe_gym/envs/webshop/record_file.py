@@ -1,6 +1,6 @@
 """Many records in one file, read one at a time from any thread or forked process.
 
-Reading takes no lock and has no position in the file, so it needs no care where a process forks.
+Reading needs no lock and no file position, so it is safe after a fork.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from leafe_gym.types import Json
 
 
 class RecordWriter:
-    """Writes `<name>.bin`, and `<name>.npy` with where each record begins, into a folder."""
+    """Writes `<name>.bin`, and `<name>.npy` with the offset of each record, into a folder."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._file = (folder / f"{name}.bin").open("wb")
@@ -35,18 +35,18 @@ class RecordWriter:
         size = self._file.write(zlib.compress(text.encode("ascii"), 1))
         self._starts.append(self._starts[-1] + size)
 
-    def drop(self) -> None:
-        """Let go of the file, finished or not."""
+    def discard(self) -> None:
+        """Close the file without writing the offsets."""
         self._file.close()
 
     def close(self) -> None:
-        """Finish the files."""
-        self.drop()
+        """Close the file and write the offsets."""
+        self.discard()
         np.save(self._index, np.frombuffer(self._starts, dtype=np.int64), allow_pickle=False)
 
 
 class RecordReader:
-    """Reads what a `RecordWriter` wrote; the files may be unlinked meanwhile."""
+    """Reads the files of a `RecordWriter`; they may be unlinked after opening."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._path = folder / f"{name}.bin"
@@ -58,7 +58,7 @@ class RecordReader:
         return len(self._starts) - 1
 
     def read(self, number: int) -> Json:
-        """The record of a number.
+        """The record with an index.
 
         Raises:
             EnvironmentFailure: if the file was changed since it was opened.
@@ -68,6 +68,6 @@ class RecordReader:
             return json.loads(zlib.decompress(os.pread(self._file, end - begin, begin)))
         except (zlib.error, ValueError) as error:
             raise EnvironmentFailure(
-                f"{self._path}: record {number} is damaged ({error}); remove its folder and begin "
-                "again, it is made anew"
+                f"{self._path}: record {number} is damaged ({error}); remove its folder and start "
+                "again: it is rebuilt"
             ) from error

@@ -1,4 +1,4 @@
-"""What a purchase is worth: Yao et al. 2022, section 3 and appendix A, as in WebShop's code."""
+"""The reward of a purchase: Yao et al. 2022, section 3 and appendix A, as in WebShop's code."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Score(NamedTuple):
     """A reward and its parts.
 
     Attributes:
-        r_type: 0, 0.1, 0.5 or 1: how much it is the kind of thing that was asked for.
-        attributes: of the goal, that hold of it.
-        options: of the goal, that were chosen.
-        cheap: whether its price is within the cap.
-        wanted: attributes and options of the goal, and 1 for the price.
+        r_type: type factor: 0, 0.1, 0.5 or 1.
+        attributes: number of the goal's attributes that match.
+        options: number of the goal's options that were chosen.
+        cheap: whether the price is within the limit.
+        wanted: number of attributes and options of the goal, plus 1 for the price.
     """
 
     r_type: float
@@ -41,9 +41,9 @@ def score(bought: Product, chosen: Sequence[str], goal: ShoppingGoal, asked: Pro
     """The score of a purchase.
 
     Args:
-        bought: what was bought.
-        chosen: values of its options that were clicked.
-        goal: what was asked for.
+        bought: the product bought.
+        chosen: option values that were clicked.
+        goal: the goal.
         asked: the goal's own product.
     """
     return Score(
@@ -56,7 +56,7 @@ def score(bought: Product, chosen: Sequence[str], goal: ShoppingGoal, asked: Pro
 
 
 def type_factor(bought: Product, asked: Product) -> float:
-    """r_type, by the words that both names share and by query and category."""
+    """r_type, from the words shared by both names, the query and the category."""
     shared = text_match(bought.name, asked.name)
     if shared == 0:
         return 0.0
@@ -68,10 +68,10 @@ def type_factor(bought: Product, asked: Product) -> float:
 
 
 def text_match(bought: str, asked: str) -> float:
-    """Share of the nouns of the name `asked` that the name `bought` has, too.
+    """Share of the nouns of the name `asked` that also occur in the name `bought`.
 
-    0.2 where `asked` has none. A noun that `asked` repeats counts once above and each time below,
-    as in WebShop.
+    0.2 if `asked` has none. A noun that `asked` repeats counts once in the numerator and each time
+    in the denominator, as in WebShop.
     """
     wanted = nouns(asked)
     if not wanted:
@@ -80,13 +80,13 @@ def text_match(bought: str, asked: str) -> float:
 
 
 def matching_options(wanted: Iterable[str], chosen: Iterable[str]) -> int:
-    """How many wanted values are like one of the chosen ones, colours by their plain name."""
+    """Number of wanted values similar to a chosen one; colours are compared by plain name."""
     plain = [plain_color(value) for value in chosen]
     return sum(any(alike(value, plain_color(want)) for value in plain) for want in wanted)
 
 
 def alike(one: str, other: str) -> bool:
-    """Whether the token set ratio, as thefuzz rounds it, is above 85."""
+    """Whether the token set ratio, rounded as in thefuzz, is above 85."""
     fuzz, clean = (
         require("rapidfuzz.fuzz", *EXTRA),
         require("rapidfuzz.utils", *EXTRA).default_process,
@@ -96,7 +96,7 @@ def alike(one: str, other: str) -> bool:
 
 
 def _holds(attribute: str, product: Product) -> bool:
-    """Whether it is like one of the product's attributes or stands in one of its texts."""
+    """Whether an attribute is similar to one of the product's or occurs in its texts."""
     if any(alike(known, attribute) for known in product.attributes):
         return True
     texts = (product.name, " ".join(product.bullets), product.description)

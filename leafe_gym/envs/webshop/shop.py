@@ -1,4 +1,4 @@
-"""One shop of a process: products, goals and ranking, read-only, shared by all environments."""
+"""Products, goals and ranking of a shop; read-only, shared by all environments of a process."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ _OPENING = threading.Lock()
 class Shop:
     """Products, goals and ranking of a folder that `build` wrote.
 
-    A copy of a shop is the shop itself, and a pickle names it: no state of an episode holds one.
+    Copying returns the same object and pickling stores its arguments, because it has no episode
+    state.
     """
 
     def __init__(self, folder: Path, data: str | None, kind: str) -> None:
@@ -52,11 +53,11 @@ class Shop:
 
     @property
     def goals(self) -> int:
-        """How many goals there are."""
+        """Number of goals."""
         return len(self._goals)
 
     def goal(self, number: int) -> ShoppingGoal:
-        """A goal by its number in WebShop's shuffled order.
+        """A goal by its index in WebShop's shuffled order.
 
         Raises:
             UsageError: if there is none.
@@ -66,10 +67,10 @@ class Shop:
         return ShoppingGoal.from_json(self._goals.read(int(self._order[number])))
 
     def split(self, split: str | None) -> Sequence[int]:
-        """Numbers of the goals of a split; of all for None.
+        """Indices of the goals of a split; all for None.
 
-        Where there are more than 1500 goals, WebShop's own split; otherwise the hash of the asin
-        decides, so that all goals of a product are in one.
+        With more than 1500 goals this is WebShop's own split. Otherwise the asin's hash decides,
+        so that all goals of a product are in one split.
 
         Raises:
             UsageError: if there is no such split, or it is empty.
@@ -108,13 +109,13 @@ def check_packages() -> None:
 
 
 def open_shop(data: str | None, kind: str) -> Shop:
-    """The shop of a data folder, opened once in a process; None for the catalogue of our own.
+    """The shop of a data folder, opened once per process; None for the built-in catalogue.
 
-    Official files are turned into a cache folder first, once for each content.
+    Official files are converted into a cache folder first, once per content.
 
     Args:
         data: see `find_files`.
-        kind: of goals, see `KINDS`.
+        kind: kind of goals, see `KINDS`.
 
     Raises:
         MissingExtra: if a package of the extra is not installed.
@@ -125,7 +126,7 @@ def open_shop(data: str | None, kind: str) -> Shop:
     files = None if data is None else find_files(data)
     if files is not None and kind == "human" and files.human is None:
         raise UsageError(
-            f"{files.products.parent} has no items_human_ins.json; fetch it, or use "
+            f"{files.products.parent} has no items_human_ins.json; download it, or use "
             "goals='synthetic'"
         )
     times = tuple(path.stat().st_mtime_ns for path in files or () if path)
@@ -136,10 +137,10 @@ def open_shop(data: str | None, kind: str) -> Shop:
 @cache
 def _opened(files: DataFiles | None, times: tuple[int, ...], kind: str) -> Shop:
     if files is None:
-        # What is open stays readable when its name is gone: nothing is left behind.
+        # Open files stay readable after they are unlinked, so the folder can be removed at once.
         with tempfile.TemporaryDirectory(prefix="leafe-webshop-") as name:
             folder = Path(name)
-            build(folder, builtin_catalogue.streams(), kind, "the catalogue of our own")
+            build(folder, builtin_catalogue.streams(), kind, "the built-in catalogue")
             return Shop(folder, None, kind)
     prints = [(path.name, fingerprint(path)) for path in files if path]
     text = json.dumps([VERSION, kind, times, prints])

@@ -20,7 +20,7 @@ from leafe_gym.errors import BadRecord, UsageError
 from leafe_gym.types import Json
 
 VERSION = 1
-"""Of what is in a folder; a cache of another version is not used."""
+"""Format version of a folder; folders of other versions are ignored."""
 
 PRODUCTS, GOALS, ORDER = "products", "goals", "order.npy"
 
@@ -28,7 +28,7 @@ Entries = Iterable[tuple[str, tuple[str, Json]]]
 
 
 class Streams(NamedTuple):
-    """RecordReader, each with where it stands.
+    """Records, each with its position in a file.
 
     Attributes:
         products: in the form of `items_shuffle.json`.
@@ -54,23 +54,23 @@ class Streams(NamedTuple):
 
 
 def build(folder: Path, streams: Streams, kind: str, name: str) -> None:
-    """Write a shop.
+    """Build a shop.
 
-    Memory grows with the index (some 40 bytes for each product and different word of it, while it
-    is sorted) and with the asins, not with the texts.
+    Memory grows with the index (about 40 bytes per product and distinct word, while it is sorted)
+    and with the asins, not with the texts.
 
     Args:
-        folder: an empty one.
-        streams: what to read.
-        kind: of goals, see `KINDS`.
-        name: of the shop, for errors.
+        folder: an empty folder.
+        streams: the records.
+        kind: kind of goals, see `KINDS`.
+        name: name of the shop, for messages.
 
     Raises:
         BadRecord: if a record cannot be read.
         UsageError: if there is no product or no goal.
     """
     with ExitStack() as stack:
-        # SQLite without a name: a table on disk that vanishes when it is closed.
+        # An unnamed SQLite database is a temporary one on disk.
         table = stack.enter_context(closing(sqlite3.connect("")))
         products, goals, index = (
             RecordWriter(folder, PRODUCTS),
@@ -78,13 +78,13 @@ def build(folder: Path, streams: Streams, kind: str, name: str) -> None:
             IndexWriter(folder),
         )
         for writer in (products, goals, index):
-            stack.callback(writer.drop)
-        _keep(table, "attributes", (entry for _, entry in streams.attributes))
-        _keep(table, "human", (entry for _, entry in streams.human))
-        _keep(table, "reviews", _by_asin(streams.reviews))
+            stack.callback(writer.discard)
+        _store(table, "attributes", (entry for _, entry in streams.attributes))
+        _store(table, "human", (entry for _, entry in streams.human))
+        _store(table, "reviews", _by_asin(streams.reviews))
         make = human_goals if kind == "human" else synthetic_goals
-        for where, product, told in _joined(table, streams.products, kind):
-            for goal in make(len(products), product, told, where) if told else ():
+        for where, product, data in _joined(table, streams.products, kind):
+            for goal in make(len(products), product, data, where) if data else ():
                 goals.append(goal)
             products.append(product)
             index.add(product.searched_text())
@@ -95,20 +95,20 @@ def build(folder: Path, streams: Streams, kind: str, name: str) -> None:
 
 
 def _need(products: int, goals: int, kind: str, name: str) -> None:
-    """Something to buy and something to be asked for."""
+    """Check that there is a product and a goal."""
     if not products:
-        raise UsageError(f"{name} has no product; fetch the file again")
+        raise UsageError(f"{name} has no product; download the file again")
     if not goals:
         other = {"human": "synthetic", "synthetic": "human"}[kind]
         raise UsageError(
-            f"{name}: no {kind} instruction is about one of its {products} products; use "
-            f"goals={other!r}, or files that belong together"
+            f"{name}: no {kind} instruction refers to one of its {products} products; "
+            f"use goals={other!r}, or files of the same release"
         )
 
 
-def _keep(table: sqlite3.Connection, name: str, entries: Iterable[tuple[str, Json]]) -> None:
-    table.execute(f"CREATE TABLE {name} (asin TEXT PRIMARY KEY, told TEXT) WITHOUT ROWID")
-    rows = ((asin, json.dumps(told)) for asin, told in entries)
+def _store(table: sqlite3.Connection, name: str, entries: Iterable[tuple[str, Json]]) -> None:
+    table.execute(f"CREATE TABLE {name} (asin TEXT PRIMARY KEY, data TEXT) WITHOUT ROWID")
+    rows = ((asin, json.dumps(data)) for asin, data in entries)
     table.executemany(f"INSERT OR REPLACE INTO {name} VALUES (?, ?)", rows)
 
 
@@ -121,38 +121,38 @@ def _by_asin(reviews: Iterable[tuple[str, Json]]) -> Iterator[tuple[str, Json]]:
 def _joined(
     table: sqlite3.Connection, records: Iterable[tuple[str, Json]], kind: str
 ) -> Iterator[tuple[str, Product, Json]]:
-    """(where, product, what is told to make goals of) of each product, once."""
+    """(position, product, source of its goals) of each product, without duplicates."""
     seen: set[str] = set()
     for where, record in records:
         asin = asin_of(record, where)
         if asin is None or asin in seen:
             continue
         seen.add(asin)
-        ins = _told(table, "attributes", asin)
-        rating, reviews = _reviews(_told(table, "reviews", asin))
+        ins = _stored(table, "attributes", asin)
+        rating, reviews = _reviews(_stored(table, "reviews", asin))
         attributes = _attributes(ins, f"attributes of {asin}")
         product = read_product(record, where, attributes, rating, reviews)
-        told = _told(table, "human", asin) if kind == "human" else ins
-        yield f"{kind} instructions of {asin}", product, told
+        data = _stored(table, "human", asin) if kind == "human" else ins
+        yield f"{kind} instructions of {asin}", product, data
 
 
-def _told(table: sqlite3.Connection, name: str, asin: str) -> Any:
-    row = table.execute(f"SELECT told FROM {name} WHERE asin = ?", (asin,)).fetchone()
+def _stored(table: sqlite3.Connection, name: str, asin: str) -> Any:
+    row = table.execute(f"SELECT data FROM {name} WHERE asin = ?", (asin,)).fetchone()
     return None if row is None else json.loads(row[0])
 
 
-def _attributes(told: Json, where: str) -> tuple[str, ...]:
-    if told is None:
+def _attributes(data: Json, where: str) -> tuple[str, ...]:
+    if data is None:
         return ()
-    if not isinstance(told, dict) or not isinstance(told.get("attributes", []), list):
-        raise BadRecord(f"{where}: no list in field 'attributes'; mend it or remove it")
-    return tuple(map(str, told.get("attributes", ())))
+    if not isinstance(data, dict) or not isinstance(data.get("attributes", []), list):
+        raise BadRecord(f"{where}: no list in field 'attributes'; correct it or remove it")
+    return tuple(map(str, data.get("attributes", ())))
 
 
-def _reviews(told: Json) -> tuple[str, tuple[Review, ...]]:
-    if told is None:
+def _reviews(data: Json) -> tuple[str, tuple[Review, ...]]:
+    if data is None:
         return "N.A.", ()
-    where, record = told
+    where, record = data
     try:
         reviews = tuple(
             Review(
@@ -166,5 +166,5 @@ def _reviews(told: Json) -> tuple[str, tuple[Review, ...]]:
     except (KeyError, TypeError, AttributeError) as error:
         raise BadRecord(
             f"{where}: no 'average_rating' and 'reviews' with 'title', 'score' and 'review' "
-            f"({type(error).__name__}: {error}); mend it or remove it"
+            f"({type(error).__name__}: {error}); correct it or remove it"
         ) from error

@@ -15,7 +15,7 @@ ENV_ID = "leafe/WebShop-v0"
 
 
 def list_tasks(split: str, kwargs: Mapping[str, Any]) -> TaskList:
-    """The goals of a split; the shop is opened when they are counted. See `Shop.split`.
+    """The goals of a split; the shop is opened on first access. See `Shop.split`.
 
     Args:
         split: "train", "val" or "test".
@@ -28,7 +28,7 @@ def list_tasks(split: str, kwargs: Mapping[str, Any]) -> TaskList:
     check_split(split)
     given = json_kwargs(kwargs)
     if given.pop("goal", None) is not None:
-        raise UsageError("goal= is one task; the tasks name it themselves: drop it")
+        raise UsageError("goal= selects one task, and a task list contains all of them: drop it")
     check_packages()
     data, kind = given.get("data"), given.get("goals", "human")
     return TaskList(partial(_build, split, given), lambda: open_shop(data, kind).split(split))

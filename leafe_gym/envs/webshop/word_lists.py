@@ -1,4 +1,4 @@
-"""Words of searches, of product names and of colours."""
+"""Tokens of searches and product names, and colour names."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _UNITS = frozenset(
     """.split()  # noqa: SIM905 - a page otherwise
 )
 
-# The names that WebShop looks for in an option, in its order: the first that is part of it counts.
+# WebShop's colour names, in its order: the first one that is part of an option counts.
 _COLORS = """
     alabaster apricot aqua ash asphalt azure banana beige black blue blush bordeaux bronze brown
     burgundy camel camo caramel champagne charcoal cheetah chestnut chocolate christmas coffee
@@ -37,26 +37,26 @@ _COLORS = """
 
 
 def split_words(text: str) -> list[str]:
-    """The words of a text in lower case, without a possessive's ending; one may repeat."""
+    """The words of a text in lower case, without possessive endings; may contain duplicates."""
     return _WORD.findall(_POSSESSIVE.sub("", text.lower()))
 
 
 def search_term(word: str) -> str:
-    """A word as it is searched for: stemmed after Porter; "" for English stop words.
+    """The index term of a word: its Porter stem; "" for English stop words.
 
-    Words and terms are what Lucene's English analyzer, which WebShop's index uses, makes of
-    ordinary text.
+    For ordinary text, words and terms equal those of Lucene's English analyzer, which WebShop's
+    index uses.
     """
     if word in _stop_words("STOPWORDS_EN"):
         return ""
-    # A stemmer must not be used by two threads at a time, and making one costs microseconds.
+    # A stemmer is not thread-safe, and creating one takes microseconds.
     return str(require("Stemmer", *EXTRA).Stemmer("porter").stemWord(word))
 
 
 def nouns(name: str) -> list[str]:
-    """What stands in for the nouns of a product's name: see `docs/design/2026-11-26-webshop.md`.
+    """A replacement for the nouns of a product's name, see `docs/design/2026-11-26-webshop.md`.
 
-    Runs of two letters or more, in lower case, that are no English stop word and no unit.
+    Runs of at least two letters, in lower case, without English stop words and units.
     """
     stop = _stop_words("STOPWORDS_EN_PLUS")
     found = _LETTERS.findall(name.lower())
@@ -64,7 +64,7 @@ def nouns(name: str) -> list[str]:
 
 
 def plain_color(option: str) -> str:
-    """The first of WebShop's colour names that is part of `option`; `option` itself if none is."""
+    """The first of WebShop's colour names that is part of `option`, otherwise `option`."""
     return next((color for color in _COLORS if color in option), option)
 
 

@@ -1,8 +1,9 @@
 """Fast sampling of the small model with a history.
 
-Its chances depend on the whole conversation, so there is no exact evaluation. But a reply without
-an action leaves no trace, so after each step all conversations are equally long: they are read in
-lockstep with a growing key-value cache and no padding, and those that are alike are read once.
+Action probabilities depend on the whole conversation, so there is no exact evaluation. An unusable
+reply is not part of the conversation, so after each step all conversations have the same length:
+they are processed in lockstep with a growing key-value cache and no padding, and identical ones are
+processed once.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class ExploredLevels:
 
     Attributes:
         folder: the run.
-        levels: how many.
+        levels: number of training levels.
         first_attempt: of them solved at their first attempt.
         solved: solved within the budget.
         example: the first level whose first attempt failed and that was won after a rollback.
@@ -136,8 +136,8 @@ def stage2(
     Args:
         run: folder of the exploration.
         folder: of the training.
-        seed: of what is drawn.
-        tick: report_loss the loss after each step.
+        seed: of the choice of rows.
+        tick: called with the loss after each step.
     """
     rows = run_rows(run)
     rng = derive_rng(seed, "demo")
@@ -162,7 +162,7 @@ def stage2(
 def try_again(
     tasks: Sequence[Task], model: Path, folder: Path, seed: int, tick: Tick | None = None
 ) -> RetriedLevels:
-    """One plain attempt of the base at each level; where it failed, one more of base and model.
+    """One attempt of the base at each level; at failed levels one more of the base and the model.
 
     The base's second attempt is the baseline: with other random numbers it solves some of them.
     """

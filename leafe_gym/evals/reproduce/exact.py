@@ -21,8 +21,8 @@ from leafe_gym.envs.sokoban.graph import StateGraph
 from leafe_gym.tiny.sampling import inverse_cdf
 
 Chances = Callable[[NDArray[np.int64], int], NDArray[np.float64]]
-"""`f(states, step)`: the chance of each action, [len(states), 4]; what is missing to 1 are
-replies that hold no action."""
+"""`f(states, step)`: the chance of each action, [len(states), 4]; the rest to 1 are unusable
+replies."""
 
 States = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -33,7 +33,7 @@ Ask = Callable[[int, States, States | None, Mask], Chance]
 
 
 @dataclass(frozen=True, slots=True)
-class Chain:
+class PolicyChain:
     """A policy on levels, with a step limit.
 
     Attributes:
@@ -116,7 +116,7 @@ def lockstep(
         steps: numbers of the steps.
         ask: the policy.
         rng: draws the actions.
-        given: actions that are taken whatever the policy says, -1 where it is asked;
+        given: actions that replace the policy's, -1 where it chooses;
             [episodes, steps].
     """
     state = starts.copy()
@@ -177,7 +177,7 @@ class Episodes:
 
 
 def asked_again(chances: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The chances of each action when replies without one are asked for again; [states, 4]."""
+    """The probability of each action if unusable replies are asked again; [states, 4]."""
     none = np.clip(1 - chances.sum(axis=1, keepdims=True), 0, 1)
     again: NDArray[np.float64] = sum(none**tries for tries in range(UNPARSABLE_IN_A_ROW))
     return chances * again

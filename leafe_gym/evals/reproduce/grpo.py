@@ -1,4 +1,4 @@
-"""GRPO, the paper's reinforcement-learning baseline, in its smallest form.
+"""GRPO, the paper's reinforcement-learning baseline, in a minimal form.
 
 Rollouts of one task form a group; an episode's advantage is its reward against the group's, and it
 weighs the log-likelihood of every action token of the episode: `(r - mean r) / (std r + 1e-6)`.
@@ -25,7 +25,7 @@ from leafe_gym.errors import TrainingDiverged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
+class ReplySample:
     """One reply of one episode.
 
     Attributes:
@@ -40,7 +40,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
+class EpisodeBatch:
     """Episodes of some tasks.
 
     Attributes:
@@ -49,12 +49,12 @@ class Batch:
         groups: the task of each episode; [episodes].
     """
 
-    samples: Sequence[Sample]
+    samples: Sequence[ReplySample]
     rewards: NDArray[np.float64]
     groups: NDArray[np.int64]
 
 
-Sampler = Callable[[Any, int], Batch | None]
+EpisodeSampler = Callable[[Any, int], EpisodeBatch | None]
 """`f(network, update)`: new episodes of the network as it is now; None when the budget is used."""
 
 
@@ -74,7 +74,7 @@ def advantages(rewards: NDArray[np.float64], groups: NDArray[np.int64]) -> NDArr
 
 def grpo(
     network: Any,
-    sampler: Sampler,
+    sampler: EpisodeSampler,
     *,
     lr: float,
     max_grad_norm: float = 1.0,
@@ -84,8 +84,8 @@ def grpo(
 
     Args:
         network: a causal language model.
-        sampler: gives the episodes of each update, until there are no more. Where all groups are
-            alike there is nothing to learn, and no step is taken.
+        sampler: gives the episodes of each update, until there are no more. Without a
+            group of mixed rewards no step is taken.
         lr: AdamW's learning rate, constant.
         max_grad_norm: gradients are clipped to it.
         progress: called with (update, mean reward).
@@ -125,7 +125,7 @@ def grpo(
 
 
 def policy_loss(
-    network: Any, samples: Sequence[Sample], weights: NDArray[np.float64]
+    network: Any, samples: Sequence[ReplySample], weights: NDArray[np.float64]
 ) -> torch.Tensor:
     """Mean over reply tokens of -advantage x log-likelihood.
 

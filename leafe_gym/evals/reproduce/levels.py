@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from leafe_gym.envs.sokoban.graph import NEVER, StateGraph
 from leafe_gym.envs.tasks import tasks as list_tasks
 from leafe_gym.evals.reproduce.batched_sampling import ConversationSampler
-from leafe_gym.evals.reproduce.exact import Chain, Episodes
+from leafe_gym.evals.reproduce.exact import Episodes, PolicyChain
 from leafe_gym.evals.reproduce.protocol import POOL_ROLLOUTS, POOL_SLACK
 from leafe_gym.seeds import derive_rng
 from leafe_gym.tiny.corpus import Ids, act_prompts, state_rows
@@ -46,7 +46,7 @@ class LevelSet:
         graph = make_levels(split, [task.seed for task in tasks], world, **changes)
         return cls(tasks, graph, state_rows(graph, world), world)
 
-    def chain(self, network: Any) -> Chain:
+    def chain(self, network: Any) -> PolicyChain:
         """A model playing these levels without memory."""
         policy = TinyPolicy(network)
         words = vocabulary()
@@ -55,7 +55,7 @@ class LevelSet:
             steps = np.full(len(states), words[f"s{step}"])
             return policy.chances(act_prompts(self.rows[states], steps))
 
-        return Chain(self.graph, chances, self.world.steps)
+        return PolicyChain(self.graph, chances, self.world.steps)
 
     def conversations(self, network: Any) -> ConversationSampler:
         """A model playing these levels with its history."""

@@ -25,7 +25,7 @@ MARGIN = 0.02
 DECIDED = ("tree_gt_is_interactions", "tree_gt_ir_interactions", "tree_ge_is_uncached")
 """Orderings of the paper that a run decides on: samplers at equal budgets."""
 EXPLORATORY = "exploratory"
-"""What stands in place of a verdict where two trained models are compared."""
+"""In place of a verdict on two trained models."""
 
 
 def verdict_of(difference: Interval, *, at_least: bool = False) -> str:
@@ -45,7 +45,7 @@ class Merged:
     """All figures of one kind of base over its seeds.
 
     Args:
-        seeds: what `run_seed` returned for each.
+        seeds: what `run_base` returned for each.
     """
 
     def __init__(self, seeds: Sequence[Json]) -> None:
@@ -121,7 +121,7 @@ class Merged:
         }
 
     def orderings(self) -> dict[str, dict[str, Json]]:
-        """Every difference asked about, those of `DECIDED` first."""
+        """All differences, those of `DECIDED` first."""
         found = {
             "tree_gt_is_interactions": self.sampler("tree", "is", "interactions"),
             "tree_gt_ir_interactions": self.sampler("tree", "ir", "interactions"),
@@ -153,7 +153,7 @@ class Merged:
         return gap.as_dict() | {"verdict": verdict_of(gap, at_least=at_least)}
 
     def model(self, ours: str, theirs: str, k: int, where: str = "success") -> Json:
-        """By how much one model's Pass@k is above another's."""
+        """The difference of two models' Pass@k."""
         gap = self.difference(*(self.pass_at(name, k, where) for name in (ours, theirs)))
         return gap.as_dict() | {"verdict": EXPLORATORY}
 
@@ -248,7 +248,7 @@ def _solved_at(spending: Json) -> Values:
 
 
 def _known(spending: Json) -> float:
-    """The largest budget at which it is known what was solved."""
+    """The largest spending at which the solved levels are known."""
     unsolved = np.array(spending["used"], dtype=np.float64)[np.isinf(_solved_at(spending))]
     return float(unsolved.min(initial=np.inf))
 

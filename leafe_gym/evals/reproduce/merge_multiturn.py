@@ -29,7 +29,7 @@ class MergedMultiturn(Merged):
     """As `Merged`, from counted wins in place of exact chances."""
 
     def figures(self) -> Json:
-        """Means with their intervals, and every ordering asked about."""
+        """Means with their intervals, and all differences."""
         stage1 = {
             name.replace("-", "_"): {unit: interval(self.solved(name, unit)) for unit in UNIT_KEYS}
             for name in self.samplers

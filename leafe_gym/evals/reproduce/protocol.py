@@ -1,4 +1,4 @@
-"""What is run.
+"""The protocol of the comparisons.
 
 The weight of the blind pushes (`leafe_gym.tiny.demonstrator`) was lowered from 1e-3 to 2e-4 after
 figures on test levels had been seen, and the settings of the baselines were not tuned
@@ -43,12 +43,12 @@ BASE = Recipe()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """How much is run.
+    """The size of a run.
 
     Attributes:
         stage1_levels: test levels on which samplers are compared.
-        stage1_interactions: their budget a level; independent sampling gets three times as much, to
-            read off what it solves at the tokens a tree costs.
+        stage1_interactions: their budget a level; independent sampling gets three times as
+            much, for comparisons at the tokens that a tree costs.
         train_levels: training levels.
         train_interactions: budget a training level, for every method.
         test_levels: levels on which trained models are compared.

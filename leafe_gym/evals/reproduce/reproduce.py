@@ -17,7 +17,7 @@ from leafe_gym.evals.reproduce.merge_multiturn import MergedMultiturn
 from leafe_gym.evals.reproduce.multiturn import KIND, run_multiturn
 from leafe_gym.evals.reproduce.protocol import BASE, Scale
 from leafe_gym.evals.reproduce.report import write_report
-from leafe_gym.evals.reproduce.run_base import run_seed
+from leafe_gym.evals.reproduce.run_base import run_base
 from leafe_gym.tiny.demonstrator import WeaknessKind
 from leafe_gym.tiny.policy import SHIPPED
 from leafe_gym.types import Json
@@ -32,12 +32,12 @@ def reproduce(
     shipped: bool = True,
     multiturn: bool = False,
 ) -> Json:
-    """Run what is missing, merge, and write the report.
+    """Run the missing parts, merge, and write the report.
 
     Args:
         folder: one folder a base in it, `report.md`, pictures and `reproduce.json`; the same call
             goes on where it stopped.
-        scale: how much is run.
+        scale: size of the run.
         kinds: bases; the first one's figures are decided on.
         seeds: of pretraining and all that follows.
         shipped: take the base that comes with the package where there is one, instead of
@@ -67,7 +67,7 @@ def reproduce(
                 and not (own / "base").exists()
             ):
                 shutil.copytree(SHIPPED / kind, own / "base")
-            found.setdefault(kind, []).append(run_seed(kind, seed, scale, own))
+            found.setdefault(kind, []).append(run_base(kind, seed, scale, own))
     talked = [
         run_multiturn(seed, scale, folder / f"{KIND}-{seed}", shipped=shipped)
         for seed in (seeds if multiturn else ())
@@ -79,7 +79,7 @@ def conclude(found: dict[str, list[Json]], folder: Path, multiturn: Sequence[Jso
     """Merge the figures of bases, write report and `reproduce.json`.
 
     Args:
-        found: what `run_seed` returned, by kind of base.
+        found: what `run_base` returned, by kind of base.
         folder: where to.
         multiturn: what `run_multiturn` returned.
 

@@ -13,7 +13,7 @@ from leafe_gym.distill.data.row_types import Encoded
 from leafe_gym.distill.data.tokens import Encoder
 from leafe_gym.envs.sokoban.rules import ACTIONS
 from leafe_gym.errors import UsageError
-from leafe_gym.evals.reproduce.exact import Chain
+from leafe_gym.evals.reproduce.exact import PolicyChain
 from leafe_gym.evals.reproduce.levels import LevelSet
 from leafe_gym.prompts.base import PromptSet
 from leafe_gym.tiny.corpus import act_prompts
@@ -48,7 +48,7 @@ def drawn(rows: Sequence[Encoded], count: int, rng: np.random.Generator) -> list
 
 
 def alternatives(
-    levels: LevelSet, chain: Chain, interactions: int, rng: np.random.Generator
+    levels: LevelSet, chain: PolicyChain, interactions: int, rng: np.random.Generator
 ) -> tuple[list[Encoded], list[Encoded]]:
     """Early Experience: rows that predict what an action leads to, and rows to imitate.
 

@@ -42,15 +42,15 @@ OUT_OF_DISTRIBUTION: dict[str, dict[str, Json]] = {
 targets and reads all of them as the same unknown word. See `elsewhere`."""
 
 
-def run_seed(kind: WeaknessKind, seed: int, scale: Scale, folder: Path) -> Json:
-    """All figures of one base; what is there in `folder` is not made again.
+def run_base(kind: WeaknessKind, seed: int, scale: Scale, folder: Path) -> Json:
+    """All figures of one base; parts that are complete in `folder` are not computed again.
 
     Sets torch to one thread, which is fastest for a model of this size.
 
     Args:
         kind: which base.
-        seed: of its pretraining and of everything after.
-        scale: how much is run.
+        seed: of its pretraining and all that follows.
+        scale: size of the run.
         folder: of this base.
 
     Returns:

@@ -19,7 +19,7 @@ from leafe_gym.distill.training.train import train
 from leafe_gym.envs.sokoban.rules import ACTIONS
 from leafe_gym.evals.controls import Donor, random_tau, swap_experiences
 from leafe_gym.evals.reproduce.exact import Episodes
-from leafe_gym.evals.reproduce.grpo import Batch, Sample, grpo
+from leafe_gym.evals.reproduce.grpo import EpisodeBatch, ReplySample, grpo
 from leafe_gym.evals.reproduce.levels import LevelSet, load
 from leafe_gym.evals.reproduce.protocol import AGENT, Scale
 from leafe_gym.evals.reproduce.row_batches import alternatives, drawn, run_rows
@@ -166,8 +166,8 @@ class _GroupBudget:
         """Calls, all levels together."""
         return self._whole - int(self._left.sum())
 
-    def sample(self, network: Any, update: int) -> Batch | None:
-        """See `leafe_gym.evals.reproduce.grpo.Sampler`."""
+    def sample(self, network: Any, update: int) -> EpisodeBatch | None:
+        """See `leafe_gym.evals.reproduce.grpo.EpisodeSampler`."""
         sizes = np.minimum(self._scale.group, self._left // (2 * self._levels.world.steps))
         if not self._deck:
             self._deck = self._rng.permutation(np.flatnonzero(sizes >= 2)).tolist()
@@ -186,14 +186,16 @@ class _GroupBudget:
         np.subtract.at(self._left, groups[kept], episodes.interactions[kept])
         self._left[groups[~kept]] = 0
         episodes, groups = episodes.only(kept), groups[kept]
-        return Batch(
+        return EpisodeBatch(
             samples=_samples(self._levels, network, episodes, self._rng),
             rewards=episodes.won.astype(np.float64),
             groups=groups,
         )
 
 
-def _samples(levels: LevelSet, network: Any, episodes: Episodes, rng: Generator) -> list[Sample]:
+def _samples(
+    levels: LevelSet, network: Any, episodes: Episodes, rng: Generator
+) -> list[ReplySample]:
     """Every reply of the episodes; of an unusable one the first word, which makes it unusable."""
     words = vocabulary()
     steps = np.array([words[f"s{number}"] for number in range(levels.world.steps)])
@@ -202,8 +204,8 @@ def _samples(levels: LevelSet, network: Any, episodes: Episodes, rng: Generator)
     def prompts(episode: Ids, step: Ids) -> Ids:
         return act_prompts(levels.rows[episodes.states[episode, step]], steps[step])
 
-    def sample(prompt: list[int], reply: tuple[int, ...], episode: int) -> Sample:
-        return Sample(ids=(*prompt, *reply), target_start=len(prompt), episode=episode)
+    def sample(prompt: list[int], reply: tuple[int, ...], episode: int) -> ReplySample:
+        return ReplySample(ids=(*prompt, *reply), target_start=len(prompt), episode=episode)
 
     episode, step = np.nonzero(episodes.acted)
     taken = episodes.actions[episode, step].tolist()

@@ -13,7 +13,7 @@ from leafe_gym.types import Completion, Message, Sampling
 _FAILED = re.compile(r"the attempt failed|the episode is over", re.IGNORECASE)
 
 
-class Mistake(NamedTuple):
+class FoundMistake(NamedTuple):
     """The result of a reflection.
 
     Attributes:
@@ -27,7 +27,7 @@ class Mistake(NamedTuple):
 
 Act = Callable[[Sequence[Message], Sampling], str]
 """Maps a chat to the whole text of an acting reply."""
-Reflect = Callable[[Sequence[Message], Sampling], Mistake | None]
+Reflect = Callable[[Sequence[Message], Sampling], FoundMistake | None]
 """Maps a chat to the mistake in it; None if no action was a mistake."""
 
 

@@ -19,7 +19,7 @@ from leafe_gym.envs.code.functions import FunctionProblem
 from leafe_gym.envs.code.mbpp import builtin
 from leafe_gym.envs.code.problem_files import find_file
 from leafe_gym.errors import PolicyError
-from leafe_gym.testing.players.base import Mistake, ScriptedPlayer, probability
+from leafe_gym.testing.players.base import FoundMistake, ScriptedPlayer, probability
 from leafe_gym.types import Message, Sampling
 
 Solutions = Mapping[str, str]
@@ -74,13 +74,13 @@ class Coder(ScriptedPlayer):
         raise PolicyError("the scripted coder does not know this problem")
 
 
-def _reflect(messages: Sequence[Message], _: Sampling) -> Mistake | None:
+def _reflect(messages: Sequence[Message], _: Sampling) -> FoundMistake | None:
     replies = [one["content"] for one in messages if one["role"] == "assistant"]
     for number, text in _COMMENT.findall(messages[-1]["content"]):
         kind = _KIND.search(replies[int(number)])
         if kind is not None:
             experience = f"{text.rstrip('.').capitalize()}: not the {kind.group(1)} one."
-            return Mistake(int(number), experience)
+            return FoundMistake(int(number), experience)
     return None
 
 

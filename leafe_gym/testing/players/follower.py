@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from leafe_gym.errors import PolicyError, UsageError
-from leafe_gym.testing.players.base import Mistake, ScriptedPlayer, probability
+from leafe_gym.testing.players.base import FoundMistake, ScriptedPlayer, probability
 from leafe_gym.types import Message, Sampling
 
 _ACTION = "Action: "
@@ -58,12 +58,12 @@ class Follower(ScriptedPlayer):
         errs = rng.random() < self.noise and sampling.temperature > 0
         return f"{_ACTION}{rng.choice(self.wrong) if errs else right}"
 
-    def _mistake(self, messages: Sequence[Message], _: Sampling) -> Mistake | None:
+    def _mistake(self, messages: Sequence[Message], _: Sampling) -> FoundMistake | None:
         """The first action that is not the walkthrough's."""
         pairs = zip(_taken(messages), self._known(messages), strict=False)
         for step, (taken, right) in enumerate(pairs):
             if taken != right:
-                return Mistake(step, f"{taken} did not help. Here, do: {right}.")
+                return FoundMistake(step, f"{taken} did not help. Here, do: {right}.")
         return None
 
     def _known(self, messages: Sequence[Message]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from leafe_gym.errors import PolicyError
-from leafe_gym.testing.players.base import Mistake, ScriptedPlayer, has_failed, probability
+from leafe_gym.testing.players.base import FoundMistake, ScriptedPlayer, has_failed, probability
 from leafe_gym.types import Message, Sampling
 
 _AVOID = re.compile(r"\bnot click\[([^\]]*)\]")
@@ -107,7 +107,7 @@ def _missing(task: str, turn: str) -> Iterator[str]:
             yield max(wanted, key=len)
 
 
-def _reflect(messages: Sequence[Message], _: Sampling) -> Mistake | None:
+def _reflect(messages: Sequence[Message], _: Sampling) -> FoundMistake | None:
     if not has_failed(messages):
         return None
     taken = [
@@ -117,17 +117,17 @@ def _reflect(messages: Sequence[Message], _: Sampling) -> Mistake | None:
     page, last = taken[-1]
     if last == _BUY and (missing := list(_missing(_task(messages), page))):
         experience = f"Bought too early: not click[{_BUY}] yet, first click[{missing[0]}]."
-        return Mistake(len(taken) - 1, experience)
+        return FoundMistake(len(taken) - 1, experience)
     opened = [
         number
         for number, (shown, label) in enumerate(taken)
         if label in {offer.asin for offer in _offers(shown)}
     ]
     if not opened:
-        return Mistake(0, "This search found nothing: search for everything the task asks for.")
+        return FoundMistake(0, "This search found nothing: search for all that the task asks for.")
     step = opened[-1]
     tried = dict.fromkeys([*_AVOID.findall(taken[step][0]), taken[step][1]])
     score = _SCORE.search(messages[-1]["content"])
     worth = f"is worth {score[1]}" if score else "took too long"
     avoid = ", ".join(f"not click[{label}]" for label in tried)
-    return Mistake(step, f"That product {worth}. Take another: {avoid}.")
+    return FoundMistake(step, f"That product {worth}. Take another: {avoid}.")

@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from leafe_gym.errors import PolicyError
-from leafe_gym.testing.players.base import Mistake, ScriptedPlayer, has_failed, probability
+from leafe_gym.testing.players.base import FoundMistake, ScriptedPlayer, has_failed, probability
 from leafe_gym.types import Message, Sampling
 
 MOVES = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}
@@ -62,20 +62,20 @@ def _move(turn: str, rng: np.random.Generator, noise: float) -> str:
     return board.greedy(options, rng)
 
 
-def _reflect(messages: Sequence[Message], sampling: Sampling) -> Mistake | None:
+def _reflect(messages: Sequence[Message], sampling: Sampling) -> FoundMistake | None:
     for number, action, text in _COMMENT.findall(messages[-1]["content"]):
         if _LOST in text:
-            return Mistake(int(number), f"{text.rstrip('.')}: here, not {action}.")
+            return FoundMistake(int(number), f"{text.rstrip('.')}: here, not {action}.")
     if not has_failed(messages):
         return None
     # The step limit was reached and no comment names a cause: pick one of the pushes, because only
     # pushes can lose a level.
     pushes = _pushes(messages)
     if not pushes:
-        return Mistake(0, "Push a box.")
+        return FoundMistake(0, "Push a box.")
     rng = np.random.default_rng(sampling.seed)
     number, action = pushes[int(rng.integers(0, len(pushes), 2).min())]
-    return Mistake(number, f"This push did not help: here, not {action}.")
+    return FoundMistake(number, f"This push did not help: here, not {action}.")
 
 
 def _pushes(messages: Sequence[Message]) -> list[tuple[int, str]]:

@@ -318,7 +318,7 @@ _STARTING = threading.Lock()
 
 
 def _after_fork() -> None:
-    """Of the hosts of a parent process nothing is usable, nor a lock that one of its threads held."""
+    """The servers and a possibly held lock of the parent process are of no use in a child."""
     global _STARTING
     _STARTING = threading.Lock()
     _HOSTS.clear()

@@ -1,4 +1,4 @@
-"""Checks of what callers pass to `RollbackWrapper`; each raises `UsageError` and names the value."""
+"""Checks of the arguments of `RollbackWrapper`; each raises `UsageError` and names the value."""
 
 from __future__ import annotations
 

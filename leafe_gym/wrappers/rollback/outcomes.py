@@ -46,8 +46,8 @@ def step_outcome(outcome: Any, step: int, action: Any) -> StepOutcome:
         observation, reward, terminated, truncated, info = outcome
     except (TypeError, ValueError) as error:
         raise EnvironmentFailure(
-            f"step {step} (action {show(action)}) returned {show(outcome)} instead of (observation, reward, "
-            "terminated, truncated, info); fix the environment"
+            f"step {step} (action {show(action)}) returned {show(outcome)} instead of "
+            "(observation, reward, terminated, truncated, info); fix the environment"
         ) from error
     if (
         type(reward) is float

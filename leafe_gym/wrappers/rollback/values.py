@@ -174,9 +174,9 @@ def _same_objects(left: Any, right: Any, comparing: set[tuple[int, int]]) -> boo
             _same(a, b, comparing) for a, b in zip(left, right, strict=True)
         )
         return equal and _same_attributes(left, right, comparing)
-    if type(left) is type(right) and callable(getattr(left, "equals", None)):
-        if left.equals(right) is True:  # data frames and the like
-            return True
+    equals = getattr(left, "equals", None)  # of data frames and the like
+    if type(left) is type(right) and callable(equals) and equals(right) is True:
+        return True
     try:
         if bool(left == right):
             return _same_attributes(left, right, comparing)

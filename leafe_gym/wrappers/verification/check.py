@@ -161,7 +161,7 @@ def check_rollback(
     request = CheckRequest(chain, rule, named, actions, tuple(seeds), options, other_process)
     try:
         try:
-            report: CheckReport = run_job(check_recipe, dump_recipe(source), request)
+            report: CheckReport = run_job(check_recipe, lambda: (dump_recipe(source), request))
         except (SnapshotUnsupported, NotSendable):
             report = run_in_fork(partial(check_source, source, request))
     except VerificationUnavailable as error:

@@ -16,7 +16,7 @@ from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]
 
-from leafe_gym.errors import LeafeError
+from leafe_gym.errors import LeafeError, SnapshotUnsupported
 from leafe_gym.wrappers.backends.fork_client import start_interpreter, stop_interpreter
 from leafe_gym.wrappers.backends.fork_wire import ConnectionClosed, receive, send, send_socket
 from leafe_gym.wrappers.backends.isolation import SCRATCH
@@ -174,8 +174,12 @@ def start_verification_process() -> VerificationProcess | None:
         return _CURRENT[0]
 
 
-def run_job(function: Callable[..., Any], *arguments: Any) -> Any:
+def run_job(function: Callable[..., Any], arguments: Callable[[], tuple[Any, ...]]) -> Any:
     """Run a function of this package in the verification process.
+
+    Args:
+        function: at the top of a module.
+        arguments: makes its arguments; called again where a module had to be sent along.
 
     Raises:
         NotSendable: if the arguments cannot be sent there.
@@ -190,7 +194,9 @@ def run_job(function: Callable[..., Any], *arguments: Any) -> Any:
         raise VerificationUnavailable("this is a verification job already")
     while True:
         try:
-            blob = cloudpickle.dumps(arguments)
+            blob = cloudpickle.dumps(arguments())
+        except SnapshotUnsupported:
+            raise
         except Exception as error:
             raise NotSendable(f"it cannot be sent to another process: {brief(error)}") from error
         try:

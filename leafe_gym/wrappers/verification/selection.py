@@ -274,8 +274,9 @@ def _run(
         if isinstance(request.backends, str):
             request = replace(request, backends=BACKENDS.get(request.backends))
         try:
-            request = replace(request, recipe=instances.recipe())
-            found: Verification = run_job(verify_candidates, request)
+            found: Verification = run_job(
+                verify_candidates, lambda: (replace(request, recipe=instances.recipe()),)
+            )
         except (SnapshotUnsupported, NotSendable):
             if instances.draws_window:
                 raise  # a fork would share its connection to the display

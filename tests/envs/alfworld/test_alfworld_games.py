@@ -153,6 +153,50 @@ def test_we_play_an_official_folder(folder: Path) -> None:
 
 
 @needs_library
+@pytest.mark.parametrize(
+    "place", [".", "json_2.1.1", "relative", "LEAFE_DATA", "LEAFE_DATA/alfworld"]
+)
+def test_official_games_are_found_by_data_and_in_the_data_folder(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    expected = [task.kwargs["trial"] for task in lg.tasks(ENV, "val")]
+    monkeypatch.delenv("ALFWORLD_DATA")
+    monkeypatch.chdir("/")
+    given: dict[str, Any] = {"data": str(folder / place)}
+    if place == "relative":
+        monkeypatch.setenv("LEAFE_DATA", str(folder.parent))
+        given = {"data": folder.name}
+    elif place.startswith("LEAFE_DATA"):
+        (tmp_path / "alfworld").mkdir()
+        inside = tmp_path / "alfworld" if place.endswith("alfworld") else tmp_path
+        if inside != tmp_path:
+            (tmp_path / "json_2.1.1").rename(inside / "json_2.1.1")
+        monkeypatch.setenv("LEAFE_DATA", str(tmp_path))
+        given = {}
+    listed = lg.tasks(ENV, "val", **given)
+    assert [task.kwargs["trial"] for task in listed] == expected
+    assert listed[0].id == f"{ENV}:{expected[0]}", "ids do not depend on the folder"
+    assert gym.make(ENV, **listed[0].kwargs).reset(seed=0)[0]
+
+
+@needs_library
+def test_data_can_be_one_game(folder: Path) -> None:
+    path = next((folder / "json_2.1.1" / "train").rglob(FILE))
+    for data in (path, path.parent):
+        env = gym.make(ENV, data=str(data)).unwrapped
+        env.reset(seed=0)
+        assert env.game.name == str(path)  # type: ignore[attr-defined]
+        with pytest.raises(UsageError, match="one game, not a folder"):
+            lg.tasks(ENV, "train", data=str(data))
+        with pytest.raises(UsageError, match="two games"):
+            gym.make(ENV, data=str(data), trial="other")
+    with pytest.raises(UsageError, match="drop games='generated'"):
+        gym.make(ENV, data=str(folder), games="generated")
+    with pytest.raises(UsageError, match=r"has no json_2\.1\.1"):
+        gym.make(ENV, data=str(folder / "json_2.1.1" / "train"))
+
+
+@needs_library
 def test_games_that_alfworld_skips_are_skipped(folder: Path) -> None:
     root = folder / "json_2.1.1" / "train"
     games = sorted(path.parent for path in root.rglob(FILE))
@@ -175,7 +219,7 @@ def test_games_that_alfworld_skips_are_skipped(folder: Path) -> None:
     ("content", "said"),
     [
         ({"pddl_domain": None}, "pddl_domain missing"),
-        ({"grammar": 5}, "grammar missing or no text"),
+        ({"grammar": 5}, "grammar missing or not a string"),
         ({"solvable": False}, "marked as unsolvable"),
         ({"solvable": None}, "not marked as solvable"),
         ({"pddl_problem": "(define (problem x)"}, "planner cannot read it"),
@@ -197,7 +241,7 @@ def test_wrong_games_are_refused(folder: Path, content: dict[str, Any], said: st
 
 
 @needs_library
-def test_a_goal_that_nothing_leads_to_is_found_out(folder: Path) -> None:
+def test_an_unreachable_goal_is_refused(folder: Path) -> None:
     path = changed(folder)
     problem = json.loads(path.read_text())["pddl_problem"]
     stuck = "\n".join(line for line in problem.splitlines() if "(pickupable" not in line)
@@ -230,7 +274,7 @@ def test_wrong_files_and_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert gym.make(ENV).unwrapped.config.games == "generated"  # type: ignore[attr-defined]
 
 
-def test_a_missing_library_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "leafe_gym.envs.alfworld.planner_game", raising=False)
     monkeypatch.setitem(sys.modules, "fast_downward", None)
     with pytest.raises(MissingExtra, match=r"pip install 'leafe-gym\[alfworld\]'"):

@@ -88,7 +88,7 @@ def test_a_board_from_text_names_the_row() -> None:
     assert caught.value.row == 1
     with pytest.raises(LevelFault, match="no player"):
         parse_board("")
-    with pytest.raises(LevelFault, match="is no board"):
+    with pytest.raises(LevelFault, match="is not a board"):
         parse_board(3)  # type: ignore[arg-type]
 
 

@@ -242,7 +242,7 @@ def test_words_for_the_interpreter_do_not_reach_it(story: Path, command: str) ->
     env.reset(seed=0)
     before = env.get_state().progress.machine[0].copy()  # type: ignore[attr-defined]
     observation, reward, terminated, _, info = env.step(command)
-    assert observation == info["feedback"] == "That is no command of the story."
+    assert observation == info["feedback"] == "That is not a command of the story."
     assert (reward, terminated) == (0.0, False)
     assert (env.get_state().progress.machine[0] == before).all()  # type: ignore[attr-defined]
 
@@ -321,33 +321,49 @@ def test_a_game_is_made_once(cache: Path, monkeypatch: pytest.MonkeyPatch, story
 # Wrong
 
 
+@pytest.mark.parametrize("name", ["data", "game"])
+def test_a_story_is_found_in_the_data_folder(
+    story: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("LEAFE_DATA", str(story.parent))
+    monkeypatch.chdir("/")
+    for env_id in (ENV, STORY):
+        assert gym.make(env_id, **{name: story.name}).reset(seed=0)[0]
+    (task,) = [
+        task for split in lg_splits() for task in lg.tasks(STORY, split, **{name: story.name})
+    ]
+    assert task.kwargs == {"data": story.name}
+
+
 def test_wrong_files(story: Path, tmp_path: Path) -> None:
     alone = Path(shutil.copy(story, tmp_path / "alone.z8"))
+    for name in ("game.txt", "game.ulx"):
+        (tmp_path / name).touch()
     for path, said in (
-        (tmp_path / "none.z8", "no such file"),
+        (tmp_path / "none.z8", "there is no .*none.z8"),
         (tmp_path / "game.txt", "leafe/Jericho-v0"),
         (alone, "alone.json is missing"),
     ):
         with pytest.raises(UsageError, match=said):
-            gym.make(ENV, game=str(path))
+            gym.make(ENV, data=str(path))
     for text in ("{", "[]", json.dumps({"version": 1}), json.dumps({"version": 7})):
         bad = tmp_path / "bad.json"
         bad.write_text(text)
-        with pytest.raises(UsageError, match="no game that TextWorld can play"):
+        with pytest.raises(UsageError, match="not a game that TextWorld can play"):
             gym.make(ENV, game=str(bad)).reset(seed=0)
-    with pytest.raises(UsageError, match="no such file"):
-        gym.make(STORY, game=str(tmp_path / "none.z5"))
+    with pytest.raises(UsageError, match=r"there is no .*none.z5"):
+        gym.make(STORY, data=str(tmp_path / "none.z5"))
     with pytest.raises(UsageError, match=r"end in \.z1 to \.z8"):
         gym.make(STORY, game=str(tmp_path / "game.ulx"))
     (tmp_path / "bad.z5").write_bytes(story.read_bytes())
-    with pytest.raises(UsageError, match="first byte says otherwise"):
+    with pytest.raises(UsageError, match="first byte is another version"):
         gym.make(STORY, game=str(tmp_path / "bad.z5"))
     cut = tmp_path / "cut.z8"
     cut.write_bytes(story.read_bytes()[:5000])
     shutil.copy(story.with_suffix(".json"), cut.with_suffix(".json"))
     for env_id in (ENV, STORY):
-        with pytest.raises(UsageError, match="cut short"):
-            gym.make(env_id, game=str(cut))
+        with pytest.raises(UsageError, match="truncated"):
+            gym.make(env_id, data=str(cut))
 
 
 @pytest.mark.parametrize(
@@ -356,7 +372,7 @@ def test_wrong_files(story: Path, tmp_path: Path) -> None:
         ({"rooms": 0}, "rooms=0: use a whole number"),
         ({"form": "ulx"}, "'z8'"),
         ({"split": "dev"}, "train, val, test"),
-        ({"settings": {"go": 6}}, "give challenge= as well"),
+        ({"settings": {"go": 6}}, "settings= needs challenge="),
         ({"challenge": "tw-cookin"}, "tw-coin_collector, tw-cooking"),
         ({"challenge": "tw-simple"}, r"needs settings=\{'rewards'"),
         ({"challenge": "tw-cooking", "settings": {"goo": 6}}, "no setting goo"),

@@ -81,7 +81,7 @@ def test_a_state_is_a_value_and_goes_to_other_instances() -> None:
     assert other.step(way[-1]) == expected
     with pytest.raises(ResetNeeded, match="no episode is running"):
         other.step(way[-1])
-    with pytest.raises(ResetNeeded, match="no episode was begun"):
+    with pytest.raises(ResetNeeded, match="no episode is running"):
         made().get_state()
 
 

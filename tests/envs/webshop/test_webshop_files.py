@@ -234,29 +234,32 @@ def test_many_goals_are_split_officially(tmp_path: Path) -> None:
     ("files", "said"),
     [
         ({"products": without("name")}, r"items_shuffle.json, record 2 \(B000000002\).*'name'"),
-        ({"products": without("query")}, r"record 2 \(B000000002\): no text in field 'query'"),
+        ({"products": without("query")}, r"record 2 \(B000000002\): no string in field 'query'"),
         ({"products": without("asin")}, r"record 2: no field 'asin'; add one"),
         ({"products": [PRODUCTS[0], 7]}, r"record 2: a int, not an object"),
         ({"products": with_(pricing="$x")}, r"record 2 .*'pricing' is '\$x'; use"),
         ({"products": with_(pricing="10.99")}, r"'pricing' is '10.99'"),
         ({"products": with_(customization_options=["red"])}, "'customization_options' is not"),
-        ({"products": with_(customization_options={"a": [{"b": 1}]})}, r"record 2 .*mend it"),
-        ({"products": json.dumps(PRODUCTS)[:900]}, r"items_shuffle.json, record \d: no JSON"),
-        ({"products": json.dumps(PRODUCTS) + "]"}, r"record \d: no JSON.*fetch the file again"),
-        ({"products": b'[{"asin": "\xff"}]'}, r"record 1: no JSON"),
-        ({"products": {"a": 1}}, r"does not begin with '\['; fetch"),
-        ({"products": ""}, r"does not begin with '\['"),
-        ({"products": []}, r"has no product; fetch the file again"),
+        ({"products": with_(customization_options={"a": [{"b": 1}]})}, r"record 2 .*correct it"),
+        ({"products": json.dumps(PRODUCTS)[:900]}, r"items_shuffle.json, record \d: not JSON"),
+        ({"products": json.dumps(PRODUCTS) + "]"}, r"record \d: not JSON.*download the file again"),
+        ({"products": b'[{"asin": "\xff"}]'}, r"record 1: not JSON"),
+        ({"products": {"a": 1}}, r"does not start with '\['; download"),
+        ({"products": ""}, r"does not start with '\['"),
+        ({"products": []}, r"has no product; download the file again"),
         ({"products": [{**PRODUCTS[0], "asin": "nan"}]}, "has no product"),
-        ({"attributes": []}, r"items_ins_v2.json does not begin with '\{'"),
+        ({"attributes": []}, r"items_ins_v2.json does not start with '\{'"),
         ({"attributes": {"B000000001": {"attributes": 3}}}, "attributes of B000000001: no list"),
         ({"attributes": {"B000000001": [1]}}, "attributes of B000000001: no list"),
-        ({"human": {"B000000001": [{}]}}, r"human instructions of B000000001: not a list.*mend"),
+        ({"human": {"B000000001": [{}]}}, r"human instructions of B000000001: not a list.*correct"),
         ({"human": {"B000000001": 3}}, r"human instructions of B000000001: not a list"),
-        ({"human": {"B000000098": HUMAN["B000000001"]}}, "use goals='synthetic', or files that"),
-        ({"human": None}, r"has no items_human_ins.json; fetch it, or use goals='synthetic'"),
+        (
+            {"human": {"B000000098": HUMAN["B000000001"]}},
+            "use goals='synthetic', or files of the same release",
+        ),
+        ({"human": None}, r"has no items_human_ins.json; download it, or use goals='synthetic'"),
         ({"reviews": [{"asin": "B000000001"}]}, r"reviews.json, record 1: no 'average_rating'"),
-        ({"attributes": None}, r"items_ins_v2.json is missing, which belongs to .*setup.sh"),
+        ({"attributes": None}, r"items_ins_v2.json is missing; it belongs to .*setup.sh"),
         ({"products": None}, r"has no items_shuffle\*.json.*princeton-nlp/WebShop"),
     ],
 )
@@ -388,8 +391,8 @@ def test_no_room(official: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     def full(*_: Any) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(shop_builder, "_keep", full)
-    with pytest.raises(UsageError, match="disk is full; make room there, or set XDG_CACHE_HOME"):
+    monkeypatch.setattr(shop_builder, "_store", full)
+    with pytest.raises(UsageError, match="disk is full; free some space, or set XDG_CACHE_HOME"):
         open_shop(str(official), "human")
 
 

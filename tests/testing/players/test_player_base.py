@@ -12,7 +12,7 @@ import pytest
 
 import leafe_gym as lg
 from leafe_gym.errors import UsageError
-from leafe_gym.testing.players.base import Mistake, ScriptedPlayer
+from leafe_gym.testing.players.base import FoundMistake, ScriptedPlayer
 from leafe_gym.testing.players.coder import Coder
 from leafe_gym.testing.players.follower import Follower
 from leafe_gym.testing.players.shopper import Shopper
@@ -35,13 +35,13 @@ def ask(
 @pytest.mark.parametrize(
     ("mistake", "reflected", "refined"),
     [
-        (Mistake(2, "not so"), {"step": 2, "experience": "not so"}, {"experience": "not so"}),
-        (Mistake(0, "x"), {"step": 0, "experience": "x"}, {"experience": "x"}),
+        (FoundMistake(2, "not so"), {"step": 2, "experience": "not so"}, {"experience": "not so"}),
+        (FoundMistake(0, "x"), {"step": 0, "experience": "x"}, {"experience": "x"}),
         (None, {"step": None, "experience": ""}, {"experience": "Go on as before."}),
     ],
 )
 def test_the_purpose_decides_and_not_the_words_of_the_prompt(
-    mistake: Mistake | None, reflected: Any, refined: Any
+    mistake: FoundMistake | None, reflected: Any, refined: Any
 ) -> None:
     player = ScriptedPlayer(act, lambda *_: mistake, name="p")
     assert ask(player, "act") == "Action: 4"

@@ -14,6 +14,7 @@ import gymnasium as gym
 import pytest
 
 import leafe_gym as lg
+from leafe_gym import errors
 from leafe_gym.envs.space import TextSpace
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="backend 'fork' is for Linux")
@@ -43,7 +44,7 @@ def in_a_child(function: Callable[[], str]) -> str:
     if child == 0:
         try:
             said = function()
-        except BaseException as error:  # noqa: BLE001 - all is reported to the parent
+        except BaseException as error:
             said = f"{type(error).__name__}: {error}"
         os.write(theirs, said.encode()[:4000])
         os._exit(0)
@@ -120,7 +121,7 @@ def test_two_children_at_the_same_time(env: Any) -> None:
             try:
                 made.reset(seed=1)
                 said.add(made.step("a")[0])
-            except lg.errors.ForkedUse:
+            except errors.ForkedUse:
                 said.add("refused")
         return " ".join(sorted(said))
 
@@ -206,10 +207,10 @@ def test_what_cannot_be_read_is_named() -> None:
     env.reset(seed=0)
     env.step("a")
     snapshot = env.snapshot()
-    with pytest.raises(lg.errors.BackendError, match="cannot read what was passed to step"):
+    with pytest.raises(errors.BackendError, match="cannot read what was passed to step"):
         env.step([Unloadable()])
     env.restore(snapshot)
-    with pytest.raises(lg.errors.BackendError, match="no such session"):
+    with pytest.raises(errors.BackendError, match="no such session"):
         env.step("bad")
     env.restore(snapshot)
     assert env.step("a")[0] == "count 2"

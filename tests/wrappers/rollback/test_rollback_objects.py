@@ -21,6 +21,7 @@ import pydantic
 import pytest
 
 import leafe_gym as lg
+from leafe_gym import errors
 from leafe_gym.envs.space import TextSpace
 
 NAN = float("nan")
@@ -265,7 +266,7 @@ def test_other_observations_do_not_pass_a_replay(name: str) -> None:
     env.reset(seed=0)
     env.step("show")
     snapshot = env.snapshot()
-    with pytest.raises(lg.errors.RestoreMismatch):
+    with pytest.raises(errors.RestoreMismatch):
         env.restore(snapshot)
 
 

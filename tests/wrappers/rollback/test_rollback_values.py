@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leafe_gym.wrappers.rollback.digests import NoDigest, chain_digest, encode
+from leafe_gym.wrappers.rollback.digests import chain_digest, encode
 from leafe_gym.wrappers.rollback.values import (
     difference,
     private_copy,

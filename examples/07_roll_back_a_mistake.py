@@ -1,10 +1,10 @@
-"""A coding agent that goes back to before its mistake, files and variables included.
+"""A coding agent that rolls back to before its mistake, including files and variables.
 
-python examples/07_go_back_to_before_the_mistake.py [--unsandboxed]
+python examples/07_roll_back_a_mistake.py [--unsandboxed]
 
-The agent here is scripted: it empties an inbox whose letters can be taken only once, into a
-variable that it then throws away. Starting over would cost the whole session; undoing is not
-possible inside it. Going back brings the interpreter's memory and the files back as they were.
+The agent is scripted: it takes all letters from an inbox, which is possible only once, into a
+variable and then discards the variable. Nothing in the session can undo this, and a new session
+would lose all work. A rollback restores the interpreter's memory and the files.
 """
 
 import sys
@@ -24,12 +24,12 @@ with open('report.json', 'w') as file:
     json.dump(sums, file)
 print(len(sums), len(inbox), open('notes.txt').read())""",
 )
-TIP = "keep the letters: they cannot be taken twice"
+EXPERIENCE = "keep the letters: they cannot be taken twice"
 REVISED = "open('notes.txt', 'w').write(f'{len(letters)} letters kept')"
 
 
 def main(*options: str) -> None:
-    """Make the mistake, see that it cannot be undone, go back to before it, go on."""
+    """Make the mistake, roll back to before it, and take the revised action."""
     extra = {}
     if "--unsandboxed" in options:
         extra = {"sandbox": "unsandboxed", "allow_unsandboxed": True}
@@ -38,10 +38,10 @@ def main(*options: str) -> None:
     print(info["instruction"], "\n")
     for cell in PLAN:
         won = play(env, cell)
-    print(f"\nwon: {won}. Looking back: the mistake is action 1; {TIP}.")
+    print(f"\nwon: {won}. Reflection: the mistake is action 1; {EXPERIENCE}.")
 
     env.rollback(to=1)
-    print("back before action 1: the variable is there again, the file is not")
+    print("rolled back to before action 1: the variable exists again, the file does not")
     for cell in (REVISED, PLAN[2]):
         won = play(env, cell)
     print(f"\nwon: {won}")
@@ -50,7 +50,7 @@ def main(*options: str) -> None:
 
 
 def play(env: lg.RollbackWrapper, cell: str) -> bool:
-    """Run a cell and show it."""
+    """Run a cell and show its output."""
     number = env.steps
     observation, _, _, _, info = env.step(cell)
     print(f"[{number}] {cell}\n    {observation}")
