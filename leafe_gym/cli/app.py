@@ -45,7 +45,8 @@ def guarded(verb: Callable[P, None]) -> Callable[P, None]:
             complain(f"{type(error).__name__}: {error}")
             raise typer.Exit(1) from None
         except Interrupted as error:
-            complain(f"stopped{goes_on}")
+            word = "interrupted" if error.number == signal.SIGINT else "stopped"
+            complain(f"{word}{goes_on}")
             raise typer.Exit(128 + error.number) from None
         except KeyboardInterrupt:
             complain(f"interrupted{goes_on}")
