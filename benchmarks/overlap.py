@@ -22,7 +22,7 @@ from _harness import ROOT, Report, main, median
 TASKS = 64
 CONCURRENCY = 64
 SAMPLES = 5
-LEVELS = 40
+LEVELS = 12
 INTERACTIONS = 300
 
 NOW = f"""

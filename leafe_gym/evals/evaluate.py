@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from leafe_gym.agents.agent import Agent
 from leafe_gym.agents.sync import run_blocking
 from leafe_gym.budget import Budget
+from leafe_gym.distill.arguments import require_instance, require_int, require_path
 from leafe_gym.errors import RunIncomplete, UsageError
 from leafe_gym.evals.config import EvalConfig
 from leafe_gym.evals.intervals import Interval
@@ -64,6 +65,8 @@ class Evaluation:
             UsageError: if a task lacks rollouts (an average without it, or without its errors,
                 would be of other tasks than asked for), if k > `asked`, or without a task.
         """
+        for k in ks:
+            require_int("k", k, low=1)
         missing = self.missing
         if missing:
             named = [f"{task} lacks {n} of {self.asked}" for task, n in missing.items()]
@@ -134,11 +137,14 @@ async def aevaluate(
     progress: Progress | None = None,
 ) -> Evaluation:
     """The asynchronous variant of `evaluate`."""
+    require_instance("config", config, EvalConfig)
+    require_int("samples", samples, low=1)
+    require_int("seed", seed, low=0)
     if not tasks:
         raise UsageError("there is no task to evaluate on")
     agent = make_agent("is", named_policy(policy), config.for_agent(samples))
     with tempfile.TemporaryDirectory(prefix="leafe-eval-") as scratch:
-        folder = Path(out) if out is not None else Path(scratch) / "run"
+        folder = require_path("out", out) if out is not None else Path(scratch) / "run"
         with await roll_out(
             agent, tasks, config, folder, seed=seed, concurrency=concurrency, progress=progress
         ) as run:

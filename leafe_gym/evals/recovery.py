@@ -26,6 +26,7 @@ from leafe_gym.agents.stepping import environment_calls, reset_for
 from leafe_gym.agents.sync import run_blocking
 from leafe_gym.agents.task_runner import Observer, SlotCounter, Stop
 from leafe_gym.budget import Budget
+from leafe_gym.distill.arguments import require_instance, require_int, require_path
 from leafe_gym.errors import UsageError
 from leafe_gym.evals.config import EvalConfig
 from leafe_gym.evals.evaluate import (
@@ -103,7 +104,7 @@ class RecoveryPool:
             UsageError: if the file is not such a pool.
         """
         try:
-            data = json.loads(Path(path).read_text("utf-8"))
+            data = json.loads(require_path("path", path).read_text("utf-8"))
             mistakes = tuple(
                 Mistake(
                     task=read_task(one["task"]),
@@ -113,6 +114,10 @@ class RecoveryPool:
                 for one in data["mistakes"]
             )
             return cls(mistakes, int(data["tasks"]))
+        except UsageError:
+            raise
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be read: {error}") from error
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(f"{path} holds no recovery pool: {error!r}") from error
 
@@ -145,8 +150,10 @@ def recovery_pool(
     Raises:
         UsageError: if an environment does not know its distance to a solution.
     """
+    require_int("rollouts", rollouts, low=1)
+    require_int("slack", slack, low=0)
     with tempfile.TemporaryDirectory(prefix="leafe-pool-") as scratch:
-        folder = Path(out) if out is not None else Path(scratch) / "run"
+        folder = require_path("out", out) if out is not None else Path(scratch) / "run"
         if tasks:
             _require_distance(make_env(tasks[0]), tasks[0])
         call = aevaluate(
@@ -178,12 +185,15 @@ def evaluate_recovery(
         UsageError: if the pool is empty, or for a configuration that cannot be used.
         ConfigMismatch: if `out` holds a run of another configuration.
     """
+    require_instance("pool", pool, RecoveryPool)
+    require_instance("config", config, EvalConfig)
+    require_int("samples", samples, low=1)
     if not pool.mistakes:
         raise UsageError("the pool is empty: the base made no mistake that can be recovered from")
     agent = RecoveryAgent(named_policy(policy), pool, samples, config)
     with tempfile.TemporaryDirectory(prefix="leafe-recovery-") as scratch:
         tasks = [one.task for one in pool.mistakes]
-        folder = Path(out) if out is not None else Path(scratch) / "run"
+        folder = require_path("out", out) if out is not None else Path(scratch) / "run"
         call = roll_out(
             agent, tasks, config, folder, seed=seed, concurrency=concurrency, progress=progress
         )

@@ -94,6 +94,20 @@ def test_nothing_to_evaluate() -> None:
         lg.evaluate("scripted", [])
 
 
+@pytest.mark.parametrize(
+    ("name", "bad"),
+    [
+        ("samples", 0), ("samples", 1.5), ("samples", True), ("samples", "8"), ("seed", -1),
+        ("seed", "1"), ("seed", None), ("config", None), ("config", {"max_tokens": 4}),
+        ("out", 3), ("out", ""),
+    ],
+)  # fmt: skip
+def test_a_wrong_argument_is_named(name: str, bad: object) -> None:
+    given = {"samples": 1, name: bad}
+    with pytest.raises(UsageError, match=name):
+        lg.evaluate("scripted", TASKS[:1], **given)  # type: ignore[arg-type]
+
+
 class Shut(gym.Env[str, str]):
     """Cannot be reset."""
 

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from leafe_gym.distill.arguments import require_instance, require_path
 from leafe_gym.distill.data.config import RowConfig
 from leafe_gym.distill.data.row_types import Row
 from leafe_gym.distill.data.select import RowSelector
@@ -56,9 +57,8 @@ def rows(
         ConfigMismatch: if the run was made with other prompts than this version has.
         StoreCorrupt: if the run cannot be read.
     """
-    if not isinstance(config, RowConfig):
-        raise UsageError(f"config={config!r}: expected a RowConfig")
-    folder = source.folder if isinstance(source, RunReader) else Path(source)
+    require_instance("config", config, RowConfig)
+    folder = source.folder if isinstance(source, RunReader) else require_path("source", source)
     with RunReader(folder) as run:
         prompts = own_prompts(run, prompts)
         if next(run.results(), None) is None:
@@ -139,7 +139,7 @@ class Rows:
         """Write one JSON object a line; returns how many. See `leafe_gym.distill.data.export`."""
         from leafe_gym.distill.data.export import write_jsonl
 
-        return write_jsonl(self, Path(path))
+        return write_jsonl(self, require_path("path", path))
 
     def to_trl(self) -> Dataset:
         """The rows as a `datasets.Dataset` for TRL: conversational prompt and completion.
@@ -170,7 +170,7 @@ class Rows:
         """
         from leafe_gym.distill.data.export import write_verl
 
-        return write_verl(self, Path(path))
+        return write_verl(self, require_path("path", path))
 
     def to_shards(self, folder: str | Path, tokenizer: Any, max_length: int | None = None) -> Json:
         """Write token ids for memory-mapped reading by `ShardSet`; returns the manifest.
@@ -186,7 +186,9 @@ class Rows:
         """
         from leafe_gym.distill.data.shards import write_shards
 
-        return write_shards(self, Path(folder), tokenizer, max_length, source=self.manifest)
+        return write_shards(
+            self, require_path("folder", folder), tokenizer, max_length, source=self.manifest
+        )
 
     # --- internals --------------------------------------------------------------------------------
 

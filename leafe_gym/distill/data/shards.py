@@ -20,6 +20,7 @@ from typing import Any, Self, overload
 
 import numpy as np
 
+from leafe_gym.distill.arguments import require_path
 from leafe_gym.distill.data.row_types import ROW_KINDS, Encoded, Row
 from leafe_gym.distill.data.tokens import Encoder
 from leafe_gym.errors import StoreCorrupt, StoreError, UsageError
@@ -192,7 +193,7 @@ class ShardSet(Sequence[Encoded]):
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+        self.folder = require_path("folder", folder)
         try:
             self.manifest: Json = json.loads((self.folder / MANIFEST).read_text("utf-8"))
             found, files = self.manifest["format"], self.manifest["files"]

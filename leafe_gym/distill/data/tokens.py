@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from leafe_gym._optional import require
+from leafe_gym.distill.arguments import require_instance
 from leafe_gym.distill.data.export import DATE, encodable
 from leafe_gym.distill.data.row_types import Encoded, Row
 from leafe_gym.errors import UsageError
@@ -46,6 +47,8 @@ def load_tokenizer(tokenizer: Any) -> Any:
             raise UsageError(
                 f"{tokenizer}: no tokenizer can be loaded from there: {first}"
             ) from None
+    if not hasattr(tokenizer, "apply_chat_template"):
+        raise UsageError(f"tokenizer={tokenizer!r}: expected a Hugging Face tokenizer or its path")
     if not getattr(tokenizer, "chat_template", None):
         raise UsageError(
             f"the tokenizer {getattr(tokenizer, 'name_or_path', '') or type(tokenizer).__name__} "
@@ -70,6 +73,8 @@ def encode(
     Raises:
         UsageError: if the tokenizer has no chat template or its template refuses the chat.
     """
+    require_instance("row", row, Row)
+    require_instance("date", date, str)
     return Encoder(tokenizer, max_length, date=date).encode(row)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leafe_gym._optional import require
+from leafe_gym.distill.arguments import require_instance, require_path
 from leafe_gym.distill.data.dataset import Rows
 from leafe_gym.distill.data.row_types import Encoded, Row
 from leafe_gym.distill.data.shards import MANIFEST, ShardSet
@@ -44,8 +45,11 @@ def open_rows(
     if isinstance(data, Rows):
         return _encode(data, model), data.manifest()
     if not isinstance(data, (str, Path)):
+        require_instance("data", data, Sequence)
+        for row in data[:1]:
+            require_instance("data[0]", row, Encoded)
         return data, getattr(data, "manifest", {})
-    folder = Path(data)
+    folder = require_path("data", data)
     if (folder / MANIFEST).is_file():
         shards = ShardSet(folder)
         return shards, shards.manifest

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leafe_gym._optional import available, require
+from leafe_gym.distill.arguments import require_instance, require_path
 from leafe_gym.distill.data.dataset import Rows
 from leafe_gym.distill.data.row_types import Encoded
 from leafe_gym.distill.training.checkpoints import (
@@ -56,12 +57,15 @@ def train(
         ConfigMismatch: if `out` holds a training with another configuration or other rows.
         TrainingDiverged: if the loss is no longer finite; the last good weights are saved.
     """
-    if not isinstance(config, TrainConfig):
-        raise UsageError(f"config={config!r}: expected a TrainConfig")
+    require_instance("config", config, TrainConfig)
+    folder = require_path("out", out)
+    if not isinstance(model, (str, Path)) and not hasattr(model, "forward"):
+        raise UsageError(f"model={model!r}: expected a folder, a name or a model")
+    if progress is not None and not callable(progress):
+        raise UsageError(f"progress={progress!r}: expected a function")
     _require_extras(config)
     rows, manifest = open_rows(data, model)
     longest, largest_id = check_rows(rows)
-    folder = Path(out)
     job = TrainingJob(
         rows=rows,
         manifest=manifest,
