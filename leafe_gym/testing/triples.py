@@ -21,7 +21,7 @@ class Difference(NamedTuple):
 
     Attributes:
         seed: of the reset.
-        prefix: actions before the way back.
+        prefix: actions before the restore.
         tau: how many of them were kept.
         continuation: actions after it, up to the one whose outcome differs.
         got: what came of it.
@@ -52,7 +52,7 @@ def triples(
     Args:
         make_env: makes the environment, without a RollbackWrapper.
         count: of triples.
-        backend: of the way back.
+        backend: that restores.
         longest: most actions of a prefix and of a continuation, >= 1.
         seeds: the resets take turns with so many seeds, from 0.
         seed: of the draws.

@@ -212,10 +212,10 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
 
         Args:
             snapshot: of this environment, or of another instance of the same kind.
-            rng: "same": the same actions meet the same luck again, as after a reset and replay.
+            rng: "same": the generators are restored, so the same actions lead to the same outcomes.
                 "fresh": the environment's and its spaces' generators are seeded anew.
-            seed: for "fresh": where the new luck comes from; without it each fresh restore of this
-                wrapper gets other luck, fixed by the episode's seed and their count.
+            seed: for "fresh": seeds the generators; without it each fresh restore of this wrapper
+                uses another seed, derived from the episode's seed and the number of such restores.
 
         Raises:
             SnapshotReleased: if the snapshot was released.
