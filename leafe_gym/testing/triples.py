@@ -17,15 +17,15 @@ _WRONG = "sing a song"
 
 
 class Difference(NamedTuple):
-    """A triple after which the restored environment is not where the untouched one is.
+    """A triple after which the restored environment differs from the untouched one.
 
     Attributes:
         seed: of the reset.
         prefix: actions before the restore.
         tau: how many of them were kept.
         continuation: actions after it, up to the one whose outcome differs.
-        got: what came of it.
-        expected: what the untouched environment gave.
+        got: its outcome.
+        expected: the outcome in the untouched environment.
     """
 
     seed: int

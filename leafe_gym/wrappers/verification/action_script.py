@@ -1,8 +1,8 @@
 """Finding actions that have an effect, so that a trial compares more than unchanged observations.
 
 Tried in this order: actions that the caller names; the environment's admissible commands; samples
-of an action space that is not text; words of the instruction and the first observation, as written and
-in lower case; actions already taken in the caller's episode.
+of an action space that is not text; words of the instruction and the first observation, as written
+and in lower case; actions of the caller's earlier episodes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether an environment honours its seed: the same seed and actions, the same episode."""
+"""Checks that the same seed and the same actions give the same episode."""
 
 from __future__ import annotations
 
