@@ -2,7 +2,8 @@
 
 `assert_rollback` tries every backend on a given environment and fails with the whole report.
 `rollback_machine` makes a Hypothesis state machine that mixes steps, snapshots, restores,
-rollbacks, forks, discarded data and releases in any order and compares with an untouched environment.
+rollbacks, forks, discarded data and releases in any order and compares with an untouched
+environment.
 
 Example of a test file of another package:
 

@@ -1,7 +1,8 @@
 """`docker`: the backend `native`, for environments whose code runs in a Docker container.
 
 An environment with a sandbox keeps its state there, and its own `get_state` saves it. This backend
-adds one check: the sandbox is a container, not the fallback of a host without a container engine. The environment says so in `sandbox_kind`.
+adds one check: the sandbox is a container, not the fallback of a host without a container engine.
+The environment names its kind of sandbox in `sandbox_kind`.
 """
 
 from __future__ import annotations
