@@ -192,7 +192,7 @@ class _Trial:
         return True
 
     def cost(self) -> BackendCost:
-        """The least of some saves and loads of the first state, which other programs delay least."""
+        """The least of some saves and loads, which other programs delay least."""
         controller = self._controller
         controller.stop_watching()  # which takes time that nobody else will spend
         if self._backend.name == "replay":
