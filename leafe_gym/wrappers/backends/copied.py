@@ -1,7 +1,7 @@
 """`deepcopy`: the whole chain, copied when saved and again when restored.
 
-For environments that hold something pickle refuses and a copy can keep. A restore makes a new
-chain: references to inner parts that were taken before it point to the old one.
+For environments that hold something which pickle refuses and a deep copy keeps. A restore makes a
+new chain: references to inner parts that were taken before it point to the old one.
 
 Does not restore: class attributes and globals, global random state unless declared; variables
 inside function closures; files, windows and sockets. EzPickle environments are refused, as for

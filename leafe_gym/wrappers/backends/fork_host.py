@@ -140,7 +140,7 @@ class EnvServer:
             self.adopts = self.keeper
             passed.close()
             return
-        # Python reseeds `random` in every fork: the same luck has to be put back.
+        # Python reseeds `random` in every fork; its state has to be restored.
         load_globals(states)
         self.forked.clear()
         self.keeper = self.adopts = False
@@ -224,7 +224,7 @@ class EnvServer:
         return self._env.step(action)
 
     def reseed(self, entropy: int) -> None:
-        """Other luck from here on."""
+        """Seed the generators anew."""
         reseed(self._env, entropy)
 
     def generator(self) -> Any:

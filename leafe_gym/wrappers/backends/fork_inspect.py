@@ -2,7 +2,7 @@
 
 A fork copies memory. Threads do not come along; sockets, pipes and writable files go on being one
 and the same in both copies; a subprocess answers both. An environment with any of these cannot be
-forked into independent branches, and saying which it was is the least one can do.
+forked into independent branches. The error names the offending resource.
 """
 
 from __future__ import annotations

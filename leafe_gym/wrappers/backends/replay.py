@@ -1,7 +1,7 @@
 """`replay`: reset with the same seed and do the same actions again, comparing every outcome.
 
-Works wherever the same seed and actions give the same episode, and notices at once where they do
-not: a restore is right or it raises. Costs one reset and t steps. Portable to other processes.
+Works wherever the same seed and actions give the same episode; any difference in an outcome raises
+an error. Costs one reset and t steps. Portable to other processes.
 
 Does not restore: anything that differs from one episode to the next although the seed is the same
 (wall clock, servers, global random state unless declared); running means over many episodes.

@@ -96,7 +96,7 @@ class RemoteEnv(gym.Env[Any, Any]):
         return self.line.ask("call", "render", (), {})
 
     def reseed(self, entropy: int) -> None:
-        """Other luck from here on."""
+        """Seed the generators over there anew."""
         self.line.ask("reseed", entropy)
 
     def generator_state(self) -> Any:
