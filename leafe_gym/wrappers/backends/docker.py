@@ -1,8 +1,8 @@
 """`docker`: the backend `native`, for environments whose code runs in a Docker container.
 
-An environment with a sandbox keeps its state there, and its own `get_state` saves it; so this adds
-one thing, the certainty that the sandbox is a container and not what a host without an engine fell
-back on. The environment says so in `sandbox_kind`.
+The environment's own `get_state` saves the state of its sandbox. This backend also checks that the
+sandbox is a container, not the fallback of a host without an engine: see the environment's
+attribute `sandbox_kind`.
 """
 
 from __future__ import annotations
