@@ -96,8 +96,7 @@ def save_chain(env: AnyEnv) -> ChainState:
                 kept[name] = value
             elif name not in _CONSTANT and not isinstance(value, _PARTS):
                 deep[len(plain), name] = value
-        if "_cached_spec" in kept:
-            del kept["_cached_spec"]
+        kept.pop("_cached_spec", None)
         plain.append(kept)
         sizes.append(len(attributes))
         link = attributes["env"]
