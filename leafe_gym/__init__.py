@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from leafe_gym.types import Step as Step
     from leafe_gym.types import Task as Task
     from leafe_gym.types import Usage as Usage
+    from leafe_gym.wrappers.rollback.episode_log import EpisodeStart as EpisodeStart
     from leafe_gym.wrappers.rollback.episode_log import Transition as Transition
     from leafe_gym.wrappers.rollback.wrapper import RollbackWrapper as RollbackWrapper
     from leafe_gym.wrappers.verification.check import check_rollback as check_rollback
@@ -57,6 +58,7 @@ _HOME = {
     "Branch": "leafe_gym.tree",
     "Budget": "leafe_gym.budget",
     "Completion": "leafe_gym.types",
+    "EpisodeStart": "leafe_gym.wrappers.rollback.episode_log",
     "Evaluation": "leafe_gym.evals.evaluate",
     "Experience": "leafe_gym.types",
     "IndependentSamplingAgent": "leafe_gym.agents.agent",

@@ -1,8 +1,9 @@
-"""For the tests of environments: does every way back lead to the same episode?
+"""Helpers for the tests of environments that are restored to earlier states.
 
 `assert_rollback` tries every backend on a given environment and fails with the whole report.
 `rollback_machine` makes a Hypothesis state machine that mixes steps, snapshots, restores,
-rollbacks, forks, evictions and releases in any order and compares with an untouched environment.
+rollbacks, forks, discarded data and releases in any order and compares with an untouched
+environment.
 
 Example of a test file of another package:
 

@@ -1,4 +1,4 @@
-"""A Hypothesis state machine: any order of calls leads where an untouched environment is."""
+"""A Hypothesis state machine that compares any order of calls with an untouched environment."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Taken = tuple[Snapshot, Path]
 
 
 class Untouched:
-    """What an environment shows that only ever goes forward, whole paths at a time.
+    """Outcomes of an environment that is never restored, one path at a time.
 
     Paths are numbers of actions in the machine's list, which need not be hashable themselves.
     """
@@ -185,7 +185,7 @@ def rollback_machine(
             return expected[2] or expected[3]
 
         def compare(self, what: str, shown: tuple[Any, dict[str, Any]]) -> None:
-            """What came back against what an untouched environment shows."""
+            """Compare a restored state with an untouched environment."""
             expected = untouched.shown(self.seed, self.path)
             agree(what, expected[0], shown[0])
             agree(f"{what}: info", expected[4], {key: shown[1].get(key) for key in expected[4]})

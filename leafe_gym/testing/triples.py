@@ -17,15 +17,15 @@ _WRONG = "sing a song"
 
 
 class Difference(NamedTuple):
-    """A triple after which the restored environment is not where the untouched one is.
+    """A triple after which the restored environment differs from the untouched one.
 
     Attributes:
         seed: of the reset.
-        prefix: actions before the way back.
+        prefix: actions before the restore.
         tau: how many of them were kept.
         continuation: actions after it, up to the one whose outcome differs.
-        got: what came of it.
-        expected: what the untouched environment gave.
+        got: its outcome.
+        expected: the outcome in the untouched environment.
     """
 
     seed: int
@@ -52,7 +52,7 @@ def triples(
     Args:
         make_env: makes the environment, without a RollbackWrapper.
         count: of triples.
-        backend: of the way back.
+        backend: that restores.
         longest: most actions of a prefix and of a continuation, >= 1.
         seeds: the resets take turns with so many seeds, from 0.
         seed: of the draws.

@@ -1,8 +1,8 @@
-"""What a backend is, and how one is found by name.
+"""The protocol of backends, and the registry that finds one by name.
 
-A backend saves the state of a whole wrapper chain and brings it back. Five steps see it through:
+A backend saves the state of a whole chain of wrappers and restores it. It has five methods:
 `refusal` says why it cannot work here, `save` makes the data of one snapshot, `load` makes a chain
-in that state, `release` gives the data up, `close` ends whatever the backend itself holds.
+in that state, `release` frees the data, `close` ends what the backend itself holds.
 
 Other packages add theirs through the entry-point group `leafe_gym.backends`: the name is what
 users write, the object a callable without arguments that returns a `Backend`.

@@ -1,8 +1,8 @@
-"""Finding actions that do something, so that a proof compares more than two copies of nothing.
+"""Finding actions that have an effect, so that a trial compares more than unchanged observations.
 
-Tried in this order: actions the caller names; the environment's admissible commands; samples of an
-action space that is not text; words of the instruction and the first observation, as written and
-in lower case; actions already taken in the caller's episode.
+Tried in this order: actions that the caller names; the environment's admissible commands; samples
+of an action space that is not text; words of the instruction and the first observation, as written
+and in lower case; actions of the caller's earlier episodes.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ _PREFIX, _FIRST, _SECOND = 4, 10, 6
 
 @dataclass(frozen=True, slots=True)
 class ActionScript:
-    """What a proof does.
+    """What a trial does.
 
     Attributes:
         seed: of the reset.
         options: of the reset.
         prefix: actions before the snapshot.
-        first: one way to go on from there.
+        first: one continuation from there.
         second: another.
         changed: whether some action was seen to change the observation.
         source: where the actions come from, in words.
@@ -60,12 +60,12 @@ class ActionScript:
 
 
 class _Effect(NamedTuple):
-    """What one action did.
+    """The effect of one action.
 
     Attributes:
-        changed: the observation is another one than before.
-        telling: it is not just the answer that any action gets: the first reply after a reset
-            always differs from the start, and one that repeats the action from the one before.
+        changed: the observation differs from the one before.
+        telling: it is not the reply that every action gets. The first reply after a reset always
+            differs from the start, and one that repeats the action from the one before.
         over: the episode ended.
     """
 
@@ -82,7 +82,7 @@ def find_script(
     actions: Sequence[Any] | None = None,
     seen: Sequence[Any] = (),
 ) -> ActionScript:
-    """Play an instance of its own to find what a proof should do; at most some seconds.
+    """Play a separate instance to find what a trial should do; takes at most some seconds.
 
     Args:
         make: makes an instance.
@@ -112,6 +112,17 @@ def words(*texts: Any) -> list[str]:
     return list(found)
 
 
+class _Reply(NamedTuple):
+    """An observation, as it is and without the action that it repeats."""
+
+    whole: Any
+    rest: Any
+
+    def differs(self, other: _Reply) -> bool:
+        """Whether it differs by more than the action that each of them repeats or lacks."""
+        return not same(self.whole, other.whole) and not same(self.rest, other.rest)
+
+
 class _Player:
     """One instance, reset again with the same seed whenever an episode ends or breaks."""
 
@@ -124,7 +135,7 @@ class _Player:
         self.env = make()
         limit_drawing(self.env)
         self.deadline = time.monotonic() + _SECONDS
-        self._first_replies: list[Any] = []
+        self._first_replies: list[_Reply] = []
         self.restart()
 
     def restart(self) -> None:
@@ -136,7 +147,7 @@ class _Player:
                 f"a second instance failed at reset(seed={self.seed}): {error!r}; pass factory="
             ) from error
         self.observation, self.info = private_copy(observation), info
-        self._rest = self.observation
+        self._last = _Reply(self.observation, self.observation)
         self._steps = 0
 
     def play(self, action: Any) -> _Effect | None:
@@ -152,12 +163,12 @@ class _Player:
         before, self.observation, self.info = self.observation, private_copy(observation), info
         self._steps += 1
         changed = not same(before, self.observation)
-        rest, self._rest = self._rest, _without(action, self.observation)
-        others = [rest]
+        reply = _Reply(self.observation, _without(action, self.observation))
+        others, self._last = [self._last], reply
         if self._steps == 1:
             others = self._first_replies.copy()
-            self._first_replies.append(self._rest)
-        telling = changed and any(not same(self._rest, other) for other in others)
+            self._first_replies.append(reply)
+        telling = changed and any(reply.differs(other) for other in others)
         return _Effect(changed, telling, bool(terminated or truncated))
 
     @property

@@ -226,7 +226,7 @@ def check_source(source: Source, request: CheckRequest) -> CheckReport:
     try:
         with quietly():
             made = build(source)
-    except LeafeError:
+    except (LeafeError, VerificationUnavailable):
         raise
     except Exception as error:
         raise UsageError(f"the environment cannot be made: {brief(error)}") from error

@@ -1,4 +1,4 @@
-"""Whether an environment honours its seed: the same seed and actions, the same episode."""
+"""Checks that the same seed and the same actions give the same episode."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _GLOBAL_HINT = (
 
 @dataclass(frozen=True, slots=True)
 class SeedFinding:
-    """What came of playing the same episode several times.
+    """Result of playing the same episode several times.
 
     Attributes:
-        honoured: every time came out the same.
-        reason: where it did not; "" otherwise.
-        step: number of the first action that came out otherwise; None for the reset.
+        honoured: all runs agree.
+        reason: where they do not; "" otherwise.
+        step: number of the first action whose outcome differs; None for the reset.
         won_in_info: whether the environment's own info had `won`.
     """
 
