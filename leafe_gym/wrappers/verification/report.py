@@ -17,7 +17,7 @@ VerdictOutcome = Literal["right", "wrong", "refused", "unproved", "not tried"]
 
 @dataclass(frozen=True, slots=True)
 class BackendCost:
-    """Medians of several tries.
+    """The least of several tries.
 
     Attributes:
         save_us: microseconds to save.

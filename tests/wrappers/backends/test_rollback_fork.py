@@ -359,7 +359,7 @@ def test_environments_that_cannot_be_built_there(fork: Any) -> None:
     env.reset(seed=0)
     with pytest.raises(SnapshotUnsupported, match="not here"):
         env.snapshot()
-    bare = RollbackWrapper(toys.Native(), "fork")
+    bare = RollbackWrapper(toys.Locked(), "fork")
     bare.reset(seed=0)
     with pytest.raises(SnapshotUnsupported, match="pass factory="):
         bare.snapshot()
