@@ -49,7 +49,7 @@ class Backend(Protocol):
         scope: where its data can be loaded: "instance" (the chain that it came from), "process"
             (any chain built the same way) or "portable" (in another process, too).
         rebuilds: whether `load` makes its chain from the data alone and takes no other.
-        replayed: environment steps done again so far, over all loads.
+        replayed: environment steps replayed so far, over all loads.
     """
 
     name: str

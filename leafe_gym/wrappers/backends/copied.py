@@ -1,11 +1,11 @@
 """`deepcopy`: the whole chain, copied when saved and again when restored.
 
-For environments that hold something which pickle refuses and a deep copy keeps. A restore makes a
-new chain: references to inner parts that were taken before it point to the old one.
+For environments with objects that can be copied but not pickled. A restore makes a new chain:
+references to inner parts that were taken before it point to the old one.
 
-Does not restore: class attributes and globals, global random state unless declared; variables
-inside function closures; files, windows and sockets. EzPickle environments are refused, as for
-`pickle`.
+Does not restore: class attributes and globals; variables inside function closures; generators to
+which only a method such as `generator.integers` refers; files, windows and sockets. EzPickle
+environments are refused, as for `pickle`.
 """
 
 from __future__ import annotations

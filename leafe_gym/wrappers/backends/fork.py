@@ -120,7 +120,7 @@ class ForkBackend:
         """One fork of the environment's process, which is started first where there is none.
 
         Raises:
-            RestoreMismatch: if the episode so far cannot be done again there.
+            RestoreMismatch: if the episode so far cannot be replayed there.
             SnapshotUnsupported: if there is something that a fork would not copy.
             BackendError: if the process fails.
         """

@@ -62,7 +62,7 @@ class ForkedProcess:
 
     Attributes:
         pid: its process id.
-        lost: nobody answers there any more.
+        lost: the process no longer answers.
     """
 
     def __init__(self, host: ForkServer, sock: socket.socket, pid: int) -> None:
@@ -205,7 +205,7 @@ class _Watching:
 
 
 class ForkServer:
-    """One keeper process and all forks of it; ends when nobody uses any of them.
+    """One keeper process and all forks of it; ends when none of them is in use.
 
     Args:
         recipe: a pickled spec or function.
@@ -265,13 +265,13 @@ class ForkServer:
         return host
 
     def enter(self, user: int) -> bool:
-        """Somebody, by `id`, uses this host; False if it is about to end."""
+        """Register a user, by `id`; False if this server is about to end."""
         with self._lock:
             self._users.add(user)
             return not self._closing
 
     def exit(self, user: int) -> None:
-        """Somebody, by `id`, no longer does; without anybody left all its processes end."""
+        """Remove a user, by `id`; without users all processes end."""
         with self._lock:
             self._users.discard(user)
             self._closing = idle = not self._users
@@ -285,7 +285,7 @@ class ForkServer:
     def kill(self, pid: int) -> None:
         """End one of its processes at once, whatever it is doing."""
         with suppress(OSError):
-            # Only while it is one of ours: a number is given to somebody else later.
+            # Only while it is one of ours: process ids are reused.
             if os.getpgid(pid) == self._process.pid:
                 os.kill(pid, signal.SIGKILL)
 
@@ -303,7 +303,7 @@ class _Keeper(ForkedProcess):
         self._end = host._stop
 
     def close(self) -> None:
-        """Count it as lost; what was forked from it lives on as long as somebody uses it."""
+        """Count it as lost; its forks run on as long as they are in use."""
         self.lost = True
 
     def build(self, recipe: bytes, global_rng: bool, timeouts: ForkTimeouts) -> dict[str, Any]:
@@ -395,7 +395,7 @@ def stop_interpreter(process: subprocess.Popen[bytes], sock: socket.socket, owne
     sock.close()
     deadline = time.monotonic() + 5.0
     with suppress(ChildProcessError):
-        # Not reaped yet: as long as it is a zombie its number names nobody else.
+        # Not reaped yet: the id of a zombie is not reused.
         while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             if time.monotonic() > deadline:
                 break

@@ -1,4 +1,4 @@
-"""The process that runs an environment for somebody else and forks itself on request.
+"""The process that runs an environment for a program and forks itself on request.
 
 Started as a fresh interpreter, so it holds what the environment needs and nothing of the program
 that asked: no threads, no model. The first process, the keeper, builds the environment once and
@@ -56,7 +56,7 @@ from leafe_gym.wrappers.rollback.wrapper_state import describe_chain, reseed
 
 AnyEnv = gym.Env[Any, Any]
 _LIBC = ctypes.CDLL(None)
-_ADOPT_ORPHANS = 36  # PR_SET_CHILD_SUBREAPER: the first process of a container may reap nobody
+_ADOPT_ORPHANS = 36  # PR_SET_CHILD_SUBREAPER: the first process of a container may reap no children
 _CLOSE_SECONDS = 3
 
 
@@ -140,7 +140,7 @@ class EnvServer:
             self.adopts = self.keeper
             passed.close()
             return
-        # Python reseeds `random` in every fork; its state has to be restored.
+        # Python reseeds `random` in every fork: load the state from before it.
         load_globals(states)
         self.forked.clear()
         self.keeper = self.adopts = False
@@ -202,7 +202,7 @@ class EnvServer:
         return {"chain": describe_chain(env)}
 
     def replay(self, view: EpisodeView) -> tuple[int, tuple[str, int | None] | None]:
-        """Come to the end of `view` by doing it all again, compared.
+        """Reach the end of `view` by a replay, compared.
 
         Returns:
             steps done, and the message and step of the first difference.
@@ -224,7 +224,7 @@ class EnvServer:
         return self._env.step(action)
 
     def reseed(self, entropy: int) -> None:
-        """Seed the generators anew."""
+        """Continue with other random numbers."""
         reseed(self._env, entropy)
 
     def generator(self) -> Any:

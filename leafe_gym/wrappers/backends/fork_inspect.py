@@ -1,8 +1,8 @@
-"""What in this process a fork would not copy but share or lose.
+"""Resources of this process that a fork shares or loses instead of copying them.
 
-A fork copies memory. Threads do not come along; sockets, pipes and writable files go on being one
-and the same in both copies; a subprocess answers both. An environment with any of these cannot be
-forked into independent branches. The error names the offending resource.
+A fork copies memory. It does not copy threads, and both processes share sockets, pipes, writable
+files and subprocesses. An environment with any of these cannot be forked into independent
+branches; the error names the offending resource.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def send(sock: socket.socket, value: Any, seconds: float | None = None) -> None:
 
     Raises:
         BackendError: if it is longer than `MAX_BYTES`.
-        ConnectionClosed: if nobody is at the other end.
+        ConnectionClosed: if the other end is closed.
         TimeoutError: if the other end did not take it in time.
     """
     data = _dump(value)
@@ -110,7 +110,7 @@ def send_socket(sock: socket.socket, passed: socket.socket) -> None:
     """Hand over a connection; `passed` stays open here until its owner closes it.
 
     Raises:
-        ConnectionClosed: if nobody is at the other end.
+        ConnectionClosed: if the other end is closed.
     """
     try:
         socket.send_fds(sock, [b"f"], [passed.fileno()])

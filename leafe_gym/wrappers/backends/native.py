@@ -1,12 +1,12 @@
 """`native`: the environment's own `get_state()` and `set_state(state)`, plus all its wrappers.
 
-The cheapest backend; its cost does not grow with the episode. `get_state` returns everything that
-an episode changes, in a value that later steps leave alone; `np_random` may be left out of it. A
-state that stands for something held elsewhere (a snapshot of a sandbox) is released by the
-environment's optional `release_state(state)`, and may say its size in bytes as `nbytes`.
+The cheapest restore; its cost does not depend on the length of the episode. `get_state` returns
+everything that an episode changes, in a value that later steps do not modify; `np_random` may be
+left out of it. If a state refers to something held elsewhere (a snapshot of a sandbox), the
+environment's optional `release_state(state)` frees it, and its attribute `nbytes` is its size.
 
 Does not restore: what `get_state` leaves out (only verification shows it), an object that a wrapper
-shares with the bare environment, other handles and windows, global random state unless declared.
+shares with the bare environment unless it is a random generator, other handles and windows.
 """
 
 from __future__ import annotations

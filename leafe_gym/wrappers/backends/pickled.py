@@ -4,9 +4,9 @@ One piece, so objects shared between wrappers and environment stay shared, count
 included. A restore makes a new chain: references to inner parts that were taken before it (for
 example `env.unwrapped`) point to the old one.
 
-Does not restore: whatever refuses to be pickled; class attributes and globals, global random
-state unless declared; files, windows and sockets. EzPickle environments are refused: they pickle
-their constructor's arguments instead of their state and would silently start anew.
+Does not restore: objects that cannot be pickled; class attributes and globals; files, windows and
+sockets. EzPickle environments are refused: they pickle their constructor's arguments instead of
+their state, so a restore would begin a new episode without an error.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""`replay`: reset with the same seed and do the same actions again, comparing every outcome.
+"""`replay`: reset with the same seed, repeat the actions and compare every outcome.
 
-Works wherever the same seed and actions give the same episode; any difference in an outcome raises
-an error. Costs one reset and t steps. Portable to other processes.
+Works if the same seed and actions give the same episode; the first difference raises an error.
+Costs one reset and t steps. Portable to other processes.
 
-Does not restore: anything that differs from one episode to the next although the seed is the same
-(wall clock, servers, global random state unless declared); running means over many episodes.
+Does not restore: anything that differs between episodes with the same seed (wall clock, servers);
+running means over many episodes.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def compare(step: int, move: Transition, outcome: tuple[Any, ...]) -> None:
     for name, expected, got in zip(_NAMES, move[1:5], outcome[:4], strict=True):
         if not same(expected, got):
             raise RestoreMismatch(
-                f"the episode came out otherwise at step {step}, action {show(move.action)}: "
+                f"the episode differed at step {step}, action {show(move.action)}: "
                 f"{name} {difference(expected, got)}. Doing the same again does not lead to the "
                 "same state; use a backend that saves the state (see check_rollback)",
                 step=step,

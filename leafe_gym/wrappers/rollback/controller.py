@@ -98,7 +98,7 @@ class RollbackController:
 
     @property
     def replayed(self) -> int:
-        """Steps done again so far, outside the chosen backend."""
+        """Steps replayed so far, outside the chosen backend."""
         return self._replay.replayed
 
     def reset(
@@ -369,9 +369,10 @@ class RollbackController:
             self.abandon(_FAILED.format("a replay"))
             raise
         self._follow(view)
+        self._globals.start = view.random_start
 
     def rewind(self, to: int, backend: Backend) -> None:
-        """Go back to `to` actions taken, from the nearest held state or from the reset."""
+        """Roll back to `to` actions taken, from the nearest snapshot or from the reset."""
         view = EpisodeView(self.view().log, to)
         held = self._nearest(to)
         if held is None or isinstance(backend, ReplayBackend) or held.backend != backend.name:
@@ -407,6 +408,7 @@ class RollbackController:
             self.abandon(_FAILED.format(what))
             raise
         self._follow(view)
+        self._globals.start = view.random_start
 
     def repeat(self, moves: Sequence[Transition], start: EpisodeStart | None) -> None:
         """Repeat `moves` from the reset `start`, or from the current state; verified."""
@@ -471,7 +473,6 @@ class RollbackController:
         self.log = view.log
         self.taken = view.length
         self._pending = view.entropy
-        self._globals.start = view.random_start
         self.fresh = False
 
     def _nearest(self, to: int) -> SnapshotRecord | None:
@@ -483,10 +484,10 @@ class RollbackController:
         return None
 
     def _seed(self, seed: int | None) -> int:
-        """A seed for every episode: only a seeded one can be done again.
+        """A seed for every episode: only a seeded one can be replayed.
 
-        Where none is given the next number of a sequence is taken that begins with the last seed
-        that was given, so a program that seeds only its first reset stays reproducible.
+        Without a given seed the next one of a sequence is used, which starts at the last given
+        seed, so a program that seeds only its first reset stays reproducible.
         """
         if seed is not None:
             self._seeds = np.random.SeedSequence(seed)

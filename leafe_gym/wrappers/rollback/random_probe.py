@@ -1,4 +1,4 @@
-"""Noticing cheaply that somebody drew from `random` or `numpy.random`.
+"""A cheap check whether numbers were drawn from `random` or `numpy.random`.
 
 Saving the state of both takes 70 microseconds, ten times as long as a step of a small environment.
 Both generators are Mersenne Twisters with a position in a block of 624 numbers. The position

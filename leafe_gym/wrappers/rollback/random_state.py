@@ -84,7 +84,7 @@ def seed_globals(env: gym.Env[Any, Any], seed: int) -> None:
 
 
 def own_process() -> None:
-    """Say that the global generators of this process belong to one environment."""
+    """Declare that the global generators of this process belong to one environment."""
     _PLACE.own = True
 
 

@@ -71,7 +71,7 @@ class RemoteEnv(gym.Env[Any, Any]):
         self.observation_space = copy.deepcopy(face.observation_space)
         self.spec = face.spec
         self.render_mode = face.render_mode
-        # The global generators of the other process are that process's own business.
+        # The global generators of the other process are handled there.
         self.metadata = {**face.metadata, "global_rng": False}
         self._revive = revive
         self._finalizer = weakref.finalize(self, _hang_up, vars(self))
@@ -96,11 +96,11 @@ class RemoteEnv(gym.Env[Any, Any]):
         return self.line.ask("call", "render", (), {})
 
     def reseed(self, entropy: int) -> None:
-        """Seed the generators over there anew."""
+        """Continue with other random numbers."""
         self.line.ask("reseed", entropy)
 
     def generator_state(self) -> Any:
-        """State of the environment's generators over there."""
+        """State of the environment's generator in its process."""
         return self.line.ask("generator")
 
     def has_wrapper_attr(self, name: str) -> bool:
@@ -112,7 +112,7 @@ class RemoteEnv(gym.Env[Any, Any]):
         return True
 
     def get_wrapper_attr(self, name: str) -> Any:
-        """An attribute's current value over there (a copy), or a function that calls the method."""
+        """An attribute's current value there (a copy), or a function that calls the method."""
         if hasattr(type(self), name) or name in vars(self):
             return getattr(self, name)
         callable_, value = self.line.ask("look", name)
@@ -121,7 +121,7 @@ class RemoteEnv(gym.Env[Any, Any]):
         return lambda *args, **kwargs: self.line.ask("call", name, args, kwargs)
 
     def set_wrapper_attr(self, name: str, value: Any, *, force: bool = True) -> bool:
-        """Set an attribute over there."""
+        """Set an attribute in the other process."""
         self.line.ask("call", "set_wrapper_attr", (name, value), {"force": force})
         return True
 

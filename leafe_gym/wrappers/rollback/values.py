@@ -186,7 +186,7 @@ def _same_objects(left: Any, right: Any, comparing: set[tuple[int, int]]) -> boo
 
 
 def _same_attributes(left: Any, right: Any, comparing: set[tuple[int, int]]) -> bool:
-    """Whether two equal instances of one class that extends a built-in type agree otherwise.
+    """Whether two equal instances of one class that extends a built-in type have equal attributes.
 
     A class that defines `__eq__` itself has decided already.
     """

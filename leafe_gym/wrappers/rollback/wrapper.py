@@ -170,7 +170,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
 
     @property
     def replayed_steps(self) -> int:
-        """Environment steps done again so far for the sake of restores, in total."""
+        """Environment steps replayed so far for restores, in total."""
         backend = None if self._choice is None else self._choice.backend
         again = 0 if backend is None else backend.replayed
         return self._controller.replayed + self._replayed_before + again
@@ -195,7 +195,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
 
         Raises:
             ResetNeeded: if no episode is running.
-            SnapshotUnsupported: if the asked-for backend cannot save this environment rightly.
+            SnapshotUnsupported: if the asked-for backend does not save this environment correctly.
             BackendError: if the backend fails in another way.
         """
         controller = self._controller
@@ -272,10 +272,10 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         return self._controller.now()
 
     def rollback(self, to: int) -> tuple[Any, Info]:
-        """Go back until `to` actions are taken, 0 to t; shaped like `reset`.
+        """Roll back until `to` actions are taken, 0 to t; shaped like `reset`.
 
-        Starts from the nearest snapshot still held on the current path, otherwise from a reset;
-        what lies between is done again and compared.
+        Starts from the nearest snapshot on the current path that still has its data, or from a
+        reset; the actions in between are replayed and compared.
 
         Raises:
             ResetNeeded: if no episode is running.
@@ -517,5 +517,5 @@ def require_outermost(env: gym.Env[Any, Any]) -> RollbackWrapper:
         outer.append(type(link).__name__)
         link = link.env
     raise UsageError(
-        f"{env} cannot go back to earlier states; wrap it: RollbackWrapper(env), outermost"
+        f"{env} cannot be restored to earlier states; wrap it: RollbackWrapper(env), outermost"
     )

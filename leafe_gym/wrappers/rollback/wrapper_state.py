@@ -88,7 +88,7 @@ def save_chain(env: AnyEnv) -> ChainState:
     deep: dict[tuple[int, str], Any] = {}
     link = env
     while isinstance(link, gym.Wrapper):
-        attributes = vars(link)
+        attributes = link.__dict__
         kept: dict[str, Any] = {}
         # The test is made at every save: an attribute may hold a number now and a list later.
         for name, value in attributes.items():
@@ -99,8 +99,16 @@ def save_chain(env: AnyEnv) -> ChainState:
         kept.pop("_cached_spec", None)
         plain.append(kept)
         sizes.append(len(attributes))
-        link = link.env
-    generators = [_peek(one) for one in _holders(env)]
+        link = attributes["env"]
+    generators: list[tuple[Any, ...] | None] = []
+    for holder in _holders(env):
+        generator = getattr(holder, "_np_random", None)
+        if generator is None:
+            generators.append(None)
+        else:
+            bits = generator.bit_generator
+            seed = getattr(holder, "_np_random_seed", None)
+            generators.append((type(bits), bits.state, seed))
     return ChainState(plain, sizes, _freeze(env, deep) if deep else None, generators)
 
 
@@ -110,15 +118,18 @@ def load_chain(env: AnyEnv, state: ChainState) -> None:
     Raises:
         SnapshotUnsupported: if `env` is built of other wrappers or spaces.
     """
+    plain = state.plain
     links = wrappers_of(env)
-    if len(links) != len(state.plain):
+    if len(links) != len(plain):
         raise _other_chain(env)
     _load_generators(env, state.generators)  # first: attributes may refer to them
-    deep = {} if state.deep is None else _thaw(env, state.deep)
-    for (depth, name), value in deep.items():
-        vars(links[depth])[name] = value
+    deep: dict[tuple[int, str], Any] = {}
+    if state.deep is not None:
+        deep = _thaw(env, state.deep)
+        for (depth, name), value in deep.items():
+            links[depth].__dict__[name] = value
     for depth, link in enumerate(links):
-        attributes, kept = vars(link), state.plain[depth]
+        attributes, kept = link.__dict__, plain[depth]
         attributes.update(kept)
         if len(attributes) > state.sizes[depth]:
             _drop_newer(attributes, kept, depth, deep)
@@ -311,19 +322,18 @@ def _holders(env: AnyEnv) -> list[Any]:
     """Everything with a generator of its own: the bare environment first, then the spaces."""
     spaces: list[Any] = []
     while isinstance(env, gym.Wrapper):
-        attributes = vars(env)
-        for name in ("_action_space", "_observation_space"):
-            if (space := attributes.get(name)) is not None:
-                spaces.append(space)
-        env = env.env
+        attributes = env.__dict__
+        spaces.append(attributes.get("_action_space"))
+        spaces.append(attributes.get("_observation_space"))
+        env = attributes["env"]
     holders: list[Any] = [env]
-    for name in ("action_space", "observation_space"):
-        if (space := getattr(env, name, None)) is not None:
-            spaces.append(space)
+    spaces.append(getattr(env, "action_space", None))
+    spaces.append(getattr(env, "observation_space", None))
     for space in spaces:
-        holders.append(space)
-        if type(space) not in _LEAVES:
-            holders.extend(_inner_spaces(space))
+        if space is not None:
+            holders.append(space)
+            if type(space) not in _LEAVES:
+                holders.extend(_inner_spaces(space))
     return holders
 
 
@@ -340,14 +350,6 @@ def _inner_spaces(space: gym.Space[Any]) -> Iterator[gym.Space[Any]]:
         for one in inner:
             yield one
             yield from _inner_spaces(one)
-
-
-def _peek(holder: Any) -> tuple[Any, ...] | None:
-    generator = getattr(holder, "_np_random", None)
-    if generator is None:
-        return None
-    bits = generator.bit_generator
-    return type(bits), bits.state, getattr(holder, "_np_random_seed", None)
 
 
 def _load_generators(env: AnyEnv, states: list[Any]) -> None:

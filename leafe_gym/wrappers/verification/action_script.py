@@ -19,7 +19,7 @@ import gymnasium as gym
 
 from leafe_gym.wrappers.backends.isolation import limit_drawing
 from leafe_gym.wrappers.rollback.random_state import globals_kept, seed_globals
-from leafe_gym.wrappers.rollback.values import private_copy, same
+from leafe_gym.wrappers.rollback.values import as_commands, private_copy, same
 from leafe_gym.wrappers.verification.instance_factory import (
     InstanceUnavailable,
     close_quietly,
@@ -228,7 +228,7 @@ def _sources(
 
 
 def _admissible(info: Mapping[str, Any]) -> list[Any]:
-    return list(info.get("admissible_commands") or ())
+    return as_commands(info.get("admissible_commands"))
 
 
 def _try_all(player: _Player, tried: Sequence[Any]) -> tuple[list[Any], list[Any], bool]:
