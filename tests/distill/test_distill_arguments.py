@@ -15,7 +15,7 @@ from leafe_gym.errors import LeafeError, UsageError
 BAD: list[Any] = [None, 0, 1.5, object(), b"x", {"a": 1}, [1], "", "a\0b", float("nan")]
 
 
-@pytest.mark.parametrize("bad", BAD, ids=repr)
+@pytest.mark.parametrize("bad", BAD)
 def test_rows_and_shards(bad: Any, tmp_path: Path) -> None:
     run = toy_run(tmp_path / "run", [toy_tree()])
     for call in (
@@ -28,7 +28,7 @@ def test_rows_and_shards(bad: Any, tmp_path: Path) -> None:
             call()
 
 
-@pytest.mark.parametrize("bad", [*BAD, "no such folder"], ids=repr)
+@pytest.mark.parametrize("bad", [*BAD, "no such folder"])
 @pytest.mark.parametrize("name", ["data", "model", "out", "config", "progress"])
 def test_train(name: str, bad: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch", reason="torch absent")
@@ -38,7 +38,7 @@ def test_train(name: str, bad: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         distill.train(given.pop("data"), **given)
 
 
-@pytest.mark.parametrize("bad", BAD, ids=repr)
+@pytest.mark.parametrize("bad", BAD)
 def test_every_field_of_a_configuration_is_checked(bad: Any) -> None:
     for config in (distill.RowConfig, distill.TrainConfig):
         for field in config.model_fields:
