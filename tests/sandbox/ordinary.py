@@ -31,7 +31,7 @@ def become(user: int = USER) -> None:
 
 
 def _closed_to_others() -> dict[Path, Path]:
-    """Folders that Python reads, each with the outermost of its parents that others cannot enter."""
+    """Folders that Python reads, each with its outermost parent that others cannot enter."""
     wanted = [sys.prefix, sys.base_prefix, sys.base_exec_prefix, *sys.path, *leafe_gym.__path__]
     found: dict[Path, Path] = {}
     for path in sorted({Path(one).resolve() for one in wanted if Path(one).is_dir()}):
