@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from not_tested import summary
 from xdist.scheduler import LoadScopeScheduling
 
 # Models in the tests are so small that a second thread only waits for the first, and for long
@@ -42,6 +43,16 @@ class HostTogether(LoadScopeScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> HostTogether:
     """Which tests go where; the marker `xdist_group` (3.8) does nothing in pytest 9."""
     return HostTogether(config, log)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """After the tests: what was not tested on this machine, and how to get it."""
+    reports = terminalreporter.stats.get("skipped", [])
+    skipped = [(one.nodeid, one.longrepr[2].removeprefix("Skipped: ")) for one in reports]
+    if lines := summary(skipped):
+        terminalreporter.section("not tested here")
+        for line in lines:
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
