@@ -78,7 +78,7 @@ def explore(tmp_path: Any, blocks: str, act: Callable[[Any], str], **config: Any
         return act(view)
 
     agent = lg.ReflectiveTreeAgent(Player(act=armed), lg.AgentConfig(reflect_every=None))
-    options = lg.ExploreConfig(backend="native", **{"env_timeout": 1.0, **config})
+    options = lg.ExploreConfig(backend="native", **{"env_timeout": 3.0, **config})
     return lg.explore(agent, tasks, budget=lg.Budget(interactions=30), out=tmp_path, config=options)
 
 
@@ -87,7 +87,7 @@ def test_a_step_that_hangs_ends_its_attempt_and_the_instance_is_replaced(tmp_pat
     with explore(tmp_path, "step z", lambda view: next(acts, "a")) as run:
         tree = run.tree(0)
     assert tree.branches[0].ending == "env_error"
-    assert "did not return within 1 s" in tree.branches[0].reason
+    assert "did not return within 3 s" in tree.branches[0].reason
     assert len(tree.branches[0].steps) == 1
     assert {b.ending for b in tree.branches[1:]} <= {"failed", "budget"}
     assert len(tree.branches) > 2
@@ -95,7 +95,7 @@ def test_a_step_that_hangs_ends_its_attempt_and_the_instance_is_replaced(tmp_pat
 
 @pytest.mark.parametrize("blocks", ["make", "reset"])
 def test_a_start_that_hangs_leaves_the_task_open(tmp_path: Any, blocks: str) -> None:
-    with pytest.raises(UsageError, match="did not return within 1 s"):
+    with pytest.raises(UsageError, match="did not return within 3 s"):
         explore(tmp_path, blocks, lambda view: "a")
     with lg.RunReader(tmp_path) as run:
         assert "did not return" in run.failures()[0]
@@ -225,22 +225,27 @@ def test_foreign_exceptions_of_an_environment_end_the_attempt_only(
 
 
 def test_many_slow_environments_overlap(tmp_path: Any) -> None:
+    lock, inside, most = threading.Lock(), 0, 0
+
     class Waits(Lock):
         def step(self, action: str) -> Any:
+            nonlocal inside, most
+            with lock:
+                inside += 1
+                most = max(most, inside)
             time.sleep(0.05)
+            with lock:
+                inside -= 1
             return super().step(action)
 
     gym.register("toy/Waits-v0", Waits)
     try:
         tasks = [Task(id=str(n), env_id="toy/Waits-v0", kwargs={"code": "bbbb"}) for n in range(16)]
-        begun = time.monotonic()
         lg.explore(
             lg.IndependentSamplingAgent(Player(), lg.AgentConfig(max_attempts=2)),
             tasks, budget=lg.Budget(interactions=99), out=tmp_path, concurrency=16,
             config=lg.ExploreConfig(backend="native"),
         ).close()  # fmt: skip
-        took = time.monotonic() - begun
     finally:
         gym.registry.pop("toy/Waits-v0")
-    one_after_the_other = 16 * 2 * 4 * 0.05
-    assert took < one_after_the_other
+    assert 4 <= most <= 16

@@ -27,7 +27,7 @@ def leafe(*arguments: str | Path, stdin: str = "") -> subprocess.CompletedProces
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=900,
     )
 
 
@@ -187,12 +187,12 @@ def test_an_interrupted_run_exits_130_and_goes_on(tmp_path: Path) -> None:
             text=True,
             preexec_fn=partial(signal.signal, signal.SIGINT, interrupt),
         )
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 600
         while not (out / "run.sqlite").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         time.sleep(0.5)
         child.send_signal(number)
-        _, said = child.communicate(timeout=60)
+        _, said = child.communicate(timeout=900)
         assert child.returncode == code, said
         assert "Traceback" not in said
 

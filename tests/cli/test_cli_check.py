@@ -51,7 +51,7 @@ def check(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
-        timeout=100,
+        timeout=900,
     )
 
 

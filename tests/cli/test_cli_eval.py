@@ -14,7 +14,7 @@ import pytest
 def leafe(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "leafe_gym.cli", *arguments],
-        capture_output=True, text=True, timeout=100, check=False,
+        capture_output=True, text=True, timeout=900, check=False,
     )  # fmt: skip
 
 

@@ -101,7 +101,7 @@ def leafe(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[s
     """The command; -P: like an installed script, without the current folder on the path."""
     return subprocess.run(
         [sys.executable, "-P", "-m", "leafe_gym.cli", *map(str, arguments)],
-        cwd=folder, capture_output=True, text=True, timeout=90,
+        cwd=folder, capture_output=True, text=True, timeout=900,
     )  # fmt: skip
 
 
@@ -197,10 +197,10 @@ def test_an_outage_uses_up_no_task(folder: Path, tmp_path: Path) -> None:
     )
     command = ["explore", GUESS, "-n", "2", "--out", tmp_path / "r", "--model", "healing:act"]
     command = [sys.executable, "-P", "-m", "leafe_gym.cli", *map(str, command), "--json", "-"]
-    first = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=90)
+    first = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900)
     assert first.returncode == 1
     again = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=90,
+        command, cwd=folder, capture_output=True, text=True, timeout=900,
         env={**os.environ, "KEY": "1"},
     )  # fmt: skip
     assert again.returncode == 0, again.stderr

@@ -19,7 +19,7 @@ def leafe(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "leafe_gym.cli", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=900,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
 

@@ -319,7 +319,7 @@ def test_two_processes_train_as_one(tmp_path):
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
     environ = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     done = subprocess.run(
-        [sys.executable, *command], env=environ, capture_output=True, text=True, timeout=90
+        [sys.executable, *command], env=environ, capture_output=True, text=True, timeout=900
     )
     assert done.returncode == 0, done.stderr[-2000:]
     both = lines(tmp_path / "two")

@@ -108,7 +108,7 @@ def test_a_file_that_may_not_grow_is_named_and_survived(
     child = [sys.executable, "-c", LIMITED, str(tmp_path / "run"), str(size), here]
     # Coverage would write its own file in the child, and meet the limit too.
     environ = {key: value for key, value in os.environ.items() if "COVERAGE" not in key}
-    done = subprocess.run(child, capture_output=True, text=True, timeout=60, env=environ)
+    done = subprocess.run(child, capture_output=True, text=True, timeout=900, env=environ)
     assert done.returncode == 1, "the limit was never met: the test proves nothing"
     assert "StoreError" in done.stderr
     assert "Traceback" not in done.stderr
@@ -210,7 +210,7 @@ class Hangs(gym.Env[str, str]):
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         self.count += 1
         if action == "sleep":
-            time.sleep(60)
+            time.sleep(600)
         if action == "eat":
             self.eaten = [bytes(10**8) for _ in range(100)]
         return str(self.count), 0.0, self.count == 4, False, {"won": False}
@@ -218,7 +218,7 @@ class Hangs(gym.Env[str, str]):
 
 @pytest.mark.parametrize(
     ("action", "timeouts", "said"),
-    [("sleep", ForkTimeouts(call=0.3), "0.3"), ("eat", ForkTimeouts(memory=2**30), "MemoryError")],
+    [("sleep", ForkTimeouts(call=1.5), "1.5"), ("eat", ForkTimeouts(memory=2**30), "MemoryError")],
 )
 def test_a_step_that_hangs_or_grows_ends_its_attempt_only(
     tmp_path: Path, action: str, timeouts: ForkTimeouts, said: str

@@ -241,11 +241,11 @@ def test_one_interrupt_ends_a_run_whatever_hangs(what: str, tmp_path: Path) -> N
         assert child.stdout.readline() == "inside\n"
         child.send_signal(signal.SIGINT)
         sent = time.monotonic()
-        child.wait(timeout=60)
+        child.wait(timeout=900)
         took = time.monotonic() - sent
         assert child.stderr is not None
         assert "KeyboardInterrupt" in child.stderr.read()
     assert child.returncode in (1, 130, -signal.SIGINT)
-    assert took < 30, "2 s on a free machine, 600 s where it waited"
+    assert took < 300, "2 s on a free machine, 600 s where it waited"
     with lg.RunReader(tmp_path / "run") as run:
         assert len(run.tasks()) == 4

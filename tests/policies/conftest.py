@@ -47,7 +47,7 @@ def server(servable: Path) -> Iterator[str]:
 
 
 def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(300):
+    for _ in range(3000):
         if process.poll() is not None:
             break
         try:

@@ -68,7 +68,7 @@ def drip(handler: BaseHTTPRequestHandler) -> None:
     handler.send_header("Content-Type", "application/json")
     handler.send_header("Content-Length", "100000")
     handler.end_headers()
-    for _ in range(100):
+    for _ in range(6000):
         try:
             handler.wfile.write(b" ")
             handler.wfile.flush()
@@ -246,13 +246,13 @@ def test_a_pause_of_zero_does_not_use_up_the_tries_at_once(script: Script) -> No
     assert script.at[2] - script.at[0] >= 0.25 + 0.5  # at least half of .5 s and of 1 s
 
 
-@pytest.mark.parametrize("fault", [drip, lambda h: time.sleep(5)], ids=["drips", "hangs"])
+@pytest.mark.parametrize("fault", [drip, lambda h: time.sleep(300)], ids=["drips", "hangs"])
 def test_one_deadline_for_the_whole_call(script: Script, fault: Fault) -> None:
     script.faults = [fault] * 5
     began = time.monotonic()
     with pytest.raises(PolicyError, match=r"no reply within 0.7 s, \d tries"):
         ask(script, deadline=0.7)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 60
 
 
 def test_no_server() -> None:
@@ -331,11 +331,11 @@ def test_token_counts_of_another_form_count_as_unknown(script: Script, count: An
 
 def test_waiting_for_a_slot_does_not_count_towards_the_deadline(script: Script) -> None:
     def second(handler: BaseHTTPRequestHandler) -> None:
-        time.sleep(0.5)
+        time.sleep(1)
         good(handler)
 
     script.faults = [second] * 4
-    policy = OpenAIPolicy("m", script.url, concurrency=1, deadline=1.6)
+    policy = OpenAIPolicy("m", script.url, concurrency=1, deadline=3.5)
 
     async def many() -> list[lg.Completion]:
         return await asyncio.gather(*[policy.complete(HELLO, SAMPLING) for _ in range(4)])

@@ -191,9 +191,9 @@ def test_refinements() -> None:
     ],
 )
 def test_degenerate_replies_are_refused_at_once(text: str) -> None:
-    begun = time.perf_counter()
+    begun = time.thread_time()
     with pytest.raises(BadReply):
         PROMPTS.parse_action(said(text))
     with pytest.raises(BadReply):
         PROMPTS.parse_reflection(said(text), 1)
-    assert time.perf_counter() - begun < 2.0
+    assert time.thread_time() - begun < 2.0

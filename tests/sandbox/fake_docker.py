@@ -98,7 +98,7 @@ class FakeDocker:
         if answer == "die":
             return False
         if answer == "hang":
-            time.sleep(5)
+            time.sleep(300)
             return False
         if answer == "garbage":
             line.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n<html>no!")

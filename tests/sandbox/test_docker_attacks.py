@@ -30,7 +30,6 @@ CHOICE = (
 )
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", ["docker", "docker-commit"])
 def test_contained(kind: str, counts: Callable[[int, int], int]) -> None:
     """As programs and as cells; the host's memory, disk and processes are then as before."""

@@ -130,7 +130,7 @@ def test_an_engine_that_fails_in_mid_request(fake: FakeDocker, answer: Any, says
     began = time.monotonic()
     with pytest.raises(SandboxError, match=says) as caught:
         sandbox.start()
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 60
     assert fake.host in str(caught.value)
     sandbox.close()
 

@@ -32,7 +32,9 @@ class OwnEngine:
 
     def script(self, what: str) -> None:
         command = [str(ROOT / ".ci" / "docker-engine"), what]
-        done = subprocess.run(command, env=self.environ, capture_output=True, text=True, timeout=90)
+        done = subprocess.run(
+            command, env=self.environ, capture_output=True, text=True, timeout=900
+        )
         assert done.returncode == 0, done.stderr
 
     def kill(self) -> None:
@@ -65,7 +67,7 @@ def whole(own: OwnEngine, tmp_path_factory: Any) -> tuple[Path, float]:
 
 def end(child: subprocess.Popen[str]) -> None:
     """Wait until a run is done."""
-    _, said = child.communicate(timeout=100)
+    _, said = child.communicate(timeout=900)
     assert child.returncode == 0, said
 
 
@@ -93,7 +95,7 @@ def test_an_engine_that_stays_away_ends_the_run_which_goes_on_later(
 ) -> None:
     folder = tmp_path / "run"
     child = killed(own, folder, 0.5, whole[1])
-    _, said = child.communicate(timeout=60)
+    _, said = child.communicate(timeout=900)
     assert child.returncode != 0
     assert "no container engine answers" in said
     assert "LEAFE_DOCKER_HOST" in said

@@ -63,7 +63,7 @@ def browse(page: Path, tmp_path: Path) -> str:
             "--disable-sync", f"--user-data-dir={tmp_path / 'chromium'}", "--dump-dom",
             page.as_uri(),
         ],
-        capture_output=True, text=True, timeout=100, check=True,
+        capture_output=True, text=True, timeout=900, check=True,
     )  # fmt: skip
     return done.stdout
 

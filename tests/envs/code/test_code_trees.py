@@ -55,7 +55,7 @@ def start(folder: Path, small: Path) -> subprocess.Popen[bytes]:
 
 
 def finished(folder: Path, small: Path) -> str:
-    assert start(folder, small).wait(timeout=100) == 0
+    assert start(folder, small).wait(timeout=900) == 0
     with lg.RunReader(folder) as run:
         return str(run.fingerprint())
 

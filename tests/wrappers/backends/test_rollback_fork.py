@@ -75,7 +75,7 @@ def processes() -> list[int]:
     return found
 
 
-def gone(pids: Callable[[], list[int]] = processes, seconds: float = 5.0) -> bool:
+def gone(pids: Callable[[], list[int]] = processes, seconds: float = 120.0) -> bool:
     deadline = time.monotonic() + seconds
     while pids() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -260,10 +260,10 @@ def test_a_process_that_ends_is_named_and_replaced(fork: Any) -> None:
 
 
 def test_late_answers_end_the_process(fork: Any) -> None:
-    env = fork(forks.Sick, ForkBackend(timeouts=ForkTimeouts(call=0.5)))
+    env = fork(forks.Sick, ForkBackend(timeouts=ForkTimeouts(call=3.0)))
     mark = env.snapshot()
     pid = int(env.step("pid")[0])
-    with pytest.raises(BackendError, match=r"did not finish step within 0.5 s"):
+    with pytest.raises(BackendError, match=r"did not finish step within 3 s"):
         env.step("sleep")
     assert gone(lambda: alive([pid]))
     assert env.restore(mark)[0].endswith("after 0")
@@ -370,7 +370,6 @@ def test_environments_that_cannot_be_built_there(fork: Any) -> None:
         held.snapshot()
 
 
-@pytest.mark.timeout(600)
 def test_any_order_in_processes(counts: Callable[[int, int], int]) -> None:
     run_state_machine_as_test(
         machine(build_toy, "fork", ACTIONS),

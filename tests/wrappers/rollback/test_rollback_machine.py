@@ -23,7 +23,6 @@ CASES = [
 ]
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("build", "backend", "actions"), CASES)
 def test_any_order(
     build: Callable[[], gym.Env[Any, Any]],

@@ -189,11 +189,13 @@ def test_the_surroundings_stay(folder: Path) -> None:
 
 @pytest.mark.parametrize("how", ["abort", "exit", "hang"])
 def test_what_ends_the_process_that_verifies(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "_JOB_SECONDS", 3.0)
+    if how == "hang":
+        monkeypatch.setattr(process, "_JOB_SECONDS", 3.0)
     env = lg.RollbackWrapper(make(drawing.Aborts, how=how, spared=os.getpid()))
     env.reset(seed=0)
     said = "did not finish" if how == "hang" else "ended"
     assert said in env.backend_report.note
+    monkeypatch.undo()
     env.step("draw")
     saved = env.snapshot()
     assert (saved.kind, env.backend_report.proved) == ("replay", False)
