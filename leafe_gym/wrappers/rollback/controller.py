@@ -190,7 +190,7 @@ class RollbackController:
         """A call into the environment, which may draw from the global generators."""
         random = self._globals
         if random.probe is None:
-            if not random.active:
+            if not random.applies():
                 return function(*args, **kwargs)
             with random.around(self.env, watch=True):
                 return function(*args, **kwargs)
@@ -439,9 +439,15 @@ class RollbackController:
         """Stop looking for undeclared use of the global generators."""
         self._globals.stop_watching()
 
-    def learn_globals(self) -> None:
-        """Take in what a verification on other instances has found about global generators."""
+    def learn_globals(self, *, verified: bool) -> None:
+        """Take in what a verification on other instances has found about global generators.
+
+        One that succeeded has watched every call: here the cheap comparison is enough, which
+        needs no lock, so that environments in several threads do not wait for each other.
+        """
         self._globals.learn(self.env)
+        if verified:
+            self._globals.compare_only()
 
     def _own_globals(self) -> AbstractContextManager[None]:
         """Around calls into the environment that may draw from the global generators."""

@@ -476,7 +476,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         controller = self._controller
         if choice.global_rng:
             found_global_use(self.env)
-        controller.learn_globals()
+        controller.learn_globals(verified=choice.report.proved)
         controller.replay_problem = choice.replay_problem
         if choice.relocate and isinstance(choice.backend, ForkBackend):
             controller.relocate(choice.backend)
