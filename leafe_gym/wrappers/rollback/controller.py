@@ -289,7 +289,7 @@ class RollbackController:
 
     def _load(self, backend: Backend, held: SnapshotRecord) -> AnyEnv:
         try:
-            if not self._globals.active:
+            if not self._globals.applies():
                 return backend.load(self.env, held.data[0])
             with self._globals.around(self.env):
                 return backend.load(self.env, held.data[0])
@@ -451,7 +451,7 @@ class RollbackController:
 
     def _own_globals(self) -> AbstractContextManager[None]:
         """Around calls into the environment that may draw from the global generators."""
-        return self._globals.around(self.env) if self._globals.active else _NOTHING
+        return self._globals.around(self.env) if self._globals.applies() else _NOTHING
 
     def _move_to(self, env: AnyEnv) -> None:
         """Go on with another chain; one in a process of its own is ended."""
