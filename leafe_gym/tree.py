@@ -52,9 +52,14 @@ class Branch:
     reflections: tuple[Reflection, ...] = ()
 
     def __post_init__(self) -> None:
+        told = self.experience
+        if told is not None and not isinstance(told, Experience):
+            raise UsageError(f"Branch experience={told!r}: expected an Experience or None")
+        if type(self.start) is not int:
+            raise UsageError(f"Branch start={self.start!r}: expected a whole number")
         if self.start < 0:
-            told = self.experience is not None and not self.restart
-            object.__setattr__(self, "start", self.experience.step if told else 0)  # type: ignore[union-attr]
+            start = told.step if told is not None and not self.restart else 0
+            object.__setattr__(self, "start", start)
 
     @property
     def won(self) -> bool:

@@ -33,13 +33,15 @@ from leafe_gym.agents.frontier import (
 from leafe_gym.agents.rollout import tokenizer_of
 from leafe_gym.agents.sync import run_blocking
 from leafe_gym.agents.task_runner import NullObserver, Observer, SlotCounter, Stop, TaskRunner
+from leafe_gym.arguments import whole_number
 from leafe_gym.budget import Budget, TokenMeter
 from leafe_gym.errors import UsageError
 from leafe_gym.policies.base import Policy, PolicyFunction, as_policy, policy_identity
 from leafe_gym.prompts.base import PromptSet, as_prompt_set
 from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Json, Task
-from leafe_gym.wrappers.rollback.wrapper import RollbackWrapper, require_outermost
+from leafe_gym.wrappers.rollback.outermost import require_outermost
+from leafe_gym.wrappers.rollback.wrapper import RollbackWrapper
 
 DEFAULT_PROMPTS = "chat"
 
@@ -265,12 +267,6 @@ def check_run(budget: Budget, concurrency: int) -> None:
     if not isinstance(budget, Budget):
         raise UsageError(f"budget={budget!r}: expected a Budget, such as Budget(interactions=600)")
     whole_number("concurrency", concurrency, low=1)
-
-
-def whole_number(name: str, value: object, *, low: int) -> None:
-    """Raise a `UsageError` unless `value` is a whole number of at least `low`."""
-    if type(value) is not int or value < low:
-        raise UsageError(f"{name}={value!r}: expected a whole number >= {low}")
 
 
 def json_kwargs(kwargs: Mapping[str, Any]) -> dict[str, Json]:

@@ -14,6 +14,7 @@ from leafe_gym.agents.env_thread import EnvThread
 from leafe_gym.agents.plan import AttemptPlan
 from leafe_gym.agents.snapshot_cache import SnapshotCache
 from leafe_gym.agents.stepping import MakeEnv, build, reset_for, restart, restore_to
+from leafe_gym.arguments import require_instance
 from leafe_gym.errors import EnvironmentFailure, EnvironmentTimeout, UsageError
 from leafe_gym.types import Snapshot, Start, Task
 from leafe_gym.wrappers.backends.base import Backend
@@ -221,6 +222,7 @@ def make_env(task: Task, backend: str | Backend = "auto") -> RollbackWrapper:
         EnvironmentFailure: if it cannot be made.
         UsageError: if the environment refuses its arguments.
     """
+    require_instance("task", task, Task)
     try:
         env: gym.Env[Any, Any] = gym.make(task.env_id, **dict(task.kwargs))
     except UsageError:

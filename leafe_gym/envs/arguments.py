@@ -2,43 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from leafe_gym.arguments import whole_number
 from leafe_gym.errors import UsageError
-
-
-def whole_number(name: str, value: Any, low: int) -> int:
-    """`value` if it is an int, not a bool, of at least `low`.
-
-    Raises:
-        UsageError: otherwise.
-    """
-    if not isinstance(value, int) or isinstance(value, bool) or value < low:
-        raise UsageError(f"{name}={value!r}: use a whole number >= {low}")
-    return value
-
-
-def one_of(name: str, value: Any, choices: Sequence[str]) -> str:
-    """`value` if it is one of `choices`.
-
-    Raises:
-        UsageError: otherwise.
-    """
-    if not isinstance(value, str) or value not in choices:
-        raise UsageError(f"{name}={value!r}: use one of {', '.join(choices)}")
-    return value
-
-
-def true_or_false(name: str, value: Any) -> bool:
-    """`value` if it is a bool.
-
-    Raises:
-        UsageError: otherwise.
-    """
-    if not isinstance(value, bool):
-        raise UsageError(f"{name}={value!r}: use True or False")
-    return value
 
 
 def check_render_mode(render_mode: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from leafe_gym.envs.arguments import whole_number
+from leafe_gym.arguments import whole_number
 from leafe_gym.errors import UsageError
 
 _SAMPLE_ALPHABET = np.array(list("abcdefghijklmnopqrstuvwxyz   "))
@@ -30,7 +30,7 @@ class TextSpace(gym.Space[str]):
         seed: seed of `sample`.
 
     Raises:
-        UsageError: if `max_length` is not such a number.
+        UsageError: if `max_length` or `seed` is not such a number.
     """
 
     def __init__(
@@ -38,6 +38,8 @@ class TextSpace(gym.Space[str]):
     ) -> None:
         if max_length is not None:
             whole_number("max_length", max_length, 0)
+        if seed is not None and not isinstance(seed, np.random.Generator):
+            whole_number("seed", seed, 0)
         self.max_length = max_length
         super().__init__(shape=None, dtype=str, seed=seed)
 

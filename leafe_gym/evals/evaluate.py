@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from leafe_gym.agents.agent import Agent
 from leafe_gym.agents.sync import run_blocking
+from leafe_gym.arguments import require_instance, require_path, whole_number
 from leafe_gym.budget import Budget
-from leafe_gym.distill.arguments import require_instance, require_int, require_path
 from leafe_gym.errors import RunIncomplete, UsageError
 from leafe_gym.evals.config import EvalConfig
 from leafe_gym.evals.intervals import Interval
@@ -66,7 +66,7 @@ class Evaluation:
                 would be of other tasks than asked for), if k > `asked`, or without a task.
         """
         for k in ks:
-            require_int("k", k, low=1)
+            whole_number("k", k, low=1)
         missing = self.missing
         if missing:
             named = [f"{task} lacks {n} of {self.asked}" for task, n in missing.items()]
@@ -138,8 +138,8 @@ async def aevaluate(
 ) -> Evaluation:
     """The asynchronous variant of `evaluate`."""
     require_instance("config", config, EvalConfig)
-    require_int("samples", samples, low=1)
-    require_int("seed", seed, low=0)
+    whole_number("samples", samples, low=1)
+    whole_number("seed", seed, low=0)
     if not tasks:
         raise UsageError("there is no task to evaluate on")
     agent = make_agent("is", named_policy(policy), config.for_agent(samples))

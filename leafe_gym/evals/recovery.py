@@ -25,8 +25,8 @@ from leafe_gym.agents.plan import AttemptPlan, ReflectionKind, Selection
 from leafe_gym.agents.stepping import environment_calls, reset_for
 from leafe_gym.agents.sync import run_blocking
 from leafe_gym.agents.task_runner import Observer, SlotCounter, Stop
+from leafe_gym.arguments import require_instance, require_path, whole_number
 from leafe_gym.budget import Budget
-from leafe_gym.distill.arguments import require_instance, require_int, require_path
 from leafe_gym.errors import UsageError
 from leafe_gym.evals.config import EvalConfig
 from leafe_gym.evals.evaluate import (
@@ -150,8 +150,8 @@ def recovery_pool(
     Raises:
         UsageError: if an environment does not know its distance to a solution.
     """
-    require_int("rollouts", rollouts, low=1)
-    require_int("slack", slack, low=0)
+    whole_number("rollouts", rollouts, low=1)
+    whole_number("slack", slack, low=0)
     with tempfile.TemporaryDirectory(prefix="leafe-pool-") as scratch:
         folder = require_path("out", out) if out is not None else Path(scratch) / "run"
         if tasks:
@@ -187,7 +187,7 @@ def evaluate_recovery(
     """
     require_instance("pool", pool, RecoveryPool)
     require_instance("config", config, EvalConfig)
-    require_int("samples", samples, low=1)
+    whole_number("samples", samples, low=1)
     if not pool.mistakes:
         raise UsageError("the pool is empty: the base made no mistake that can be recovered from")
     agent = RecoveryAgent(named_policy(policy), pool, samples, config)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
+from leafe_gym.arguments import require_path
 from leafe_gym.budget import UNITS
 from leafe_gym.errors import StoreCorrupt, StoreError, UsageError
 from leafe_gym.prompts.base import PromptSet, find_prompt_set
@@ -29,7 +30,7 @@ class RunReader(RunFile):
     """
 
     def __init__(self, folder: str | Path) -> None:
-        path = Path(folder)
+        path = require_path("folder", folder)
         super().__init__(path, open_to_read(path))
         try:
             self.check_format()

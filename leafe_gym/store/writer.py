@@ -16,6 +16,7 @@ from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Self
 
+from leafe_gym.arguments import require_path
 from leafe_gym.errors import ConfigMismatch, StoreBusy, StoreCorrupt, StoreError, UsageError
 from leafe_gym.store import records
 from leafe_gym.store.reader import RunReader
@@ -43,7 +44,7 @@ class RunWriter(RunReader):
     """
 
     def __init__(self, folder: str | Path, config: Json, tasks: Sequence[Task]) -> None:
-        path = Path(folder)
+        path = require_path("folder", folder)
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -24,8 +24,8 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
+from leafe_gym.arguments import whole_number
 from leafe_gym.budget import Spend
-from leafe_gym.envs.arguments import whole_number
 from leafe_gym.errors import StoreError, UsageError
 from leafe_gym.tree import Tree
 from leafe_gym.types import Json

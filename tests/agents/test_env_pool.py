@@ -42,11 +42,13 @@ class Slow(Lock):
 
     def reset(self, **kwargs: Any) -> Any:
         self._enter("reset")
-        return super().reset(**kwargs)
+        observation, info = super().reset(**kwargs)
+        return observation, {**info, "admissible_commands": ["a", "b"]}
 
     def step(self, action: str) -> Any:
         self._enter(f"step {action}")
-        return super().step(action)
+        *outcome, info = super().step(action)
+        return (*outcome, {**info, "admissible_commands": ["a", "b"]})
 
     def get_state(self) -> Any:
         self._enter("snapshot")
@@ -71,13 +73,16 @@ def released() -> Any:
 
 def explore(tmp_path: Any, blocks: str, act: Callable[[Any], str], **config: Any) -> Any:
     tasks = [Task(id="t", env_id="toy/Slow-v0", kwargs={"code": "bb", "blocks": blocks})]
-    Slow.armed = blocks in ("make", "reset")
 
     def armed(view: View) -> str:
         Slow.armed = True
         return act(view)
 
     agent = lg.ReflectiveTreeAgent(Player(act=armed), lg.AgentConfig(reflect_every=None))
+    warm = make_env(tasks[0], "native")  # what follows is about time: verified before
+    warm.reset(seed=0)
+    Slow.threads.clear()
+    Slow.armed = blocks in ("make", "reset")
     options = lg.ExploreConfig(backend="native", **{"env_timeout": 3.0, **config})
     return lg.explore(agent, tasks, budget=lg.Budget(interactions=30), out=tmp_path, config=options)
 

@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from leafe_gym.distill.arguments import require_instance, require_path
+from leafe_gym.arguments import require_instance, require_path
 from leafe_gym.distill.data.config import RowConfig
 from leafe_gym.distill.data.row_types import Row
 from leafe_gym.distill.data.select import RowSelector

@@ -20,7 +20,7 @@ from typing import Any, Self, overload
 
 import numpy as np
 
-from leafe_gym.distill.arguments import require_path
+from leafe_gym.arguments import require_path
 from leafe_gym.distill.data.row_types import ROW_KINDS, Encoded, Row
 from leafe_gym.distill.data.tokens import Encoder
 from leafe_gym.errors import StoreCorrupt, StoreError, UsageError

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from leafe_gym._optional import require
-from leafe_gym.distill.arguments import require_instance
+from leafe_gym.arguments import require_instance
 from leafe_gym.distill.data.export import DATE, encodable
 from leafe_gym.distill.data.row_types import Encoded, Row
 from leafe_gym.errors import UsageError

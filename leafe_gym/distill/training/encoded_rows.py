@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leafe_gym._optional import require
-from leafe_gym.distill.arguments import require_instance, require_path
+from leafe_gym.arguments import require_instance, require_path
 from leafe_gym.distill.data.dataset import Rows
 from leafe_gym.distill.data.row_types import Encoded, Row
 from leafe_gym.distill.data.shards import MANIFEST, ShardSet

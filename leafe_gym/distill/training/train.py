@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leafe_gym._optional import available, require
-from leafe_gym.distill.arguments import require_instance, require_path
+from leafe_gym.arguments import require_instance, require_path
 from leafe_gym.distill.data.dataset import Rows
 from leafe_gym.distill.data.row_types import Encoded
 from leafe_gym.distill.training.checkpoints import (

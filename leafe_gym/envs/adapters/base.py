@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 
-from leafe_gym.envs.arguments import check_render_mode, check_reset, whole_number
+from leafe_gym.arguments import whole_number
+from leafe_gym.envs.arguments import check_render_mode, check_reset
 from leafe_gym.envs.space import TextSpace
 from leafe_gym.errors import ResetNeeded, UsageError
 from leafe_gym.types import Info

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
+from leafe_gym.arguments import true_or_false
 from leafe_gym.envs.adapters.base import AdaptedGame, Opening, StepOutcome
-from leafe_gym.envs.arguments import true_or_false
 from leafe_gym.envs.scienceworld.game_pool import GameHandle, release_held
 from leafe_gym.envs.scienceworld.interpreter import History, Interpreter
 from leafe_gym.envs.scienceworld.java_runtime import check_requirements

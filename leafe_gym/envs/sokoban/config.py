@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from inspect import signature
 from typing import Any
 
-from leafe_gym.envs.arguments import whole_number
+from leafe_gym.arguments import whole_number
 from leafe_gym.envs.data_files import data_argument, find_data
 from leafe_gym.envs.sokoban.boxoban import LevelFile, read_levels
 from leafe_gym.envs.sokoban.levels import Shape

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Literal
 
 from leafe_gym._optional import require
-from leafe_gym.envs.arguments import whole_number
+from leafe_gym.arguments import whole_number
 from leafe_gym.envs.tasks import SPLITS, hash_of, json_kwargs
 from leafe_gym.envs.textworld.jericho_warnings import no_unknown_story_warning
 from leafe_gym.errors import UsageError

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from leafe_gym._optional import require
+from leafe_gym.arguments import true_or_false
 from leafe_gym.envs.adapters.base import AdaptedGame, Opening, StepOutcome
-from leafe_gym.envs.arguments import true_or_false
 from leafe_gym.envs.data_files import data_argument, find_data
 from leafe_gym.envs.tasks import SPLITS, TaskList, check_split, hash_of, json_kwargs
 from leafe_gym.envs.textworld.commands import OUTSIDE, one_line, outside

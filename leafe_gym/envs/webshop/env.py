@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from leafe_gym.arguments import true_or_false
 from leafe_gym.envs.adapters.base import AdaptedGame, Opening, StepOutcome
-from leafe_gym.envs.arguments import true_or_false
 from leafe_gym.envs.data_files import data_argument
 from leafe_gym.envs.webshop.goals import ShoppingGoal
 from leafe_gym.envs.webshop.pages import (

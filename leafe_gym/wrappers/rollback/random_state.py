@@ -199,6 +199,19 @@ class EnvGlobalRandom:
         """Whether calls have to go through `around`."""
         return self.used or self._watching
 
+    def applies(self) -> bool:
+        """Whether the next call runs in `around`.
+
+        A call that is only watched does not wait for one in another thread, which may take long
+        or hang: it is left to the calls after it.
+        """
+        if self.used or not self._watching:
+            return self.used
+        free = _LOCK.acquire(blocking=False)
+        if free:
+            _LOCK.release()
+        return free
+
     def begin(self, env: gym.Env[Any, Any], start: GlobalStart) -> None:
         """A new episode, or new numbers in the same: nothing was drawn yet.
 
@@ -268,6 +281,11 @@ class EnvGlobalRandom:
             self.probe = None
             found_global_use(env)
             load_globals(self.start.state)
+
+    def compare_only(self) -> None:
+        """Watch no more calls under the lock; compare the generators before and after instead."""
+        self._watching = self._watch == "always"
+        self._choose_probe()
 
     def stop_watching(self) -> None:
         """What was not seen to draw so far counts as not drawing."""

@@ -142,7 +142,7 @@ class _Player:
         seed_globals(self.env, self.seed)
         try:
             observation, info = self.env.reset(seed=self.seed, options=self.options)
-        except Exception as error:
+        except BaseException as error:
             raise InstanceUnavailable(
                 f"a second instance failed at reset(seed={self.seed}): {error!r}; pass factory="
             ) from error
@@ -155,7 +155,7 @@ class _Player:
         begin = time.monotonic()
         try:
             observation, _, terminated, truncated, info = self.env.step(action)
-        except Exception:  # noqa: BLE001 - not every word is an action everywhere
+        except BaseException:  # noqa: BLE001 - not every word is an action everywhere
             self.restart()
             return None
         self._seconds += time.monotonic() - begin
@@ -221,7 +221,7 @@ def _sources(
             sampler.seed(player.seed)
             samples = [sampler.sample() for _ in range(_SAMPLES)]
             sources.append(("samples of the action space", samples))
-        except Exception:  # noqa: BLE001 - a space of somebody else's may be unable to sample
+        except BaseException:  # noqa: BLE001 - a space of somebody else's may be unable to sample
             pass
     texts = words(player.info.get("instruction"), player.observation)
     return [*sources, ("words of the texts", texts), ("actions already taken", list(seen))]

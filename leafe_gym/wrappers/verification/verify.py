@@ -84,7 +84,7 @@ def verify_backend(backend: Backend, make: Make, script: ActionScript) -> Backen
             return verdict("refused", str(error))
         except BackendError as error:
             return verdict("wrong", str(error), step=getattr(error, "step", None))
-        except Exception as error:  # noqa: BLE001 - half-restored environments raise anything
+        except BaseException as error:  # noqa: BLE001 - half-restored environments raise anything
             return verdict("wrong", brief(error))
         finally:
             trial.close()
@@ -141,7 +141,7 @@ class _Trial:
         controller, script = self._controller, self._script
         try:
             controller.reset(script.seed + 1, script.options)
-        except Exception:  # noqa: BLE001 - an environment need not know every seed
+        except BaseException:  # noqa: BLE001 - an environment need not know every seed
             controller.reset(script.seed, script.options)
         run_actions(controller, script.second[:2])
 
@@ -158,7 +158,7 @@ class _Trial:
         try:
             other.reset(script.seed, script.options)
             self._hold(other)
-        except Exception as error:
+        except BaseException as error:
             raise _Disturbed(f"a second one cannot be reset and saved: {brief(error)}", None) from (
                 error
             )
@@ -176,7 +176,7 @@ class _Trial:
         controller = self._new()
         try:
             self._check("in another instance", self._a, self._script.first, self._whole, controller)
-        except Exception:  # noqa: BLE001 - half-restored environments raise anything
+        except BaseException:  # noqa: BLE001 - half-restored environments raise anything
             return True
         return False
 
@@ -187,7 +187,7 @@ class _Trial:
         try:
             copied: SnapshotRecord = pickle.loads(pickle.dumps(self._a))
             self._check("a pickled snapshot", copied, self._script.first, self._whole, self._new())
-        except Exception:  # noqa: BLE001 - states hold anything; then it stays in the process
+        except BaseException:  # noqa: BLE001 - states hold anything; then it stays in the process
             return False
         return True
 

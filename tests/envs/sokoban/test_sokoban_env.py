@@ -147,13 +147,13 @@ def test_a_level_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"size": 2}, "size=2: use a whole number >= 3"),
+        ({"size": 2}, "size=2: expected a whole number >= 3"),
         ({"size": (7, 51)}, "at most 50 each"),
         ({"size": "77"}, "give two whole numbers"),
         ({"size": (7, 7, 7)}, "give two whole numbers"),
         ({"size": 7.0}, "give two whole numbers"),
-        ({"size": True}, "use a whole number"),
-        ({"boxes": 0}, "boxes=0: use a whole number >= 1"),
+        ({"size": True}, "expected a whole number"),
+        ({"boxes": 0}, "boxes=0: expected a whole number >= 1"),
         ({"boxes": 13}, "holds at most 12"),
         ({"boxes": "2"}, "boxes='2'"),
         ({"max_steps": 0}, "max_steps=0"),

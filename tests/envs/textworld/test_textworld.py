@@ -369,7 +369,7 @@ def test_wrong_files(story: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kwargs", "said"),
     [
-        ({"rooms": 0}, "rooms=0: use a whole number"),
+        ({"rooms": 0}, "rooms=0: expected a whole number"),
         ({"form": "ulx"}, "'z8'"),
         ({"split": "dev"}, "train, val, test"),
         ({"settings": {"go": 6}}, "settings= needs challenge="),

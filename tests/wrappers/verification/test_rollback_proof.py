@@ -188,7 +188,7 @@ def test_report() -> None:
 def test_backends_of_other_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(BACKENDS._own, "elsewhere", Elsewhere)
     assert BACKENDS.names() == [
-        *("deepcopy", "docker", "elsewhere", "fork", "native", "pickle", "replay")
+        *("native", "pickle", "deepcopy", "replay", "fork", "docker", "elsewhere")
     ]
     env = RollbackWrapper(make(toys.Native), "elsewhere")
     env.reset(seed=0)

@@ -61,7 +61,7 @@ class SessionProcess:
 
 
 @dataclass(slots=True)
-class SavedState:
+class SessionSnapshot:
     """A saved state: its paused process, None once that has died, and its files."""
 
     process: SessionProcess | None
@@ -89,7 +89,7 @@ class SessionManager:
         self._owner = owner
         self.layers = layers
         self._empty = self.layers.freeze()
-        self.saved: dict[int, SavedState] = {}
+        self.saved: dict[int, SessionSnapshot] = {}
         self.current_id: int | None = None
         self._count = 0
         self._pipes = [os.pipe(), os.pipe()]
@@ -162,7 +162,7 @@ class SessionManager:
             self.current_id = None
             what = f"the file {where!r}" if where else "its variables"
             raise RequestFailed("lost", f"the rebuilt session differs in {what}")
-        self.saved[number] = SavedState(made.process, lost.chain, made.digest)
+        self.saved[number] = SessionSnapshot(made.process, lost.chain, made.digest)
         self.current_id = number
 
     def digest(self, number: int) -> str:
@@ -219,7 +219,7 @@ class SessionManager:
             raise RequestFailed("sandbox", str(error)) from None
         self._live = new
         self._count += 1
-        self.saved[self._count] = SavedState(live, chain, live.digest)
+        self.saved[self._count] = SessionSnapshot(live, chain, live.digest)
         self.current_id = self._count
         return self._count
 
@@ -259,7 +259,7 @@ class SessionManager:
             return ""
         return str(message.get("digest", ""))
 
-    def _discard_process(self, saved: SavedState) -> None:
+    def _discard_process(self, saved: SessionSnapshot) -> None:
         if saved.process is not None:
             saved.process.end()
             saved.process = None
