@@ -3,7 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints/cpu.txt
+# Some packages are built by a program called python, which not every machine has.
+PIP := PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints/cpu.txt
 # What an installation leaves here hides the installed entry points once it is older than they are.
 TIDY := rm -rf *.egg-info
 SETUP := pyproject.toml constraints/cpu.txt
