@@ -236,6 +236,8 @@ def test_one_interrupt_ends_a_run_whatever_hangs(what: str, tmp_path: Path) -> N
     with subprocess.Popen(
         [sys.executable, "-c", HANGS, what, str(tmp_path / "run")],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ,
+        # The jobs that a shell script starts in the background ignore the signal.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as child:  # fmt: skip
         assert child.stdout is not None
         assert child.stdout.readline() == "inside\n"
