@@ -200,8 +200,8 @@ async def start_attempt(plan: AttemptPlan, slot: EnvSlot, cache: SnapshotCache |
     else:
         held = None if cache is None else cache.nearest(plan.lineage[1:], plan.selection.start)
         usable = held is not None and (held[1].scope != "instance" or held[0] is slot)
-        mark = held[1] if held is not None and usable else None
-        snapshot = await slot.call(restore_to, env, task, start, plan.prefix, mark)
+        nearest = held[1] if held is not None and usable else None
+        snapshot = await slot.call(restore_to, env, task, start, plan.prefix, nearest)
     if cache is not None and snapshot is not None:
         owner = plan.id if not plan.restores else plan.owner_of(plan.selection.start)
         cache.add(owner, slot, snapshot)

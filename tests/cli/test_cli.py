@@ -17,7 +17,7 @@ from leafe_gym.view.sanitize import safe
 
 SMALL = ["-s", "size=6", "-s", "boxes=1", "-s", "max_steps=20"]
 SOKOBAN = "leafe/Sokoban-v0"
-METHODS = "is,ir,tree,tree-other-experience"
+METHODS = "is,ir,tree,best-first,tree-other-experience"
 
 
 def leafe(*arguments: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
