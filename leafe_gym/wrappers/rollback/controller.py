@@ -13,12 +13,7 @@ from typing import Any
 
 import gymnasium as gym
 
-from leafe_gym.errors import (
-    BackendError,
-    LeafeError,
-    ResetNeeded,
-    SnapshotUnsupported,
-)
+from leafe_gym.errors import BackendError, LeafeError, ResetNeeded, SnapshotUnsupported
 from leafe_gym.types import Info
 from leafe_gym.wrappers.backends.base import Backend, SavedState
 from leafe_gym.wrappers.backends.fork import ForkBackend
