@@ -40,7 +40,8 @@ from leafe_gym.policies.base import Policy, PolicyFunction, as_policy, policy_id
 from leafe_gym.prompts.base import PromptSet, as_prompt_set
 from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Json, Task
-from leafe_gym.wrappers.rollback.wrapper import RollbackWrapper, require_outermost
+from leafe_gym.wrappers.rollback.outermost import require_outermost
+from leafe_gym.wrappers.rollback.wrapper import RollbackWrapper
 
 DEFAULT_PROMPTS = "chat"
 

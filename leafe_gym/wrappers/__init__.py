@@ -10,7 +10,8 @@ generators), `verification` (which backends are correct for an environment, and 
 from __future__ import annotations
 
 from leafe_gym.wrappers.rollback.episode_log import EpisodeStart, Transition
-from leafe_gym.wrappers.rollback.wrapper import RollbackWrapper, require_outermost
+from leafe_gym.wrappers.rollback.outermost import require_outermost
+from leafe_gym.wrappers.rollback.wrapper import RollbackWrapper
 from leafe_gym.wrappers.verification.selection import export_choice, import_choice
 
 __all__ = [

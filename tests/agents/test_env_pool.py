@@ -47,7 +47,8 @@ class Slow(Lock):
 
     def step(self, action: str) -> Any:
         self._enter(f"step {action}")
-        return super().step(action)
+        *outcome, info = super().step(action)
+        return (*outcome, {**info, "admissible_commands": ["a", "b"]})
 
     def get_state(self) -> Any:
         self._enter("snapshot")
@@ -72,6 +73,7 @@ def released() -> Any:
 
 def explore(tmp_path: Any, blocks: str, act: Callable[[Any], str], **config: Any) -> Any:
     tasks = [Task(id="t", env_id="toy/Slow-v0", kwargs={"code": "bb", "blocks": blocks})]
+
     def armed(view: View) -> str:
         Slow.armed = True
         return act(view)

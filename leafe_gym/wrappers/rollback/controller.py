@@ -12,7 +12,6 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 
 from leafe_gym.errors import (
     BackendError,
@@ -31,6 +30,7 @@ from leafe_gym.wrappers.rollback.episode_log import (
     SnapshotRecord,
     Transition,
 )
+from leafe_gym.wrappers.rollback.episode_seeds import EpisodeSeeds
 from leafe_gym.wrappers.rollback.outcomes import (
     StepOutcome,
     judged_success,
@@ -40,6 +40,7 @@ from leafe_gym.wrappers.rollback.outcomes import (
 )
 from leafe_gym.wrappers.rollback.random_state import EnvGlobalRandom, Watch
 from leafe_gym.wrappers.rollback.remote import RemoteEnv
+from leafe_gym.wrappers.rollback.snapshot_index import SnapshotIndex
 from leafe_gym.wrappers.rollback.values import ATOMS, private_copy, same, separate
 from leafe_gym.wrappers.rollback.wrapper_state import reseed
 
@@ -93,8 +94,8 @@ class RollbackController:
         self._pending: int | None = None
         self._replay = ReplayBackend()
         self._snapshots: list[tuple[int, weakref.ref[SnapshotRecord]]] = []
-        self._anchors = _Anchors()
-        self._seeds: np.random.SeedSequence | None = None
+        self._anchors = SnapshotIndex()
+        self._seeds = EpisodeSeeds()
 
     @property
     def replayed(self) -> int:
@@ -108,7 +109,7 @@ class RollbackController:
         before: Callable[[int, dict[str, Any] | None], None] | None = None,
     ) -> tuple[Any, Info]:
         """Begin an episode and its log; `before` gets the seed and options first."""
-        seed = self._seed(seed)
+        seed = self._seeds.next(seed)
         if before is not None:
             before(seed, private_copy(options))
         self.abandon("the last reset failed: call reset() again")
@@ -289,7 +290,7 @@ class RollbackController:
 
     def _load(self, backend: Backend, held: SnapshotRecord) -> AnyEnv:
         try:
-            if not self._globals.active:
+            if not self._globals.applies():
                 return backend.load(self.env, held.data[0])
             with self._globals.around(self.env):
                 return backend.load(self.env, held.data[0])
@@ -451,7 +452,7 @@ class RollbackController:
 
     def _own_globals(self) -> AbstractContextManager[None]:
         """A context for calls into the environment that may draw from the global generators."""
-        return self._globals.around(self.env) if self._globals.active else _NOTHING
+        return self._globals.around(self.env) if self._globals.applies() else _NOTHING
 
     def _move_to(self, env: AnyEnv) -> None:
         """Continue with another chain; a replaced one in a process of its own is ended."""
@@ -488,46 +489,6 @@ class RollbackController:
             if step <= to and held is not None and held.usable:
                 return held
         return None
-
-    def _seed(self, seed: int | None) -> int:
-        """A seed for every episode: only a seeded one can be replayed.
-
-        Without a given seed the next one of a sequence is used, which starts at the last given
-        seed, so a program that seeds only its first reset stays reproducible.
-        """
-        if seed is not None:
-            self._seeds = np.random.SeedSequence(seed)
-            return int(seed)
-        if self._seeds is None:
-            self._seeds = np.random.SeedSequence()
-        (child,) = self._seeds.spawn(1)
-        return int(child.generate_state(1, np.uint32)[0])
-
-
-class _Anchors:
-    """Saved states by the digest of the episode that leads to them; keeps none alive.
-
-    Plain weak references, cleared out now and then: `WeakValueDictionary` does it at once and
-    costs three times as much.
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[str, weakref.ref[SnapshotRecord]] = {}
-        self._most = 256
-
-    def get(self, digest: str) -> SnapshotRecord | None:
-        """A state that can be loaded, or None."""
-        reference = self._known.get(digest)
-        held = None if reference is None else reference()
-        return held if held is not None and held.usable else None
-
-    def offer(self, digest: str, held: SnapshotRecord) -> None:
-        """Add a state, unless one that can be loaded is known."""
-        if self.get(digest) is None:
-            self._known[digest] = weakref.ref(held)
-            if len(self._known) > self._most:
-                self._known = {key: one for key, one in self._known.items() if one() is not None}
-                self._most = max(256, 2 * len(self._known))
 
 
 def _backend_failed(

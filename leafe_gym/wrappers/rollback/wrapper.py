@@ -18,7 +18,6 @@ from leafe_gym.errors import (
     SnapshotReleased,
     SnapshotUnsupported,
     UsageError,
-    WrapperOrder,
 )
 from leafe_gym.types import Info, Snapshot
 from leafe_gym.wrappers.backends.base import AnyEnv, Backend
@@ -491,31 +490,3 @@ def _refuse_nesting(env: AnyEnv) -> None:
                 "this environment has a RollbackWrapper already; use that one, or pass its `.env`"
             )
         link = link.env
-
-
-def require_outermost(env: gym.Env[Any, Any]) -> RollbackWrapper:
-    """`env` itself, if it is a RollbackWrapper.
-
-    A wrapper outside keeps its own state (`TimeLimit` its count) through a restore, so episodes
-    would change without an error.
-
-    Raises:
-        WrapperOrder: if a RollbackWrapper sits below other wrappers; names the outermost of them.
-        UsageError: if there is none at all.
-    """
-    if isinstance(env, RollbackWrapper):
-        return env
-    outer: list[str] = []
-    link = env
-    while isinstance(link, gym.Wrapper):
-        if isinstance(link, RollbackWrapper):
-            raise WrapperOrder(
-                f"{' and '.join(outer)} outside RollbackWrapper would not be restored "
-                "with it; make RollbackWrapper the outermost: "
-                f"RollbackWrapper({'('.join(outer)}(env{')' * len(outer)})"
-            )
-        outer.append(type(link).__name__)
-        link = link.env
-    raise UsageError(
-        f"{env} cannot be restored to earlier states; wrap it: RollbackWrapper(env), outermost"
-    )

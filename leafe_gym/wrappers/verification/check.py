@@ -24,7 +24,8 @@ from leafe_gym.types import Json
 from leafe_gym.wrappers.backends.base import BACKENDS, AnyEnv
 from leafe_gym.wrappers.backends.pickled import brief
 from leafe_gym.wrappers.backends.recipe import Source, build, dump_recipe, load_recipe
-from leafe_gym.wrappers.rollback.wrapper import RollbackWrapper, WonRule, require_outermost
+from leafe_gym.wrappers.rollback.outermost import require_outermost
+from leafe_gym.wrappers.rollback.wrapper import RollbackWrapper, WonRule
 from leafe_gym.wrappers.verification.action_script import ActionScript, find_script
 from leafe_gym.wrappers.verification.candidates import IN_PROCESS
 from leafe_gym.wrappers.verification.instance_factory import (
