@@ -110,7 +110,7 @@ def encoded(folder: Path, tasks: set[str]) -> list[Encoded]:
 
 
 def batched(rows: Sequence[Encoded]) -> list[list[Encoded]]:
-    """One epoch of optimiser batches, as the trainer forms them."""
+    """One epoch of optimizer batches, as the trainer forms them."""
     plan = BatchPlan(rows, batch=BATCH, epochs=1, order="task", seed=0)
     return [[rows[index] for index in plan[step]] for step in range(len(plan))]
 

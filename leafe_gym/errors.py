@@ -175,7 +175,7 @@ class TrainingDiverged(LeafeError):
     """Raised when loss or gradients are no longer finite; the weights before that step are kept.
 
     Attributes:
-        step: the optimiser step that was not taken, from 1.
+        step: the optimizer step that was not taken, from 1.
         checkpoint: the last good checkpoint, or None if that is the model it began from.
     """
 

@@ -180,7 +180,7 @@ def _page(path: Path, explored: Any, trained: Any, again: Any) -> Path:
             text=STORY,
         ),
         Curve(
-            title="Training", x="optimiser step", y="loss",
+            title="Training", x="optimizer step", y="loss",
             series={"L_cf + L_reh": [(n, loss) for n, loss in enumerate(trained.losses, 1)]},
         ),
         Replays(

@@ -46,7 +46,7 @@ class Recipe:
         levels: training levels; the levels of tasks start at seed 0, these from `first_level`.
         fresh: steps after which other levels take their place, made meanwhile by a process beside
             this one; None for never.
-        steps: optimiser steps.
+        steps: optimizer steps.
         acting: acting examples a step.
         advised: examples with experiences a step.
         reflecting: failed episodes a step.

@@ -8,7 +8,7 @@ from leafe_gym.wrappers.rollback.episode_log import SnapshotRecord
 
 
 class SnapshotIndex:
-    """States held somewhere, by the digest of the episode that leads there; keeps none alive.
+    """Saved states by the digest of the episode that leads to them; keeps none alive.
 
     Plain weak references, cleared out now and then: `WeakValueDictionary` does it at once and
     costs three times as much.
@@ -25,7 +25,7 @@ class SnapshotIndex:
         return held if held is not None and held.usable else None
 
     def offer(self, digest: str, held: SnapshotRecord) -> None:
-        """Take a state in, where none is known that can be loaded."""
+        """Add a state, unless one that can be loaded is known."""
         if self.get(digest) is None:
             self._known[digest] = weakref.ref(held)
             if len(self._known) > self._most:
