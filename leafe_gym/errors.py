@@ -1,7 +1,7 @@
 """Every error this package raises on purpose.
 
     LeafeError
-    |-- UsageError            the caller asked for something that cannot be (exit code 2)
+    |-- UsageError            an argument, file or name cannot be used (exit code 2)
     |   |-- MissingExtra      an optional dependency is not installed
     |   |-- BrokenExtra       an optional dependency is installed and cannot be imported
     |   |-- ForkedUse         an object that belongs to another process was used after a fork
@@ -12,27 +12,27 @@
     |-- RunIncomplete         a run ended with tasks that are still open
     |-- EnvironmentFailure    the environment raised or broke its contract
     |   `-- EnvironmentTimeout  a call into the environment did not return in time
-    |-- BackendError          coming back to an earlier state failed
+    |-- BackendError          saving or restoring a state failed
     |   |-- ResetNeeded         no episode is running yet
     |   |-- SnapshotUnsupported this environment cannot be saved in the asked-for way
-    |   |-- SnapshotReleased    the snapshot was given up before
-    |   `-- RestoreMismatch     the state that came back is not the state that was left
-    |-- SandboxError          the place where code runs failed, not the code
-    |   |-- SandboxUnavailable  this host cannot have such a sandbox
+    |   |-- SnapshotReleased    the snapshot was released before
+    |   `-- RestoreMismatch     the restored state differs from the saved one
+    |-- SandboxError          the sandbox failed, not the code in it
+    |   |-- SandboxUnavailable  this host cannot run such a sandbox
     |   `-- SnapshotLost        a saved state of a session is gone
-    |-- PolicyError           one call of the model or player failed, not its answer
+    |-- PolicyError           one call of the policy failed
     |   |-- PolicyUnavailable   no call can succeed: the run ends and can be resumed
     |   `-- ContextFull         the prompt does not fit the model's window
-    |-- BadReply              the model answered something that cannot be used
-    |-- RollbackCheckFailed   an environment does not keep what coming back needs
+    |-- BadReply              the model's reply holds no usable decision
+    |-- RollbackCheckFailed   an environment cannot be restored to earlier states
     |-- TrainingDiverged      loss or gradients are no longer finite
     `-- StoreError            the run folder
         |-- StoreBusy         another process is writing it
         `-- StoreCorrupt      it cannot be read
 
-Which side failed decides what happens next: an attempt that meets an `EnvironmentFailure`, a
-`BackendError` or a `PolicyError` ends without reflection; a `BadReply` is a recorded step; a
-`PolicyUnavailable` ends the run without recording anything.
+An `EnvironmentFailure`, a `BackendError` or a `PolicyError` ends the attempt without a reflection,
+and the attempt does not count. A `BadReply` is recorded as a step without an action. A
+`PolicyUnavailable` ends the run and records nothing for the attempts that were under way.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ class SandboxError(LeafeError):
 
 
 class SandboxUnavailable(SandboxError):
-    """Raised when this host cannot have such a sandbox; says what it refuses and what to do."""
+    """Raised when this host cannot run such a sandbox; says what it refuses and what to do."""
 
 
 class SnapshotLost(SandboxError):

@@ -33,7 +33,7 @@ class Branch:
             attempt before it.
         start: index of its first own action: tau, or 0 for a root; given by `experience` where
             left out.
-        experience: what was told at tau; None for a root, and for plain resampling of a state.
+        experience: in the prompt at tau; None for a root, and for plain resampling of a state.
         steps: own steps only.
         restart: it began with an empty history although it has a parent (iterative refinement).
         ending: how it ended.

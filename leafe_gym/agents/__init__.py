@@ -1,13 +1,13 @@
-"""Agents: what spends a budget on a task and returns a tree.
+"""Agents: they spend a budget on a task and return a tree.
 
-agent.py           the four methods; what a method of one's own subclasses
+agent.py           the four methods, and the base class of others
 config.py          AgentConfig
 frontier.py        which attempt comes next
 plan.py            one attempt to make, as a value
-rollout.py         making it: act, reflect
-accounting.py      charging it: the ledger, cuts, endings `budget`
+rollout.py         running it: act, reflect
+accounting.py      charging it: the ledger, cuts, the ending `budget`
 outcomes.py        equal actions in equal states have equal outcomes
-task_runner.py     one task: attempts side by side, committed in canonical order
+task_runner.py     one task: concurrent attempts, committed in canonical order
 env_pool.py        environment instances; env_thread.py: each in a thread of its own
 stepping.py        calls into an environment
 snapshot_cache.py  states to restore, within a byte budget

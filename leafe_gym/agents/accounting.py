@@ -4,8 +4,8 @@ Attempts are committed in canonical order. The same code serves an attempt that 
 that is read back from a store, so a resumed run has the ledger of an uninterrupted one.
 
 A turn needs room for a model call and an environment step before it begins, a reflection for a
-model call. An error counts only if the turn that met it had room; so how far ahead of the ledger
-an attempt ran never shows.
+model call. An error is kept only if the turn that raised it had room, so the result does not
+depend on how far a speculative attempt ran.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class _Charge:
             last = index + 1 == len(steps) and ending not in ERRORS
             over = last and ending not in ("context", "budget")
             self._charge_reflections(index + 1, ending if over else None)
-        # An error or a full context came up in a further turn, which needs room of its own.
+        # An error or a full context occurred in a further turn, which needs room of its own.
         further = bool(steps) and (ending in ERRORS or ending == "context")
         if further and not self.book.holds(model_calls=1, env_steps=1):
             return self._cut(len(steps))

@@ -173,7 +173,7 @@ class Agent:
             seed: all sampling seeds derive from it.
             stop: at the first success, or when the budget is used up.
             slots: room for attempts beside the one that is always under way; None for none.
-            observer: told of every attempt and branch.
+            observer: notified of every attempt and branch.
             stored: branches that an earlier process committed, in order.
 
         Returns:
@@ -276,6 +276,6 @@ def json_kwargs(kwargs: Mapping[str, Any]) -> dict[str, Json]:
 
 
 def _is_deterministic(task: Task) -> bool:
-    """Whether equal actions must have equal outcomes: all but specs that say otherwise."""
+    """Whether equal actions must have equal outcomes: yes, unless the spec says otherwise."""
     spec = gym.registry.get(task.env_id.rpartition(":")[2])
     return spec is None or not spec.nondeterministic

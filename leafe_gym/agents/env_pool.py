@@ -52,7 +52,7 @@ class EnvSlot:
         return self.env.replayed_steps
 
     async def call(self, function: Callable[..., T], *arguments: Any) -> T:
-        """The result of `function(*arguments)`, made where the environment lives.
+        """The result of `function(*arguments)`, made in the environment's thread.
 
         Raises:
             EnvironmentTimeout: if it does not return in time; the slot is lost then.
@@ -66,7 +66,7 @@ class EnvSlot:
             raise
 
     def release(self, snapshot: Snapshot) -> None:
-        """Give a snapshot of this environment up, without waiting for it."""
+        """Release a snapshot of this environment, without waiting for it."""
         if self._thread is None:
             self.env.release(snapshot)
         elif not self.lost:
@@ -92,7 +92,7 @@ class EnvSlot:
 
 
 class EnvPool:
-    """Hands out slots; made on demand, used again, replaced when they cannot be trusted.
+    """Slots for attempts: made on demand, reused, and replaced after an error.
 
     Args:
         make: makes a `RollbackWrapper`.
@@ -149,7 +149,7 @@ class EnvPool:
         self._idle.append(slot)
 
     def drop(self, slot: EnvSlot) -> None:
-        """Close a slot that can no longer be trusted; the borrowed one begins with a reset."""
+        """Close a slot whose state is unknown; the borrowed one is kept and begins with a reset."""
         if slot is self._borrowed:
             self._idle.append(slot)
         else:
@@ -200,8 +200,8 @@ async def start_attempt(plan: AttemptPlan, slot: EnvSlot, cache: SnapshotCache |
     else:
         held = None if cache is None else cache.nearest(plan.lineage[1:], plan.selection.start)
         usable = held is not None and (held[1].scope != "instance" or held[0] is slot)
-        mark = held[1] if held is not None and usable else None
-        snapshot = await slot.call(restore_to, env, task, start, plan.prefix, mark)
+        nearest = held[1] if held is not None and usable else None
+        snapshot = await slot.call(restore_to, env, task, start, plan.prefix, nearest)
     if cache is not None and snapshot is not None:
         owner = plan.id if not plan.restores else plan.owner_of(plan.selection.start)
         cache.add(owner, slot, snapshot)

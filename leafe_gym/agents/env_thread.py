@@ -1,4 +1,4 @@
-"""A thread of its own for one environment, so that it never holds up the event loop.
+"""A thread of its own for one environment, so that it never blocks the event loop.
 
 The thread is a daemon: one that hangs in a step does not keep the program from ending. All calls
 of an environment are made in the same thread, its constructor and `close` included.
@@ -50,11 +50,11 @@ class EnvThread:
             alarm.cancel()
 
     def post(self, call: Callable[[], Any]) -> None:
-        """Make `call` after those before it and forget it; what it raises is dropped."""
+        """Queue `call` without waiting for it; what it raises is discarded."""
         self._submit((None, None, call))
 
     def stop(self) -> None:
-        """End the thread after what was asked of it so far."""
+        """End the thread after the calls that are queued."""
         if self._thread is not None:
             self._work.put(None)
 
@@ -73,7 +73,7 @@ def _serve(queue: SimpleQueue[_Work | None]) -> None:
         result, error = None, None
         try:
             result = call()
-        except BaseException as raised:  # noqa: BLE001 - handed to whoever waits
+        except BaseException as raised:  # noqa: BLE001 - passed to the caller
             error = raised
         if loop is not None and future is not None:
             with suppress(RuntimeError):  # the loop was closed while the call ran

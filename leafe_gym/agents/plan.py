@@ -21,7 +21,7 @@ class Selection:
     Attributes:
         parent: the branch it leaves; None for an attempt from step 0.
         start: actions already taken at its start: tau, or 0.
-        experience: what is told at tau; None for plain resampling from that state.
+        experience: shown in the prompt at tau; None for plain resampling from that state.
         restart: begins at step 0 with an empty history although it has a parent.
         depth: rollbacks between it and its root; 0 for a root.
     """

@@ -2,7 +2,7 @@
 
 A rollout reads a plan and nothing else of its task, and charges nothing: it may run beside other
 attempts, or in another process, and be cut or discarded when it is committed. It stops by itself
-only where the ledger cannot hold another turn whatever the attempts before it turn out to cost.
+only where the ledger cannot hold another turn whatever the attempts before it cost.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ async def rollout(
     config: AgentConfig,
     snapshots: SnapshotCache | None = None,
 ) -> tuple[Branch, AttemptCost]:
-    """Make one attempt; failures of its three partners become its ending.
+    """Run one attempt; failures of the environment, backend or policy become its ending.
 
     Args:
         plan: what to do.

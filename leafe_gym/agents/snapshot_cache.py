@@ -14,10 +14,10 @@ BOOKKEEPING = 512
 
 
 class Owner(Protocol):
-    """Whose environment a snapshot was taken of."""
+    """The environment that a snapshot was taken of."""
 
     def release(self, snapshot: Snapshot) -> None:
-        """Give the snapshot up."""
+        """Release the snapshot."""
         ...
 
 
@@ -44,7 +44,7 @@ class SnapshotCache:
     """Snapshots by (branch, action index), within a byte budget.
 
     Beyond the budget the snapshot whose eviction costs the fewest replayed steps goes first, so
-    those that remain are spread evenly over each branch; the states between them are reached by
+    the remaining ones are spread evenly over each branch; the states between them are reached by
     verified replay. With the backend `replay` a snapshot holds nothing: reaching action tau costs
     tau steps.
 

@@ -25,8 +25,8 @@ MakeEnv = Callable[[], RollbackWrapper]
 def environment_calls(what: str) -> Iterator[None]:
     """Turn whatever an environment raises into an `EnvironmentFailure`.
 
-    A sandbox that this host cannot run passes through: that is no attempt's fault and would end
-    all others too, so it ends the run, which can be resumed.
+    `SandboxUnavailable` passes through: it would end all other attempts too, so it ends the run,
+    which can be resumed.
     """
     try:
         yield

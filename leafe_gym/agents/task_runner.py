@@ -54,7 +54,7 @@ class SlotCounter:
 
 
 class Observer(Protocol):
-    """Is told what happens, in canonical order."""
+    """Receives the events of one task, in canonical order."""
 
     def opened(self, start: Start) -> None:
         """The environment was reset for the first time."""

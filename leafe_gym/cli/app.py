@@ -32,7 +32,7 @@ VERBS = (
 def guarded(verb: Callable[P, None]) -> Callable[P, None]:
     """`verb` with errors as one line and an exit code; never a traceback for bad input."""
     resumable = "out_dir" in inspect.signature(verb).parameters
-    goes_on = "; the same command with the same --out goes on from here" if resumable else ""
+    goes_on = "; the same command with the same --out resumes it" if resumable else ""
 
     @functools.wraps(verb)
     def command(*args: P.args, **kwargs: P.kwargs) -> None:

@@ -45,8 +45,8 @@ _WORDS = {
     "tokens_uncached": "uncached tokens",
 }
 _TOKEN_NOTE = (
-    "Token budgets are not set but found: the largest at which the outcome of every method is "
-    "known, that is, the smallest spending of a task that ran out of interactions unsolved."
+    "Token budgets are derived: the largest at which the outcome of every method is known, that "
+    "is, the smallest spending of a task that ran out of interactions unsolved."
 )
 _LEDGER = (
     "interactions", "tokens_total", "tokens_uncached", "env_steps", "model_calls", "act_calls",

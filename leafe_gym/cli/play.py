@@ -20,8 +20,8 @@ from leafe_gym.types import Info, Snapshot
 from leafe_gym.wrappers.rollback.wrapper import RollbackWrapper
 
 COMMANDS = {
-    "undo": ":undo [N]         take back the last action, or the last N",
-    "redo": ":redo             take the action again that was taken back last",
+    "undo": ":undo [N]         undo the last action, or the last N",
+    "redo": ":redo             redo the action that was undone last",
     "to": ":to N             return to the state after N actions",
     "snapshot": ":snapshot [NAME]  save this state under a name",
     "restore": ":restore [NAME]   return to a saved state; without a name, list them",
@@ -35,7 +35,7 @@ HELP = "Type an action, or :help for the commands."
 
 @dataclass(slots=True)
 class PlaySession:
-    """One person who plays one environment.
+    """One interactive session in one environment.
 
     Every line is an action, except for lines that begin with a colon, which are commands. A line
     that begins with two colons is an action that begins with one.
@@ -105,10 +105,10 @@ class PlaySession:
         out.print(plain(known, "dim"))
 
     def do_undo(self, argument: str) -> None:
-        """Take back the last actions."""
+        """Undo the last actions."""
         taken = self.env.steps
         if not taken:
-            raise UsageError("there is no action to take back")
+            raise UsageError("there is no action to undo")
         count = _number(":undo", argument or "1", 1, taken)
         self.return_to(taken - count)
 
@@ -117,7 +117,7 @@ class PlaySession:
         self.return_to(_number(":to", argument, 0, self.env.steps))
 
     def do_redo(self, _: str) -> None:
-        """Take the action that was taken back last."""
+        """Redo the action that was undone last."""
         if not self.undone:
             raise UsageError("there is nothing to redo")
         self.act(self.undone.pop(0))
@@ -210,7 +210,7 @@ def command(
     if number >= len(tasks):
         raise UsageError(f"-n {number}: the split {split!r} has {len(tasks)} tasks, from 0")
     env = make_env(tasks[number])
-    with suppress(ImportError):  # line editing and history, where Python has them
+    with suppress(ImportError):  # line editing and history, where Python was built with them
         importlib.import_module("readline")
     session = PlaySession(env, keymap(env), tasks[number].seed)
     try:

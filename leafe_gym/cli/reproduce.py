@@ -35,14 +35,13 @@ def command(
     """Samplers, baselines, LEAFE and controls side by side, each ordering with its verdict.
 
     Without --full: one base that comes with the package, 60 levels. With it: blind and noisy bases
-    of five seeds each, pretrained here. The same command with the same --out goes on where it
-    stopped.
+    of five seeds each, pretrained here. The same command with the same --out resumes.
     """
     from leafe_gym.evals.reproduce.protocol import FULL, LARGE, QUICK
     from leafe_gym.evals.reproduce.reproduce import reproduce
 
     if large and (full or multiturn):
-        raise UsageError("--large stands alone: leave --full and --multiturn out")
+        raise UsageError("--large cannot be combined with --full or --multiturn")
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     result = reproduce(

@@ -29,7 +29,7 @@ err = Console(stderr=True, highlight=False)
 
 
 def plain(text: str, style: str = "") -> Text:
-    """A stranger's text for printing: no markup, no control characters."""
+    """Foreign text for printing: no markup, no control characters."""
     return Text(safe(text), style=style)
 
 

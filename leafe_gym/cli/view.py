@@ -59,7 +59,7 @@ def command(
 
 
 def find_run(folder: Path) -> Path:
-    """The run folder that is meant: the folder itself, or the one run (or `tree`) within it.
+    """The run folder: the folder itself, or the one run (or `tree`) within it.
 
     Raises:
         UsageError: if it holds several runs and none is called `tree`; names them.

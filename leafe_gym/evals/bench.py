@@ -85,6 +85,7 @@ METHODS: dict[str, BenchMethod] = {
         "refinement, all experiences so far", "ir", changes={"experiences": "all"}
     ),
     "tree": BenchMethod("rollback tree", "tree"),
+    "best-first": BenchMethod("tree, best score first", "best-first"),
     "tree-random-tau": BenchMethod(
         "tree, tau at random", "tree", lambda prompts, given: random_tau(prompts, given.seed)
     ),
@@ -102,8 +103,8 @@ METHODS: dict[str, BenchMethod] = {
         lambda prompts, given: swap_experiences(prompts, given.donors, given.seed),
     ),
 }
-"""Name -> method. "is", "ir" and "tree" are the paper's samplers, the others controls that take
-one part of the mechanism away."""
+"""Name -> method. "is", "ir" and "tree" are the paper's samplers, "best-first" is another search
+order, and the "tree-" methods are controls that take one part of the mechanism away."""
 TITLES = {name: method.title for name, method in METHODS.items()}
 
 

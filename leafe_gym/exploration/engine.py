@@ -259,7 +259,7 @@ def check_tasks(tasks: Any) -> None:
 def run_identity(agent: Agent, *, budget: Budget, config: ExploreConfig) -> dict[str, Json]:
     """All that decides what a run holds, beside its tasks; resuming compares it."""
     explore_fields = config.as_dict()
-    del explore_fields["env_timeout"]  # decides when to give up, not what is found
+    del explore_fields["env_timeout"]  # a limit on waiting, which does not decide the content
     return {
         "agent": agent.identity,
         "budget": budget.as_dict(),

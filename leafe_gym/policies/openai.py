@@ -312,7 +312,7 @@ def _quoted(error: Any) -> str:
 def _pause(tried: int, named: float | None) -> float:
     """Seconds before the next try: twice as long each time, and never less than the server names.
 
-    The random factor keeps many callers from coming back at the same moment.
+    The random factor keeps many callers from retrying at the same moment.
     """
     own = min(MAX_PAUSE, 0.25 * 2.0**tried) * random.uniform(0.5, 1.0)
     return max(own, named or 0.0)

@@ -64,7 +64,7 @@ class CodePrompts(ChatPrompts):
 
 
 def _is_program(text: str) -> bool:
-    """Whether `text` is Python and more than a word or two that happen to be."""
+    """Whether `text` is Python and more than a word or two."""
     try:
         body = ast.parse(text).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):

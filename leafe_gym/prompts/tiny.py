@@ -90,7 +90,7 @@ class TinyPrompts:
         if step >= actions:
             raise BadReply(f"step {step} was not taken; the last one is {actions - 1}")
         if answer[3] == answer[4]:
-            raise BadReply("it advises the action that it advises against")
+            raise BadReply("it names one action as both the mistake and the remedy")
         return ReflectionVerdict(step=step, text=answer[2])
 
     def parse_refinement(self, completion: Completion) -> ReflectionVerdict:

@@ -2,6 +2,6 @@
 
 schema.py   the SQLite file: tables, checksums, opening it
 writer.py   RunWriter: create, resume, extend
-reader.py   RunReader: look, export
+reader.py   RunReader: read, export
 records.py  records to JSON and back
 """

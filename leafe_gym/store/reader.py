@@ -1,4 +1,4 @@
-"""`RunReader`: what a run folder holds; it may be written meanwhile, or be read-only."""
+"""`RunReader`: reads a run folder, also while it is written, and read-only ones."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class RunReader(RunFile):
         return [_branch(body, total) for body, total in rows]
 
     def repeated(self, task: int) -> int:
-        """Attempts at this task that crashes of the process cut short."""
+        """Attempts at this task that were interrupted by a crash of the process."""
         return int(self.rows("SELECT repeated FROM tasks WHERE idx = ?", task)[0][0])
 
     def failures(self) -> dict[int, str]:

@@ -23,7 +23,7 @@ def dump(value: Json) -> str:
 
 
 def checksum(text: str) -> str:
-    """Eight bytes of BLAKE2b in hex: tells a damaged row from a sound one."""
+    """Eight bytes of BLAKE2b in hex, to detect damaged rows."""
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 

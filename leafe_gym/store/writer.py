@@ -61,7 +61,7 @@ class RunWriter(RunReader):
             raise
 
     def close(self) -> None:
-        """Close the file and give up the lock; safe to call twice."""
+        """Close the file and release the lock; safe to call twice."""
         if hasattr(self, "_db"):
             super().close()
         if self._lock is not None:
@@ -128,7 +128,7 @@ class RunWriter(RunReader):
             )
 
     def record_committed(self, task: int, branch: Branch) -> None:
-        """Keep a branch."""
+        """Store a branch."""
         text = records.dump(records.branch_json(branch))
         self._write(
             ("INSERT INTO branches VALUES (?, ?, ?, ?)",
@@ -137,7 +137,7 @@ class RunWriter(RunReader):
         )  # fmt: skip
 
     def record_finished(self, task: int, tree: Tree) -> None:
-        """Keep a task's ledger; the task is finished."""
+        """Store a task's ledger; the task is finished."""
         text = records.dump(
             {
                 "branches": len(tree.branches),
@@ -163,12 +163,12 @@ class RunWriter(RunReader):
         )  # fmt: skip
 
     def record_prompts_source(self, source: str) -> None:
-        """Keep from where the run's prompt set can be imported, "module:attribute"."""
+        """Store where the run's prompt set can be imported from, "module:attribute"."""
         with self.guarded(), self._db:
             self._put_meta("prompts_source", source)
 
     def record_backend(self, choice: dict[str, Json]) -> None:
-        """Keep which rollback backend a kind of environment uses."""
+        """Store which rollback backend a kind of environment uses."""
         text = records.dump(choice)
         sql = "INSERT OR IGNORE INTO meta VALUES (?, ?, ?)"
         self._write((sql, (f"backend:{choice['kind']}", text, records.checksum(text))))

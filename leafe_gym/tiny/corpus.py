@@ -247,7 +247,7 @@ def state_rows(graph: StateGraph, world: World = SMALL) -> Ids:
 
 
 def act_prompts(rows: Ids, steps: Ids) -> Ids:
-    """ActingBatch prompts without tips from row tokens [n, rows] and step tokens [n]."""
+    """Acting prompts without experiences from row tokens [n, rows] and step tokens [n]."""
     words, count = vocabulary(), len(rows)
     return np.concatenate(
         [

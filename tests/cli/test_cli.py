@@ -17,7 +17,7 @@ from leafe_gym.view.sanitize import safe
 
 SMALL = ["-s", "size=6", "-s", "boxes=1", "-s", "max_steps=20"]
 SOKOBAN = "leafe/Sokoban-v0"
-METHODS = "is,ir,tree,tree-other-experience"
+METHODS = "is,ir,tree,best-first,tree-other-experience"
 
 
 def leafe(*arguments: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -113,7 +113,7 @@ def test_bench_writes_table_picture_and_figures(
     shown = capsys.readouterr().out
     assert "independent" in shown
     assert "tree - independent sampling at 80 interactions" in shown
-    assert "Token budgets are not set but found" in shown
+    assert "Token budgets are derived" in shown
     data = json.loads(figures.read_text())
     assert set(data["methods"]) == set(METHODS.split(","))
     assert data["differences"]["tree_minus_is"]["interactions"]["verdict"] in {

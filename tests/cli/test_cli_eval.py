@@ -79,5 +79,5 @@ def test_eval_says_why_nothing_could_be_rolled_out(tmp_path: Path) -> None:
 def test_reproduce_refuses_what_cannot_be_combined(tmp_path: Path, other: str) -> None:
     done = leafe("reproduce", "--large", other, "--out", str(tmp_path / "out"))
     assert done.returncode == 2
-    assert "--large stands alone" in done.stderr
+    assert "--large cannot be combined" in done.stderr
     assert not (tmp_path / "out").exists()

@@ -196,7 +196,12 @@ def test_a_bench_with_every_method(tmp_path: Path) -> None:
             out=tmp_path,
         )
     )  # fmt: skip
-    assert set(bench.as_dict()["methods"]) == set(METHODS)
+    figures = bench.as_dict()
+    assert set(figures["methods"]) == set(METHODS)
+    assert "tree_minus_best-first" in figures["differences"]
+    with lg.RunReader(tmp_path / "best-first") as run:
+        assert run.config["agent"]["method"] == "best-first"
+        assert any(b.experience for tree in run.trees() for b in tree.branches)
     with lg.RunReader(tmp_path / "tree-other-experience") as run:
         shown = {b.experience.text for t in run.trees() for b in t.branches if b.experience}
     with lg.RunReader(tmp_path / "tree") as run:

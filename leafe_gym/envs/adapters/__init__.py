@@ -1,4 +1,4 @@
-"""Other libraries' environments as text environments that can be taken back.
+"""Other libraries' environments as text environments that can be rolled back.
 
 base.py        what they share: counting, truncation, info
 toy_text.py    Gymnasium's FrozenLake, Taxi, CliffWalking, Blackjack in words; needs no extra

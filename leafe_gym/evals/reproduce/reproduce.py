@@ -36,7 +36,7 @@ def reproduce(
 
     Args:
         folder: one folder a base in it, `report.md`, pictures and `reproduce.json`; the same call
-            goes on where it stopped.
+            resumes.
         scale: size of the run.
         kinds: bases; the first one's figures are decided on.
         seeds: of pretraining and all that follows.

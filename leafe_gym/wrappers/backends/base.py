@@ -29,10 +29,10 @@ class SavedState:
     """What `Backend.save` returns.
 
     Attributes:
-        data: opaque to everybody but the backend; never changed by later steps or loads.
+        data: opaque to all but the backend; never changed by later steps or loads.
         nbytes: its size in bytes; 0 where it is not known or nothing is held.
-        env: a chain in the same state to go on with instead of the one that was saved, for
-            backends that move the environment elsewhere; None to go on as before.
+        env: a chain in the same state that replaces the saved one, for backends that move the
+            environment to another process; None to keep the saved one.
     """
 
     data: Any
@@ -64,11 +64,11 @@ class Backend(Protocol):
         """The state of `env`, whose episode so far is `view`.
 
         Raises:
-            SnapshotUnsupported: if the state cannot be had.
+            SnapshotUnsupported: if the state cannot be saved.
         """
 
     def load(self, env: AnyEnv, data: Any) -> AnyEnv:
-        """A chain in the saved state: `env` itself or a new one to use in its stead.
+        """A chain in the saved state: `env` itself or a new one that replaces it.
 
         Raises:
             RestoreMismatch: if the state cannot be reached again.
@@ -76,15 +76,15 @@ class Backend(Protocol):
         """
 
     def release(self, data: Any) -> None:
-        """Give up what belongs to one snapshot; called once for each."""
+        """Free the data of one snapshot; called once for each."""
 
     def close(self) -> None:
-        """Give up what the backend itself holds; safe to call twice."""
+        """Free what the backend itself holds; safe to call twice."""
 
 
 @runtime_checkable
 class Builder(Protocol):
-    """A backend that builds environments by itself, in another process say."""
+    """A backend that builds environments itself, for example in another process."""
 
     def built_by(self, factory: Callable[[], AnyEnv]) -> Backend:
         """The same backend for environments that `factory` makes."""

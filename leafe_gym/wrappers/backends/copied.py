@@ -35,7 +35,7 @@ class DeepcopyBackend:
         """Tried with a pickle first.
 
         A deep copy that fails in the middle leaves half-built objects, whose clean-up may raise
-        later and far away; a pickle asks the same objects the same questions and builds nothing.
+        later, in unrelated code; a pickle calls the same hooks of the objects and builds nothing.
         """
         if reason := rebuilding_hook(env):
             return reason
@@ -54,7 +54,7 @@ class DeepcopyBackend:
         return SavedState(self._copy(env))
 
     def load(self, env: AnyEnv, data: Any) -> AnyEnv:
-        """A copy of the copy, so that the data stays good; `env` is left alone."""
+        """A copy of the copy, so that later steps do not change the data; `env` is not changed."""
         return self._copy(data)
 
     def release(self, data: Any) -> None:

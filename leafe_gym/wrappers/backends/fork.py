@@ -1,12 +1,12 @@
-"""`fork`: the environment lives in a small process of its own; a snapshot is a waiting copy of it.
+"""`fork`: the environment runs in a small process of its own; a snapshot is a waiting fork of it.
 
 For environments that hold what neither a pickle nor a copy can take: memory of a C library, an
 emulator, a foreign handle. The first snapshot rebuilds the environment in a fresh interpreter and
-does the episode again there, compared; from then on it is played over there. A snapshot costs one
+replays the episode there, compared; from then on it is stepped there. A snapshot costs one
 fork, a restore another; memory is shared until it is written.
 
 Refused: environments that run threads or subprocesses, hold sockets, pipes or files open for
-writing, or share memory. Linux only. Does not restore: what a server or a file outside remembers.
+writing, or share memory. Linux only. Does not restore: the state of servers and of files.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class ForkBackend:
         self._nbytes = 0
 
     def built_by(self, factory: Callable[[], AnyEnv]) -> ForkBackend:
-        """The same, for environments that `factory` makes; one's own factory stays."""
+        """The same, for environments that `factory` makes; a factory that was given is kept."""
         return ForkBackend(self._factory or factory, self._timeouts)
 
     def __reduce__(self) -> Any:
@@ -103,7 +103,7 @@ class ForkBackend:
         return _front(self._running(env).start(), face_of(env))
 
     def refusal(self, env: AnyEnv) -> str | None:
-        """Starts nothing: threads and sockets are looked for when the first state is saved."""
+        """Starts nothing: threads and sockets are searched for when the first state is saved."""
         if env.render_mode == "human":
             return "its window cannot be shared between processes"
         if sys.platform != "linux":
@@ -140,7 +140,7 @@ class ForkBackend:
         )
 
     def load(self, env: AnyEnv, data: ForkSnapshot) -> AnyEnv:
-        """A fork of the waiting process; `env` is left alone."""
+        """A fork of the waiting process; `env` is not changed."""
         made = _front(data.holder.fork(check=False), data.face)
         load_chain(made, data.spaces)
         return made
@@ -197,7 +197,7 @@ class ForkBackend:
 
 
 def face_of(env: AnyEnv) -> EnvDescription:
-    """What is to be known of `env` once it runs elsewhere; the spaces with their generators."""
+    """The description of `env` for this process; the spaces with their generators."""
     return EnvDescription(
         copy.deepcopy(env.action_space),
         copy.deepcopy(env.observation_space),

@@ -41,14 +41,14 @@ ONE_THREAD = {
 
 @dataclass(frozen=True, slots=True)
 class ForkTimeouts:
-    """How long to wait, in seconds, before a process is given up, and what it may hold.
+    """Seconds to wait before a process counts as lost, and the memory it may use.
 
     Attributes:
         start: for the interpreter and the environment's construction.
         call: for one reset, step or other call.
         fork: for one more process.
         memory: most bytes of address space of each process; an environment that grows beyond it
-            meets a `MemoryError`. None for no limit.
+            raises a `MemoryError`. None for no limit.
     """
 
     start: float = 120.0
@@ -79,7 +79,7 @@ class ForkedProcess:
         self._end.atexit = False
 
     def ask(self, name: str, *args: Any) -> Any:
-        """One call there and its value.
+        """One call in the other process and its value.
 
         Raises:
             ForkedUse: in a fork of the process that made the connection.
@@ -92,7 +92,7 @@ class ForkedProcess:
         """One more process in the same state, which goes on waiting for its own calls.
 
         Args:
-            check: first look for what a fork would not copy.
+            check: first search for resources that a fork does not copy.
 
         Raises:
             SnapshotUnsupported: if there is something of that kind; says what.
@@ -101,7 +101,7 @@ class ForkedProcess:
         return ForkedProcess(self._host, *self.branch(check=check))
 
     def branch(self, *, check: bool) -> tuple[socket.socket, int]:
-        """What `fork` makes, before anybody owns it: a connection and a process id."""
+        """The result of `fork` before it has an owner: a connection and a process id."""
         self._guard.check()
         seconds = self._host.timeouts.fork
         ours, theirs = socket.socketpair()
@@ -176,7 +176,7 @@ class ForkedProcess:
 
 
 class _Watching:
-    """Turns a lost or late process into a BackendError; a talk cut in the middle ends it."""
+    """Turns a lost or late process into a BackendError; an incomplete exchange ends the process."""
 
     def __init__(self, worker: ForkedProcess, name: str, seconds: float) -> None:
         self._worker = worker
@@ -318,7 +318,7 @@ _STARTING = threading.Lock()
 
 
 def _after_fork() -> None:
-    """The servers and a possibly held lock of the parent process are of no use in a child."""
+    """Forget the servers and replace the locks of the parent process, in a child."""
     global _STARTING
     _STARTING = threading.Lock()
     _HOSTS.clear()
@@ -334,7 +334,7 @@ def _guard() -> ProcessGuard:
 
 
 def host_for(recipe: bytes, global_rng: bool, timeouts: ForkTimeouts, user: int) -> ForkServer:
-    """A host for one kind of environment, shared by all who want the same; `user` has entered it.
+    """A host for one kind of environment, shared by all its users; `user` is registered with it.
 
     Raises:
         SnapshotUnsupported: if the environment cannot be built there.
@@ -387,7 +387,7 @@ def _end_worker(host: ForkServer, sock: socket.socket, user: int, owner: int) ->
 def stop_interpreter(process: subprocess.Popen[bytes], sock: socket.socket, owner: int) -> None:
     """End a process of `start_interpreter` and its group; in a fork of the program do nothing."""
     if os.getpid() != owner:
-        sock.close()  # a fork of the program has no say in it
+        sock.close()  # a fork of the program must not end it
         process.returncode = 0
         return
     with suppress(Exception):
@@ -406,7 +406,7 @@ def stop_interpreter(process: subprocess.Popen[bytes], sock: socket.socket, owne
 
 
 def _as_error(name: str, text: str, blob: bytes, trace: str) -> BaseException:
-    """What was raised over there, as the same kind of exception where it can be had."""
+    """The error raised in the other process, of the same class where it can be loaded."""
     error: BaseException | None = None
     if blob:
         with suppress(Exception):

@@ -2,7 +2,7 @@
 
 Started as a fresh interpreter, so it holds what the environment needs and nothing of the program
 that asked: no threads, no model. The first process, the keeper, builds the environment once and
-never plays; every other one is a fork that serves one connection, as a player or as a snapshot
+never steps it; every other one is a fork that serves one connection, as a player or as a snapshot
 that waits to be forked again. All of them end with their connection, with the program, or with
 the keeper, which ends their whole process group.
 """
@@ -117,7 +117,7 @@ class EnvServer:
             send(self.sock, ("unsendable", f"{type(error).__name__}: {error}"))
 
     def fork(self, check: bool) -> None:
-        """Become two; the new one serves the connection that follows the request."""
+        """Fork; the child serves the connection that follows the request."""
         passed = receive_socket(self.sock)
         self.reap()
         if check and not self.adopts:
@@ -152,9 +152,9 @@ class EnvServer:
         send(self.sock, ("value", os.getpid()))
 
     def reap(self, *_: Any) -> None:
-        """Let forks that ended go; other children belong to the environment.
+        """Reap forks that ended; other children belong to the environment.
 
-        Except in the keeper once it has forked: it plays no more, and forks of forks whose
+        Except in the keeper once it has forked: it steps nothing, and forks of forks whose
         parents have ended become its own.
         """
         if self.adopts:
@@ -187,7 +187,7 @@ class EnvServer:
     def build(
         self, path: list[str], recipe: bytes, global_rng: bool, memory: int | None = None
     ) -> dict[str, Any]:
-        """Make the environment, in at most `memory` bytes; says what it looks like from outside."""
+        """Make the environment, in at most `memory` bytes; returns its description."""
         if memory is not None:
             resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
         sys.path[:] = path
@@ -233,7 +233,7 @@ class EnvServer:
         return None if generator is None else generator.bit_generator.state
 
     def look(self, name: str) -> tuple[bool, Any]:
-        """(whether it is something to call, its value if it is not)."""
+        """(whether the attribute is callable, its value if it is not)."""
         value = self._env.get_wrapper_attr(name)
         return (True, None) if callable(value) else (False, value)
 
@@ -258,7 +258,7 @@ def _as_reply(error: BaseException) -> tuple[Any, ...]:
 
 
 def _flush() -> None:
-    """Write out what is buffered, which would come out once more from every fork."""
+    """Flush buffered output, which every fork would otherwise write again."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):
             stream.flush()

@@ -1,8 +1,8 @@
 """Messages between a program and the processes that run environments for it.
 
-A message is eight bytes of length and a pickle, over a unix stream socket. Both ends are ours and
-started by the same user, so a pickle is as trustworthy as the program itself. File descriptors
-travel with a byte of their own, right after the message that announces them.
+A message is eight bytes of length and a pickle, over a unix stream socket. Both ends belong to this
+package and to the same user, so a pickle is as safe as the program itself. File descriptors are
+sent with a byte of their own, right after the message that announces them.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _read(sock: socket.socket, length: int, deadline: float | None) -> bytes:
 
 
 def send_socket(sock: socket.socket, passed: socket.socket) -> None:
-    """Hand over a connection; `passed` stays open here until its owner closes it.
+    """Send a connection; `passed` stays open in this process until its owner closes it.
 
     Raises:
         ConnectionClosed: if the other end is closed.
@@ -119,7 +119,7 @@ def send_socket(sock: socket.socket, passed: socket.socket) -> None:
 
 
 def receive_socket(sock: socket.socket) -> socket.socket:
-    """The connection handed over by `send_socket`.
+    """The connection sent by `send_socket`.
 
     Raises:
         ConnectionClosed: if the other end went away in between.

@@ -52,7 +52,7 @@ class NativeBackend:
         return SavedState((state, save_chain(env), release), nbytes)
 
     def load(self, env: AnyEnv, data: Any) -> AnyEnv:
-        """One call of `set_state`, then wrappers and generators, so that ours has the last word."""
+        """One call of `set_state`, then wrappers and generators, which take precedence."""
         base: Any = env.unwrapped
         base.set_state(data[0])
         load_chain(env, data[1])

@@ -57,7 +57,7 @@ class PickleBackend:
         return SavedState(data, len(data))
 
     def load(self, env: AnyEnv, data: Any) -> AnyEnv:
-        """A new chain from the pickle; `env` is left alone."""
+        """A new chain from the pickle; `env` is not changed."""
         chain: AnyEnv = pickle.loads(data)
         return chain
 

@@ -76,7 +76,7 @@ def without_rollback(env: AnyEnv) -> AnyEnv:
 
 
 def same_chain(made: Sequence[str], wanted: Sequence[str]) -> bool:
-    """Whether two lists of full class names are of chains built alike.
+    """Whether two lists of full class names describe equal chains.
 
     Compares without the enclosing functions, which a class that is pickled by value loses.
     """
@@ -84,7 +84,7 @@ def same_chain(made: Sequence[str], wanted: Sequence[str]) -> bool:
 
 
 def pickle_module_by_value(error: BaseException) -> bool:
-    """After a failed import elsewhere: whether sending the module's classes by value may help.
+    """After a failed import in another process: whether pickling classes by value may help.
 
     A module that was loaded from a file outside `sys.path` exists in this process only.
     """

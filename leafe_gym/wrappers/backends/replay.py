@@ -38,11 +38,11 @@ class ReplayBackend:
         return None
 
     def save(self, env: AnyEnv, view: EpisodeView) -> SavedState:
-        """The way there is all that is needed."""
+        """Nothing but the log is needed."""
         return SavedState(view)
 
     def load(self, env: AnyEnv, data: Any) -> AnyEnv:
-        """Reset and do everything again."""
+        """Reset and repeat all actions."""
         with without_drawing(env):
             self.restart(env, data)
             self.redo(env, data)
@@ -62,7 +62,7 @@ class ReplayBackend:
             raise other_start(log.seed, log.observation, observation)
 
     def redo(self, env: AnyEnv, view: EpisodeView, first: int = 0) -> None:
-        """Do the actions of `view` from number `first` on, in an `env` that is just before it.
+        """Repeat the actions of `view` from number `first` on; `env` is in the state before it.
 
         Raises:
             RestoreMismatch: naming the first action whose outcome differs.
@@ -108,7 +108,7 @@ def without_drawing(env: AnyEnv) -> Iterator[None]:
 
 
 def other_start(seed: int, expected: Any, got: Any) -> RestoreMismatch:
-    """The error for a reset that does not repeat itself."""
+    """The error for a reset whose outcome differs from the recorded one."""
     return RestoreMismatch(
         f"reset(seed={seed}) gave another start than before: {difference(expected, got)}. "
         "The environment does not honour its seed; use a backend that saves its state "

@@ -1,6 +1,6 @@
 """How an environment was configured, so that snapshots stay among environments configured alike.
 
-Two instances of one class may play different games. What tells them apart is, for each link of the
+Two instances of one class may play different games. They are distinguished by, for each link of the
 chain: the arguments recorded by `gymnasium.make`, `RecordConstructorArgs` or `EzPickle`; else the
 attributes named like the constructor's parameters; else all attributes of an instance that was
 never reset. Where that leaves something open, two equal factories make equal environments.

@@ -13,12 +13,7 @@ from typing import Any
 
 import gymnasium as gym
 
-from leafe_gym.errors import (
-    BackendError,
-    LeafeError,
-    ResetNeeded,
-    SnapshotUnsupported,
-)
+from leafe_gym.errors import BackendError, LeafeError, ResetNeeded, SnapshotUnsupported
 from leafe_gym.types import Info
 from leafe_gym.wrappers.backends.base import Backend, SavedState
 from leafe_gym.wrappers.backends.fork import ForkBackend
@@ -134,7 +129,7 @@ class RollbackController:
         taken = self.taken
         moves = log.transitions
         if taken != len(moves) or log.writer is not self._writer:
-            # Another path goes on from here: the log of the old one belongs to its snapshots.
+            # Another path continues from here: the log of the old one belongs to its snapshots.
             log = self.log = log.prefix(taken, self._writer)
             moves = log.transitions
         kept = given = action
@@ -382,7 +377,7 @@ class RollbackController:
         self._go_on(backend, held, view, "a rollback")
 
     def return_to(self, view: EpisodeView, backend: Backend) -> None:
-        """Come to the end of `view`, whose own data is gone, from the nearest state held."""
+        """Reach the end of `view`, whose own data was freed, from the nearest saved state."""
         for length in range(view.length, -1, -1):
             held = self._anchors.get(view.log.digest(length))
             if held is None or held.backend != backend.name:
@@ -441,7 +436,7 @@ class RollbackController:
         self._globals.stop_watching()
 
     def learn_globals(self, *, verified: bool) -> None:
-        """Take in what a verification on other instances has found about global generators.
+        """Apply what a verification on other instances has found about global generators.
 
         One that succeeded has watched every call: here the cheap comparison is enough, which
         needs no lock, so that environments in several threads do not wait for each other.
@@ -451,11 +446,11 @@ class RollbackController:
             self._globals.compare_only()
 
     def _own_globals(self) -> AbstractContextManager[None]:
-        """Around calls into the environment that may draw from the global generators."""
+        """A context for calls into the environment that may draw from the global generators."""
         return self._globals.around(self.env) if self._globals.applies() else _NOTHING
 
     def _move_to(self, env: AnyEnv) -> None:
-        """Go on with another chain; one in a process of its own is ended."""
+        """Continue with another chain; a replaced one in a process of its own is ended."""
         old, self.env = self.env, env
         if isinstance(old, RemoteEnv) and old is not env:
             old.close()
@@ -463,7 +458,7 @@ class RollbackController:
             self._globals = EnvGlobalRandom(env, watch="never")
 
     def _verify(self, step: int, move: Transition, outcome: StepOutcome) -> None:
-        """Compare what action number `step` gave with what it gave before."""
+        """Compare the outcome of action number `step` with the recorded one."""
         try:
             compare(step, move, outcome)
         except BaseException:

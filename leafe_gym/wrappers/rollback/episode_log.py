@@ -77,8 +77,8 @@ class EpisodeLog:
         transitions: all actions so far, in order.
         random: states of the global generators after the reset (key None) and after each reseeding
             (key: its entropy); shared by all logs with the same reset.
-        writer: who alone may append; another instance that goes on from here copies first, so
-            that two threads never write one list.
+        writer: the only instance that may append; another one that continues from here copies
+            first, so that two threads never write one list.
         start: the state after the reset, saved where the episode cannot be replayed from its seed.
         digests: running hash; entry n covers the reset and the first n transitions. Filled when
             first asked for.
@@ -192,7 +192,7 @@ class SnapshotRecord:
 
     Attributes:
         backend: name of the backend that made the data.
-        data: the backend's own; None once it was given up.
+        data: the backend's own; None once it was freed.
         view: the episode so far.
         configuration: of the environment it belongs to.
         owner: identity of the wrapper that made it; 0 in another process.
@@ -213,7 +213,7 @@ class SnapshotRecord:
 
     @property
     def usable(self) -> bool:
-        """Whether the data is still there: neither released nor evicted."""
+        """Whether the data is still held: neither released nor freed."""
         return self.data is not None
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -3,7 +3,7 @@
 Saving the state of both takes 70 microseconds, ten times as long as a step of a small environment.
 Both generators are Mersenne Twisters with a position in a block of 624 numbers. The position
 changes with every draw, and the numbers beside it with every new block, so eight bytes of each
-tell whether anything was drawn. They are read from memory where the layout is the expected one
+show whether anything was drawn. They are read from memory where the layout is the expected one
 (checked at import, against the documented way), otherwise through the documented functions.
 """
 
@@ -28,7 +28,7 @@ _GAUSS = _HEAD + 64
 
 
 class _Word:
-    """What a word of memory tells, by the slow way: for other interpreters or generators."""
+    """The value of such a word, obtained through documented functions: for other interpreters."""
 
     def __init__(self, read: Callable[[], Any]) -> None:
         self._read = read
@@ -87,7 +87,7 @@ def _gauss_layout() -> bool:
 def _holds(check: Callable[[], bool]) -> bool:
     try:
         return check()
-    except Exception:  # noqa: BLE001 - whatever is different, the slow way works
+    except Exception:  # noqa: BLE001 - whatever is different, the documented functions work
         return False
 
 
@@ -155,7 +155,7 @@ class Probe:
             cls._shared._lock = lock
 
     def refresh(self) -> None:
-        """Take in the present state. Waits until no environment's own state is loaded."""
+        """Record the current state. Waits until no environment's own state is loaded."""
         with self._lock:
             self.before: States = (random.getstate(), np.random.get_state())
             self.random_seen = self.random_word.value

@@ -215,7 +215,7 @@ class EnvGlobalRandom:
     def begin(self, env: gym.Env[Any, Any], start: GlobalStart) -> None:
         """A new episode, or new numbers in the same: nothing was drawn yet.
 
-        Takes in what other instances have shown.
+        Applies what other instances have shown.
         """
         self.start = start
         self.state = None
@@ -223,7 +223,7 @@ class EnvGlobalRandom:
         self._choose_probe()
 
     def learn(self, env: gym.Env[Any, Any]) -> None:
-        """Take in what other instances of the same class have shown."""
+        """Apply what other instances of the same class have shown."""
         if self._watch != "never" and (uses_globals(env) or self.start.state is not None):
             self.used = True
             self.probe = None
@@ -268,7 +268,7 @@ class EnvGlobalRandom:
     def caught(self, env: gym.Env[Any, Any]) -> None:
         """A call outside `around` changed the global generators: from now on they are kept apart.
 
-        The call drew from what the program had left there. That state becomes the start of the
+        The call drew from the program's generators. Their state before it becomes the start of the
         episode, so that a replay draws the same, and is given back to the program.
         """
         probe = self.probe
@@ -288,7 +288,7 @@ class EnvGlobalRandom:
         self._choose_probe()
 
     def stop_watching(self) -> None:
-        """What was not seen to draw so far counts as not drawing."""
+        """Stop watching; an environment that was not seen to draw counts as one that does not."""
         self._watching = self._may_probe = False
         self.probe = None
 

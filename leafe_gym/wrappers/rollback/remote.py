@@ -1,4 +1,4 @@
-"""An environment that runs in another process, seen from here: action in, outcome out."""
+"""The proxy of an environment that runs in another process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class EnvConnection(Protocol):
     """The connection to the process that runs the environment."""
 
     def ask(self, name: str, *args: Any) -> Any:
-        """One call there and its value; an error of the environment is raised here."""
+        """One call in that process and its value; an error of the environment is raised here."""
 
     def close(self) -> None:
         """End that process; safe to call twice."""
@@ -33,7 +33,7 @@ class EnvDescription(NamedTuple):
         spec: of the environment.
         render_mode: of the environment.
         metadata: of the environment.
-        shown: the environment in words.
+        shown: the environment as text.
         chain: class names, outermost wrapper first.
     """
 
@@ -53,13 +53,13 @@ class RemoteEnv(gym.Env[Any, Any]):
 
     Args:
         line: to its process.
-        face: what it looks like.
+        face: its description.
         revive: makes a new line to an environment that was never reset, for a reset after the
             process was lost.
 
     Attributes:
         line: to its process.
-        face: what it looks like.
+        face: its description.
     """
 
     def __init__(

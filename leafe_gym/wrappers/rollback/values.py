@@ -36,7 +36,7 @@ _CONTAINERS = frozenset({list, dict, tuple, np.ndarray})
 
 
 def private_copy(value: Any) -> Any:
-    """A copy of `value` that later changes to the original do not reach.
+    """A copy of `value` that later changes to the original do not affect.
 
     Text and numbers are returned as they are, and so are objects without any state, which may be
     compared by identity. An object that can be neither copied nor pickled (an open handle in an

@@ -181,7 +181,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
             return "info"
         return "default" if self._won is None else "function"
 
-    # Going back
+    # Restoring
 
     @property
     def backend_report(self) -> BackendReport:
@@ -290,7 +290,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         return self._controller.now()
 
     def fork(self) -> RollbackWrapper:
-        """A new environment in the same state; the two go on independently.
+        """A new environment in the same state; the two continue independently.
 
         Raises:
             ResetNeeded: if no episode is running.
@@ -321,7 +321,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         return copy
 
     def release(self, snapshot: Snapshot) -> None:
-        """Give a snapshot up; releasing it again does nothing."""
+        """Release a snapshot; releasing it again does nothing."""
         held = arguments.record(snapshot, "release")
         self.discard_data(snapshot)
         held.released = True
@@ -375,7 +375,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
 
     @property
     def kind(self) -> str:
-        """Which kind of environment this is, in words; the same in every process."""
+        """The kind of environment as text; the same in every process."""
         if not self._kind:
             self._kind = kind_name(self.env)
         return self._kind
@@ -459,7 +459,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         """Before a reset: choose a backend, unless that was done at an earlier one.
 
         Where nothing could be verified for want of actions, those of earlier episodes may help.
-        Snapshots of the backend before stay good.
+        Snapshots of the previous backend stay valid.
         """
         choice = self._choice
         if choice is None or (choice.unproved and len(self._seen) >= self._retry_at):

@@ -258,7 +258,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _shared(env: AnyEnv) -> Iterator[tuple[Place, Any]]:
-    """What wrappers may refer to and what is not theirs: place and object.
+    """Objects that wrappers may refer to and do not own: place and object.
 
     The links of the chain, the generators of `_holders`, and generators that are attributes of
     the bare environment or of its attributes.
@@ -290,7 +290,7 @@ def _parts_of(value: Any) -> list[tuple[Any, Any]]:
 
 
 class _Places:
-    """Finds what `_shared` named, in an environment built the same way."""
+    """Finds the objects that `_shared` named, in an environment built alike."""
 
     def __init__(self, env: AnyEnv) -> None:
         self._env = env

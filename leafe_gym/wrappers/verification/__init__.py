@@ -1,1 +1,1 @@
-"""Finding out which backends are correct for an environment, and choosing one."""
+"""Verifying which backends are correct for an environment, and choosing one."""

@@ -47,7 +47,7 @@ class ActionScript:
         first: one continuation from there.
         second: another.
         changed: whether some action was seen to change the observation.
-        source: where the actions come from, in words.
+        source: where the actions come from, as text.
     """
 
     seed: int
@@ -221,7 +221,7 @@ def _sources(
             sampler.seed(player.seed)
             samples = [sampler.sample() for _ in range(_SAMPLES)]
             sources.append(("samples of the action space", samples))
-        except BaseException:  # noqa: BLE001 - a space of somebody else's may be unable to sample
+        except BaseException:  # noqa: BLE001 - a foreign space may be unable to sample
             pass
     texts = words(player.info.get("instruction"), player.observation)
     return [*sources, ("words of the texts", texts), ("actions already taken", list(seen))]
@@ -313,7 +313,7 @@ def _walk(
     moved = False
     while len(taken) < length and not (taken and player.late):
         if useful:
-            # Each in turn, in mixed order, so that none is left out by chance.
+            # Each in turn, in shuffled order, so that none is left out systematically.
             fresh = fresh or dice.sample(useful, len(useful))
             action = fresh.pop()
         elif choices := _admissible(player.info):

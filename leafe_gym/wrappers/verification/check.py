@@ -46,7 +46,7 @@ class CheckReport:
     """What `check_rollback` found; `print` shows a table.
 
     Attributes:
-        env: the environment, in words.
+        env: the environment as text.
         verdicts: one per backend, the worst over all seeds.
         seed: whether the same seed gives the same episode.
         elsewhere: how the episode came out in another process: "same", "differs", "not tried", or
@@ -137,7 +137,7 @@ def check_rollback(
 ) -> CheckReport:
     """Verify every backend on an environment, and its seeding.
 
-    Works on other instances in a separate process; an environment that is passed is left alone.
+    Works on other instances in a separate process; an environment that is passed is not changed.
 
     Args:
         env: an id, a spec, an instance made by `gymnasium.make`, or a function that makes one.

@@ -120,7 +120,7 @@ class InstanceFactory:
             return object()
 
     def refusal(self, backend: Backend) -> str | None:
-        """Why `backend` refuses the first instance, which is left as it is."""
+        """Why `backend` refuses the first instance, which is not changed."""
         return backend.refusal(self._env)
 
     def undeclared_globals(self) -> bool:

@@ -1,7 +1,7 @@
 """The process that runs verification jobs for a program, each in a fork of itself.
 
-It is a fresh interpreter that has imported this package and nothing else, so a job meets neither
-the program's threads, windows and models nor what earlier jobs left behind.
+It is a fresh interpreter that has imported this package and nothing else, so neither the program's
+threads, windows and models nor earlier jobs affect a job.
 """
 
 from __future__ import annotations

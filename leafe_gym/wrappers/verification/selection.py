@@ -51,7 +51,7 @@ class BackendChoice:
 
     Attributes:
         backend: this wrapper's own; None where none is correct.
-        report: how it came about.
+        report: how it was chosen.
         scope: of its snapshots.
         error: why there is none; "" where there is one.
         replay_problem: why an episode of this environment must not be replayed; "" if it may.
@@ -288,7 +288,7 @@ def _run(
 
 
 class HasChoice(Protocol):
-    """A RollbackWrapper, as far as its choice is concerned."""
+    """The part of a RollbackWrapper that its choice of a backend needs."""
 
     @property
     def kind(self) -> str:

@@ -1,9 +1,9 @@
 """Verifying that a backend is correct, on instances made for that purpose.
 
-Saving a state without an error shows nothing: an EzPickle environment pickles well and starts
-anew. A trial continues from a snapshot, restores it twice, continues in the same and in another
-way, out of order, after another episode, in another instance and beside another instance, and
-compares all outcomes.
+Saving a state without an error proves nothing: an EzPickle environment pickles without an error
+and restarts. A trial continues from a snapshot, restores it twice, continues in the same and in
+another way, out of order, after another episode, in another instance and beside another instance,
+and compares all outcomes.
 """
 
 from __future__ import annotations
@@ -290,7 +290,7 @@ def _play_forever(controller: RollbackController, script: ActionScript) -> Itera
         for action in (*script.prefix, *script.second, *script.first):
             if is_over(controller):
                 break
-            with suppress(Exception):  # what it gives does not matter
+            with suppress(Exception):  # its outcome does not matter
                 controller.step(action)
             yield
         number += 1
