@@ -53,7 +53,10 @@ def test_folders_that_only_root_may_enter(where: dict[str, str], tmp_path: Path)
     if "venv" in where:
         python = virtual_environment(tmp_path / where["venv"] / "venv")
     script = source / "tests" if "clone" in where else Path(__file__).parent
-    environ = dict(os.environ, PYTHONPATH=str(source), COVERAGE_PROCESS_START=str(source / "none"))
+    measured = tmp_path / "closed" / "coverage.ini"  # what this user cannot read, nor write beside
+    measured.write_text(f"[run]\nparallel = true\ndata_file = {measured.with_name('data')}\n")
+    environ = {key: value for key, value in os.environ.items() if "COVERAGE" not in key}
+    environ |= {"PYTHONPATH": str(source), "COVERAGE_PROCESS_START": str(measured)}
     command = [python, script / "ordinary.py", "-c", SHOW]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=600)
     assert (done.returncode, done.stderr) == (0, "")
