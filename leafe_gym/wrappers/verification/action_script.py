@@ -8,11 +8,14 @@ and in lower case; actions of the caller's earlier episodes.
 from __future__ import annotations
 
 import copy
+import math
+import pickle
 import random
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -20,6 +23,7 @@ import gymnasium as gym
 from leafe_gym.wrappers.backends.isolation import limit_drawing
 from leafe_gym.wrappers.rollback.random_state import globals_kept, seed_globals
 from leafe_gym.wrappers.rollback.values import as_commands, private_copy, same
+from leafe_gym.wrappers.rollback.wrapper_state import GENERATORS
 from leafe_gym.wrappers.verification.instance_factory import (
     InstanceUnavailable,
     close_quietly,
@@ -34,6 +38,10 @@ _SAMPLES = 16
 _SECONDS = 5.0
 _RUN_SECONDS = 0.5
 _PREFIX, _FIRST, _SECOND = 4, 10, 6
+_FEW = 3
+_OTHER_SEEDS = 8
+_OTHER_SECONDS = 0.1
+_MOST_OTHERS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +56,10 @@ class ActionScript:
         second: another.
         changed: whether some action was seen to change the observation.
         source: where the actions come from, as text.
+        others: (seed, options) of episodes whose start differs from this one's; see
+            `other_episodes`.
+        reset_seconds: the least that a reset took.
+        step_seconds: what a step took on average.
     """
 
     seed: int
@@ -57,6 +69,9 @@ class ActionScript:
     second: tuple[Any, ...] = ()
     changed: bool = False
     source: str = "no actions"
+    others: tuple[tuple[int, dict[str, Any] | None], ...] = ()
+    reset_seconds: float = 0.0
+    step_seconds: float = 0.0
 
 
 class _Effect(NamedTuple):
@@ -97,7 +112,13 @@ def find_script(
     with quietly(), globals_kept():
         player = _Player(make, seed, options)
         try:
-            return _script(player, actions, seen)
+            script = _script(player, actions, seen)
+            return replace(
+                script,
+                others=other_episodes(player.env, seed, options, player.reset_seconds),
+                reset_seconds=player.reset_seconds,
+                step_seconds=player.step_seconds,
+            )
         finally:
             close_quietly(player.env)
 
@@ -134,11 +155,17 @@ class _Player:
         self._plays = 0
         self.env = make()
         limit_drawing(self.env)
-        self.deadline = time.monotonic() + _SECONDS
         self._first_replies: list[_Reply] = []
+        self._steps = -1
+        self.reset_seconds = math.inf
         self.restart()
+        self._begin = time.monotonic()
 
     def restart(self) -> None:
+        """A new episode, unless none of its steps was taken yet."""
+        if self._steps == 0:
+            return
+        begin = time.monotonic()
         seed_globals(self.env, self.seed)
         try:
             observation, info = self.env.reset(seed=self.seed, options=self.options)
@@ -146,6 +173,7 @@ class _Player:
             raise InstanceUnavailable(
                 f"a second instance failed at reset(seed={self.seed}): {error!r}; pass factory="
             ) from error
+        self.reset_seconds = min(self.reset_seconds, time.monotonic() - begin)
         self.observation, self.info = private_copy(observation), info
         self._last = _Reply(self.observation, self.observation)
         self._steps = 0
@@ -153,6 +181,7 @@ class _Player:
     def play(self, action: Any) -> _Effect | None:
         """Take one action; None if the environment raised, which begins a new episode."""
         begin = time.monotonic()
+        self._steps += 1
         try:
             observation, _, terminated, truncated, info = self.env.step(action)
         except BaseException:  # noqa: BLE001 - not every word is an action everywhere
@@ -161,7 +190,6 @@ class _Player:
         self._seconds += time.monotonic() - begin
         self._plays += 1
         before, self.observation, self.info = self.observation, private_copy(observation), info
-        self._steps += 1
         changed = not same(before, self.observation)
         reply = _Reply(self.observation, _without(action, self.observation))
         others, self._last = [self._last], reply
@@ -181,11 +209,17 @@ class _Player:
         """How many steps one run of a proof may have."""
         if not self._seconds:
             return _TRIES
-        return max(4, min(_TRIES, int(_RUN_SECONDS * self._plays / self._seconds)))
+        return max(3, min(_TRIES, int(_RUN_SECONDS / self.step_seconds)))
 
     @property
-    def late(self) -> bool:
-        return time.monotonic() > self.deadline
+    def step_seconds(self) -> float:
+        """What a step took on average; 0 before the first."""
+        return self._seconds / max(1, self._plays)
+
+    def late(self, found: int = 0) -> bool:
+        """Whether to look no further; earlier where some actions were found."""
+        seconds = time.monotonic() - self._begin
+        return seconds > (_SECONDS if found < _FEW else _SECONDS / 4)
 
 
 def _without(action: Any, observation: Any) -> Any:
@@ -242,7 +276,7 @@ def _try_all(player: _Player, tried: Sequence[Any]) -> tuple[list[Any], list[Any
     enders: list[Any] = []
     player.restart()
     for action in list(tried)[:_TRIES]:
-        if player.late:
+        if player.late(len(telling)):
             break
         effect = player.play(action)
         if effect is not None and player.begun and effect.changed and not effect.over:
@@ -279,17 +313,23 @@ def _play_out(
     """Choose the actions by taking them, so that the prefix does not end the episode."""
     dice = random.Random(player.seed)
     length = min(max(_FIRST, len(useful)), player.affordable)
+    slow = length < _FIRST
     for attempt in range(12):
-        wanted = max(0, _PREFIX - attempt // 3)
-        prefix, moved, over = _walk(player, useful, wanted, dice, ())
+        wanted = max(0, (1 if slow else _PREFIX) - attempt // 3)
+        player.restart()
+        prefix, moved, over = _walk(player, useful, wanted, dice)
         if not over:
             break
     else:
         prefix, moved = [], False
-    first, moved_first, over = _walk(player, useful, length, dice, prefix)
+        player.restart()
+    first, moved_first, over = _walk(player, useful, length, dice)
     if enders and not over:
         first.append(enders[0])
-    second, _, _ = _walk(player, useful, _SECOND, dice, prefix)
+    player.restart()
+    for action in prefix:
+        player.play(action)
+    second, _, _ = _walk(player, useful, 2 if slow else _SECOND, dice)
     return ActionScript(
         seed=player.seed,
         options=player.options,
@@ -302,16 +342,13 @@ def _play_out(
 
 
 def _walk(
-    player: _Player, useful: list[Any], length: int, dice: random.Random, before: Sequence[Any]
+    player: _Player, useful: list[Any], length: int, dice: random.Random
 ) -> tuple[list[Any], bool, bool]:
-    """(actions taken after `before`, whether one was telling, whether it ended)."""
-    player.restart()
-    for action in before:
-        player.play(action)
+    """(actions taken from here, whether one was telling, whether the episode ended)."""
     taken: list[Any] = []
     fresh: list[Any] = []
     moved = False
-    while len(taken) < length and not (taken and player.late):
+    while len(taken) < length and not (len(taken) >= 3 and player.late()):
         if useful:
             # Each in turn, in shuffled order, so that none is left out systematically.
             fresh = fresh or dice.sample(useful, len(useful))
@@ -328,3 +365,52 @@ def _walk(
         if outcome.over:
             return taken, moved, True
     return taken, moved, False
+
+
+def other_episodes(
+    env: AnyEnv, seed: int, options: dict[str, Any] | None, reset_seconds: float
+) -> tuple[tuple[int, dict[str, Any] | None], ...]:
+    """Episodes that start otherwise, from which a trial restores this one.
+
+    The first observation of the next seed may equal this one's by chance, and so may an attribute
+    that a reset draws from few values. A few seeds are chosen so that every attribute that differs
+    for some seed differs for one of them. Where options were given, an episode without them is
+    one of the others.
+    """
+    others: list[tuple[int, dict[str, Any] | None]] = []
+    if options:
+        others.append((seed, None))
+    if reset_seconds * _OTHER_SEEDS > _OTHER_SECONDS:
+        return ((seed + 1, options), *others)
+    start = _start(env, seed, options)
+    differing: dict[int, set[str]] = {}
+    begin = time.monotonic()
+    for other in range(seed + 1, seed + 1 + _OTHER_SEEDS):
+        found = _start(env, other, options)
+        if found and start:
+            names = found.keys() | start.keys()
+            differing[other] = {name for name in names if found.get(name) != start.get(name)}
+        if time.monotonic() - begin > _OTHER_SECONDS:
+            break
+    seeds: list[int] = []
+    missing = set().union(*differing.values())
+    while missing and len(seeds) < _MOST_OTHERS:
+        best = max(differing, key=lambda one: len(differing[one] & missing))
+        seeds.append(best)
+        missing -= differing[best]
+    return (*((one, options) for one in seeds or [seed + 1]), *others)
+
+
+def _start(env: AnyEnv, seed: int, options: dict[str, Any] | None) -> dict[str, bytes]:
+    """The first observation and the attributes of the bare environment; empty if it fails."""
+    seed_globals(env, seed)
+    try:
+        observation, _ = env.reset(seed=seed, options=copy.deepcopy(options))
+    except BaseException:  # noqa: BLE001 - an environment need not know every seed
+        return {}
+    found: dict[str, bytes] = {}
+    for name, value in {**vars(env.unwrapped), "": observation}.items():
+        if name != "_np_random_seed" and not isinstance(value, GENERATORS):
+            with suppress(Exception):  # attributes hold anything
+                found[name] = pickle.dumps(value)
+    return found

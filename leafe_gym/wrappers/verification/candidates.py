@@ -20,7 +20,14 @@ FORK_US = 10_000.0
 """A replay below so many microseconds is cheaper than starting processes."""
 
 _CHEAP_US = 1000.0
-_SLOW_SECONDS = 5.0
+
+_QUICK_SECONDS = 2.0
+"""Where a thorough trial is expected to take longer, a quick one is made."""
+
+_MOST_SECONDS = 15.0
+"""No further trial begins where it is expected to end later than this."""
+
+_TOO_SLOW = "this environment is slow, and there was no time left to try it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,7 @@ class Verification:
         problem: why nothing could be verified; "" where something was.
         global_rng: it draws from the global generators without declaring it.
         seconds: how long it took.
+        slow: the environment's resets or steps take long, so that trials were quick ones.
     """
 
     verdicts: dict[str, BackendVerdict] = field(default_factory=dict)
@@ -65,6 +73,7 @@ class Verification:
     problem: str = ""
     global_rng: bool = False
     seconds: float = 0.0
+    slow: bool = False
 
     @property
     def unproved(self) -> bool:
@@ -111,11 +120,13 @@ def verify_instances(instances: InstanceFactory, request: VerificationRequest) -
         asked = trials.verify_asked(request.backends)
     elif not (request.preferred and trials.verify(request.preferred).outcome == "right"):
         trials.verify_all()
+    trials.finish()
     return Verification(
         trials.ordered(),
         asked,
         global_rng=instances.undeclared_globals(),
         seconds=time.monotonic() - begin,
+        slow=trials.quick,
     )
 
 
@@ -123,6 +134,7 @@ class _Candidates:
     """Verdicts of one environment, found one after the other."""
 
     def __init__(self, instances: InstanceFactory, request: VerificationRequest) -> None:
+        self._begin = time.monotonic()
         self._instances = instances
         self._script = find_script(
             instances.make,
@@ -132,8 +144,30 @@ class _Candidates:
             seen=request.seen,
         )
         self._found: dict[str, BackendVerdict] = {}
-        self._begin = time.monotonic()
-        self.verify("replay")  # always: a rollback may have to replay with any backend
+        self.quick = self._expected(20, 120) > _QUICK_SECONDS
+        if not self.quick:
+            self.verify("replay")
+
+    def finish(self) -> None:
+        """Verify `replay` in any case: a rollback may have to replay with any backend."""
+        if "replay" not in self._found:
+            self._verify_if_time("replay")
+
+    def _expected(self, resets: int, steps: int) -> float:
+        """Seconds that so many resets and steps take."""
+        script = self._script
+        return resets * script.reset_seconds + steps * script.step_seconds
+
+    def _verify_if_time(self, name: str) -> None:
+        """Verify one, or skip it where it would take too long beside what was spent."""
+        length = len(self._script.prefix) + len(self._script.first)
+        expected = self._expected(6 if name == "replay" else 4, 3 * length)
+        spent = time.monotonic() - self._begin
+        nothing = not any(one.outcome == "right" for one in self._found.values())
+        if self.quick and expected + (0 if nothing else spent) > _MOST_SECONDS:
+            self._skip((name,), _TOO_SLOW)
+        else:
+            self.verify(name)
 
     def verify(self, name: str) -> BackendVerdict:
         if name not in self._found:
@@ -156,10 +190,15 @@ class _Candidates:
         for name in ("pickle", "deepcopy"):
             if name in self._found:
                 continue
-            if self._late and any(one.outcome == "right" for one in self._found.values()):
+            if self.quick and anywhere:
                 self._skip((name,), "this environment is slow and another backend is correct")
-            elif self.verify(name).outcome == "right" and name == "pickle":
-                self._skip(("deepcopy",), "pickle is correct")
+                continue
+            self._verify_if_time(name)
+            if self._found[name].outcome == "right":
+                anywhere = True
+                if name == "pickle":
+                    self._skip(("deepcopy",), "pickle is correct")
+        self.finish()
         self._verify_fork()
 
     def _verify_fork(self) -> None:
@@ -167,23 +206,23 @@ class _Candidates:
         if cheapest(self._found) not in (None, "replay") or not self._script.changed:
             return
         replay = self._found["replay"]
-        if replay.outcome == "right" and replay.cost and replay.cost.load_us < FORK_US:
+        if any(one.reason == _TOO_SLOW for one in self._found.values()):
+            self._skip(("fork",), _TOO_SLOW)
+        elif replay.outcome == "right" and replay.cost and replay.cost.load_us < FORK_US:
             reason = f"a replay takes {replay.cost.load_us:.0f} us, less than starting processes"
             self._skip(("fork",), reason)
         else:
-            self.verify("fork")
+            self._verify_if_time("fork")
 
     def ordered(self) -> dict[str, BackendVerdict]:
         """The verdicts in order of preference."""
         names = [name for name in (*IN_PROCESS, "fork") if name in self._found]
         return {name: self._found[name] for name in dict.fromkeys([*names, *self._found])}
 
-    @property
-    def _late(self) -> bool:
-        return time.monotonic() - self._begin > _SLOW_SECONDS
-
     def _verify(self, backend: Backend) -> None:
-        self._found[backend.name] = verify_backend(backend, self._instances.make, self._script)
+        self._found[backend.name] = verify_backend(
+            backend, self._instances.make, self._script, quick=self.quick
+        )
         backend.close()
 
     def _skip(self, names: Sequence[str], reason: str) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import threading
 import warnings
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from types import FunctionType
@@ -28,6 +29,15 @@ from leafe_gym.wrappers.rollback.random_state import undeclared
 from leafe_gym.wrappers.rollback.wrapper_state import describe_chain
 
 _WARNINGS_LOCK = threading.RLock()
+
+
+def _unlock_in_child() -> None:
+    """After a fork: the thread that holds the lock exists in the parent only."""
+    global _WARNINGS_LOCK
+    _WARNINGS_LOCK = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_unlock_in_child)
 
 
 class VerificationUnavailable(Exception):
@@ -97,7 +107,7 @@ class InstanceFactory:
         return (
             tuple(self.chain),
             type(base),
-            None if spec is None else (spec.id, _switches(spec.kwargs)),
+            None if spec is None else (spec.id, switches(spec.kwargs)),
             self._env.render_mode,
             tuple((name, type(value)) for name, value in sorted(vars(base).items())),
             source or (self._factory if _hashable(self._factory) else None),
@@ -208,7 +218,7 @@ def _deep_copy(env: AnyEnv) -> AnyEnv:
         ) from error
 
 
-def _switches(kwargs: dict[str, Any]) -> Hashable:
+def switches(kwargs: Mapping[str, Any]) -> Hashable:
     """Names of arguments with their types, and the values of those that are true, false or None."""
     return tuple(
         (name, value if isinstance(value, bool | None) else type(value))

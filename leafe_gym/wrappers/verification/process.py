@@ -65,8 +65,8 @@ class VerificationProcess:
                 send(self._sock, "job", _START_SECONDS)
                 send_socket(self._sock, theirs)
             pid = receive(ours, _START_SECONDS)
-            send(ours, job, _START_SECONDS)
-            with _killed_when_late(pid, self._process.pid):
+            with _killed_on_error(pid):
+                send(ours, job, _START_SECONDS)
                 reply = receive(ours, _JOB_SECONDS)
         return _value(reply)
 
@@ -99,14 +99,15 @@ def _conversation() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 @contextmanager
-def _killed_when_late(pid: int, group: int) -> Iterator[None]:
+def _killed_on_error(pid: int) -> Iterator[None]:
+    """End a job, with the processes it started, that is late or that nobody waits for any more."""
     try:
         yield
-    except TimeoutError:
+    except BaseException:
         with suppress(OSError):
-            # Only while it is one of ours: the number may belong to another process later.
-            if os.getpgid(pid) == group:
-                os.kill(pid, signal.SIGKILL)
+            # Only while it leads its group: the number may belong to another process later.
+            if os.getpgid(pid) == pid:
+                os.killpg(pid, signal.SIGKILL)
         raise
 
 
@@ -143,12 +144,10 @@ def run_in_fork(function: Callable[[], Any]) -> Any:
             answer(theirs, run)
         theirs.close()
         try:
-            pid = receive(ours, _START_SECONDS)
-            with _killed_when_late(pid, os.getpgid(0)):
-                reply = receive(ours, _JOB_SECONDS)
+            receive(ours, _START_SECONDS)
+            reply = receive(ours, _JOB_SECONDS)
         finally:
-            with suppress(ChildProcessError):
-                os.waitpid(child, 0)
+            _end(child)
     try:
         return _value(reply)
     except (LeafeError, VerificationUnavailable):
@@ -157,8 +156,27 @@ def run_in_fork(function: Callable[[], Any]) -> Any:
         raise VerificationUnavailable(brief(error)) from error
 
 
+def _end(child: int) -> None:
+    """Kill a fork of this process and what it started; it has replied, or nobody waits for it."""
+    with suppress(OSError):
+        os.kill(child, signal.SIGKILL)
+    with suppress(OSError):
+        os.killpg(child, signal.SIGKILL)  # not reaped yet, so the number is still its own
+    with suppress(ChildProcessError):
+        os.waitpid(child, 0)
+
+
 _CURRENT: list[VerificationProcess] = []
 _STARTING = threading.Lock()
+
+
+def _unlock_in_child() -> None:
+    """After a fork: the thread that holds the lock exists in the parent only."""
+    global _STARTING
+    _STARTING = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_unlock_in_child)
 
 
 def start_verification_process() -> VerificationProcess | None:

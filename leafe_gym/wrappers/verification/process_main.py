@@ -80,9 +80,12 @@ def main(argv: list[str]) -> None:
 
 
 def _reap(*_: Any) -> None:
+    """Reap the jobs that ended, and end the processes that they left behind."""
     with suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
+        while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            with suppress(OSError):
+                os.killpg(ended.si_pid, signal.SIGKILL)  # not reaped: the number is its own
+            os.waitpid(ended.si_pid, 0)
 
 
 def _serve(sock: socket.socket) -> None:
@@ -98,7 +101,11 @@ def _serve(sock: socket.socket) -> None:
 
 
 def answer(sock: socket.socket, run: Callable[[], Any]) -> None:
-    """In a fork: send the value or the error of a call, and end the process."""
+    """In a fork: send the value or the error of a call, and end the process.
+
+    It leads a process group, which whoever waits for it can end as a whole.
+    """
+    os.setpgid(0, 0)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     _LIBC.prctl(_DIE_WITH_PARENT, signal.SIGKILL, 0, 0, 0)

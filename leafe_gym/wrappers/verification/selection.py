@@ -7,6 +7,9 @@ backend; there that backend is verified again, and the others only if it is not 
 
 from __future__ import annotations
 
+import json
+import logging
+import os
 import threading
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +28,7 @@ from leafe_gym.wrappers.verification.candidates import (
 from leafe_gym.wrappers.verification.instance_factory import (
     InstanceFactory,
     VerificationUnavailable,
+    switches,
 )
 from leafe_gym.wrappers.verification.process import NotSendable, run_in_fork, run_job
 from leafe_gym.wrappers.verification.report import BackendReport, BackendVerdict, cheapest
@@ -38,8 +42,8 @@ _MORE_ACTIONS = "pass probe_actions= (actions that change the observation) to ve
 _ENOUGH = 3
 """Configurations of one kind that must agree before others are assumed to."""
 
-_DEAR_SECONDS = 1.0
-"""A verification that took longer is not repeated for other configurations."""
+_ENOUGH_SLOW = 2
+"""The same for a slow environment."""
 
 _FIRST_RETRY = 8
 """Actions of an episode from which an unproved environment is verified again."""
@@ -150,8 +154,24 @@ def _named(asked: str | Backend, found: Verification, instances: InstanceFactory
             "environment and try it with check_rollback"
         )
         return _none(asked, found, error)
-    return _chosen(asked, backend, found, found.problem)
+    note = found.problem
+    if verdict is None or verdict.outcome != "right":
+        note = f"backend {backend.name!r} is used unproved: " + (
+            note or f"{verdict.reason if verdict else 'not tried'}; {_MORE_ACTIONS}"
+        )
+        _warn_once(instances.kind, note)
+    return _chosen(asked, backend, found, note)
 
+
+def _warn_once(kind: str, note: str) -> None:
+    """Log that a backend which was named may restore wrongly; once per kind of environment."""
+    if (kind, note) not in _WARNED:
+        _WARNED.add((kind, note))
+        _LOGGER.warning("%s: %s. backend='auto' would use replay, which compares", kind, note)
+
+
+_WARNED: set[tuple[str, str]] = set()
+_LOGGER = logging.getLogger(__name__)
 
 _SAID = {"refused": "cannot be used", "wrong": "does not restore the state"}
 
@@ -220,16 +240,26 @@ class _Kind:
                 return None
             return found, ""
         results = [found for found, _ in self.results.values()]
-        enough = 1 if results and results[0].seconds > _DEAR_SECONDS else _ENOUGH
+        enough = _ENOUGH_SLOW if any(one.slow for one in results) else _ENOUGH
         agree = all(one.outcomes() == results[0].outcomes() for one in results)
         if len(results) < enough or not agree or not results[0].usable:
             return None
-        what = "another configuration" if enough == 1 else f"{len(results)} other configurations"
-        return results[0], f"verified with {what} of this environment"
+        return results[0], f"verified with {len(results)} other configurations of this environment"
 
 
 _KINDS: dict[Hashable, _Kind] = {}
 _KINDS_LOCK = threading.Lock()
+
+
+def _unlock_in_child() -> None:
+    """After a fork: the threads that hold these locks exist in the parent only."""
+    global _KINDS_LOCK
+    _KINDS_LOCK = threading.Lock()
+    for kind in list(_KINDS.values()):
+        kind.lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_unlock_in_child)
 
 
 def _verified(
@@ -241,10 +271,10 @@ def _verified(
     """The verification of one environment, from memory where it is known, and a note on it."""
     preferred = _REMEMBERED.get(instances.kind, "") if asked == "auto" else ""
     what = None if actions is None else repr(list(actions))
-    key = (instances.structure(), asked, preferred, what)
+    key = (instances.structure(), asked, preferred, what, _switches_of(episode.options))
     with _KINDS_LOCK:
         kind = _KINDS.setdefault(key, _Kind())
-    configuration = instances.configuration()
+    configuration = instances.configuration(), _spelt(episode.options)
     with kind.lock:
         known = kind.known(configuration, len(episode.seen))
         if known is not None:
@@ -252,6 +282,19 @@ def _verified(
         found = _run(asked, instances, preferred, actions, episode)
         kind.results[configuration] = found, len(episode.seen)
         return found, ""
+
+
+def _switches_of(options: Mapping[str, Any] | None) -> Hashable:
+    """What is likely to change where an episode keeps its state: names, and values of switches."""
+    return None if options is None else switches(options)
+
+
+def _spelt(options: Mapping[str, Any] | None) -> Hashable:
+    """Equal for equal options; unique where that is unknown."""
+    try:
+        return json.dumps(options, sort_keys=True)
+    except (TypeError, ValueError):
+        return object()
 
 
 def _run(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -18,6 +18,7 @@ from leafe_gym.errors import BackendError, SnapshotUnsupported
 from leafe_gym.wrappers.backends.base import AnyEnv, Backend
 from leafe_gym.wrappers.backends.fork import ForkBackend
 from leafe_gym.wrappers.backends.isolation import limit_drawing
+from leafe_gym.wrappers.backends.native import NativeBackend
 from leafe_gym.wrappers.backends.pickled import brief
 from leafe_gym.wrappers.rollback.controller import RollbackController
 from leafe_gym.wrappers.rollback.episode_log import SnapshotRecord
@@ -26,6 +27,7 @@ from leafe_gym.wrappers.rollback.remote import RemoteEnv
 from leafe_gym.wrappers.rollback.snapshot_size import measure
 from leafe_gym.wrappers.rollback.values import difference, private_copy, same, show
 from leafe_gym.wrappers.verification.action_script import ActionScript
+from leafe_gym.wrappers.verification.disturbance import Disturbance
 from leafe_gym.wrappers.verification.instance_factory import close_quietly, quietly
 from leafe_gym.wrappers.verification.report import BackendCost, BackendVerdict
 
@@ -58,22 +60,32 @@ class _Disturbed(_Differs):
     """An outcome that depends on another instance in the same process."""
 
 
-def verify_backend(backend: Backend, make: Make, script: ActionScript) -> BackendVerdict:
-    """Try `backend` on new instances from `make`; every failure becomes a verdict."""
+def verify_backend(
+    backend: Backend, make: Make, script: ActionScript, *, quick: bool = False
+) -> BackendVerdict:
+    """Try `backend` on new instances from `make`; every failure becomes a verdict.
+
+    Args:
+        backend: to try.
+        make: makes an instance.
+        script: what to do.
+        quick: repeat less, for an environment whose reset or step is slow.
+    """
     name = backend.name
 
     def verdict(outcome: Any, reason: str, **details: Any) -> BackendVerdict:
         return BackendVerdict(backend=name, outcome=outcome, reason=reason, **details)
 
     with quietly(), globals_kept():
-        trial = _Trial(backend, make, script)
+        trial = _Trial(backend, make, script, quick)
         try:
             if reason := trial.begin():
                 return verdict("refused", reason)
             trial.same_instance()
             trial.beside_another()
-            instance_only = trial.other_instance()
-            portable = not instance_only and trial.portable()
+            portable = quick and trial.portable()
+            instance_only = not portable and trial.other_instance()
+            portable = portable or (not quick and not instance_only and trial.portable())
             cost = trial.cost()
         except _Disturbed as error:
             reason = f"instances in one process disturb each other: {error}"
@@ -97,7 +109,8 @@ def verify_backend(backend: Backend, make: Make, script: ActionScript) -> Backen
 class _Trial:
     """The steps of one verification, in order."""
 
-    def __init__(self, backend: Backend, make: Make, script: ActionScript) -> None:
+    def __init__(self, backend: Backend, make: Make, script: ActionScript, quick: bool) -> None:
+        self._quick = quick
         self._backend = backend
         self._make = make
         self._script = script
@@ -109,6 +122,10 @@ class _Trial:
     def begin(self) -> str | None:
         """Play up to the snapshot; says why the backend refuses, if it does."""
         controller = self._controller = self._new()
+        if isinstance(self._backend, NativeBackend) and (
+            reason := self._backend.refusal(controller.env)
+        ):
+            return reason  # a matter of the class, so it needs no reset
         controller.reset(self._script.seed, self._script.options)
         run_actions(controller, self._script.prefix)
         if controller.env.render_mode is not None:
@@ -119,34 +136,36 @@ class _Trial:
         return self._backend.refusal(controller.env)
 
     def same_instance(self) -> None:
-        """Restore in place: twice, two states in turn, and after another episode."""
+        """Restore in place: twice, two states in turn, and after other episodes."""
         controller, script = self._controller, self._script
-        a = self._hold(controller)
+        a = self._a = self._hold(controller)
         head = run_actions(controller, script.first[:1])
-        b = self._hold(controller)
+        b = None if self._quick else self._hold(controller)
         tail = run_actions(controller, script.first[1:])
-        whole = (*head[:-1], *tail)
-        self._check("after one restore", a, script.first, whole)
-        self._load(controller, a)
-        other = run_actions(controller, script.second)
-        self._check("after a restore of a later state", b, script.first[1:], tail)
-        self._check("after a second restore", a, script.second, other)
-        self._other_episode()
-        self._check("after a restore from another episode", a, script.first, whole)
-        self._a, self._whole = a, whole
+        whole = self._whole = (*head[:-1], *tail)
+        if b is not None:
+            self._check("after one restore", a, script.first, whole)
+            self._load(controller, a)
+            other = run_actions(controller, script.second)
+            self._check("after a restore of a later state", b, script.first[1:], tail)
+            self._check("after a second restore", a, script.second, other)
+        others = script.others or ((script.seed + 1, script.options),)
+        for seed, options in others[:1] if self._quick else others:
+            self._other_episode(seed, options)
+            self._check("after a restore from another episode", a, script.first, whole)
         if self._draws:
             controller.env.render()
 
-    def _other_episode(self) -> None:
+    def _other_episode(self, seed: int, options: dict[str, Any] | None) -> None:
         controller, script = self._controller, self._script
         try:
-            controller.reset(script.seed + 1, script.options)
+            controller.reset(seed, options)
         except BaseException:  # noqa: BLE001 - an environment need not know every seed
             controller.reset(script.seed, script.options)
-        run_actions(controller, script.second[:2])
+        run_actions(controller, script.second[: 1 if self._quick else 2])
 
     def beside_another(self) -> None:
-        """Continue from a restore while another instance plays in turn with this one.
+        """Continue from a restore while other instances are made, reset, stepped and closed.
 
         State of the class, of a module or of the process is one for both.
 
@@ -154,17 +173,27 @@ class _Trial:
             _Disturbed: if that changes an outcome.
         """
         script = self._script
-        other = self._new()
+        apart = isinstance(self._backend, ForkBackend)  # a process for each instance
         try:
-            other.reset(script.seed, script.options)
-            self._hold(other)
+            others = Disturbance(
+                self._new,
+                script,
+                few=self._quick or apart,
+                closes=self._controller.env.render_mode != "human",  # it may own the display
+            )
+            self._hold(others.second)
         except BaseException as error:
             raise _Disturbed(f"a second one cannot be reset and saved: {brief(error)}", None) from (
                 error
             )
-        playing = _play_forever(other, script)
-        self._load(self._controller, self._a)
-        now = run_actions(self._controller, script.first, between=lambda: next(playing))
+        if not apart:
+            others.come_and_go()
+        try:
+            self._load(self._controller, self._a)
+            now = run_actions(self._controller, script.first, between=others.act)
+        except Exception as error:
+            step = getattr(error, "step", None)
+            raise _Disturbed(f"beside a second one it fails: {brief(error)}", step) from error
         found = self._compare(self._a, script.first, self._whole, now)
         if found is not None:
             raise _Disturbed(*found)
@@ -196,6 +225,10 @@ class _Trial:
         controller = self._controller
         controller.stop_watching()  # which takes time that nobody else will spend
         if self._backend.name == "replay":
+            if self._quick:
+                script = self._script
+                seconds = script.reset_seconds + script.step_seconds * TYPICAL_STEPS / 2
+                return BackendCost(0.0, seconds * 1e6)
             return self._replay_cost()
         saves: list[float] = []
         loads: list[float] = []
@@ -281,22 +314,6 @@ class _Trial:
                     step = held.view.length + min(index, max(0, len(actions) - 1))
                     return f"step {step}, action {action}: {name} {difference(left, right)}", step
         return None
-
-
-def _play_forever(controller: RollbackController, script: ActionScript) -> Iterator[None]:
-    """One action of another episode at each `next`; episodes of several seeds in turn."""
-    number = 0
-    while True:
-        for action in (*script.prefix, *script.second, *script.first):
-            if is_over(controller):
-                break
-            with suppress(Exception):  # its outcome does not matter
-                controller.step(action)
-            yield
-        number += 1
-        with suppress(Exception):
-            controller.reset(script.seed + number % 2, script.options)
-        yield
 
 
 def is_over(controller: RollbackController) -> bool:
