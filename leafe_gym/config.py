@@ -49,7 +49,12 @@ class Config(BaseModel):
         protected_namespaces=(),
     )
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, *unnamed: Any, **values: Any) -> None:
+        if unnamed:
+            raise UsageError(
+                f"{type(self).__name__}({unnamed[0]!r}): name the field; there are: "
+                f"{', '.join(type(self).model_fields)}"
+            )
         try:
             super().__init__(**values)
         except ValidationError as error:

@@ -37,7 +37,7 @@ class Branch:
         steps: own steps only.
         restart: it began with an empty history although it has a parent (iterative refinement).
         ending: how it ended.
-        reason: what went wrong, for endings that are errors; else "".
+        reason: what went wrong, for endings that are errors and for "context"; else "".
         reflections: the reflection calls made on it, in order.
     """
 

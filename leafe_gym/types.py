@@ -8,6 +8,7 @@ index of the action to replace (the paper's tau minus 1). `Snapshot.step` counts
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict, get_args
@@ -58,6 +59,9 @@ class Task:
         split: "train", "val" or "test"; "" where an environment was handed over directly.
         seed: seed of `env.reset`.
         instruction: what the environment asks for; "" until the environment was reset.
+
+    Raises:
+        UsageError: for a value of another type; names it.
     """
 
     id: str
@@ -66,6 +70,20 @@ class Task:
     split: str = ""
     seed: int = 0
     instruction: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("id", "env_id", "split", "instruction"):
+            value = getattr(self, name)
+            if not isinstance(value, str) or not _encodable(value):
+                raise UsageError(f"Task {name}={value!r}: expected text")
+        if not _is_count(self.seed):
+            raise UsageError(f"Task seed={self.seed!r}: expected a whole number >= 0")
+        if not isinstance(self.kwargs, Mapping):
+            raise UsageError(f"Task kwargs={self.kwargs!r}: expected a dict")
+        try:
+            json.dumps(dict(self.kwargs), allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"Task kwargs={self.kwargs!r}: expected plain JSON: {error}") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +183,14 @@ class Sampling:
             raise UsageError(
                 f"Sampling purpose={self.purpose!r}: expected one of {', '.join(get_args(Purpose))}"
             )
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_count(value: object) -> bool:

@@ -22,10 +22,13 @@ from leafe_gym.agents.rollout import (
     reflection_prompt,
     reflections_due,
 )
-from leafe_gym.budget import Budget, CallSize, Limits, TokenMeter, measure
+from leafe_gym.budget import UNITS, Budget, CallSize, Limits, TokenMeter, measure
 from leafe_gym.prompts.base import PromptSet
 from leafe_gym.tree import Branch, Tree, actions_in
 from leafe_gym.types import ERRORS, Ending, Message, Reflection, Step, Usage
+
+MANY = 10**6
+"""More attempts than run at the same time."""
 
 
 class Accounting:
@@ -65,6 +68,26 @@ class Accounting:
     def holds(self, *, model_calls: int = 0, env_steps: int = 0) -> bool:
         """Whether that many more calls and steps fit and no token limit has been reached."""
         return self._limits.hold(self.spent, model_calls=model_calls, env_steps=env_steps)
+
+    def progress(self) -> tuple[int, ...]:
+        """What was spent in each limited unit."""
+        return tuple(
+            getattr(self.spent, unit) for unit in UNITS if getattr(self.budget, unit) is not None
+        )
+
+    def attempts_left(self) -> int:
+        """How many more attempts the budget may hold, by the cost of those so far; >= 1.
+
+        A guess: it bounds speculative work and changes no result.
+        """
+        made, left = self.spent.attempts, MANY
+        for unit in UNITS:
+            limit, used = getattr(self.budget, unit), getattr(self.spent, unit)
+            if limit is not None and (made or unit == "interactions"):
+                cheapest = 2 if unit == "interactions" else 1
+                each = max(cheapest, int(used) // max(1, made))
+                left = min(left, (int(limit) - int(used)) // each)
+        return max(1, left)
 
     def rollback_cost(self, selection: Selection) -> int:
         """Environment steps charged for starting there."""

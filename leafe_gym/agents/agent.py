@@ -105,9 +105,9 @@ class Agent:
             budget: what may be spent.
             seed: >= 0; resets the environment, and all sampling seeds derive from it.
             stop: "solved" ends at the first success, "budget" goes on until it is used up.
-            concurrency: attempts at the same time; more than one needs an environment made by
-                `gymnasium.make`, so that others can be made like it. The tree does not depend
-                on it.
+            concurrency: attempts at the same time. With more than one, `env` is left alone and
+                others are made like it, each in a thread of its own, so it must have been made
+                by `gymnasium.make`. The tree does not depend on it.
 
         Returns:
             All attempts; `tree.solved`, `tree.spent`.
@@ -147,8 +147,9 @@ class Agent:
             assert spec is not None
             return require_outermost(gym.make(spec))
 
+        pool = EnvPool(another, wrapper if concurrency == 1 else None, kind=env_id)
         return await self.explore_task(
-            task, EnvPool(another, wrapper), budget, seed=seed, stop=stop,
+            task, pool, budget, seed=seed, stop=stop,
             slots=SlotCounter(concurrency - 1),
         )  # fmt: skip
 

@@ -27,6 +27,8 @@ CLOSE_SECONDS = 30.0
 INLINE = "inline_steps"
 """Metadata key of environments whose calls take microseconds and never wait: they run on the event
 loop, which saves two thread switches a step."""
+_INLINE_KINDS: dict[str, bool] = {}
+"""What instances of a kind have said, so that only the first is made twice."""
 
 
 class EnvSlot:
@@ -99,7 +101,7 @@ class EnvPool:
         borrowed: an instance that belongs to the caller: used first, in the caller's thread, and
             never closed.
         timeout: seconds a step, reset or restore may take; None for no limit.
-        inline: whether the calls run on the event loop; None asks the environment's metadata.
+        kind: environments of one kind agree on whether their calls run on the event loop.
     """
 
     def __init__(
@@ -108,11 +110,12 @@ class EnvPool:
         borrowed: RollbackWrapper | None = None,
         *,
         timeout: float | None = None,
-        inline: bool | None = None,
+        kind: str = "",
     ) -> None:
         self._make = make
         self._timeout = timeout
-        self._inline = inline
+        self._kind = kind
+        self._inline = _INLINE_KINDS.get(kind, False)
         self._borrowed = None if borrowed is None else EnvSlot(borrowed)
         self._idle = [] if self._borrowed is None else [self._borrowed]
         self.made: list[RollbackWrapper] = []
@@ -127,22 +130,26 @@ class EnvPool:
         if self._idle:
             return self._idle.pop()
         if self._inline:
-            env = build(self._make)
-            self.made.append(env)
-            return EnvSlot(env)
+            return EnvSlot(self._kept(build(self._make)))
         thread = EnvThread()
         try:
             env = await thread.run(partial(build, self._make), self._timeout)
         except BaseException:
             thread.stop()
             raise
+        self._inline = bool((env.unwrapped.metadata or {}).get(INLINE))
+        if self._kind:
+            _INLINE_KINDS[self._kind] = self._inline
+        slot = EnvSlot(env, thread, self._timeout)
+        if self._inline:  # it must live where it is used from its constructor on
+            await slot.close()
+            return EnvSlot(self._kept(build(self._make)))
+        self._kept(env)
+        return slot
+
+    def _kept(self, env: RollbackWrapper) -> RollbackWrapper:
         self.made.append(env)
-        if self._inline is None:
-            self._inline = bool((env.unwrapped.metadata or {}).get(INLINE))
-        if self._inline:
-            thread.stop()
-            return EnvSlot(env)
-        return EnvSlot(env, thread, self._timeout)
+        return env
 
     def give(self, slot: EnvSlot) -> None:
         """Return a slot for the next attempt."""

@@ -110,6 +110,7 @@ class BreadthFirstFrontier:
         self._queue: deque[tuple[int, int, Experience]] = deque()
         self._counted = 0
         self._open: set[int] = set()
+        self._again: set[tuple[int | None, Experience]] = set()
 
     def ask(self, number: int) -> Selection | None:
         """The oldest queued branch, or a new root once nothing more can come from this one."""
@@ -130,6 +131,12 @@ class BreadthFirstFrontier:
         """Queue one branch per experience."""
         self._open.discard(branch.id)
         self._counted += branch.ending not in ERRORS
+        told = plan.selection.experience
+        if branch.ending == "policy_error" and not branch.steps and told is not None:
+            key = (plan.selection.parent, told)
+            if key not in self._again:  # its reflection was paid for, so it is tried once more
+                self._again.add(key)
+                self._queue.append((plan.selection.parent or 0, plan.selection.depth, told))
         depth = plan.selection.depth + 1
         self._queue.extend((branch.id, depth, experience) for experience in branch.opened)
 
@@ -187,9 +194,7 @@ class BestFirstFrontier:
     def tell(self, plan: AttemptPlan, branch: Branch) -> None:
         """Queue one branch per experience, by the score of the branch it was found on."""
         self._waiting = False
-        if branch.ending in ERRORS:
-            return
-        self._made += 1
+        self._made += branch.ending not in ERRORS
         score, depth = path_score(plan, branch), plan.selection.depth + 1
         for experience in branch.opened:
             selection = Selection(
@@ -197,7 +202,7 @@ class BestFirstFrontier:
             )
             self._queued += 1
             self._queue.append((score, -self._queued, selection))
-        best = _best_state(plan, branch)
+        best = _best_state(plan, branch) if branch.ending not in ERRORS else None
         if best is None or depth > self._max_depth:
             return
         if self._best is None or best[0] > self._best[0]:

@@ -175,10 +175,10 @@ def _inherited(
         if config.experiences == "latest":
             return ()
         found: dict[Experience, int] = {}
-        for node in ancestry:
+        for node in reversed(ancestry):
             if node.experience is not None and node.experience != selection.experience:
-                found[node.experience] = node.id
-        return tuple((branch, experience) for experience, branch in found.items())[::-1]
+                found.setdefault(node.experience, node.id)
+        return tuple((branch, experience) for experience, branch in found.items())
     shown, cut = [], selection.start
     for node in ancestry:
         if node.experience is not None and node.start < cut:

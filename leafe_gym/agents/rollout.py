@@ -106,27 +106,27 @@ class Rollout:
     reflections: list[Reflection] = field(default_factory=list)
     cost: AttemptCost = field(default_factory=AttemptCost)
     spent: Spend = field(default_factory=Spend)
+    reason: str = ""
 
     async def run(self) -> tuple[Branch, AttemptCost]:
         """Make the attempt."""
         before = self.slot.replayed_steps
         ending: Ending
-        reason = ""
         try:
             await start_attempt(self.plan, self.slot, self.snapshots)
             self.path = list(self.plan.prefix)
             ending = await self._act()
         except EnvironmentFailure as error:
-            ending, reason = "env_error", str(error)
+            ending, self.reason = "env_error", str(error)
         except BackendError as error:
-            ending, reason = "backend_error", str(error)
+            ending, self.reason = "backend_error", str(error)
         except PolicyUnavailable:
             raise
         except PolicyError as error:
-            ending, reason = "policy_error", str(error)
+            ending, self.reason = "policy_error", str(error)
         self.cost.replayed_steps = self.slot.replayed_steps - before
         branch = self.plan.branch(
-            ending, reason[:MAX_REASON], tuple(self.own), tuple(self.reflections)
+            ending, self.reason[:MAX_REASON], tuple(self.own), tuple(self.reflections)
         )
         return branch, self.cost
 
@@ -135,8 +135,8 @@ class Rollout:
             ending: Ending | None
             try:
                 ending = self._ending(await self._turn())
-            except ContextFull:
-                ending = "context"
+            except ContextFull as error:
+                ending, self.reason = "context", str(error)
             await self._reflect(reflections_due(self.plan, self.config, len(self.own), ending))
             if ending is not None:
                 return ending

@@ -34,6 +34,11 @@ def environment_calls(what: str) -> Iterator[None]:
         raise
     except BaseException as error:
         said = f": {error}" if str(error) else ""
+        if "main thread" in said:
+            said += (
+                " (environments run in threads of their own; one with metadata = "
+                "{'inline_steps': True} runs where explore() was called)"
+            )
         raise EnvironmentFailure(f"{what}: {type(error).__name__}{said}") from error
 
 

@@ -26,9 +26,11 @@ from leafe_gym.types import ERRORS, Start
 
 Stop = Literal["solved", "budget"]
 ERRORS_IN_A_ROW = 10
-"""This many attempts in a row that end in an error end the exploring of a task, which stays open;
-fewer (`IDLE_ERRORS_IN_A_ROW`) where none of them reached its first step, since no budget would."""
+"""This many attempts in a row that end in an error, or spend nothing in any limited unit, end the
+exploring of a task, which stays open: no budget would end it."""
 IDLE_ERRORS_IN_A_ROW = 3
+"""Likewise for attempts that ended before their first step: in an error, or with a prompt that does
+not fit into the window."""
 
 
 class SlotCounter:
@@ -118,7 +120,7 @@ class TaskRunner:
     _next: int = 0
     _counted: int = 0
     _errors: int = 0
-    _idle_errors: int = 0
+    _idle: int = 0
 
     @property
     def tree(self) -> Tree:
@@ -150,7 +152,7 @@ class TaskRunner:
                 )
             if self.tree.stopped == "errors":  # another run tries again
                 self.tree.stopped = ""
-                self._errors = self._idle_errors = 0
+                self._errors = self._idle = 0
 
     async def run(self) -> None:
         """Grow the tree until it is solved (if asked for) or the budget is used up.
@@ -202,17 +204,20 @@ class TaskRunner:
         )
 
     def _commit(self, plan: AttemptPlan, branch: Branch, cost: AttemptCost) -> Branch | None:
+        before = self.book.progress()
         committed = self.book.commit(plan, branch, cost)
         if committed is None or committed.ending == "budget":
             self.tree.stopped = "budget"
             return committed
         failed = committed.ending in ERRORS
         self._counted += not failed
-        self._errors = self._errors + 1 if failed else 0
-        self._idle_errors = self._idle_errors + 1 if failed and not committed.steps else 0
+        stalled = failed or self.book.progress() == before
+        self._errors = self._errors + 1 if stalled else 0
+        idle = not committed.steps and (failed or committed.ending == "context")
+        self._idle = self._idle + 1 if idle else 0
         if committed.won and self.stop == "solved":
             self.tree.stopped = "solved"
-        elif self._errors >= ERRORS_IN_A_ROW or self._idle_errors >= IDLE_ERRORS_IN_A_ROW:
+        elif self._errors >= ERRORS_IN_A_ROW or self._idle >= IDLE_ERRORS_IN_A_ROW:
             self.tree.stopped = "errors"
         return committed
 
@@ -220,7 +225,7 @@ class TaskRunner:
         """Start the next attempt, and more beside it while slots are idle."""
         while True:
             extra = bool(self._running)
-            if extra and not self.slots.take():
+            if extra and (len(self._running) >= self.book.attempts_left() or not self.slots.take()):
                 return
             plan = self._plan()
             if plan is None:

@@ -31,7 +31,7 @@ from leafe_gym.cli.options import (
     use_current_folder,
 )
 from leafe_gym.cli.screen import out, plain, progress_bar, write_json
-from leafe_gym.evals.bench import METHODS, TITLES, UNIT_KEYS, Bench, check_methods, run_bench
+from leafe_gym.evals.bench import METHODS, UNIT_KEYS, Bench, check_methods, find_method, run_bench
 from leafe_gym.evals.intervals import verdict
 from leafe_gym.evals.meta import machine_meta
 from leafe_gym.evals.plots import plot_bench
@@ -111,7 +111,8 @@ def run_with_bars(
     """`run_bench`, with a progress bar per method."""
     with progress_bar() as bar:
         lines = {
-            name: bar.add_task(TITLES[name], total=len(tasks), note="0 solved") for name in methods
+            name: bar.add_task(find_method(name).title, total=len(tasks), note="0 solved")
+            for name in methods
         }
         solved = dict.fromkeys(methods, 0)
 
@@ -140,7 +141,7 @@ def _solved(bench: Bench) -> Table:
     table = Table(title="Tasks solved within a budget (95 % interval)", box=SIMPLE_HEAD)
     table.add_column("budget a task")
     for name in bench.outcomes:
-        table.add_column(TITLES[name], justify="right", min_width=17)
+        table.add_column(find_method(name).title, justify="right", min_width=17)
     rows = [("interactions", float(bench.interactions // part)) for part in (8, 4, 2, 1)]
     rows += [(unit, bench.level(unit)) for unit in UNIT_KEYS if unit != "interactions"]
     for unit, at in rows:
@@ -154,7 +155,7 @@ def _ledger(bench: Bench) -> Table:
     table = Table(title="Spending of each method, all tasks together", box=SIMPLE_HEAD)
     table.add_column("")
     for name in bench.outcomes:
-        table.add_column(TITLES[name], justify="right")
+        table.add_column(find_method(name).title, justify="right")
     ledgers = [outcome.ledger.as_dict() for outcome in bench.outcomes.values()]
     for row in _LEDGER:
         if any(ledger[row] for ledger in ledgers):
@@ -173,5 +174,7 @@ def _gaps(bench: Bench) -> list[str]:
             gap = bench.difference("tree", other, unit)
             at = f"{bench.level(unit):,.0f} {_WORDS[unit]}"
             decision = {"more": "solves more", "fewer": "solves fewer"}.get(verdict(gap))
-            lines.append(f"tree - {TITLES[other]} at {at}: {gap}: {decision or 'undecided'}")
+            lines.append(
+                f"tree - {find_method(other).title} at {at}: {gap}: {decision or 'undecided'}"
+            )
     return lines

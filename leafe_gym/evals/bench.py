@@ -25,6 +25,7 @@ from leafe_gym.exploration.config import ExploreConfig
 from leafe_gym.exploration.engine import aexplore
 from leafe_gym.policies.base import Policy
 from leafe_gym.prompts.base import PromptSet
+from leafe_gym.registry import REGISTRIES
 from leafe_gym.store.reader import RunReader
 from leafe_gym.tree import Tree
 from leafe_gym.types import Json, Task
@@ -210,6 +211,19 @@ class Bench:
         return gap.as_dict() | {"verdict": verdict(gap)}
 
 
+def find_method(name: str) -> BenchMethod:
+    """A row of `METHODS`, or a registered method by name or "module:class".
+
+    Raises:
+        UsageError: if there is none of that name.
+    """
+    if name in METHODS:
+        return METHODS[name]
+    if name in REGISTRIES["method"] or ":" in name:
+        return BenchMethod(name, name)
+    raise UsageError(f"no method is called {name!r}; there are: {', '.join(METHODS)}")
+
+
 def method_agent(name: str, policy: Policy, config: AgentConfig, seed: int) -> Agent:
     """The agent of one method that needs no other method's run.
 
@@ -217,7 +231,7 @@ def method_agent(name: str, policy: Policy, config: AgentConfig, seed: int) -> A
         UsageError: for an unknown method, or one that takes experiences from another's run.
     """
     check_methods([name])
-    return METHODS[name].agent(policy, config, ControlInputs(seed=seed))
+    return find_method(name).agent(policy, config, ControlInputs(seed=seed))
 
 
 async def run_bench(
@@ -255,7 +269,7 @@ async def run_bench(
     bench = Bench(interactions)
     inputs = ControlInputs(seed=seed)
     for name in methods:
-        agent = METHODS[name].agent(policy, config, inputs)
+        agent = find_method(name).agent(policy, config, inputs)
         with await aexplore(
             agent,
             tasks,
@@ -278,8 +292,7 @@ def check_methods(methods: Sequence[str]) -> None:
         UsageError: for an unknown, repeated or missing method; names it.
     """
     for name in methods:
-        if name not in METHODS:
-            raise UsageError(f"no method is called {name!r}; there are: {', '.join(METHODS)}")
+        find_method(name)
     if len(set(methods)) != len(methods) or not methods:
         raise UsageError("name at least one method, and each once")
     if OTHER_EXPERIENCE in methods and "tree" not in methods[: methods.index(OTHER_EXPERIENCE)]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from leafe_gym._optional import require
 from leafe_gym.errors import StoreError
-from leafe_gym.evals.bench import INTERACTIONS, TITLES, Bench
+from leafe_gym.evals.bench import INTERACTIONS, Bench, find_method
 from leafe_gym.evals.intervals import Interval
 
 AXES = {
@@ -34,7 +34,7 @@ def plot_bench(bench: Bench, path: Path, title: str) -> None:
     for axes, (unit, label) in zip(figure.subplots(1, 2, sharey=True), AXES.items(), strict=True):
         for name in bench.outcomes:
             points = bench.curve(name, unit)
-            band(axes, points, f"{TITLES[name]}: {points[-1][1].mean:.2f}")
+            band(axes, points, f"{find_method(name).title}: {points[-1][1].mean:.2f}")
         axes.set(xlabel=label, xlim=(0, None), ylim=(0, 1))
         axes.grid(alpha=0.3)
         axes.legend(loc="upper left", fontsize=9)

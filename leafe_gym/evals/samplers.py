@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
+from leafe_gym._registry import import_object
 from leafe_gym.agents.agent import Agent
 from leafe_gym.agents.config import AgentConfig
 from leafe_gym.policies.base import Policy
@@ -16,4 +17,5 @@ def make_agent(method: str, policy: Policy, config: AgentConfig) -> Agent:
     Raises:
         UsageError: if no method has that name.
     """
-    return cast(Agent, REGISTRIES["method"].get(method)(policy, config))
+    make = import_object(method) if ":" in method else REGISTRIES["method"].get(method)
+    return cast(Agent, make(policy, config))

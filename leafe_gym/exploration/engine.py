@@ -19,6 +19,7 @@ from leafe_gym.agents.agent import Agent, check_run
 from leafe_gym.agents.env_pool import EnvPool, make_env
 from leafe_gym.agents.sync import run_blocking
 from leafe_gym.agents.task_runner import SlotCounter
+from leafe_gym.arguments import require_path
 from leafe_gym.budget import Budget
 from leafe_gym.errors import EnvironmentFailure, RunIncomplete, UsageError
 from leafe_gym.exploration.config import ExploreConfig
@@ -27,12 +28,16 @@ from leafe_gym.seeds import derive_seed
 from leafe_gym.store.reader import RunReader
 from leafe_gym.store.writer import RunWriter
 from leafe_gym.tree import Branch, Tree
-from leafe_gym.types import ERRORS, Json, Start, Task
+from leafe_gym.types import Json, Start, Task
 from leafe_gym.wrappers.verification.selection import export_choice, import_choice
 
 Progress = Callable[[Task, Tree | None], None]
 """Called when a task is finished, with its tree, or None if it could not be explored."""
 
+STALLED = (
+    "attempts kept ending without spending anything of the budget, which would never be used up; "
+    "limit interactions too"
+)
 HOPELESS = 8
 """This many tasks, none of which any attempt of the run could act on, end the run early."""
 
@@ -54,7 +59,7 @@ class _Recorder:
 
     def committed(self, branch: Branch) -> None:
         self.run.record_committed(self.task, branch)
-        self.acted = self.acted or bool(branch.steps) or branch.ending not in ERRORS
+        self.acted = self.acted or bool(branch.steps)
         self.reason = branch.reason or self.reason
 
 
@@ -109,7 +114,7 @@ async def aexplore(
 ) -> RunReader:
     """The asynchronous variant of `explore`."""
     config = config or ExploreConfig()
-    _check(agent, tasks, config, out)
+    _check(agent, tasks, config, out, progress)
     check_run(budget, concurrency)
     with RunWriter(out, run_identity(agent, budget=budget, config=config), tasks) as run:
         run.record_prompts_source(prompt_set_source(agent.prompts))
@@ -186,7 +191,9 @@ class _Engine:
 
     async def _explore(self, number: int, task: Task, idle: SlotCounter) -> None:
         pool = EnvPool(
-            partial(make_env, task, self.config.backend), timeout=self.config.env_timeout
+            partial(make_env, task, self.config.backend),
+            timeout=self.config.env_timeout,
+            kind=task.env_id,
         )
         recorder = _Recorder(self.run, number)
         tree: Tree | None = None
@@ -212,7 +219,7 @@ class _Engine:
             self._note_backend(pool)
             self.acted = self.acted or recorder.acted or any(b.steps for b in tree.branches)
             if tree.stopped == "errors":
-                self._leave_open(number, task, recorder.reason)
+                self._leave_open(number, task, recorder.reason or STALLED)
                 tree = None
             else:
                 tree.spent.overhead_attempts += self.run.repeated(number)
@@ -233,14 +240,15 @@ class _Engine:
         self.run.record_backend(export_choice(chosen))
 
 
-def _check(agent: Any, tasks: Any, config: Any, out: Any) -> None:
+def _check(agent: Any, tasks: Any, config: Any, out: Any, progress: Any) -> None:
     if not isinstance(agent, Agent):
         raise UsageError(f"agent={agent!r}: expected an agent, such as ReflectiveTreeAgent(policy)")
     if not isinstance(config, ExploreConfig):
         raise UsageError(f"config={config!r}: expected an ExploreConfig")
     check_tasks(tasks)
-    if not isinstance(out, str | Path):
-        raise UsageError(f"out={out!r}: expected the path of a run folder")
+    require_path("out", out)
+    if progress is not None and not callable(progress):
+        raise UsageError(f"progress={progress!r}: expected a function of (task, tree), or None")
 
 
 def check_tasks(tasks: Any) -> None:

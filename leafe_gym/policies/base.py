@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -55,6 +56,20 @@ PolicySource = str | Policy | PolicyFunction | type[Any]
 """A name, "module:attribute", a policy, its class, a factory, or a function of chat messages."""
 
 
+_FINGERPRINTS: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+
+
+def _fingerprint_of(function: Any) -> str:
+    """The fingerprint that the function had when it was first used.
+
+    Caches and counters that it fills afterwards do not make it another version.
+    """
+    try:
+        return _FINGERPRINTS.setdefault(function, code_fingerprint(function))
+    except TypeError:  # it cannot be hashed or referred to weakly
+        return code_fingerprint(function)
+
+
 class FunctionPolicy:
     """A function as a policy.
 
@@ -79,7 +94,7 @@ class FunctionPolicy:
         self.name = _name(
             name if name is not None else getattr(function, "__qualname__", type(function).__name__)
         )
-        self.fingerprint = code_fingerprint(function)
+        self.fingerprint = _fingerprint_of(function)
         self._function = function
         self._arguments = _argument_count(function, self.name)
 

@@ -47,6 +47,10 @@ class RunWriter(RunReader):
         path = require_path("folder", folder)
         try:
             path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise UsageError(
+                f"{path} is not a folder: name one that a run can be made in"
+            ) from error
         except OSError as error:
             raise StoreError(f"{path}: cannot make the run folder: {error}") from error
         self._batching = False

@@ -125,7 +125,7 @@ def test_attempts_of_a_root_are_limited_and_counted_anew() -> None:
             tell(frontier, number + more, branch, [])
 
 
-@pytest.mark.parametrize("ending", ["env_error", "backend_error", "policy_error"])
+@pytest.mark.parametrize("ending", ["env_error", "backend_error"])
 def test_an_attempt_that_met_an_error_leaves_its_place_to_another(ending: Ending) -> None:
     frontier = BreadthFirstFrontier(max_depth=9, attempts_per_root=3)
     tell(frontier, 0, ask(frontier, 0), [experience(0), experience(1)])

@@ -205,7 +205,7 @@ def test_what_is_no_run_is_said_to_be_none(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no run here"):
         lg.RunReader(tmp_path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match="cannot make the run folder"):
+    with pytest.raises(UsageError, match="is not a folder"):
         RunWriter(tmp_path / "file", CONFIG, TASKS)
     finished_run(tmp_path / "run")
     with lg.RunReader(tmp_path / "run") as run, pytest.raises(UsageError, match="task 7"):

@@ -19,7 +19,7 @@ from leafe_gym.distill.data.config import RowConfig
 from leafe_gym.distill.data.row_types import Row
 from leafe_gym.distill.data.select import RowSelector
 from leafe_gym.errors import ConfigMismatch, UsageError
-from leafe_gym.prompts.base import PromptSet, prompt_set
+from leafe_gym.prompts.base import PromptSet, as_prompt_set
 from leafe_gym.store.reader import RunReader
 from leafe_gym.store.records import checksum, dump
 from leafe_gym.types import Json
@@ -234,13 +234,14 @@ def own_prompts(run: RunReader, given: PromptSet | None = None) -> PromptSet:
             f"{run.folder}: this run does not say which prompts it was made with; only runs of "
             "explore and bench can be distilled"
         )
-    prompts = given if given is not None else prompt_set(named["name"])
+    if given is None:
+        return run.prompts()
+    prompts = as_prompt_set(given)
     if (prompts.name, prompts.hash) != (named["name"], named["hash"]):
         raise ConfigMismatch(
-            f"{run.folder}: made with the prompts {named['name']!r} ({named['hash']}); here are "
+            f"{run.folder}: made with the prompts {named['name']!r} ({named['hash']}); given are "
             f"{prompts.name!r} ({prompts.hash}), and rows with other prompts than were acted on "
-            "would train the wrong thing: use the version of leafe-gym that made the run "
-            f"({config.get('version', 'unknown')})"
+            "would train the wrong thing"
         )
     return prompts
 
