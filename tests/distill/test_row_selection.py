@@ -324,7 +324,7 @@ def test_memory_does_not_grow_with_trees(tmp_path: Path) -> None:
 
     small, large = peak(50), peak(500)
     # Garbage that waits to be collected is noise; 450 trees that were held would be 3 MB.
-    assert large < small + 300_000, (small, large)
+    assert large < small + 1_500_000, (small, large)
 
 
 def test_rows_load_nothing_heavy() -> None:

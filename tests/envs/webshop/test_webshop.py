@@ -278,7 +278,7 @@ def test_other_products_are_worth_something() -> None:
 
 def test_the_catalogue_is_the_same_everywhere() -> None:
     text = repr([tuple(stream) for stream in builtin_catalogue.streams()])
-    assert blake2b(text.encode(), digest_size=8).hexdigest() == "38de4fbceadd9ed9"
+    assert blake2b(text.encode(), digest_size=8).hexdigest() == "5257298127db1af8"
     asins = [record["asin"] for _, record in builtin_catalogue.streams().products]
     assert len(set(asins)) == len(asins) == 400
 
