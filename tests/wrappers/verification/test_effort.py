@@ -153,3 +153,29 @@ def test_an_interrupted_job_in_a_fork_is_ended(error: Any, monkeypatch: Any) -> 
         process.run_in_fork(lambda: time.sleep(300))
     with pytest.raises(ProcessLookupError):
         os.kill(pids[0], 0)
+
+
+@pytest.mark.parametrize("handle", [threading.Lock(), (n for n in ()), threading.local()])
+def test_advice_for_a_factory_that_was_passed(handle: Any) -> None:
+    held = [handle]
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait)
+    thread.start()
+    try:
+        env = lg.RollbackWrapper(toys.Counter(), factory=lambda: (held, toys.Counter())[1])
+        env.reset(seed=0)
+    finally:
+        stop.set()
+        thread.join()
+    assert "pass factory=" not in env.backend_report.note
+    assert "cannot be pickled" in env.backend_report.note
+    assert "threads are running" in env.backend_report.note
+
+
+def test_without_a_folder_for_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process.tempfile, "tempdir", "/nonexistent")
+    env = lg.RollbackWrapper(toys.Counter(), factory=lambda: toys.Counter())
+    env.reset(seed=0)
+    assert "set TMPDIR" in env.backend_report.note
+    env.step("add")
+    env.rollback(0)
