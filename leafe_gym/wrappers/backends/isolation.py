@@ -6,7 +6,8 @@ dummy drivers, and output is discarded. Python code that opens a file for writin
 scratch folder writes to a copy inside it; other changes to files outside are refused with a
 `PermissionError`. Videos are not recorded.
 
-Not covered: files written by C libraries or by subprocesses at absolute paths, and servers.
+Not covered: files written by C libraries or by subprocesses at absolute paths, in subfolders of the
+working folder, or larger than 1 MiB (links to the user's own); and servers.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,8 @@ _HEADLESS = {
 }
 _DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")
 _MOST_LINKS = 2000
+_MOST_COPIES = 200
+_SMALL = 2**20
 _FREE = ("/dev/", "/proc/")
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _CHANGES = {
@@ -91,8 +95,30 @@ def protect(scratch: Path) -> None:
 
     builtins.open = io.open = redirected_open
     os.mkdir = redirected_mkdir
+    _redirect_calls(overlay)
     sys.addaudithook(_refusing(overlay))
     _disable_videos()
+
+
+def _redirect_calls(overlay: _Overlay) -> None:
+    """Have calls of `os` open, look at and remove the copies."""
+    opened, looked, removed = os.open, os.stat, os.remove
+
+    def redirected_open(path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
+        mode = "r" if not flags & _WRITES else "w" if flags & os.O_TRUNC else "a"
+        return opened(path if kwargs else overlay.path(path, mode), flags, *args, **kwargs)
+
+    def redirected_stat(path: Any, **kwargs: Any) -> os.stat_result:
+        if kwargs.get("dir_fd") is not None:
+            return looked(path, **kwargs)
+        return looked(overlay.path(path, "r"), **kwargs)
+
+    def redirected_remove(path: Any, **kwargs: Any) -> None:
+        removed(path if kwargs else overlay.made(path), **kwargs)
+
+    os.open = redirected_open
+    os.stat = redirected_stat
+    os.remove = os.unlink = redirected_remove
 
 
 def limit_drawing(env: gym.Env[Any, Any]) -> None:
@@ -103,14 +129,25 @@ def limit_drawing(env: gym.Env[Any, Any]) -> None:
 
 
 def _link_entries(folder: Path, work: Path) -> None:
-    """Make relative paths to the user's files readable from `work`."""
+    """Make relative paths to the user's files readable from `work`.
+
+    Small files are copied, since C libraries and subprocesses write through a link.
+    """
+    copies = 0
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for _, entry in zip(range(_MOST_LINKS), entries, strict=False)]
     except OSError:
         return
     for name in names:
-        (work / name).symlink_to(folder / name)
+        source = folder / name
+        with suppress(OSError):
+            if copies < _MOST_COPIES and source.is_file() and source.stat().st_size < _SMALL:
+                shutil.copy2(source, work / name)
+                copies += 1
+                continue
+        (work / name).unlink(missing_ok=True)
+        (work / name).symlink_to(source)
 
 
 class _Overlay:
@@ -144,6 +181,11 @@ class _Overlay:
         if os.path.isfile(name) and "w" not in mode:
             shutil.copyfile(name, copy)
         return copy
+
+    def made(self, path: Any) -> Any:
+        """The copy in place of a file that exists as a copy only; else `path`."""
+        name = self.outside(path)
+        return path if not name or os.path.lexists(name) else self._copies / name.lstrip(os.sep)
 
     def folder(self, path: Any) -> Any:
         """The folder to make in place of `path`."""

@@ -46,9 +46,14 @@ def dump_recipe(source: Source) -> bytes:
     try:
         return bytes(cloudpickle.dumps((source, known)))
     except Exception as error:
+        advice = (
+            "put the environment's class and what the factory refers to into a module that can be "
+            "imported, so that they are not pickled by value"
+            if callable(source)
+            else "pass factory=, a function without open handles"
+        )
         raise SnapshotUnsupported(
-            f"what builds the environment cannot be pickled ({brief(error)}); pass factory=, a "
-            "function without open handles"
+            f"what builds the environment cannot be pickled ({brief(error)}); {advice}"
         ) from error
 
 

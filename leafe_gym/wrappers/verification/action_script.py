@@ -171,7 +171,7 @@ class _Player:
             observation, info = self.env.reset(seed=self.seed, options=self.options)
         except BaseException as error:
             raise InstanceUnavailable(
-                f"a second instance failed at reset(seed={self.seed}): {error!r}; pass factory="
+                f"a second instance failed at reset(seed={self.seed}): {error!r}"
             ) from error
         self.reset_seconds = min(self.reset_seconds, time.monotonic() - begin)
         self.observation, self.info = private_copy(observation), info

@@ -73,7 +73,8 @@ class InstanceFactory:
                 env = without_rollback(build(source))
         except Exception as error:
             raise InstanceUnavailable(
-                f"a second instance cannot be made ({brief(error)}); pass factory="
+                f"a second instance cannot be made in another process ({brief(error)})"
+                + ("" if callable(source) else "; pass factory=")
             ) from error
         return cls(env, source if callable(source) else None)
 
@@ -203,7 +204,7 @@ class InstanceFactory:
 def _built_otherwise(made: Sequence[str], wanted: Sequence[str]) -> InstanceUnavailable:
     return InstanceUnavailable(
         f"a second instance came out as {' > '.join(made)} where the first is "
-        f"{' > '.join(wanted)}; pass factory=, a function that builds the environment with all "
+        f"{' > '.join(wanted)}; factory= must be a function that builds the environment with all "
         "its wrappers"
     )
 

@@ -73,7 +73,12 @@ class VerificationProcess:
 
 @contextmanager
 def _scratch_folder() -> Iterator[str]:
-    scratch = tempfile.mkdtemp(prefix="leafe-verify-")
+    try:
+        scratch = tempfile.mkdtemp(prefix="leafe-verify-")
+    except OSError as error:
+        raise VerificationUnavailable(
+            f"no folder for temporary files can be used ({brief(error)}): set TMPDIR to one"
+        ) from error
     os.chmod(scratch, 0o711)  # sandboxes that run as another user have to pass through
     try:
         yield scratch
@@ -129,7 +134,7 @@ def run_in_fork(function: Callable[[], Any]) -> Any:
     """
     if threading.active_count() > 1:
         raise VerificationUnavailable(
-            "it cannot be sent to another process, and threads are running"
+            "it cannot be sent to another process, and threads are running, which rules out a fork"
         )
     with _scratch_folder() as scratch, _conversation() as (ours, theirs):
         environ, cwd = dict(os.environ), os.getcwd()

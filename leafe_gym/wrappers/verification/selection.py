@@ -320,10 +320,15 @@ def _run(
             found: Verification = run_job(
                 verify_candidates, lambda: (replace(request, recipe=instances.recipe()),)
             )
-        except (SnapshotUnsupported, NotSendable):
+        except (SnapshotUnsupported, NotSendable) as error:
             if instances.draws_window:
                 raise  # a fork would share its connection to the display
-            found = run_in_fork(partial(verify_instances, instances, request))
+            try:
+                found = run_in_fork(partial(verify_instances, instances, request))
+            except VerificationUnavailable as second:
+                raise VerificationUnavailable(
+                    f"{error}; in a fork of this program: {second}"
+                ) from (second)
         return found
     except (VerificationUnavailable, LeafeError) as error:
         name = asked if isinstance(asked, str) else asked.name

@@ -83,7 +83,7 @@ def test_processes_where_nothing_else_will_do() -> None:
 
 
 def test_slow_environments_are_not_tried_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(candidates, "_SLOW_SECONDS", 0.0)
+    monkeypatch.setattr(candidates, "_QUICK_SECONDS", -1.0)
     recipe = dump_recipe(SlowPickle)
     chain = [f"{SlowPickle.__module__}.SlowPickle"]
     found = candidates.verify_candidates(

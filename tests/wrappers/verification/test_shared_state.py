@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import pytest
@@ -38,7 +38,7 @@ class Level(gym.Env[int, int]):
 class Registry(Level):
     """A registry that every reset empties."""
 
-    rooms: dict[int, int] = {}
+    rooms: ClassVar[dict[int, int]] = {}
 
     def begin(self, seed: int) -> None:
         self.rooms.clear()
@@ -68,7 +68,7 @@ def _room(env: Cached) -> int:
 class Closing(Level):
     """A resource of the class that `close` drops."""
 
-    table: list[int] = []
+    table: ClassVar[list[int]] = []
 
     def begin(self, seed: int) -> None:
         self.table[:] = [300]
