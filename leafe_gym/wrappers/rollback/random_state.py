@@ -269,7 +269,7 @@ class EnvGlobalRandom:
         """A call outside `around` changed the global generators: from now on they are kept apart.
 
         The call drew from the program's generators. Their state before it becomes the start of the
-        episode, so that a replay draws the same, and is given back to the program.
+        episode, so that a replay draws the same.
         """
         probe = self.probe
         with _LOCK:
@@ -277,10 +277,31 @@ class EnvGlobalRandom:
                 return  # another environment's state was loaded for a moment
             self.start.state = (*probe.before, None)
             self.state = save_globals()
-            self.used = True
-            self.probe = None
-            found_global_use(env)
-            load_globals(self.start.state)
+            self._separate(env, probe)
+
+    def found(self, env: gym.Env[Any, Any]) -> bool:
+        """Like `caught`, for a call whose outcome is not kept; returns whether anything was drawn.
+
+        The environment's own state stays what it was: seeded at the last reset.
+        """
+        probe = self.probe
+        with _LOCK:
+            if probe is None or not probe.moved():
+                return False
+            self._separate(env, probe)
+            return True
+
+    def _separate(self, env: gym.Env[Any, Any], probe: Probe) -> None:
+        """From now on the environment has generators of its own."""
+        self.used = True
+        self.probe = None
+        found_global_use(env)
+        if threading.active_count() == 1:
+            load_globals((*probe.before, None))  # as if nothing had been drawn
+        else:
+            # Another thread may have drawn since: an older state would give it the same again.
+            random.seed(random.getrandbits(256))
+            np.random.seed(np.random.randint(0, 2**32, 8, np.uint32))
 
     def compare_only(self) -> None:
         """Watch no more calls under the lock; compare the generators before and after instead."""
