@@ -34,7 +34,7 @@ _NOT_SETTINGS = frozenset(
     }
 )
 _RANDOM = "~"
-_LONG_TEXT = 16
+_ID_LENGTH = (16, 128)
 _LARGE = 1 << 30
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -181,7 +181,9 @@ def attributes_of(env: AnyEnv) -> dict[str, str]:
 def _may_be_random(value: Any) -> bool:
     """Whether a value looks like an identifier or a time rather than a setting."""
     if isinstance(value, str):
-        return len(value) >= _LONG_TEXT and any(map(str.isdigit, value)) and " " not in value
+        if not _ID_LENGTH[0] <= len(value) <= _ID_LENGTH[1]:
+            return False
+        return any(map(str.isdigit, value)) and " " not in value
     if isinstance(value, int | float):
         return abs(value) >= _LARGE
     return isinstance(value, bytes | uuid.UUID | datetime.date | datetime.time)

@@ -58,6 +58,8 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
     `reset()` without a seed takes the next one of a sequence that begins with the last seed given,
     because only a seeded episode can be repeated.
 
+    A restore may replace `env` and `unwrapped`: read attributes with `get_wrapper_attr`.
+
     Example:
         >>> import gymnasium as gym
         >>> env = RollbackWrapper(gym.make("FrozenLake-v1"))

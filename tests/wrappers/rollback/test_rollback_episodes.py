@@ -13,6 +13,7 @@ import pytest
 
 import leafe_gym as lg
 from leafe_gym import errors
+from leafe_gym.wrappers.rollback.digests import describe_each
 
 
 class Counter(gym.Env[Any, int]):
@@ -253,3 +254,12 @@ def test_numbers_drawn_late_follow_from_the_seed_from_the_first_on(cls: type[Lat
     env.replay(env.transitions, lg.EpisodeStart(5))
     assert episode() == first
     assert [float(one.observation[0]) for one in env.transitions] == first
+
+
+@pytest.mark.parametrize(
+    "large", [np.zeros(1 << 21, np.uint8), "x" * (1 << 21), [np.zeros(1 << 18)] * 4]
+)
+def test_large_attributes_are_not_read_whole(large: Any) -> None:
+    digests = describe_each({"small": 3, "large": large, "other": "text"})
+    assert digests["large"] == ""
+    assert digests["small"] and digests["other"]
