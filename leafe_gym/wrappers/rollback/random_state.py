@@ -8,10 +8,11 @@ holds for PyTorch's default generator where the environment was seen to use it.
 
 A lock keeps calls in several threads apart. Code of the program that draws from the global
 generators in another thread during a call cannot be told apart from the environment, which then
-counts as one that draws. Draws of other threads during a call of such an environment come from the
-environment's state: they may repeat, and they change what the environment draws. PyTorch's generator
-is looked at in the first calls only, so its first use later in an episode is not noticed. `metadata =
-{"global_rng": False}` states that it does not and ends the watching after the first calls.
+counts as one that draws. Draws of other threads during a call of such an environment come from
+the environment's state: they may repeat, and they change what the environment draws. PyTorch's
+generator is looked at in the first calls only: its first use later in an episode is not noticed.
+`metadata = {"global_rng": False}` states that the environment does not draw and ends the watching
+after the first calls.
 """
 
 from __future__ import annotations

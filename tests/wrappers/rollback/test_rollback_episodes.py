@@ -262,4 +262,46 @@ def test_numbers_drawn_late_follow_from_the_seed_from_the_first_on(cls: type[Lat
 def test_large_attributes_are_not_read_whole(large: Any) -> None:
     digests = describe_each({"small": 3, "large": large, "other": "text"})
     assert digests["large"] == ""
-    assert digests["small"] and digests["other"]
+    assert digests["small"]
+    assert digests["other"]
+
+
+class OnClass(Counter):
+    """Counts on its class, so that only a process of its own keeps two of them apart."""
+
+    count = 0
+    name: Any = "a"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.level = 1
+        self.name = "a"
+        self.parts = [1]
+
+    def begin(self, options: dict[str, Any]) -> None:
+        OnClass.count = 0
+
+    def step(self, action: int) -> Any:
+        OnClass.count += 1 + int(action)
+        extra = 100 * len(self.parts) + 1000 * self.level + 10000 * len(self.name)
+        return np.array([OnClass.count + extra]), 0.0, False, False, {}
+
+    def get_state(self) -> int:
+        return 0
+
+
+@pytest.mark.parametrize(("name", "value"), [("level", 9), ("name", "abc"), ("parts", [1, 2])])
+def test_attributes_set_before_the_first_reset_reach_another_process(name: str, value: Any) -> None:
+    base: Any = OnClass()
+    setattr(base, name, value)
+    alone: Any = OnClass()
+    setattr(alone, name, value)
+    alone.reset(seed=1)
+    expected = alone.step(2)[0]
+    env = lg.RollbackWrapper(base, factory=OnClass)
+    env.reset(seed=1)
+    snapshot = env.snapshot()
+    assert env.step(2)[0] == expected
+    env.restore(snapshot)
+    assert env.step(2)[0] == expected
+    env.close()
