@@ -33,6 +33,17 @@ def check_constructor(env: Any, backend: Any, won: Any, factory: Any, probe_acti
         raise UsageError(f"probe_actions must be a list of actions, not {show(probe_actions)}")
 
 
+def refuse_nesting(env: gym.Env[Any, Any], kind: type) -> None:
+    """Raise where `env` has a wrapper of the class `kind` already."""
+    link: Any = env
+    while isinstance(link, gym.Wrapper):
+        if isinstance(link, kind):
+            raise UsageError(
+                "this environment has a RollbackWrapper already; use that one, or pass its `.env`"
+            )
+        link = link.env
+
+
 def seed(value: Any, name: str = "seed") -> int | None:
     """A seed as an int, or None."""
     if value is None:

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 import gymnasium as gym
 
-from leafe_gym.errors import BackendError, LeafeError, ResetNeeded, SnapshotUnsupported
-from leafe_gym.types import Info
+from leafe_gym.errors import LeafeError, SnapshotUnsupported
 from leafe_gym.wrappers.backends.base import Backend, SavedState
 from leafe_gym.wrappers.backends.fork import ForkBackend
 from leafe_gym.wrappers.backends.replay import ReplayBackend, compare, other_start
+from leafe_gym.wrappers.rollback.configuration import plain_settings
 from leafe_gym.wrappers.rollback.episode_log import (
     EpisodeLog,
     EpisodeStart,
@@ -25,216 +25,28 @@ from leafe_gym.wrappers.rollback.episode_log import (
     SnapshotRecord,
     Transition,
 )
-from leafe_gym.wrappers.rollback.episode_seeds import EpisodeSeeds
 from leafe_gym.wrappers.rollback.outcomes import (
     StepOutcome,
-    judged_success,
-    reported_success,
-    reset_outcome,
-    step_outcome,
 )
-from leafe_gym.wrappers.rollback.random_state import EnvGlobalRandom, Watch
+from leafe_gym.wrappers.rollback.random_state import EnvGlobalRandom
 from leafe_gym.wrappers.rollback.remote import RemoteEnv
-from leafe_gym.wrappers.rollback.snapshot_index import SnapshotIndex
-from leafe_gym.wrappers.rollback.values import ATOMS, private_copy, same, separate
+from leafe_gym.wrappers.rollback.restarts import (
+    backend_failed,
+    check_start,
+    not_trusted,
+    same_reset,
+)
+from leafe_gym.wrappers.rollback.stepping import FAILED, EpisodeController
+from leafe_gym.wrappers.rollback.values import private_copy, same
 from leafe_gym.wrappers.rollback.wrapper_state import reseed
 
 AnyEnv = gym.Env[Any, Any]
-Won = Callable[[float, bool, Info], bool]
 
-_FAILED = "{} failed, so the state is unknown: call reset() or restore()"
 _NOTHING = nullcontext()
-_NEVER = "no episode is running: call reset() first"
 
 
-class RollbackController:
-    """Steps one chain, keeps the log, saves and restores.
-
-    Attributes:
-        env: the chain now in use; some backends replace it when they load.
-        log: the current path, or None where a reset (or restore) is needed.
-        taken: actions taken so far, 0 to t.
-        fresh: whether `env` has never been reset.
-        won_in_info: whether the environment's own info ever had `won`.
-        replay_problem: why a reset and a replay do not lead to the same state; "" if they do.
-
-    Args:
-        env: the chain.
-        won: rule for environments whose info has no `won`.
-        watch: how closely to look for undeclared use of the global generators.
-        remake: makes another instance, for a restore after a call into this one raised; None, or
-            a result of None, to reset this one instead.
-    """
-
-    def __init__(
-        self,
-        env: AnyEnv,
-        won: Won | None = None,
-        *,
-        watch: Watch = "first",
-        remake: Callable[[], AnyEnv | None] | None = None,
-    ) -> None:
-        self.env = env
-        self.log: EpisodeLog | None = None
-        self.taken = 0
-        self.fresh = True
-        self.won_in_info = False
-        self._broken = False
-        self._remake = remake
-        self.replay_problem = ""
-        self._globals = EnvGlobalRandom(env, watch=watch)
-        self._won = won
-        self._writer = object()
-        self._why = _NEVER
-        self._pending: int | None = None
-        self._replay = ReplayBackend()
-        self._snapshots: list[tuple[int, weakref.ref[SnapshotRecord]]] = []
-        self._anchors = SnapshotIndex()
-        self._seeds = EpisodeSeeds()
-
-    @property
-    def replayed(self) -> int:
-        """Steps replayed so far, outside the chosen backend."""
-        return self._replay.replayed
-
-    def reset(
-        self,
-        seed: int | None,
-        options: dict[str, Any] | None,
-        before: Callable[[int, dict[str, Any] | None], None] | None = None,
-    ) -> tuple[Any, Info]:
-        """Begin an episode and its log; `before` gets the seed and options first."""
-        seed = self._seeds.next(seed)
-        if before is not None:
-            before(seed, private_copy(options))
-        self.abandon("the last reset failed: call reset() again")
-        log = EpisodeLog(seed, private_copy(options), None, {}, writer=self._writer)
-        self._globals.begin(self.env, log.random_start())
-        try:
-            outcome = self._watched(self.env.reset, seed=seed, options=separate(options))
-        except BaseException:
-            self._broken = True
-            raise
-        observation, info = reset_outcome(outcome, seed)
-        self.fresh = False
-        log.observation, log.info = private_copy(observation), private_copy(info)
-        self.log = log
-        return observation, info
-
-    def step(self, action: Any) -> StepOutcome:
-        """Do one action and log it."""
-        log = self.log
-        if log is None:
-            raise ResetNeeded(self._why)
-        taken = self.taken
-        moves = log.transitions
-        if taken != len(moves) or log.writer is not self._writer:
-            # Another path continues from here: the log of the old one belongs to its snapshots.
-            log = self.log = log.prefix(taken, self._writer)
-            moves = log.transitions
-        kept = given = action
-        if type(action) not in ATOMS:
-            kept, given = private_copy(action), separate(action)
-        random = self._globals.probe
-        try:
-            if random is None:
-                outcome = self._watched(self.env.step, given)
-            else:
-                if (
-                    random.random_word.value != random.random_seen
-                    or random.numpy_word.value != random.numpy_seen
-                    or random.cached
-                ):
-                    random.refresh()
-                outcome = self.env.step(given)
-                if (
-                    random.random_word.value != random.random_seen
-                    or random.numpy_word.value != random.numpy_seen
-                    or random.cached
-                ) and random.moved():
-                    self._globals.caught(self.env)
-            outcome = step_outcome(outcome, taken, kept)
-            observation, reward, terminated, truncated, info = outcome
-            record = private_copy(info)
-            won = record.get("won")
-            if won is not True and won is not False:
-                won = reported_success(record, taken, kept)
-        except BaseException:
-            self._broken = True
-            if random is not None:
-                self._globals.caught(self.env)
-            self.abandon(_FAILED.format(f"step {taken}"))
-            raise
-        if won is not None:
-            self.won_in_info = True
-        else:
-            won = self._judge(reward, terminated, info)
-        if info.get("won") is not won:
-            record["won"] = won
-            # A new dict: an environment that hands out one dict again and again would later
-            # find our `won` in it and seem to report its own.
-            info = {**info, "won": won}
-        seen = observation if type(observation) in ATOMS else private_copy(observation)
-        # Twice as fast as Transition(...), which calls a generated function first.
-        parts = (kept, seen, reward, terminated, truncated, record, self._pending)
-        moves.append(tuple.__new__(Transition, parts))
-        self._pending = None
-        self.taken = taken + 1
-        return observation, reward, terminated, truncated, info
-
-    def _watched(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """A call into the environment, which may draw from the global generators."""
-        random = self._globals
-        if random.probe is None:
-            if not random.applies():
-                return function(*args, **kwargs)
-            with random.around(self.env, watch=True):
-                return function(*args, **kwargs)
-        if random.probe.moved():
-            random.probe.refresh()
-        try:
-            return function(*args, **kwargs)
-        finally:
-            random.caught(self.env)
-
-    def _judge(self, reward: float, terminated: bool, info: Info) -> bool:
-        """Whether the episode is won, where the environment does not say."""
-        if self._won is None:
-            return terminated and reward > 0
-        try:
-            return judged_success(self._won(reward, terminated, private_copy(info)))
-        except BaseException:
-            # The environment has done a step that is not in the log.
-            self.abandon(
-                f"the function won= failed at step {self.taken}: call reset() or restore()"
-            )
-            raise
-
-    def abandon(self, why: str) -> None:
-        """Drop the episode; only a reset or a restore is possible from here on."""
-        self.log = None
-        self.taken = 0
-        self._pending = None
-        self._snapshots.clear()
-        self._why = why
-
-    def view(self) -> EpisodeView:
-        """The episode so far.
-
-        Raises:
-            ResetNeeded: if none is running.
-        """
-        if self.log is None:
-            raise ResetNeeded(self._why)
-        return EpisodeView(self.log, self.taken, self._pending)
-
-    def now(self) -> tuple[Any, Info]:
-        """The current observation and info, copied from the log."""
-        log, taken = self.log, self.taken
-        if log is None:
-            raise ResetNeeded(self._why)
-        last = log.transitions[taken - 1] if taken else log
-        return private_copy(last.observation), private_copy(last.info)
+class RollbackController(EpisodeController):
+    """Saves and restores states of one chain, and replays its episodes."""
 
     def hold(
         self, backend: Backend, configuration: Any, owner: int
@@ -246,7 +58,7 @@ class RollbackController:
         except LeafeError:
             raise
         except Exception as error:
-            raise _backend_failed(backend, "save", view, error) from error
+            raise backend_failed(backend, "save", view, error) from error
         data = (saved.data, self._globals.state if self._globals.used else None)
         if saved.env is not None:
             self._move_to(saved.env)
@@ -260,16 +72,15 @@ class RollbackController:
     def put_back(self, backend: Backend, held: SnapshotRecord) -> None:
         """Load a state that was held; on failure the episode is abandoned."""
         view = held.view
-        log = view.log
         random = self._globals
         try:
             if not backend.rebuilds:
-                self._renew()
-            if self.fresh and not backend.rebuilds and not isinstance(backend, ReplayBackend):
-                # Some environments make attributes in `reset` that `set_state` counts on.
-                random.resume(self.env, log.random_start(), None)
-                with self._own_globals():
-                    self.env.reset(seed=log.seed, options=private_copy(log.options))
+                trusted = self._renew()
+                if not isinstance(backend, ReplayBackend):
+                    if not trusted:
+                        self._replay_here(view)
+                        return
+                    self._begin_like(view.log)
             random.resume(self.env, view.random_start, held.data[1])
             env = self._load(backend, held)
             if env is not self.env:
@@ -277,7 +88,7 @@ class RollbackController:
             random.state = held.data[1]
         except BaseException:
             self._broken = True
-            self.abandon(_FAILED.format("a restore"))
+            self.abandon(FAILED.format("a restore"))
             raise
         self._broken = False
         self._follow(view)
@@ -292,15 +103,31 @@ class RollbackController:
         except LeafeError:
             raise
         except Exception as error:
-            raise _backend_failed(backend, "restore", held.view, error) from error
+            raise backend_failed(backend, "restore", held.view, error) from error
 
-    def _renew(self) -> None:
-        """Discard an instance in which a call raised: its state may be half changed.
+    def _begin_like(self, log: EpisodeLog) -> None:
+        """Reset the instance as `log` was, unless that was its last reset.
 
-        A restore that loads only part of the state would keep the rest.
+        What a reset sets from its seed and options need not be part of a saved state, and some
+        environments make attributes in `reset` that `set_state` counts on.
+        """
+        if not self.fresh and same_reset(self._begun, log):
+            return
+        self._globals.resume(self.env, log.random_start(), None)
+        with self._own_globals():
+            observation, _ = self.env.reset(seed=log.seed, options=private_copy(log.options))
+        if self.fresh and not self.replay_problem:
+            check_start(self.env, log, observation)
+
+    def _renew(self) -> bool:
+        """Replace an instance in which a call raised, since its state may be half changed.
+
+        Returns:
+            Whether a state may be loaded into the instance now in use. A load that sets only part
+            of the state would keep the rest of a half-changed one.
         """
         if not self._broken:
-            return
+            return True
         old = self.env
         if isinstance(old, RemoteEnv):
             old.close()  # the next reset starts a new process
@@ -308,8 +135,22 @@ class RollbackController:
             self.env = made
             with suppress(Exception):
                 old.close()
+        else:
+            return False
         self._broken = False
         self.fresh = True
+        return True
+
+    def _replay_here(self, view: EpisodeView) -> None:
+        """Reset the instance in use and replay `view`, verified."""
+        if self.replay_problem:
+            raise not_trusted(view, self.replay_problem)
+        self._globals.resume(self.env, view.log.random_start(), None)
+        with self._own_globals():
+            self._replay.load(self.env, view)
+        self._broken = False
+        self._follow(view)
+        self._globals.start = view.random_start
 
     def replay_seconds(self) -> tuple[float, float]:
         """(seconds for a reset, seconds per step) of replaying the episode so far."""
@@ -331,7 +172,10 @@ class RollbackController:
 
     def relocate(self, backend: ForkBackend) -> None:
         """Use an instance in a process of its own from the next reset on."""
-        self._move_to(backend.relocate(self.env))
+        remote = backend.relocate(self.env)
+        if self.fresh:
+            remote.apply(plain_settings(self.env))
+        self._move_to(remote)
         self.fresh = True
 
     def hold_start(self, backend: Backend, configuration: Any, owner: int) -> None:
@@ -357,15 +201,11 @@ class RollbackController:
             return
         try:
             self._renew()
-            self._globals.resume(self.env, view.log.random_start(), None)
-            with self._own_globals():
-                self._replay.load(self.env, view)
+            self._replay_here(view)
         except BaseException:
             self._broken = True
-            self.abandon(_FAILED.format("a replay"))
+            self.abandon(FAILED.format("a replay"))
             raise
-        self._follow(view)
-        self._globals.start = view.random_start
 
     def rewind(self, to: int, backend: Backend) -> None:
         """Roll back to `to` actions taken, from the nearest snapshot or from the reset."""
@@ -401,7 +241,7 @@ class RollbackController:
                 self._replay.redo(self.env, view, first=held.view.length)
         except BaseException:
             self._broken = True
-            self.abandon(_FAILED.format(what))
+            self.abandon(FAILED.format(what))
             raise
         self._follow(view)
         self._globals.start = view.random_start
@@ -415,7 +255,7 @@ class RollbackController:
         else:
             observation, _ = self.reset(start.seed, start.options)
             if start.observation is not None and not same(start.observation, observation):
-                self.abandon(_FAILED.format("a replay"))
+                self.abandon(FAILED.format("a replay"))
                 raise other_start(start.seed, start.observation, observation)
         for move in moves:
             if move.entropy is not None:
@@ -434,6 +274,11 @@ class RollbackController:
     def stop_watching(self) -> None:
         """Stop looking for undeclared use of the global generators."""
         self._globals.stop_watching()
+
+    def learn_replay(self, problem: str, verdicts: Sequence[Any]) -> None:
+        """Apply what a verification has found about replays."""
+        self.replay_problem = problem
+        self.replay_proved = any(v.backend == "replay" and v.outcome == "right" for v in verdicts)
 
     def learn_globals(self, *, verified: bool) -> None:
         """Apply what a verification on other instances has found about global generators.
@@ -454,6 +299,8 @@ class RollbackController:
         old, self.env = self.env, env
         if isinstance(old, RemoteEnv) and old is not env:
             old.close()
+            if isinstance(env, RemoteEnv):
+                env.settings = old.settings
         if isinstance(env, RemoteEnv):
             self._globals = EnvGlobalRandom(env, watch="never")
 
@@ -462,7 +309,7 @@ class RollbackController:
         try:
             compare(step, move, outcome)
         except BaseException:
-            self.abandon(_FAILED.format("a replay"))
+            self.abandon(FAILED.format("a replay"))
             raise
 
     def _follow(self, view: EpisodeView) -> None:
@@ -472,7 +319,7 @@ class RollbackController:
         else:
             while self._snapshots and self._snapshots[-1][0] >= view.length:
                 self._snapshots.pop()
-        self.log = view.log
+        self.log = self._begun = view.log
         self.taken = view.length
         self._pending = view.entropy
         self.fresh = False
@@ -484,13 +331,3 @@ class RollbackController:
             if step <= to and held is not None and held.usable:
                 return held
         return None
-
-
-def _backend_failed(
-    backend: Backend, verb: str, view: EpisodeView, error: Exception
-) -> BackendError:
-    """Says that the backend failed, not a step of the environment."""
-    return BackendError(
-        f"backend {backend.name!r} failed to {verb} step {view.length}: "
-        f"{type(error).__name__}: {error}; try another backend (see check_rollback)"
-    )

@@ -17,7 +17,7 @@ import hashlib
 import os
 import pathlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import (
     BuiltinFunctionType,
     CodeType,
@@ -36,6 +36,7 @@ _BASES = (str, bytes, int, float, complex, tuple, list, dict, set, frozenset)
 _IMMUTABLE_TYPE = 1 << 8
 _MOST_PARTS = 200_000
 _MOST_DESCRIBED = 20_000
+_MOST_BYTES = 1 << 20
 
 
 class NoDigest(Exception):
@@ -67,7 +68,8 @@ def describe(value: Any) -> tuple[str, bool]:
     """(hash in hex, whether it covers everything) of a value that configures something.
 
     Functions count as equal if their code, defaults and captured values are; objects that cannot
-    be encoded count by their type, and the second item is False.
+    be encoded count by their type, and the second item is False. The same holds for arrays and
+    texts beyond 1 MiB in all, which count by type and shape, so that the time is bounded.
     """
     encoder = _Describer()
     try:
@@ -75,6 +77,21 @@ def describe(value: Any) -> tuple[str, bool]:
     except NoDigest:
         return "", False
     return hashlib.blake2b(encoded, digest_size=16).hexdigest(), encoder.complete
+
+
+def describe_each(values: Mapping[str, Any]) -> dict[str, str]:
+    """Hash in hex of each value; "" for one that cannot be compared or where all are too large."""
+    encoder = _Describer()
+    found: dict[str, str] = {}
+    for name, value in values.items():
+        encoder.complete = True
+        try:
+            encoded = _guarded(encoder, value)
+        except NoDigest:
+            encoder.complete = False
+        digest = hashlib.blake2b(encoded, digest_size=8).hexdigest() if encoder.complete else ""
+        found[name] = digest
+    return found
 
 
 def _guarded(encoder: _Encoder, value: Any) -> bytes:
@@ -206,9 +223,13 @@ class _Describer(_Encoder):
         self.complete = True
         self._most = _MOST_DESCRIBED
         self._open: set[int] = set()
+        self._bytes = 0
 
     def of(self, value: Any) -> bytes:
         if type(value) in _REPR or type(value) is str:
+            if isinstance(value, str | bytes) and len(value) > _MOST_BYTES:
+                self.complete = False
+                value = value[: _MOST_BYTES // 16]
             return super().of(value)
         if id(value) in self._open:
             return b"cycle"
@@ -217,6 +238,20 @@ class _Describer(_Encoder):
             return super().of(value)
         finally:
             self._open.discard(id(value))
+
+    def _array(self, value: np.ndarray[Any, Any]) -> bytes:
+        self._bytes += value.nbytes
+        if self._bytes <= _MOST_BYTES:
+            return super()._array(value)
+        self.complete = False
+        return b"A" + self.of((repr(value.dtype), value.shape))
+
+    def _tensor(self, value: Any) -> bytes:
+        self._bytes += value.numel() * value.element_size()
+        if self._bytes <= _MOST_BYTES:
+            return super()._tensor(value)
+        self.complete = False
+        return b"T" + self.of((str(value.dtype), tuple(value.shape)))
 
     def unnamed(self, value: Any) -> bytes:
         head = b"u" + self.of((value.__module__, value.__qualname__))

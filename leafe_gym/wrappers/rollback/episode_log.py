@@ -82,6 +82,7 @@ class EpisodeLog:
         start: the state after the reset, saved where the episode cannot be replayed from its seed.
         digests: running hash; entry n covers the reset and the first n transitions. Filled when
             first asked for.
+        generator: state of the bare environment's random generator after the reset.
     """
 
     seed: int
@@ -93,6 +94,7 @@ class EpisodeLog:
     writer: object = None
     start: SnapshotRecord | None = None
     digests: list[bytes] = field(default_factory=list)
+    generator: Any = None
 
     def digest(self, length: int) -> str:
         """Hash of the reset and the first `length` transitions, in hex.
@@ -127,6 +129,7 @@ class EpisodeLog:
             writer,
             self.start,
             self.digests[: length + 1],
+            self.generator,
         )
 
 

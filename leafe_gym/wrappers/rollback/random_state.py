@@ -7,9 +7,12 @@ removed after it, so environments in one process do not disturb each other or th
 holds for PyTorch's default generator where the environment was seen to use it.
 
 A lock keeps calls in several threads apart. Code of the program that draws from the global
-generators in another thread during a call cannot be told apart from the environment: the result
-is correct but slower, because the environment then counts as one that draws. `metadata =
-{"global_rng": False}` states that it does not and ends the watching after the first calls.
+generators in another thread during a call cannot be told apart from the environment, which then
+counts as one that draws. Draws of other threads during a call of such an environment come from
+the environment's state: they may repeat, and they change what the environment draws. PyTorch's
+generator is looked at in the first calls only: its first use later in an episode is not noticed.
+`metadata = {"global_rng": False}` states that the environment does not draw and ends the watching
+after the first calls.
 """
 
 from __future__ import annotations
@@ -269,7 +272,7 @@ class EnvGlobalRandom:
         """A call outside `around` changed the global generators: from now on they are kept apart.
 
         The call drew from the program's generators. Their state before it becomes the start of the
-        episode, so that a replay draws the same, and is given back to the program.
+        episode, so that a replay draws the same.
         """
         probe = self.probe
         with _LOCK:
@@ -277,10 +280,31 @@ class EnvGlobalRandom:
                 return  # another environment's state was loaded for a moment
             self.start.state = (*probe.before, None)
             self.state = save_globals()
-            self.used = True
-            self.probe = None
-            found_global_use(env)
-            load_globals(self.start.state)
+            self._separate(env, probe)
+
+    def found(self, env: gym.Env[Any, Any]) -> bool:
+        """Like `caught`, for a call whose outcome is not kept; returns whether anything was drawn.
+
+        The environment's own state stays what it was: seeded at the last reset.
+        """
+        probe = self.probe
+        with _LOCK:
+            if probe is None or not probe.moved():
+                return False
+            self._separate(env, probe)
+            return True
+
+    def _separate(self, env: gym.Env[Any, Any], probe: Probe) -> None:
+        """From now on the environment has generators of its own."""
+        self.used = True
+        self.probe = None
+        found_global_use(env)
+        if threading.active_count() == 1:
+            load_globals((*probe.before, None))  # as if nothing had been drawn
+        else:
+            # Another thread may have drawn since: an older state would give it the same again.
+            random.seed(random.getrandbits(256))
+            np.random.seed(np.random.randint(0, 2**32, 8, np.uint32))
 
     def compare_only(self) -> None:
         """Watch no more calls under the lock; compare the generators before and after instead."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
 import gymnasium as gym
 
 from leafe_gym.types import Info
+from leafe_gym.wrappers.rollback.values import same
 
 AnyEnv = gym.Env[Any, Any]
 
@@ -49,7 +51,8 @@ class EnvDescription(NamedTuple):
 class RemoteEnv(gym.Env[Any, Any]):
     """The whole chain of another process as one bare environment.
 
-    Attributes of the environment are read there (`get_wrapper_attr`), methods are called there.
+    Attributes of the environment are read there (`get_wrapper_attr`), methods are called there;
+    `env.unwrapped.name` knows only what every environment has.
 
     Args:
         line: to its process.
@@ -60,6 +63,7 @@ class RemoteEnv(gym.Env[Any, Any]):
     Attributes:
         line: to its process.
         face: its description.
+        settings: attributes set by the program before the first reset, for a new process.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class RemoteEnv(gym.Env[Any, Any]):
     ) -> None:
         self.line = line
         self.face = face
+        self.settings: dict[str, Any] = {}
         self.action_space = copy.deepcopy(face.action_space)
         self.observation_space = copy.deepcopy(face.observation_space)
         self.spec = face.spec
@@ -83,6 +88,7 @@ class RemoteEnv(gym.Env[Any, Any]):
         """As the environment's own; a process that was lost is replaced first."""
         if getattr(self.line, "lost", False):
             self.line = self._revive()
+            self.apply(self.settings)
         observation, info = self.line.ask("reset", seed, options)
         return observation, info
 
@@ -90,6 +96,14 @@ class RemoteEnv(gym.Env[Any, Any]):
         """As the environment's own."""
         observation, reward, terminated, truncated, info = self.line.ask("step", action)
         return observation, reward, terminated, truncated, info
+
+    def apply(self, settings: dict[str, Any]) -> None:
+        """Set attributes that differ in the other process; values it refuses are left out."""
+        for name, value in settings.items():
+            with suppress(Exception):
+                if not same(self.get_wrapper_attr(name), value):
+                    self.set_wrapper_attr(name, value)
+                    self.settings[name] = value
 
     def render(self) -> Any:
         """As the environment's own."""

@@ -63,7 +63,7 @@ def _is_flat(value: Any) -> bool:
     kind = type(value)
     if kind is list:
         return ATOMS.issuperset(map(type, value))
-    return kind is np.ndarray and value.dtype != object
+    return kind is np.ndarray and not value.dtype.hasobject
 
 
 def _copy(value: Any, memo: dict[int, Any]) -> Any:
@@ -82,8 +82,14 @@ def _copy(value: Any, memo: dict[int, Any]) -> Any:
         made.extend([v if type(v) in ATOMS else _copy(v, memo) for v in value])
     elif kind is tuple:
         made = memo[id(value)] = tuple([_copy(v, memo) for v in value])
-    elif kind is np.ndarray and value.dtype != object:
+    elif kind is np.ndarray and not value.dtype.hasobject:
         made = memo[id(value)] = value.copy()
+    elif kind is np.ndarray and value.dtype.names is not None:
+        made = memo[id(value)] = value.copy()
+        fields = [value[name] for name in value.dtype.names]
+        memo.setdefault(id(memo), []).extend(fields)  # kept alive: the memo knows them by their id
+        for name, field in zip(value.dtype.names, fields, strict=True):
+            made[name] = _copy(field, memo)
     else:
         made = memo[id(value)] = _copy_object(value, memo)
     return made

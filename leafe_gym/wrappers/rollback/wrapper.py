@@ -24,11 +24,13 @@ from leafe_gym.wrappers.backends.base import AnyEnv, Backend
 from leafe_gym.wrappers.backends.fork import ForkBackend
 from leafe_gym.wrappers.rollback import arguments
 from leafe_gym.wrappers.rollback.configuration import ConfigurationReader
-from leafe_gym.wrappers.rollback.controller import RollbackController, Won
+from leafe_gym.wrappers.rollback.controller import RollbackController
 from leafe_gym.wrappers.rollback.episode_log import EpisodeStart, SnapshotRecord, Transition
 from leafe_gym.wrappers.rollback.random_state import found_global_use
 from leafe_gym.wrappers.rollback.remote import RemoteEnv
+from leafe_gym.wrappers.rollback.restarts import shows_or_records
 from leafe_gym.wrappers.rollback.snapshot_size import SnapshotSizer
+from leafe_gym.wrappers.rollback.stepping import Won
 from leafe_gym.wrappers.rollback.values import private_copy
 from leafe_gym.wrappers.verification.instance_factory import (
     InstanceFactory,
@@ -55,6 +57,8 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
 
     `reset()` without a seed takes the next one of a sequence that begins with the last seed given,
     because only a seeded episode can be repeated.
+
+    A restore may replace `env` and `unwrapped`: read attributes with `get_wrapper_attr`.
 
     Example:
         >>> import gymnasium as gym
@@ -98,7 +102,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
             probe_actions=None if probe_actions is None else list(probe_actions),
         )
         gym.Wrapper.__init__(self, env)
-        _refuse_nesting(env)
+        arguments.refuse_nesting(env, RollbackWrapper)
         self._controller = RollbackController(env, won, remake=self._remake)
         self._asked = backend
         self._won = won
@@ -305,6 +309,12 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
                 inner = self.instance_factory().make()
             except VerificationUnavailable as error:
                 raise SnapshotUnsupported(f"fork() needs a second instance: {error}") from error
+            if names := self._differing(inner):
+                inner.close()
+                raise SnapshotUnsupported(
+                    f"fork() needs a second instance like this one, but it has other values of "
+                    f"{names}; pass factory=, a function that sets them"
+                )
         copy = RollbackWrapper(
             inner,
             self._asked,
@@ -315,7 +325,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         copy._choice = choice.for_fork(self.instance_factory())
         copy._configuration.use(self._configuration.read())
         copy._kind = self.kind
-        copy._controller.replay_problem = choice.replay_problem
+        copy._controller.learn_replay(choice.replay_problem, choice.report.verdicts)
         copy.restore(snapshot)
         self.release(snapshot)
         return copy
@@ -426,19 +436,25 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
     def _remake(self) -> AnyEnv | None:
         """Another instance of the environment; None where this one should be kept.
 
-        A window or a recording belongs to the instance that the user made.
+        A window or a recording belongs to the instance that the user made. One with other values
+        of attributes than this one had before its first reset is not used.
         """
-        if self.env.render_mode == "human" or (self._factory is None and self.env.spec is None):
+        if (self._factory is None and self.env.spec is None) or shows_or_records(self.env):
             return None
-        link: Any = self.env
-        while isinstance(link, gym.Wrapper):
-            if hasattr(link, "video_folder"):
-                return None
-            link = link.env
         try:
-            return self.instance_factory().make()
+            made = self.instance_factory().make()
         except Exception:  # noqa: BLE001 - whatever prevents it, the old instance can be reset
             return None
+        if not self._differing(made):
+            return made
+        made.close()
+        return None
+
+    def _differing(self, made: AnyEnv) -> str:
+        """Attributes of a new instance that differ from this one's before its first reset."""
+        if self._factory is None and self.env.spec is None:
+            return ""  # a copy of the current state
+        return ", ".join(self._configuration.differing(made)[:5])
 
     def _settled(self) -> tuple[BackendChoice, Backend]:
         """The backend in use.
@@ -476,17 +492,7 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
         if choice.global_rng:
             found_global_use(self.env)
         controller.learn_globals(verified=choice.report.proved)
-        controller.replay_problem = choice.replay_problem
+        controller.learn_replay(choice.replay_problem, choice.report.verdicts)
         if choice.relocate and isinstance(choice.backend, ForkBackend):
             controller.relocate(choice.backend)
             self._take_over()
-
-
-def _refuse_nesting(env: AnyEnv) -> None:
-    link = env
-    while isinstance(link, gym.Wrapper):
-        if isinstance(link, RollbackWrapper):
-            raise UsageError(
-                "this environment has a RollbackWrapper already; use that one, or pass its `.env`"
-            )
-        link = link.env

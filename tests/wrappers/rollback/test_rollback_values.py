@@ -130,3 +130,27 @@ def test_messages_are_short() -> None:
     assert "first differing character: 200" in text
     assert len(text) < 250
     assert "character: 200" in difference(long, long + "y")
+
+
+@pytest.mark.parametrize(
+    "dtype", [[("x", object)], [("x", [("y", object)])], [("n", int), ("x", object, (2,))]]
+)
+def test_objects_in_fields_of_an_array_are_copied(dtype: Any) -> None:
+    def inner(array: Any) -> Any:
+        found = array["x"][0]
+        while isinstance(found, np.ndarray | np.void):
+            found = found["y"] if isinstance(found, np.void) else found[0]
+        return found
+
+    array = np.zeros(1, dtype)
+    kept = [7]
+    if dtype[0][0] == "x" and dtype[0][1] is not object:
+        array["x"]["y"][0] = kept
+    elif dtype[0][0] == "n":
+        array["x"][0, 0] = kept
+    else:
+        array["x"][0] = kept
+    made = private_copy(array)
+    assert same(made, array)
+    kept.append(8)
+    assert inner(made) == [7]
