@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import isfinite
 from typing import Any
 
@@ -98,12 +98,15 @@ def restore_to(
     """
     moves = [transition(step) for step in prefix if step.action is not None]
     with environment_calls(f"restoring {task.env_id} to action {len(moves)}"):
-        if held is None:
+        done: int | None = None
+        if held is not None:
+            with suppress(UsageError):  # of an instance that is not built alike: replay instead
+                env.restore(held)
+                done = held.step
+        if done is None:
             env.replay(moves, EpisodeStart(task.seed, start.observation))
-        else:
-            env.restore(held)
-            if held.step < len(moves):
-                env.replay(moves[held.step :])
+        elif done < len(moves):
+            env.replay(moves[done:])
         return env.snapshot()
 
 

@@ -102,7 +102,6 @@ BROKEN = {
     "LiveState": "get_state/set_state",
     "AdoptsState": "get_state/set_state",
     "ForgetsGenerator": "get_state/set_state",
-    "ForgetsLevel": "another episode",
     "IgnoresSeed": "seed is not honoured",
     "GlobalRandom": "global generators",
 }
