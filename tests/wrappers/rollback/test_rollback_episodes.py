@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -23,7 +23,7 @@ class Counter(gym.Env[Any, int]):
     fails_at = 99
 
     def __init__(self) -> None:
-        self.action_space = gym.spaces.Discrete(4)
+        self.action_space: Any = gym.spaces.Discrete(4)
         self.observation_space = gym.spaces.Box(-1e9, 1e9, (1,), np.float64)
         self.todo: list[int] = []
 
@@ -99,8 +99,11 @@ def test_a_restore_across_episodes_brings_back_what_the_reset_set(
 
 
 class Shown(Counter):
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["human"], "render_fps": 100}
     render_mode = "human"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.metadata = {"render_modes": ["human"], "render_fps": 100}
 
     def render(self) -> None:
         return None
@@ -124,6 +127,9 @@ def test_a_half_changed_instance_is_right_or_refused(build: Any, factory: Any) -
 
 
 class Clean(Counter):
+    def __init__(self, **_: Any) -> None:
+        super().__init__()
+
     def begin(self, options: dict[str, Any]) -> None:
         self.todo = []
 
