@@ -33,7 +33,9 @@ class Lock(gym.Env[str, str]):
     ) -> None:
         self.observation_space = lg.TextSpace()
         self.action_space = lg.TextSpace()
-        self.code, self.bad_resets, self.score = code, bad_resets, score
+        self.code, self.bad_resets = code, bad_resets
+        # Not in JSON, so a task cannot hold them.
+        self.score = float(score) if score in ("nan", "inf") else score
         self.resets = 0
         self.trail = ""
 
