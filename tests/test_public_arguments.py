@@ -173,7 +173,11 @@ def test_the_valid_arguments_are_valid(tmp_path: Path) -> None:
         if name in EXPENSIVE | {"RunReader", "RecoveryPool"}:
             continue
         parameters = inspect.signature(function).parameters.values()
-        needed = [p.name for p in parameters if p.default is p.empty and p.kind < p.VAR_KEYWORD]
+        needed = [
+            p.name
+            for p in parameters
+            if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        ]
         result = function(
             **{key: known[key] for key in needed},
             **(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -218,7 +219,10 @@ class Hangs(gym.Env[str, str]):
 
 @pytest.mark.parametrize(
     ("action", "timeouts", "said"),
-    [("sleep", ForkTimeouts(call=1.5), "1.5"), ("eat", ForkTimeouts(memory=2**30), "MemoryError")],
+    [
+        ("sleep", ForkTimeouts(call=1.5), "1.5"),
+        ("eat", ForkTimeouts(memory=2**30), "MemoryError|out of memory"),
+    ],
 )
 def test_a_step_that_hangs_or_grows_ends_its_attempt_only(
     tmp_path: Path, action: str, timeouts: ForkTimeouts, said: str
@@ -244,7 +248,7 @@ def test_a_step_that_hangs_or_grows_ends_its_attempt_only(
     broken = [branch for branch in branches if branch.reason]
     assert broken
     assert {branch.ending for branch in broken} <= {"env_error", "backend_error"}
-    assert all(said in branch.reason for branch in broken)
+    assert all(re.search(said, branch.reason) for branch in broken)
 
 
 def test_the_choice_of_auto_is_kept_in_the_run(tmp_path: Path, expected: str) -> None:
