@@ -29,6 +29,8 @@ PositiveInt = Annotated[int, Field(ge=1)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 FiniteFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 """A finite number >= 0."""
+Probability = Annotated[float, Field(gt=0, le=1)]
+"""A number above 0 up to 1."""
 RandomSeed = Annotated[int, Field(ge=0, lt=2**63)]
 """A seed: 0 to 2**63 - 1."""
 

@@ -108,11 +108,60 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sampled:
+    """The tokens of one reply, where a policy exposes them.
+
+    Attributes:
+        prompt_ids: token ids of the rendered prompt.
+        ids: token ids of the reply, its thinking and its end of turn included.
+        logprobs: natural logarithm of each reply token's probability; as long as `ids`, or empty.
+
+    Raises:
+        UsageError: if the lengths differ.
+    """
+
+    prompt_ids: tuple[int, ...] = ()
+    ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("prompt_ids", "ids", "logprobs"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if self.logprobs and len(self.logprobs) != len(self.ids):
+            raise UsageError(
+                f"Sampled logprobs: expected one for each of {len(self.ids)} ids, got "
+                f"{len(self.logprobs)}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptFit:
+    """How a history was cut to fit a prompt into the model's window; zeros: shown in full.
+
+    Attributes:
+        shortened: number of the oldest observations that are shown shortened, >= 0.
+        dropped: number of the oldest turns (reply and observation) that are not shown, >= 0.
+    """
+
+    shortened: int = 0
+    dropped: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("shortened", "dropped"):
+            if not _is_count(getattr(self, name)):
+                raise UsageError(
+                    f"PromptFit {name}={getattr(self, name)!r}: expected a whole number >= 0"
+                )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
     """What a policy answers.
 
     Attributes:
-        text: the reply, exactly as sampled.
+        text: the reply, exactly as sampled; without the thinking where that is told apart.
+        reasoning: the model's thinking, where the policy tells it apart; "" otherwise.
+        sampled: the reply's tokens, where asked for (`Sampling.return_ids`) and known.
         finish_reason: "stop" if the model ended the reply; "length" if it was cut. A reply that
             was cut is never taken as a decision.
         usage: token counts, where known.
@@ -126,10 +175,15 @@ class Completion:
     finish_reason: Literal["stop", "length"] = "stop"
     usage: Usage = field(default_factory=Usage)
     retries: int = 0
+    reasoning: str = ""
+    sampled: Sampled | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.text, str):
-            raise UsageError(f"Completion text={self.text!r}: expected a str")
+        for name in ("text", "reasoning"):
+            if not isinstance(getattr(self, name), str):
+                raise UsageError(f"Completion {name}={getattr(self, name)!r}: expected a str")
+        if self.sampled is not None and not isinstance(self.sampled, Sampled):
+            raise UsageError(f"Completion sampled={self.sampled!r}: expected a Sampled or None")
         if self.finish_reason not in ("stop", "length"):
             raise UsageError(
                 f"Completion finish_reason={self.finish_reason!r}: expected 'stop' or 'length'"
@@ -151,6 +205,9 @@ class Sampling:
         purpose: what is asked for: the next action ("act"), a reflection on the attempt so far
             ("reflect"), or advice for a new attempt from step 0 ("refine").
         temperature: >= 0; 0 is greedy.
+        top_p: above 0 up to 1: only the most probable tokens that together reach it are sampled.
+        top_k: only so many of the most probable tokens are sampled, >= 1; None for no limit.
+        return_ids: whether `Completion.sampled` is wanted.
         max_tokens: longest reply, in tokens.
         seed: 0 to 2**63 - 1; the same messages with the same seed give the same reply wherever
             the policy can promise it.
@@ -165,12 +222,24 @@ class Sampling:
     max_tokens: int = 512
     seed: int = 0
     json_schema: Mapping[str, Json] | None = None
+    top_p: float = 1.0
+    top_k: int | None = None
+    return_ids: bool = False
 
     def __post_init__(self) -> None:
         heat = self.temperature
         number = isinstance(heat, int | float) and not isinstance(heat, bool)
         if not number or not 0 <= heat < float("inf"):
             raise UsageError(f"Sampling temperature={heat!r}: expected a finite number >= 0")
+        share = self.top_p
+        if not isinstance(share, int | float) or isinstance(share, bool) or not 0 < share <= 1:
+            raise UsageError(f"Sampling top_p={share!r}: expected a number above 0 up to 1")
+        if self.top_k is not None and (not _is_count(self.top_k) or self.top_k < 1):
+            raise UsageError(
+                f"Sampling top_k={self.top_k!r}: expected a whole number >= 1, or None"
+            )
+        if type(self.return_ids) is not bool:
+            raise UsageError(f"Sampling return_ids={self.return_ids!r}: expected True or False")
         if not _is_count(self.max_tokens) or self.max_tokens < 1:
             raise UsageError(
                 f"Sampling max_tokens={self.max_tokens!r}: expected a whole number >= 1"
@@ -213,7 +282,7 @@ class Step:
 
     Attributes:
         action: what was given to `env.step`, or None for a reply that held no action.
-        reply: the model's exact text.
+        reply: the model's exact text, without the thinking where that was told apart.
         observation: what came back; for action None the note that the reply was unusable.
         reward: finite; 0.0 for action None.
         terminated: the task is over, won or lost.
@@ -221,6 +290,9 @@ class Step:
         info: the JSON subset `INFO_KEYS` of the environment's info.
         experiences: ids of the branches whose experience was in the prompt that gave `reply`.
         usage: tokens of the call.
+        reasoning: the model's thinking before `reply`, where it was told apart.
+        fit: how the history was cut in the prompt that gave `reply`.
+        sampled: the reply's tokens, where they were asked for.
     """
 
     action: str | None
@@ -232,6 +304,9 @@ class Step:
     info: Mapping[str, Json] = field(default_factory=dict)
     experiences: tuple[int, ...] = ()
     usage: Usage = field(default_factory=Usage)
+    reasoning: str = ""
+    fit: PromptFit = PromptFit()
+    sampled: Sampled | None = None
 
     @property
     def over(self) -> bool:
@@ -266,6 +341,8 @@ class Reflection:
         reason: for "bad" and "error" what was wrong; "" otherwise.
         repaired: the JSON had to be repaired before it could be read.
         usage: tokens of the call.
+        reasoning: the model's thinking before `reply`, where it was told apart.
+        fit: how the history was cut in the prompt.
     """
 
     after: int
@@ -275,6 +352,8 @@ class Reflection:
     reason: str = ""
     repaired: bool = False
     usage: Usage = field(default_factory=Usage)
+    reasoning: str = ""
+    fit: PromptFit = PromptFit()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import SkipValidation, field_serializer
 
-from leafe_gym.config import Config, FiniteFloat, NonNegativeInt, PositiveInt
+from leafe_gym.config import Config, FiniteFloat, NonNegativeInt, PositiveInt, Probability
 from leafe_gym.prompts.base import PromptSet
 
 UNPARSABLE_IN_A_ROW = 3
@@ -40,6 +40,12 @@ class AgentConfig(Config):
     """Sampling temperature of acting calls."""
     reflect_temperature: FiniteFloat = 0.5
     """Sampling temperature of reflecting and refining calls."""
+    top_p: Probability = 1.0
+    """Share of the probability from which tokens are sampled; above 0 up to 1."""
+    top_k: PositiveInt | None = None
+    """Number of the most probable tokens that are sampled from; None for no limit."""
+    keep_token_ids: bool = False
+    """Store the token ids of prompts and replies, and their log-probabilities, in every step."""
     max_tokens: PositiveInt = 512
     """Longest acting reply, in tokens."""
     max_reflect_tokens: PositiveInt = 512

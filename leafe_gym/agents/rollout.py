@@ -149,6 +149,9 @@ class Rollout:
         sampling = Sampling(
             purpose="act",
             temperature=self.config.act_temperature,
+            top_p=self.config.top_p,
+            top_k=self.config.top_k,
+            return_ids=self.config.keep_token_ids,
             max_tokens=self.config.max_tokens,
             seed=derive_seed(plan.seed, plan.id, len(self.own), "act"),
         )
@@ -162,6 +165,8 @@ class Rollout:
                 observation=prompts.unusable_reply_message(str(error)),
                 experiences=shown,
                 usage=completion.usage,
+                reasoning=completion.reasoning,
+                sampled=completion.sampled,
             )
         else:
             step = await self._step(action, completion, shown)
@@ -183,6 +188,8 @@ class Rollout:
             reply=completion.text,
             experiences=shown,
             usage=completion.usage,
+            reasoning=completion.reasoning,
+            sampled=completion.sampled,
             **outcome,
         )
 
@@ -206,6 +213,8 @@ class Rollout:
             sampling = Sampling(
                 purpose="refine" if refine else "reflect",
                 temperature=self.config.reflect_temperature,
+                top_p=self.config.top_p,
+                top_k=self.config.top_k,
                 max_tokens=self.config.max_reflect_tokens,
                 seed=derive_seed(self.plan.seed, self.plan.id, len(self.own), "reflect", index),
                 json_schema=None if refine else self.prompts.reflection_schema,
@@ -238,7 +247,12 @@ class Rollout:
                 said = self.prompts.parse_reflection(completion, actions)
         except BadReply as error:
             return Reflection(
-                after=after, reply=reply, verdict="bad", reason=str(error), usage=usage
+                after=after,
+                reply=reply,
+                verdict="bad",
+                reason=str(error),
+                usage=usage,
+                reasoning=completion.reasoning,
             )
         verdict: Literal["branch", "no_mistake", "repeat"] = "branch"
         experience = None
@@ -255,6 +269,7 @@ class Rollout:
             experience=experience,
             repaired=said.repaired,
             usage=usage,
+            reasoning=completion.reasoning,
         )
 
     async def _complete(

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, SkipValidation, field_serializer
 
 from leafe_gym.agents.config import AgentConfig
-from leafe_gym.config import Config, FiniteFloat, PositiveInt
+from leafe_gym.config import Config, FiniteFloat, PositiveInt, Probability
 from leafe_gym.exploration.config import ExploreConfig
 from leafe_gym.prompts.base import PromptSet
 from leafe_gym.wrappers.backends.base import Backend
@@ -20,6 +20,10 @@ class EvalConfig(Config):
     """Prompt set, by name or as an object; by default the policy's own, else "chat"."""
     temperature: FiniteFloat = 1.0
     """Sampling temperature."""
+    top_p: Probability = 1.0
+    """Share of the probability from which tokens are sampled; above 0 up to 1."""
+    top_k: PositiveInt | None = None
+    """Number of the most probable tokens that are sampled from; None for no limit."""
     max_tokens: PositiveInt = 512
     """Longest reply, in tokens."""
     backend: SkipValidation[str | Backend] = "auto"
@@ -32,6 +36,8 @@ class EvalConfig(Config):
         return AgentConfig(
             prompts=self.prompts,
             act_temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
             max_tokens=self.max_tokens,
             max_attempts=attempts,
             reflect_every=None,

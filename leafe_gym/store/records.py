@@ -10,7 +10,17 @@ from typing import Any
 from leafe_gym.budget import Spend
 from leafe_gym.errors import StoreCorrupt
 from leafe_gym.tree import Branch, Tree
-from leafe_gym.types import Experience, Json, Reflection, Start, Step, Task, Usage
+from leafe_gym.types import (
+    Experience,
+    Json,
+    PromptFit,
+    Reflection,
+    Sampled,
+    Start,
+    Step,
+    Task,
+    Usage,
+)
 
 
 def dump(value: Json) -> str:
@@ -126,16 +136,23 @@ def read_tree(data: Json) -> Tree:
 
 def _step_json(step: Step) -> Json:
     data = asdict(step)
-    usage = {key: value for key, value in data.pop("usage").items() if value is not None}
+    data["usage"] = {key: value for key, value in data["usage"].items() if value is not None}
+    data["fit"] = {key: value for key, value in data["fit"].items() if value}
     kept: dict[str, Any] = {"action": step.action, "reply": step.reply}
-    kept |= {key: value for key, value in data.items() if value or key == "observation"}
-    return kept | ({"usage": usage} if usage else {})
+    return kept | {key: value for key, value in data.items() if value or key == "observation"}
 
 
 def _read_step(data: Json) -> Step:
-    usage = Usage(**data.get("usage", {}))
-    experiences = tuple(data.get("experiences", ()))
-    return Step(**data | {"usage": usage, "experiences": experiences})
+    sampled = data.get("sampled")
+    return Step(
+        **data
+        | {
+            "usage": Usage(**data.get("usage", {})),
+            "fit": PromptFit(**data.get("fit", {})),
+            "sampled": Sampled(**sampled) if sampled is not None else None,
+            "experiences": tuple(data.get("experiences", ())),
+        }
+    )
 
 
 def _read_experience(data: Json) -> Experience | None:
@@ -143,5 +160,11 @@ def _read_experience(data: Json) -> Experience | None:
 
 
 def _read_reflection(data: Json) -> Reflection:
-    experience = _read_experience(data["experience"])
-    return Reflection(**data | {"experience": experience, "usage": Usage(**data["usage"])})
+    return Reflection(
+        **data
+        | {
+            "experience": _read_experience(data["experience"]),
+            "usage": Usage(**data["usage"]),
+            "fit": PromptFit(**data["fit"]),
+        }
+    )

@@ -288,7 +288,7 @@ def test_runs_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="does not say which prompts"):
         rows_of(toy_run(tmp_path / "nobody", [toy_tree()], {"agent": 1}))
     old = toy_run(tmp_path / "old", [toy_tree()], toy_config(hash="0"))
-    with pytest.raises(ConfigMismatch, match=r"made with the prompts 'chat' \(0\)"):
+    with pytest.raises(ConfigMismatch, match=r"made with the prompt set 'chat' \(0\)"):
         rows_of(old)
 
 

@@ -22,9 +22,10 @@ Row = list[tuple[str, list[str | None]]]
 
 
 def grown(policy: Policy, count: int, out: Path) -> list[Tree]:
-    agent = lg.ReflectiveTreeAgent(policy, reflect_every=None, max_depth=6, attempts=4, **GREEDY)
+    config = lg.AgentConfig(reflect_every=None, max_depth=6, attempts_per_root=4, **GREEDY)
+    agent = lg.ReflectiveTreeAgent(policy, config)
     tasks = LevelSet.of("val", count).tasks
-    with lg.explore(agent, tasks, budget=lg.Budget(interactions=70), out=out, stop="solved") as run:
+    with lg.explore(agent, tasks, budget=lg.Budget(interactions=70), out=out) as run:
         return list(run.trees())
 
 
