@@ -53,8 +53,10 @@ class Agent:
     `leafe_gym.methods` it has a name on the command line.
 
     Args:
-        policy: acts and reflects; a `Policy`, or any function of chat messages.
+        policy: acts, and reflects unless there is a `reflect_policy`; a `Policy`, or any function
+            of chat messages.
         config: how attempts are made.
+        reflect_policy: reflects and refines in its place; the ledger counts its tokens apart, too.
 
     Raises:
         UsageError: for a policy, configuration or prompt set that cannot be used.
@@ -63,10 +65,17 @@ class Agent:
     method: ClassVar[str] = ""
     """Short name, part of a run's identity."""
 
-    def __init__(self, policy: Policy | PolicyFunction, config: AgentConfig | None = None) -> None:
+    def __init__(
+        self,
+        policy: Policy | PolicyFunction,
+        config: AgentConfig | None = None,
+        reflect_policy: Policy | PolicyFunction | None = None,
+    ) -> None:
         if config is not None and not isinstance(config, AgentConfig):
             raise UsageError(f"config={config!r}: expected an AgentConfig")
         self.policy = as_policy(policy)
+        other = reflect_policy is not None and reflect_policy is not policy
+        self.reflect_policy = as_policy(reflect_policy) if other else None
         self.config = config or AgentConfig()
         self.prompts = resolve_prompts(self.policy, self.config)
 
@@ -81,6 +90,7 @@ class Agent:
         identity: dict[str, Json] = {
             "method": self.method,
             "policy": policy_identity(self.policy),
+            "reflect_policy": self.reflect_policy and policy_identity(self.reflect_policy),
             "prompts": {"name": self.prompts.name, "hash": self.prompts.hash},
             **{k: v for k, v in self.config.as_dict().items() if k != "prompts"},
         }
@@ -195,9 +205,13 @@ class Agent:
             self.prompts,
             self.config,
             TokenMeter(tokenizer_of(self.policy)),
+            reflect_meter=self.reflect_policy and TokenMeter(tokenizer_of(self.reflect_policy)),
             compare=_is_deterministic(task),
         )
-        runner = TaskRunner(book, self.policy, pool, stop, seed, slots or SlotCounter(), observer)
+        runner = TaskRunner(
+            book, self.policy, pool, stop, seed, slots or SlotCounter(), observer,
+            self.reflect_policy,
+        )  # fmt: skip
         runner.replay(stored)
         await runner.run()
         return book.tree
