@@ -36,7 +36,7 @@ class AgentConfig(Config):
     """How long an experience stays in the prompt: at action tau only, or to the attempt's end."""
     experiences: Literal["latest", "all"] = "latest"
     """Which experiences of its chain iterative refinement is shown."""
-    act_temperature: FiniteFloat = 1.0
+    temperature: FiniteFloat = 1.0
     """Sampling temperature of acting calls."""
     reflect_temperature: FiniteFloat = 0.5
     """Sampling temperature of reflecting and refining calls."""

@@ -151,7 +151,7 @@ class Rollout:
         messages, shown = acting_prompt(plan, self.path, prompts, self.config)
         sampling = Sampling(
             purpose="act",
-            temperature=self.config.act_temperature,
+            temperature=self.config.temperature,
             top_p=self.config.top_p,
             top_k=self.config.top_k,
             return_ids=self.config.keep_token_ids,

@@ -35,7 +35,7 @@ class EvalConfig(Config):
         """The configuration of an agent that makes `attempts` plain rollouts a task."""
         return AgentConfig(
             prompts=self.prompts,
-            act_temperature=self.temperature,
+            temperature=self.temperature,
             top_p=self.top_p,
             top_k=self.top_k,
             max_tokens=self.max_tokens,
