@@ -21,7 +21,8 @@ class AgentConfig(Config):
     """
 
     prompts: SkipValidation[str | PromptSet | None] = None
-    """Prompt set, by name or as an object; by default the policy's own, else "chat"."""
+    """Prompt set, by name or as an object; by default the one that the policy was made for, else
+    the environment's, else "chat"."""
     reflect_every: PositiveInt | None = 10
     """K: turns between periodic reflections of the tree; None for failures only."""
     reflections: PositiveInt = 1

@@ -17,7 +17,8 @@ class EvalConfig(Config):
     """Configuration of `evaluate`, `recovery_pool` and `evaluate_recovery`."""
 
     prompts: SkipValidation[str | PromptSet | None] = None
-    """Prompt set, by name or as an object; by default the policy's own, else "chat"."""
+    """Prompt set, by name or as an object; by default the one that the policy was made for, else
+    the environment's, else "chat"."""
     temperature: FiniteFloat = 1.0
     """Sampling temperature."""
     top_p: Probability = 1.0

@@ -49,7 +49,8 @@ class ExternalSamplerPolicy:
         generate: the trainer's sampler.
         tokenizer: a Hugging Face tokenizer with a chat template.
         name: see `Policy`.
-        prompts: the prompt set that agents use if no other is given; it must be append-only.
+        prompts: the only prompt set that the model knows, if there is one; it must be
+            append-only.
 
     Raises:
         UsageError: if the tokenizer has no chat template, or an argument has another type.
@@ -61,7 +62,7 @@ class ExternalSamplerPolicy:
         tokenizer: Any,
         *,
         name: str = "trainer",
-        prompts: PromptSource = "chat",
+        prompts: PromptSource | None = None,
     ) -> None:
         if not callable(generate):
             raise UsageError(f"generate={generate!r}: expected an async function of token ids")

@@ -87,7 +87,7 @@ class OpenAIPolicy:
         structured: ask for replies that satisfy a JSON schema where one is known; switched off
             for good when the server refuses it.
         extra: further fields of the request, such as `{"top_k": 20}`.
-        prompts: the prompt set that agents use if no other is given.
+        prompts: the only prompt set that the model knows, if there is one.
 
     Raises:
         UsageError: for an argument of another type or range.
@@ -105,7 +105,7 @@ class OpenAIPolicy:
         tries: int = 6,
         structured: bool = True,
         extra: Mapping[str, Any] | None = None,
-        prompts: PromptSource = "chat",
+        prompts: PromptSource | None = None,
     ) -> None:
         for name, text in (("model", model), ("base_url", base_url)):
             if not isinstance(text, str) or not text:

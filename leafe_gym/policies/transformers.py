@@ -61,7 +61,7 @@ class TransformersPolicy:
         stop: texts that end a reply; they are not part of it.
         max_batch: most requests of a batch; halved automatically when memory runs out.
         template: further arguments of the chat template, such as `enable_thinking`.
-        prompts: the prompt set that agents use if no other is given.
+        prompts: the only prompt set that the model knows, if there is one.
 
     Raises:
         UsageError: for an argument of another type or range, or a tokenizer without a chat
@@ -77,7 +77,7 @@ class TransformersPolicy:
         stop: Sequence[str] = (),
         max_batch: int = 64,
         template: Mapping[str, Any] | None = None,
-        prompts: PromptSource = "chat",
+        prompts: PromptSource | None = None,
     ) -> None:
         if type(max_batch) is not int or max_batch < 1:
             raise UsageError(f"max_batch={max_batch!r}: expected a whole number >= 1")

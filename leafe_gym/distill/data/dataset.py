@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
@@ -60,13 +60,13 @@ def rows(
     require_instance("config", config, RowConfig)
     folder = source.folder if isinstance(source, RunReader) else require_path("source", source)
     with RunReader(folder) as run:
-        prompts = own_prompts(run, prompts)
+        found = own_prompts(run, prompts)
         if next(run.results(), None) is None:
             raise UsageError(
                 f"{folder}: no task of this run is finished, so it has no rows; run the same "
                 "explore command again to finish it"
             )
-    return Rows(folder, prompts, config)
+    return Rows(folder, found, config)
 
 
 class Rows:
@@ -76,7 +76,7 @@ class Rows:
     detect duplicates are in a temporary file.
     """
 
-    def __init__(self, folder: Path, prompts: PromptSet, config: RowConfig) -> None:
+    def __init__(self, folder: Path, prompts: Mapping[str, PromptSet], config: RowConfig) -> None:
         self.folder = folder
         self.prompts = prompts
         self.config = config
@@ -97,7 +97,8 @@ class Rows:
                     counts["other_split"] += 1
                     continue
                 counts["solved_trees"] += tree.solved
-                yield from RowSelector(tree, self.prompts, self.config, is_new, counts).rows()
+                prompts = self.prompts[tree.task.env_id]
+                yield from RowSelector(tree, prompts, self.config, is_new, counts).rows()
         self._counts = counts
         if not counts["counterfactual"] + counts["rehearsal"]:
             raise UsageError(f"{self.folder}: no rows: {self._why_none(counts)}")
@@ -128,7 +129,9 @@ class Rows:
             "format": FORMAT,
             "config": self.config.as_dict(),
             "counts": self.counts,
-            "prompts": {"name": self.prompts.name, "hash": self.prompts.hash},
+            "prompts": {
+                env_id: {"name": one.name, "hash": one.hash} for env_id, one in self.prompts.items()
+            },
             "source": source,
             "version": version("leafe-gym"),
         }
@@ -219,31 +222,37 @@ class Rows:
         return f"all were left out ({reasons}); try keep='all' or a larger rehearsal"
 
 
-def own_prompts(run: RunReader, given: PromptSet | None = None) -> PromptSet:
-    """The prompt set that a run was made with.
+def own_prompts(run: RunReader, given: PromptSet | None = None) -> dict[str, PromptSet]:
+    """The prompt sets that a run was made with, by the id of the environment.
+
+    Args:
+        run: the run.
+        given: one of them, where it is not found by its name.
 
     Raises:
-        UsageError: if the run does not name it, or there is no set of that name.
-        ConfigMismatch: if the set of that name has another hash.
+        UsageError: if the run names none, or there is no set of that name.
+        ConfigMismatch: if the set of that name has another hash, or `given` is none of them.
     """
-    config = run.config
-    agent = config.get("agent") if isinstance(config, dict) else None
-    named = agent.get("prompts") if isinstance(agent, dict) else None
-    if not isinstance(named, dict) or not {"name", "hash"} <= set(named):
+    made = run.prompt_sets()
+    if not made:
         raise UsageError(
             f"{run.folder}: this run does not say which prompts it was made with; only runs of "
             "explore and bench can be distilled"
         )
     if given is None:
-        return run.prompts()
+        return {env_id: run.prompts(env_id) for env_id in made}
     prompts = as_prompt_set(given)
-    if (prompts.name, prompts.hash) != (named["name"], named["hash"]):
+    same = {
+        e for e, one in made.items() if (one["name"], one["hash"]) == (prompts.name, prompts.hash)
+    }
+    if not same:
+        names = ", ".join(sorted({f"{one['name']!r} ({one['hash']})" for one in made.values()}))
         raise ConfigMismatch(
-            f"{run.folder}: made with the prompts {named['name']!r} ({named['hash']}); given are "
+            f"{run.folder}: made with the prompts {names}; given are "
             f"{prompts.name!r} ({prompts.hash}), and rows with other prompts than were acted on "
             "would train the wrong thing"
         )
-    return prompts
+    return {env_id: prompts if env_id in same else run.prompts(env_id) for env_id in made}
 
 
 class _SeenHashes:
