@@ -212,7 +212,7 @@ def test_what_every_request_would_meet_is_an_outage(
     [
         status(400),
         status(422),
-        body(400, {"detail": [{"loc": ["seed"], "msg": "told so"}]}),
+        body(400, {"detail": [{"loc": ["body", "messages"], "msg": "told so"}]}),
         body(413, "<html><b>told so</b></html>"),
         body(400, "told so"),
         body(400, {"message": "told so"}),
@@ -260,7 +260,7 @@ def test_no_server() -> None:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     policy = OpenAIPolicy("m", f"http://127.0.0.1:{port}/v1", tries=2)
-    with pytest.raises(PolicyUnavailable, match=r"no reply in 2 tries; the last: API\w+Error"):
+    with pytest.raises(PolicyUnavailable, match=r"no reply in 2 tries; the last: ClientConnectorError"):
         asyncio.run(policy.complete(HELLO, SAMPLING))
 
 
