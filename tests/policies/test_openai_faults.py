@@ -260,7 +260,9 @@ def test_no_server() -> None:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     policy = OpenAIPolicy("m", f"http://127.0.0.1:{port}/v1", tries=2)
-    with pytest.raises(PolicyUnavailable, match=r"no reply in 2 tries; the last: ClientConnectorError"):
+    with pytest.raises(
+        PolicyUnavailable, match=r"no reply in 2 tries; the last: ClientConnectorError"
+    ):
         asyncio.run(policy.complete(HELLO, SAMPLING))
 
 

@@ -29,8 +29,8 @@ from leafe_gym.policies.http.servers import Server
 from leafe_gym.policies.http.transport import NoResponse, Response, Transport
 from leafe_gym.types import Completion, Json, Message, Sampling
 
-MAX_PAUSE = 30.0
-"""Longest pause between two tries, in seconds, unless the server names one."""
+FIRST_PAUSE, MAX_PAUSE = 0.5, 30.0
+"""First and longest pause between two tries, in seconds, unless the server names one."""
 FAILURES_TO_LEAVE = 2
 """Failed tries of a call at one server after which another server is used."""
 
@@ -103,6 +103,9 @@ class _Call:
                 # A pause that the server names and that ends too late is not waited for.
                 late = bool(error.pause) and time.monotonic() + pause > ends
                 if self.tried >= client.tries or late:
+                    if error.outage and client.servers.leave(self.server, str(error)):
+                        self.tried = 0
+                        continue
                     raise self._final(f"in {self.tried} tries") from error
                 await asyncio.sleep(pause)
             else:
@@ -171,12 +174,12 @@ class _Call:
             raise Transient(str(error), gone=error.refused, remedy=remedy) from error
         if response.status != 200:
             return problem_of(response, self.client.key)
-        answer = _read_json(response)
+        answer, failed = _read_json(response), sum(self.failures.values())
         if isinstance(answer, dict) and answer.get("error") and not answer.get("choices"):
             inner = answer["error"].get("code") if isinstance(answer["error"], dict) else None
             status = inner if type(inner) is int and 400 <= inner < 600 else 500
             return problem_of(response, self.client.key, status)
-        return read_reply(answer, self.client.name, self.sampling.max_tokens, self.tried - 1)
+        return read_reply(answer, self.client.name, self.sampling.max_tokens, failed)
 
     async def _adapter_was_lost(self, problem: Problem) -> bool:
         """Load the adapter again, once, on a server that was restarted without it."""
@@ -195,6 +198,8 @@ class _Call:
     def _final(self, limit: str) -> PolicyError:
         client, last = self.client, self.last
         message = f"{client.name}: no reply {limit}; the last: {last} ({self.server.shown})"
+        others = [one for one in client.servers.all if one is not self.server and one.why]
+        message += "".join(f"; {one.shown}: {one.why}" for one in others)
         if last.remedy:
             message += f": {last.remedy}"
         return PolicyUnavailable(message) if last.outage else PolicyError(message)
@@ -221,5 +226,5 @@ def _pause(tried: int, named: float | None) -> float:
 
     The random factor keeps many callers from retrying at the same moment.
     """
-    own = min(MAX_PAUSE, 0.25 * 2.0**tried) * random.uniform(0.5, 1.0)
+    own = min(MAX_PAUSE, FIRST_PAUSE * 2.0 ** (tried - 1)) * random.uniform(0.5, 1.0)
     return max(own, named or 0.0)

@@ -76,13 +76,11 @@ class ChatClient:
         return list(await asyncio.gather(*asked))
 
     async def prepare(self) -> None:
-        """Once: ask the servers about themselves and load the adapter.
+        """Ask the servers about themselves and load the adapter; later calls do nothing.
 
         Raises:
             PolicyUnavailable: if no server serves the model.
         """
-        if self._prepared:
-            return
         transport = self.transport()
         async with transport.opening:
             if self._prepared:
@@ -93,7 +91,8 @@ class ChatClient:
             for server, report in zip(self.servers.all, reports, strict=True):
                 why = await self._equip(transport, server, report)
                 if why and not self.servers.leave(server, why):
-                    raise PolicyUnavailable(f"{self.name}: {self._all_down(why)}")
+                    all_of_them = "; ".join(one.why for one in self.servers.all)
+                    raise PolicyUnavailable(f"{self.name}: {all_of_them}")
             self._prepared = True
 
     async def _equip(self, transport: Transport, server: Server, report: ServerReport) -> str:
@@ -137,11 +136,6 @@ class ChatClient:
             self.refused |= refused
         for part in sorted(new):
             _LOG.warning("%s: the server refuses %s: not sent from now on", self.name, part)
-
-    def _all_down(self, why: str) -> str:
-        if len(self.servers.all) == 1:
-            return why
-        return "no server is usable: " + "; ".join(server.why for server in self.servers.all)
 
     def __getstate__(self) -> dict[str, Any]:
         own = ("_transports", "_lock")

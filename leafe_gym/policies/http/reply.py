@@ -145,17 +145,20 @@ def _usage(answer: dict[str, Json]) -> Usage:
 
 def _sampled(answer: dict[str, Json], choice: dict[str, Json]) -> Sampled | None:
     """The reply's tokens in vLLM's form, where they are there."""
-    prompt, ids = answer.get("prompt_token_ids"), choice.get("token_ids")
-    if not _are_ids(ids) or not _are_ids(prompt):
+    prompt, ids = _ids(answer.get("prompt_token_ids")), _ids(choice.get("token_ids"))
+    if prompt is None or ids is None:
         return None
     logprobs = choice.get("logprobs")
     content = logprobs.get("content") if isinstance(logprobs, dict) else None
-    found = [one.get("logprob") for one in content or () if isinstance(one, dict)]
+    found: list[Json] = [one.get("logprob") for one in content or () if isinstance(one, dict)]
     usable = len(found) == len(ids) and all(
         isinstance(one, int | float) and math.isfinite(one) for one in found
     )
     return Sampled(prompt_ids=prompt, ids=ids, logprobs=tuple(found) if usable else ())
 
 
-def _are_ids(given: Json) -> bool:
-    return isinstance(given, list) and all(type(one) is int and one >= 0 for one in given)
+def _ids(given: Json) -> tuple[int, ...] | None:
+    """Token ids, or None for anything else."""
+    if isinstance(given, list) and all(type(one) is int and one >= 0 for one in given):
+        return tuple(given)
+    return None

@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from leafe_gym.errors import UsageError
@@ -95,8 +96,8 @@ def checked_urls(base_url: object) -> list[str]:
     Raises:
         UsageError: if one is none, holds a user name or password, or stands twice.
     """
-    several = isinstance(base_url, Sequence) and not isinstance(base_url, str)
-    urls = list(base_url) if several else [base_url]  # type: ignore[call-overload]
+    several = isinstance(base_url, list | tuple)
+    urls: list[Any] = list(base_url) if several else [base_url]  # type: ignore[call-overload]
     expected = "expected a URL such as 'http://127.0.0.1:8000/v1', or a list of them"
     for url in urls:
         if not isinstance(url, str):
