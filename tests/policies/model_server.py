@@ -10,6 +10,7 @@ import json
 import re
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,6 +31,8 @@ class Reply:
     body: Json = None
     headers: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+    drips: bool = False
+    """Spaces come for ever before the body."""
     claims: int = 0
     """Bytes that the response claims to have beyond its own; the connection is then closed."""
 
@@ -70,6 +73,8 @@ class ModelServer:
 
     Attributes:
         behaviour: of chat requests.
+        asked, headers, at: body, headers and time of each chat request.
+        most: chat requests at the same time.
         gets: path -> reply of a GET request; 404 for any other.
         posts: path -> behaviour of other POST requests.
     """
@@ -85,6 +90,8 @@ class ModelServer:
         self.asked: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.paths: list[str] = []
+        self.at: list[float] = []
+        self.now = self.most = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -93,7 +100,12 @@ class ModelServer:
         while more:
             part = await receive()
             raw, more = raw + part.get("body", b""), part.get("more_body", False)
-        await self._send(self._reply(scope, json.loads(raw or b"null")), send)
+        self.now += 1
+        self.most = max(self.most, self.now)
+        try:
+            await self._send(self._reply(scope, json.loads(raw or b"null")), send)
+        finally:
+            self.now -= 1
 
     def _reply(self, scope: Any, asked: Json) -> Reply:
         path = scope["path"]
@@ -104,6 +116,7 @@ class ModelServer:
             return self.posts[path](asked, 0) or Reply(body="ok")
         if path != "/v1/chat/completions":
             return Reply(404, {"detail": "Not Found"})
+        self.at.append(time.monotonic())
         self.asked.append(asked)
         self.headers.append({k.decode(): v.decode() for k, v in scope["headers"]})
         return self.behaviour(asked, len(self.asked)) or Reply(body=chat(text_for(asked)))
@@ -116,6 +129,9 @@ class ModelServer:
         headers = {"content-length": str(len(raw) + reply.claims), **reply.headers}
         encoded = [(k.encode(), v.encode()) for k, v in headers.items()]
         await send({"type": "http.response.start", "status": reply.status, "headers": encoded})
+        while reply.drips:
+            await send({"type": "http.response.body", "body": b" ", "more_body": True})
+            await asyncio.sleep(0.05)
         await send({"type": "http.response.body", "body": raw, "more_body": bool(reply.claims)})
         if reply.claims:
             raise ConnectionAbortedError("the response ends here")

@@ -84,11 +84,10 @@ async def _post(
     if response.status == 200:
         return
     problem = problem_of(response, secret)
-    if response.status == 400 and done in problem.said:
+    if response.status in (400, 404) and done in problem.said:
         return
-    remedy = (
-        HOW if response.status in (404, 405, 501) else f"the server must be able to read {asked}"
-    )
+    missing = response.status in (404, 405, 501) and "adapter" not in problem.said
+    remedy = HOW if missing else f"the server must be able to read {asked}"
     raise PolicyUnavailable(
         f"{server.shown}{path}: HTTP {problem.status}: {problem.said}: {remedy}"
     )

@@ -22,7 +22,7 @@ from leafe_gym.policies.http.failures import (
     failure,
     problem_of,
 )
-from leafe_gym.policies.http.inspection import answers, inspect_server, listing
+from leafe_gym.policies.http.inspection import PATIENCE, answers, inspect_server, listing
 from leafe_gym.policies.http.reply import read_reply
 from leafe_gym.policies.http.request import refused_own, refused_part, request_body
 from leafe_gym.policies.http.servers import Server
@@ -80,7 +80,8 @@ class _Call:
                     return await self._tries(began + client.deadline)
             except TimeoutError:
                 limit = f"within {client.deadline:g} s, {self.tried} tries"
-                if not await answers(self.transport, self.server):
+                patience = min(PATIENCE, client.deadline)
+                if not await answers(self.transport, self.server, patience):
                     self.last = Transient("the server hangs", remedy=REMEDIES[503])
                 if not client.servers.leave(self.server, f"no reply {limit}"):
                     break

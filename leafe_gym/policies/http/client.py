@@ -90,6 +90,8 @@ class ChatClient:
             self.context_window = min(windows, default=None)
             for server, report in zip(self.servers.all, reports, strict=True):
                 why = await self._equip(transport, server, report)
+                if not report.answers:  # the calls find out whether it comes up
+                    self.servers.leave(server, report.problem)
                 if why and not self.servers.leave(server, why):
                     all_of_them = "; ".join(one.why for one in self.servers.all)
                     raise PolicyUnavailable(f"{self.name}: {all_of_them}")

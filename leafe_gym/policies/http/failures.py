@@ -43,7 +43,8 @@ _BAD_KEY = re.compile(r"(invalid|incorrect|missing|valid|no)\W+api.?key|api.?key
 _CONTEXT = re.compile(
     r"context[ _](length|size|window|limit)|maximum model length|max_model_len|"
     r"(prompt|input) is too long|too long to fit|reduce the length of|input token count|"
-    r"inputs?`? tokens \+|exceed_context|longer than the model",
+    r"inputs?`? tokens \+|exceed_context|longer than the model|context exceed|"
+    r"maximum prompt length|allowed input length|prompt token count|input tokens exceed",
     re.I,
 )
 _WINDOW = re.compile(
@@ -146,8 +147,10 @@ def _said(body: Json) -> tuple[str, str]:
             texts.append(_said(found)[0])
         elif isinstance(found, str):
             texts.append(found)
-    if isinstance(inner, dict) and isinstance(code := error.get("code"), str):
-        texts.append(code)
+    kinds = [error.get("code"), error.get("type")] if isinstance(inner, dict) else []
+    texts += [
+        one for one in kinds if isinstance(one, str) and re.search("context_|_quota|not_found", one)
+    ]
     said = " ".join(texts) if any(texts) else str(body)
     return said, named if isinstance(named, str) else ""
 

@@ -87,10 +87,10 @@ async def inspect_server(
     )
 
 
-async def answers(transport: Transport, server: Server) -> bool:
-    """Whether a server that was down takes requests again."""
+async def answers(transport: Transport, server: Server, patience: float = PATIENCE) -> bool:
+    """Whether a server takes requests: its health or, without that, its list of models says so."""
     for url in (server.at_root("/health"), server.at("/models")):
-        found = await _get(transport, url, PATIENCE / 2)
+        found = await _get(transport, url, patience / 2)
         if not isinstance(found, Response) or found.status in (500, 502, 503, 504):
             return False
         if found.status == 200:
