@@ -157,6 +157,7 @@ class Rollout:
             return_ids=self.config.keep_token_ids,
             max_tokens=self.config.max_tokens,
             seed=derive_seed(plan.seed, plan.id, len(self.own), "act"),
+            session=plan.task.id,
         )
         completion, size = await self._complete(self.policy, messages, sampling)
         try:
@@ -220,6 +221,7 @@ class Rollout:
                 top_k=self.config.top_k,
                 max_tokens=self.config.max_reflect_tokens,
                 seed=derive_seed(self.plan.seed, self.plan.id, len(self.own), "reflect", index),
+                session=self.plan.task.id,
                 json_schema=None if refine else self.prompts.reflection_schema,
             )
             try:
