@@ -16,6 +16,8 @@ from leafe_gym.types import Json, Message
 DATE = "26 Jul 2024"
 """Date for templates that print today's, unless the argument `date_string` names another."""
 _CLOCK = "{%- macro strftime_now(format) -%}{{- pinned_date -}}{%- endmacro -%}"
+_REPLY = "\ue000reply\ue001"
+"""Placeholder of a reply, to find the template's own text around it."""
 _SYSTEM: list[Message] = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
 
 
@@ -59,6 +61,29 @@ class ChatTemplate:
             raise UsageError(
                 f"the tokenizer's chat template refuses the chat: {type(error).__name__}: {error}"
             ) from error
+
+    def after_reply(
+        self, chat: Sequence[Message], following: Sequence[Message] = (), *, generate: bool = False
+    ) -> str:
+        """What the template writes after the text of a reply to `chat`.
+
+        Args:
+            chat: ends in a user turn.
+            following: turns after the reply.
+            generate: as for `render`.
+
+        Raises:
+            UsageError: if the template refuses the chat, or does not write replies.
+        """
+        reply: Message = {"role": "assistant", "content": _REPLY}
+        text = self.render([*chat, reply, *following], generate=generate)
+        _, found, after = text.rpartition(_REPLY)
+        if not found:
+            raise UsageError(
+                "the tokenizer's chat template does not write what an assistant says, so no reply "
+                "can be found in it; use another template"
+            )
+        return after
 
     def _system(self) -> bool:
         """Whether the template takes a system message; True too where it refuses every chat."""

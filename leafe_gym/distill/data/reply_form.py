@@ -13,8 +13,9 @@ from typing import Any
 
 from leafe_gym.errors import UsageError
 from leafe_gym.prompts.chat_template import ChatTemplate
+from leafe_gym.types import Message
 
-_ASKED, _ANSWER, _THOUGHT, _NEXT = (f"\ue000{name}\ue001" for name in ("ask", "say", "why", "on"))
+_ASKED, _ANSWER, _THOUGHT = (f"\ue000{name}\ue001" for name in ("ask", "say", "why"))
 """Placeholders, to find the template's own text around them."""
 _BLOCKS = (
     ("<think>", "<think>\n", "</think>", "\n</think>\n\n"),
@@ -48,6 +49,8 @@ class ReplyForm:
     def around(self, answer: str, reasoning: str | None) -> tuple[str, str]:
         """The template's text before the target, and the target with its end of turn.
 
+        Where thinking is learned, the marks around it that the model writes itself are too.
+
         Args:
             answer: the reply.
             reasoning: the thinking, which belongs to the target; "" where it was told apart and is
@@ -70,7 +73,7 @@ class ReplyForm:
         before, between = self.thinking
         thought = _after(before or "\n", reasoning)
         thought = thought.rstrip("\n") if between.startswith("\n") else thought
-        return before, thought + between + _after(between, answer) + self.end
+        return "", before + thought + between + _after(between, answer) + self.end
 
 
 def _after(glue: str, text: str) -> str:
@@ -89,21 +92,19 @@ def reply_form(template: ChatTemplate, control: re.Pattern[str]) -> ReplyForm:
         UsageError: if the template refuses a plain chat, leaves out text of it, or does not end a
             turn.
     """
-    asked: list[Any] = [{"role": "user", "content": _ASKED}]
-    said: dict[str, Any] = {"role": "assistant", "content": _ANSWER}
-    thought = {name: _THOUGHT for name in ("reasoning_content", "reasoning", "thinking")}
+    asked: list[Message] = [{"role": "user", "content": _ASKED}]
+    said: Any = {"role": "assistant", "content": _ANSWER}
+    thought = dict.fromkeys(("reasoning_content", "reasoning", "thinking"), _THOUGHT)
     head = template.render(asked, generate=True)
     if _ASKED not in head:
         raise UsageError(
             "the tokenizer's chat template does not write what a user says where it is plain text "
             "(it wants a list of parts), so the model would not see it; use another template"
         )
-    before, end = _split(template.render([*asked, said], generate=False))
-    if not control.search(end):
-        follow = template.render([*asked, said, {"role": "user", "content": _NEXT}], generate=False)
-        end = _next_mark(follow, control)
-    full = template.render([*asked, said | thought], generate=False)
-    return _form(head, before, _split(full)[0], end, template.source, control)
+    end = _end_of_turn(template, asked, control)
+    before = _before(template.render([*asked, said], generate=False))
+    full = _before(template.render([*asked, said | thought], generate=False))
+    return _form(head, before, full, end, template.source, control)
 
 
 def _form(
@@ -120,7 +121,7 @@ def _form(
     elif block and opened:
         thinking = ("", block[3])
     elif not found and not block:
-        named = next((b for b in _BLOCKS if b[0] in source), None)
+        named = next((b for b in _BLOCKS if b[0] in source or b[2] in source), None)
         thinking = (named[1], named[3]) if named else None
     if before.startswith(head):
         skipped = before[len(head) :]
@@ -130,20 +131,17 @@ def _form(
     return ReplyForm(plain=plain, skipped=skipped, thinking=thinking, opened=opened, end=end)
 
 
-def _split(text: str) -> tuple[str, str]:
-    """The text before and after the answer."""
-    before, found, after = text.rpartition(_ANSWER)
-    if not found:
-        raise UsageError(
-            "the tokenizer's chat template does not write what an assistant says, so no target can "
-            "be found in it; use another template"
-        )
-    return before, after
+def _before(text: str) -> str:
+    """The text before the answer."""
+    return text.rpartition(_ANSWER)[0]
 
 
-def _next_mark(follow: str, control: re.Pattern[str]) -> str:
-    """The special token that begins the next turn, which is also what ends a reply (GLM-4)."""
-    mark = control.match(follow.rpartition(_ANSWER)[2])
+def _end_of_turn(template: ChatTemplate, asked: list[Message], control: re.Pattern[str]) -> str:
+    """What ends a reply; for GLM-4, which writes nothing, the mark of the next turn."""
+    end = template.after_reply(asked)
+    if control.search(end):
+        return end
+    mark = control.match(template.after_reply(asked, asked))
     if mark is None:
         raise UsageError(
             "the tokenizer's chat template writes no token at the end of an assistant's turn, so a "
