@@ -118,6 +118,8 @@ class Agent:
             "reflect_policy": self.reflect_policy and policy_identity(self.reflect_policy),
             **{k: v for k, v in self.config.as_dict().items() if k != "prompts"},
         }
+        if arguments := getattr(self.policy, "chat_template_kwargs", None):
+            identity["chat_template_kwargs"] = json_kwargs(arguments)
         if not kind.__module__.startswith("leafe_gym."):
             identity["class"] = f"{kind.__module__}.{kind.__qualname__}"
             identity["source"] = code_fingerprint(kind)

@@ -51,7 +51,8 @@ class OpenAIPolicy:
             `concurrency` slots does not count.
         tries: most tries of a call.
         structured: send the JSON schema of a reply where one is known.
-        chat_template_kwargs: further arguments of the server's chat template, such as `enable_thinking`.
+        chat_template_kwargs: further arguments of the server's chat template, such as
+            `enable_thinking`.
         adapter: folder of a LoRA adapter, as a vLLM server sees it; loaded before the first call.
         revision: of the weights, such as a commit; part of the name.
         extra: further fields of the request, such as `{"min_p": 0.05}`; None leaves a field out.

@@ -90,7 +90,7 @@ def toy_run(
 ) -> Path:
     trees = list(trees)
     tasks = [tree.task for tree in trees]
-    with RunWriter(folder, {"version": "0.1.0"}, tasks) as run, run.batch():
+    with RunWriter(folder, {"agent": {}, "version": "0.1.0"}, tasks) as run, run.batch():
         for env_id in {task.env_id for task in tasks} if prompts else ():
             run.record_prompts(env_id, prompts)
         for number, tree in enumerate(trees):

@@ -20,6 +20,7 @@ from leafe_gym.distill.data.row_types import Row
 from leafe_gym.distill.data.select import RowSelector
 from leafe_gym.errors import ConfigMismatch, UsageError
 from leafe_gym.prompts.base import PromptSet, as_prompt_set
+from leafe_gym.prompts.chat_template import check_arguments
 from leafe_gym.store.reader import RunReader
 from leafe_gym.store.records import checksum, dump
 from leafe_gym.types import Json
@@ -61,12 +62,13 @@ def rows(
     folder = source.folder if isinstance(source, RunReader) else require_path("source", source)
     with RunReader(folder) as run:
         found = own_prompts(run, prompts)
+        arguments = own_template_arguments(run)
         if next(run.results(), None) is None:
             raise UsageError(
                 f"{folder}: no task of this run is finished, so it has no rows; run the same "
                 "explore command again to finish it"
             )
-    return Rows(folder, found, config)
+    return Rows(folder, found, config, arguments)
 
 
 class Rows:
@@ -74,12 +76,26 @@ class Rows:
 
     Memory does not grow with the number of trees: one tree is held at a time, and the hashes that
     detect duplicates are in a temporary file.
+
+    Attributes:
+        folder: the run's.
+        prompts: the run's prompt sets, by the id of the environment.
+        config: which rows are taken.
+        chat_template_kwargs: arguments of the chat template that the run's policy was prompted
+            with; also those to evaluate a trained model with.
     """
 
-    def __init__(self, folder: Path, prompts: Mapping[str, PromptSet], config: RowConfig) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        prompts: Mapping[str, PromptSet],
+        config: RowConfig,
+        arguments: dict[str, Json],
+    ) -> None:
         self.folder = folder
         self.prompts = prompts
         self.config = config
+        self.chat_template_kwargs = arguments
         self._counts: Counter[str] | None = None
 
     def __iter__(self) -> Iterator[Row]:
@@ -98,7 +114,9 @@ class Rows:
                     continue
                 counts["solved_trees"] += tree.solved
                 prompts = self.prompts[tree.task.env_id]
-                yield from RowSelector(tree, prompts, self.config, is_new, counts).rows()
+                yield from RowSelector(
+                    tree, prompts, self.config, is_new, counts, self.chat_template_kwargs
+                ).rows()
         self._counts = counts
         if not counts["counterfactual"] + counts["rehearsal"]:
             raise UsageError(f"{self.folder}: no rows: {self._why_none(counts)}")
@@ -132,6 +150,7 @@ class Rows:
             "prompts": {
                 env_id: {"name": one.name, "hash": one.hash} for env_id, one in self.prompts.items()
             },
+            "chat_template_kwargs": self.chat_template_kwargs,
             "source": source,
             "version": version("leafe-gym"),
         }
@@ -147,15 +166,24 @@ class Rows:
     def to_trl(self) -> Dataset:
         """The rows as a `datasets.Dataset` for TRL: conversational prompt and completion.
 
+        TRL cuts rows at `SFTConfig.max_length`, by default 1024 tokens, and drops those whose
+        completion is cut off: set it to None, or to at least `longest(tokenizer)`.
+
         Raises:
             MissingExtra: if datasets is not installed.
         """
         from leafe_gym.distill.data.export import trl_dataset
 
-        return trl_dataset(self)
+        return trl_dataset(self, self.chat_template_kwargs, thinking=self._thinking)
 
-    def to_preference(self) -> Dataset:
+    def to_preference(self, *, every_branch: bool = False) -> Dataset:
         """The counterfactual rows as a `datasets.Dataset` with chosen and rejected replies (DPO).
+
+        As with `to_trl`, mind TRL's `max_length`.
+
+        Args:
+            every_branch: take pairs from all branches instead of those that won or ended with a
+                higher score than their parent.
 
         Raises:
             MissingExtra: if datasets is not installed.
@@ -163,7 +191,26 @@ class Rows:
         """
         from leafe_gym.distill.data.export import preference_dataset
 
-        return preference_dataset(self)
+        return preference_dataset(
+            self, self.chat_template_kwargs, thinking=self._thinking, every_branch=every_branch
+        )
+
+    def longest(self, tokenizer: Any) -> int:
+        """Tokens of the longest row; what `max_length` of a trainer must allow.
+
+        Args:
+            tokenizer: a Hugging Face tokenizer with a chat template, or the path of one.
+
+        Raises:
+            MissingExtra: if transformers is not installed and `tokenizer` is a path.
+            UsageError: if there are no rows, or the tokenizer has no chat template.
+        """
+        from leafe_gym.distill.data.tokens import Encoder
+
+        encoder = Encoder(tokenizer)
+        for row in self:
+            encoder.encode(row)
+        return encoder.longest
 
     def to_verl(self, path: str | Path) -> int:
         """Write a Parquet file for verl; returns how many rows.
@@ -194,6 +241,11 @@ class Rows:
         )
 
     # --- internals --------------------------------------------------------------------------------
+
+    @property
+    def _thinking(self) -> bool:
+        """Whether targets may hold thinking beside their text."""
+        return self.config.target == "reasoning+answer"
 
     def _selected(self, split: str) -> bool:
         return split != TEST_SPLIT if self.config.splits is None else split in self.config.splits
@@ -253,6 +305,11 @@ def own_prompts(run: RunReader, given: PromptSet | None = None) -> dict[str, Pro
             "would train the wrong thing"
         )
     return {env_id: prompts if env_id in same else run.prompts(env_id) for env_id in made}
+
+
+def own_template_arguments(run: RunReader) -> dict[str, Json]:
+    """Arguments of the chat template that a run's policy was prompted with; {} without any."""
+    return check_arguments(run.config["agent"].get("chat_template_kwargs"))
 
 
 class _SeenHashes:
