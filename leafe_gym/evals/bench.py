@@ -78,9 +78,15 @@ class BenchMethod:
     control: Control | None = None
     changes: Mapping[str, Json] = field(default_factory=dict)
 
-    def agent(self, policy: Policy, config: AgentConfig, inputs: ControlInputs) -> Agent:
+    def agent(
+        self,
+        policy: Policy,
+        config: AgentConfig,
+        inputs: ControlInputs,
+        reflect_policy: Policy | None = None,
+    ) -> Agent:
         """Its agent for a policy."""
-        agent = make_agent(self.sampler, policy, config.replace(**self.changes))
+        agent = make_agent(self.sampler, policy, config.replace(**self.changes), reflect_policy)
         if self.control is not None:
             agent.control = partial(self.control, given=inputs)
         return agent
@@ -259,11 +265,12 @@ async def run_bench(
     concurrency: int = 16,
     seed: int = 0,
     progress: Callable[[str, Task, Tree | None], None] | None = None,
+    reflect_policy: Policy | None = None,
 ) -> Bench:
     """Run `methods` one after the other, each in a run folder of its own under `out`.
 
     Args:
-        policy: acts and reflects for all of them.
+        policy: acts for all of them, and reflects where there is no `reflect_policy`.
         tasks: what to solve.
         methods: names of `METHODS`; with "tree-other-experience", "tree" must come before it.
         interactions: budget of each task.
@@ -272,6 +279,7 @@ async def run_bench(
         concurrency: attempts at the same time.
         seed: all sampling seeds derive from it.
         progress: called with (method, task, tree) when a task is finished.
+        reflect_policy: reflects for all of them.
 
     Raises:
         UsageError: for an unknown method, or no tasks.
@@ -283,7 +291,7 @@ async def run_bench(
     bench = Bench(interactions)
     inputs = ControlInputs(seed=seed)
     for name in methods:
-        agent = find_method(name).agent(policy, config, inputs)
+        agent = find_method(name).agent(policy, config, inputs, reflect_policy)
         with await aexplore(
             agent,
             tasks,
