@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import pickle
 import socket
 import time
@@ -199,10 +200,19 @@ def test_a_setting_of_the_user_is_never_left_out(
     assert len(server.asked) == 1
 
 
-def test_a_refused_schema_leaves_other_schemas_alone(server: ModelServer) -> None:
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(500, "Grammar error: too many states"),
+        Reply(400, {"error": {"message": "The schema has a regex feature that is not supported"}}),
+        Reply(422, {"detail": "response_format: unsupported keyword 'pattern'"}),
+        Reply(400, ""),
+    ],
+    ids=["grammar", "regex", "keyword", "no reason"],
+)
+def test_a_refused_schema_leaves_other_schemas_alone(server: ModelServer, reply: Reply) -> None:
     def behave(asked: dict[str, Any], number: int) -> Reply | None:
-        large = "large" in str(asked.get("response_format"))
-        return Reply(500, "Grammar error: too many states") if large else None
+        return reply if "large" in str(asked.get("response_format")) else None
 
     server.behaviour = behave
     policy = OpenAIPolicy("m", server.url)
@@ -211,6 +221,19 @@ def test_a_refused_schema_leaves_other_schemas_alone(server: ModelServer) -> Non
         asyncio.run(policy.complete(HELLO, lg.Sampling(json_schema=schema)))
     shown = ["response_format" in asked for asked in server.asked]
     assert shown == [True, False, True, False, True]
+
+
+def test_a_policy_that_is_dropped_while_its_loop_runs_leaves_nothing_open(
+    server: ModelServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def one_after_the_other() -> None:
+        for _ in range(3):
+            await OpenAIPolicy("m", server.url).complete(HELLO, SAMPLING)
+            gc.collect()
+
+    asyncio.run(one_after_the_other())
+    gc.collect()
+    assert not caplog.records
 
 
 def test_schemas_are_what_strict_servers_accept() -> None:

@@ -44,6 +44,8 @@ _UNSUPPORTED = re.compile(
     r"not support|unsupported|unrecogni[sz]ed|unknown|not permitted|forbidden|not available",
     re.IGNORECASE,
 )
+_PART = re.compile(r"grammar|regex|pattern|keyword|feature|propert|\bref\b", re.IGNORECASE)
+"""What a refusal names that concerns one schema and not schemas as such."""
 _OVERFLOW = re.compile(r"too large to convert|out of range|overflow|too big", re.IGNORECASE)
 _POSITIVE = re.compile(r"positive|greater than|> ?0|above 0", re.IGNORECASE)
 
@@ -150,7 +152,8 @@ def refused_own(status: int, problem: str, options: RequestOptions) -> str:
 def _next_form(body: Mapping[str, Json], name: str, said: str) -> str:
     """What to do about a field that was named."""
     if name == "response_format":
-        return name if _UNSUPPORTED.search(said) else _schema(body)
+        as_such = _UNSUPPORTED.search(said) and not _PART.search(said)
+        return name if as_such else _schema(body)
     if name == "seed":
         unknown = _UNSUPPORTED.search(said) and not re.search(r"rang|integer|less", said)
         return name if unknown else _seed(body)
