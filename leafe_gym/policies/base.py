@@ -34,10 +34,10 @@ class Policy(Protocol):
     Attributes:
         name: identifies the policy and its settings in run folders.
 
-    A policy made for one prompt set names it as `prompts`; agents use it if no other is given. A
-    policy with a tokenizer also has `tokenize(messages, completion)`, see `budget.Tokenizer`;
-    ledgers then count its own tokens. `fingerprint`, where there is one, tells versions of a
-    policy's code apart.
+    A policy made for one prompt set names it as `prompts`; agents use it if no other is given, also
+    where the environment names another one. A policy with a tokenizer also has
+    `tokenize(messages, completion)`, see `budget.Tokenizer`; ledgers then count its own tokens.
+    `fingerprint`, where there is one, tells versions of a policy's code apart.
     """
 
     name: str

@@ -39,6 +39,7 @@ class OpenAIPolicy:
         name: model, revision, adapter and settings; neither the servers nor the key.
         context_window: most tokens of prompt and reply together, as the servers say; None until
             `prepare`, and where they do not say.
+        chat_template_kwargs: see the argument.
 
     Args:
         model: as the server calls it.
@@ -50,11 +51,12 @@ class OpenAIPolicy:
             `concurrency` slots does not count.
         tries: most tries of a call.
         structured: send the JSON schema of a reply where one is known.
-        template: further arguments of the server's chat template, such as `enable_thinking`.
+        chat_template_kwargs: further arguments of the server's chat template, such as
+            `enable_thinking`.
         adapter: folder of a LoRA adapter, as a vLLM server sees it; loaded before the first call.
         revision: of the weights, such as a commit; part of the name.
         extra: further fields of the request, such as `{"min_p": 0.05}`; None leaves a field out.
-        prompts: the prompt set that agents use if no other is given.
+        prompts: the only prompt set that the model knows, if there is one.
 
     Raises:
         UsageError: for an argument of another type or range.
@@ -71,11 +73,11 @@ class OpenAIPolicy:
         deadline: float = 300.0,
         tries: int = 6,
         structured: bool = True,
-        template: Mapping[str, Json] | None = None,
+        chat_template_kwargs: Mapping[str, Json] | None = None,
         adapter: str | Path | None = None,
         revision: str = "",
         extra: Mapping[str, Json] | None = None,
-        prompts: PromptSource = "chat",
+        prompts: PromptSource | None = None,
     ) -> None:
         if not isinstance(model, str) or not model:
             raise UsageError(f"model={model!r}: expected a text")
@@ -89,11 +91,12 @@ class OpenAIPolicy:
             raise UsageError(f"deadline={deadline!r}: expected a number of seconds > 0")
         options = RequestOptions(
             structured=bool(structured),
-            template=_plain("template", template),
+            template=_plain("chat_template_kwargs", chat_template_kwargs),
             extra=_plain("extra", extra),
         )
         require("aiohttp", "openai", "the policy 'openai'")  # its absence shows at once
         self.prompts = prompts
+        self.chat_template_kwargs = dict(options.template)
         self._revision = revision
         self._client = ChatClient(
             name="",

@@ -356,7 +356,7 @@ def test_keys_with_white_space_work_and_one_of_the_environment_is_not_pickled(
         ({"deadline": float("nan")}, "deadline=nan"),
         ({"deadline": "9"}, "deadline='9'"),
         ({"extra": [1]}, "extra="),
-        ({"template": "x"}, "template='x'"),
+        ({"chat_template_kwargs": "x"}, "chat_template_kwargs='x'"),
         ({"template": {"x": object()}}, "template: expected plain JSON"),
         ({"adapter": 3}, "adapter=3"),
         ({"revision": None}, "revision=None"),
