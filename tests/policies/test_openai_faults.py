@@ -185,7 +185,7 @@ def test_a_large_seed_that_is_refused_is_sent_in_31_bits_and_small_ones_as_they_
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"template": {"enable_thinking": False}}, "remove `template`"),
+        ({"chat_template_kwargs": {"enable_thinking": False}}, "refuses `chat_template_kwargs`"),
         ({"extra": {"min_p": 0.1}}, "remove 'min_p' from `extra`"),
     ],
 )
@@ -323,7 +323,7 @@ def test_a_name_says_what_answers_and_not_where() -> None:
     assert name == OpenAIPolicy("m", other, concurrency=1, deadline=9, tries=1).name == "openai:m"
     names = {name}
     for options in (
-        {"template": {"enable_thinking": False}}, {"extra": {"min_p": 1}}, {"revision": "abc"},
+        {"chat_template_kwargs": {"a": 1}}, {"extra": {"min_p": 1}}, {"revision": "abc"},
         {"structured": False}, {"adapter": "runs/a/lora"}, {"adapter": "runs/b/lora"},
     ):  # fmt: skip
         made: Any = options
@@ -357,7 +357,7 @@ def test_keys_with_white_space_work_and_one_of_the_environment_is_not_pickled(
         ({"deadline": "9"}, "deadline='9'"),
         ({"extra": [1]}, "extra="),
         ({"chat_template_kwargs": "x"}, "chat_template_kwargs='x'"),
-        ({"template": {"x": object()}}, "template: expected plain JSON"),
+        ({"chat_template_kwargs": {"x": object()}}, "chat_template_kwargs: expected plain JSON"),
         ({"adapter": 3}, "adapter=3"),
         ({"revision": None}, "revision=None"),
         ({"model": ""}, "model=''"),

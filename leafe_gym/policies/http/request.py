@@ -56,12 +56,12 @@ class RequestOptions:
 
     Attributes:
         structured: whether JSON schemas are sent.
-        template: arguments of the server's chat template.
+        chat_template_kwargs: arguments of the server's chat template.
         extra: further fields; they take precedence, and None leaves a field out.
     """
 
     structured: bool = True
-    template: Mapping[str, Json] = field(default_factory=dict)
+    chat_template_kwargs: Mapping[str, Json] = field(default_factory=dict)
     extra: Mapping[str, Json] = field(default_factory=dict)
 
 
@@ -93,8 +93,8 @@ def request_body(
         if f"schema {schema_digest(schema)}" not in refused:
             wanted = {"name": "reply", "strict": True, "schema": schema}
             body["response_format"] = {"type": "json_schema", "json_schema": wanted}
-    if options.template:
-        body["chat_template_kwargs"] = dict(options.template)
+    if options.chat_template_kwargs:
+        body["chat_template_kwargs"] = dict(options.chat_template_kwargs)
     for name in refused & body.keys():
         del body[name]
     if "max_tokens" in refused:
@@ -141,8 +141,8 @@ def refused_own(status: int, problem: str, options: RequestOptions) -> str:
     """What to do about a refused field that the user set; "" if it is none of these."""
     if status >= 500:
         return ""
-    if options.template and "chat_template_kwargs" in problem:
-        return "the server takes no chat_template_kwargs; remove `template`"
+    if options.chat_template_kwargs and "chat_template_kwargs" in problem:
+        return "the server refuses `chat_template_kwargs`: remove it"
     for name in options.extra:
         if re.search(rf"\b{re.escape(name)}\b", problem):
             return f"remove {name!r} from `extra`"
