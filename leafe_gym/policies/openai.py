@@ -91,12 +91,12 @@ class OpenAIPolicy:
             raise UsageError(f"deadline={deadline!r}: expected a number of seconds > 0")
         options = RequestOptions(
             structured=bool(structured),
-            template=_plain("chat_template_kwargs", chat_template_kwargs),
+            chat_template_kwargs=_plain("chat_template_kwargs", chat_template_kwargs),
             extra=_plain("extra", extra),
         )
         require("aiohttp", "openai", "the policy 'openai'")  # its absence shows at once
         self.prompts = prompts
-        self.chat_template_kwargs = dict(options.template)
+        self.chat_template_kwargs = dict(options.chat_template_kwargs)
         self._revision = revision
         self._client = ChatClient(
             name="",
@@ -123,7 +123,7 @@ class OpenAIPolicy:
             if client.adapter.digest not in client.adapter.name:
                 name += f"-{client.adapter.digest}"
         options = client.options
-        settings = [options.structured, dict(options.template), dict(options.extra)]
+        settings = [options.structured, dict(options.chat_template_kwargs), dict(options.extra)]
         if settings == [True, {}, {}]:
             return name
         text = json.dumps(settings, sort_keys=True)

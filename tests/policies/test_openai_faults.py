@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import pickle
 import socket
 import time
@@ -184,7 +185,7 @@ def test_a_large_seed_that_is_refused_is_sent_in_31_bits_and_small_ones_as_they_
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"template": {"enable_thinking": False}}, "remove `template`"),
+        ({"chat_template_kwargs": {"enable_thinking": False}}, "refuses `chat_template_kwargs`"),
         ({"extra": {"min_p": 0.1}}, "remove 'min_p' from `extra`"),
     ],
 )
@@ -199,10 +200,19 @@ def test_a_setting_of_the_user_is_never_left_out(
     assert len(server.asked) == 1
 
 
-def test_a_refused_schema_leaves_other_schemas_alone(server: ModelServer) -> None:
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(500, "Grammar error: too many states"),
+        Reply(400, {"error": {"message": "The schema has a regex feature that is not supported"}}),
+        Reply(422, {"detail": "response_format: unsupported keyword 'pattern'"}),
+        Reply(400, ""),
+    ],
+    ids=["grammar", "regex", "keyword", "no reason"],
+)
+def test_a_refused_schema_leaves_other_schemas_alone(server: ModelServer, reply: Reply) -> None:
     def behave(asked: dict[str, Any], number: int) -> Reply | None:
-        large = "large" in str(asked.get("response_format"))
-        return Reply(500, "Grammar error: too many states") if large else None
+        return reply if "large" in str(asked.get("response_format")) else None
 
     server.behaviour = behave
     policy = OpenAIPolicy("m", server.url)
@@ -211,6 +221,19 @@ def test_a_refused_schema_leaves_other_schemas_alone(server: ModelServer) -> Non
         asyncio.run(policy.complete(HELLO, lg.Sampling(json_schema=schema)))
     shown = ["response_format" in asked for asked in server.asked]
     assert shown == [True, False, True, False, True]
+
+
+def test_a_policy_that_is_dropped_while_its_loop_runs_leaves_nothing_open(
+    server: ModelServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def one_after_the_other() -> None:
+        for _ in range(3):
+            await OpenAIPolicy("m", server.url).complete(HELLO, SAMPLING)
+            gc.collect()
+
+    asyncio.run(one_after_the_other())
+    gc.collect()
+    assert not caplog.records
 
 
 def test_schemas_are_what_strict_servers_accept() -> None:
@@ -300,7 +323,7 @@ def test_a_name_says_what_answers_and_not_where() -> None:
     assert name == OpenAIPolicy("m", other, concurrency=1, deadline=9, tries=1).name == "openai:m"
     names = {name}
     for options in (
-        {"template": {"enable_thinking": False}}, {"extra": {"min_p": 1}}, {"revision": "abc"},
+        {"chat_template_kwargs": {"a": 1}}, {"extra": {"min_p": 1}}, {"revision": "abc"},
         {"structured": False}, {"adapter": "runs/a/lora"}, {"adapter": "runs/b/lora"},
     ):  # fmt: skip
         made: Any = options
@@ -334,7 +357,7 @@ def test_keys_with_white_space_work_and_one_of_the_environment_is_not_pickled(
         ({"deadline": "9"}, "deadline='9'"),
         ({"extra": [1]}, "extra="),
         ({"chat_template_kwargs": "x"}, "chat_template_kwargs='x'"),
-        ({"template": {"x": object()}}, "template: expected plain JSON"),
+        ({"chat_template_kwargs": {"x": object()}}, "chat_template_kwargs: expected plain JSON"),
         ({"adapter": 3}, "adapter=3"),
         ({"revision": None}, "revision=None"),
         ({"model": ""}, "model=''"),

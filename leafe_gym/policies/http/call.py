@@ -17,7 +17,7 @@ from leafe_gym.policies.http.client import ChatClient
 from leafe_gym.policies.http.failures import (
     MAX_QUOTE,
     REMEDIES,
-    Problem,
+    ErrorResponse,
     Transient,
     failure,
     problem_of,
@@ -164,7 +164,7 @@ class _Call:
                 raise error
             refused |= {part}
 
-    async def _post(self, body: Json) -> Completion | Problem:
+    async def _post(self, body: Json) -> Completion | ErrorResponse:
         session = quote(self.sampling.session, safe="".join(map(chr, range(33, 127))))
         headers = {"X-Session-ID": session} if session else {}
         url = self.server.at("/chat/completions")
@@ -182,7 +182,7 @@ class _Call:
             return problem_of(response, self.client.key, status)
         return read_reply(answer, self.client.name, self.sampling.max_tokens, failed)
 
-    async def _adapter_was_lost(self, problem: Problem) -> bool:
+    async def _adapter_was_lost(self, problem: ErrorResponse) -> bool:
         """Load the adapter again, once, on a server that was restarted without it."""
         adapter = self.client.adapter
         if adapter is None or self.adapter_loaded or problem.status != 404:

@@ -17,6 +17,8 @@ KEEP_ALIVE = 3.0
 """Seconds that an unused connection stays open; less than servers keep theirs (uvicorn: 5)."""
 MAX_RESPONSE = 64 * 2**20
 """Longest response that is read, in bytes."""
+_TASKS: set[asyncio.Task[None]] = set()
+"""What runs beside the calls; a loop holds its tasks weakly, and a policy may be dropped first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,6 @@ class Transport:
 
     def __init__(self, concurrency: int, headers: Mapping[str, str]) -> None:
         aiohttp = require("aiohttp", "openai", "the policy 'openai'")
-        loop = asyncio.get_running_loop()
         self.slots = asyncio.Semaphore(concurrency)
         self.opening = asyncio.Lock()
         self._aiohttp = aiohttp
@@ -76,14 +77,13 @@ class Transport:
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT),
             trust_env=True,  # proxies
         )
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._keeper = loop.create_task(self._keep())
+        self.in_background(self._keep())
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
         """Run `work` beside the calls; it is cancelled when the loop ends."""
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        _TASKS.add(task)
+        task.add_done_callback(_TASKS.discard)
 
     async def send(
         self, url: str, body: Json = None, headers: Mapping[str, str] | None = None
