@@ -82,7 +82,7 @@ async def explore(tasks: Sequence[lg.Task], folder: str) -> tuple[Gate, int, flo
     )
     seconds = time.perf_counter() - began
     with run:
-        steps = sum(result["spent"]["steps"] for _, _, result in run.outcomes())
+        steps = sum(result["spent"]["steps"] for _, result in run.results())
     return gate, steps, seconds
 
 

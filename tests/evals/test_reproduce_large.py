@@ -21,15 +21,15 @@ from leafe_gym.tiny.words import SMALL, World, vocabulary
 LITTLE = replace(
     LARGE,
     stage1_levels=4, stage1_interactions=60,
-    train_levels=5, train_interactions=120, test_levels=4, steps=4,
+    train_levels=5, train_interactions=240, test_levels=4, steps=4,
     batch=16, grpo_seeds=1, device="cpu",
     recipe=replace(
         LARGE.recipe, levels=30, fresh=130, steps=250, acting=16, advised=8, reflecting=16,
         width=32, layers=2, lr=6e-3,
-        world=World(room=4, boxes=2, walls=(0, 2), solution=(3, 7), steps=10),
+        world=World(room=4, boxes=2, walls=(0, 2), solution=(2, 4), steps=10),
     ),
 )  # fmt: skip
-"""Trained just long enough to look back in the right form."""
+"""Trained just long enough to reflect in the right form."""
 
 
 def test_words_of_larger_rooms() -> None:
