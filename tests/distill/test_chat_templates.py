@@ -105,24 +105,19 @@ def same_day(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("transformers.utils.chat_template_utils.datetime", Clock)
 
 
-def shapes(name: str, mode: str) -> list[tuple[str, str | None, str, str]]:
+def shapes(name: str, mode: str) -> list[tuple[str, str, str, str]]:
     """(target, reasoning, text before the loss, text with loss without the end of turn)."""
     known = family(name, THINKING)
     thinks = known is not None and mode in known[2].split()
     before, between = known[0] if thinks else ("", "")
     empty = known[1] if thinks else family(name, CLOSED_REST) or ""
-    channels = name.startswith(("gptoss", "muse"))
-    plain = empty if channels or (thinks and not before) else ""
-    found: list[tuple[str, str | None, str, str]] = [
-        (f" {ANSWER} \n", None, plain, f" {ANSWER} \n"),
-        (ANSWER, "", empty, ANSWER),
-    ]
+    found = [(f" {ANSWER} \n", "", empty, f" {ANSWER} \n"), (ANSWER, "", empty, ANSWER)]
     if thinks:
         found.append((ANSWER, THOUGHT, "", before + THOUGHT + between + ANSWER))
         found.append((f"\n\n{ANSWER}", f"\n{THOUGHT}\n", "", _apart(before, between)))
         if "think>" in between:
             whole = before + THOUGHT + between + ANSWER
-            found.append((whole, None, "", whole))
+            found.append((whole, "", "", whole))
     return found
 
 
@@ -138,7 +133,7 @@ def test_the_policy_s_prompt_and_loss_on_the_target_alone(name: str) -> None:
     tok = tokenizer_for(name)
     if family(name, dict.fromkeys(REFUSED, True)):
         with pytest.raises(UsageError, match=r"chat template (does not write what a user|refuses)"):
-            Encoder(tok).encode(row(ANSWER, None, {}))
+            Encoder(tok).encode(row(ANSWER, "", {}))
         return
     end = family(name, ENDS) or "<|im_end|>\n"
     for mode, arguments in MODES.items():
@@ -154,7 +149,7 @@ def test_the_policy_s_prompt_and_loss_on_the_target_alone(name: str) -> None:
         assert encoder.separate == 0
 
 
-def row(target: str, reasoning: str | None, arguments: Mapping[str, Any]) -> Row:
+def row(target: str, reasoning: str, arguments: Mapping[str, Any]) -> Row:
     return Row(
         kind="rehearsal", task="t", split="train", branch=0, step=1, prompt=PROMPT, target=target,
         reasoning=reasoning, chat_template_kwargs=arguments,

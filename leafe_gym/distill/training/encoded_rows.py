@@ -118,7 +118,7 @@ def _row(record: Mapping[str, Any]) -> Row:
         step=record["step"],
         prompt=tuple(record["prompt"]),
         target=record["completion"][0]["content"],
-        reasoning=record.get("reasoning"),
+        reasoning=record.get("reasoning") or "",
         chat_template_kwargs=record.get("chat_template_kwargs") or {},
     )
 
