@@ -83,7 +83,7 @@ class Network:
 
 
 def prompt_ids(name: str, tok: Any, arguments: Mapping[str, Any]) -> tuple[int, ...]:
-    policy = TransformersPolicy(Network(), tok, template={"date_string": DATE, **arguments})
+    policy = TransformersPolicy(Network(), tok, chat_template_kwargs={"date_string": DATE, **arguments})
     chat = without_system(PROMPT) if name in ("gemma", "gemma_training") else PROMPT
     ids, length = policy.tokenize(chat, "")
     return tuple(ids[:length])
