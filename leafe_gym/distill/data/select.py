@@ -10,15 +10,15 @@ from numpy.random import Generator
 
 from leafe_gym.distill.data.config import RowConfig
 from leafe_gym.distill.data.leaks import LeakCheck
-from leafe_gym.distill.data.reply_form import split_thinking
 from leafe_gym.distill.data.row_types import Row, RowKind
 from leafe_gym.errors import BadReply
 from leafe_gym.prompts.base import PromptSet
+from leafe_gym.prompts.thinking import split_thinking
 from leafe_gym.seeds import derive_rng
 from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Completion, Json, Message, Step
 
-Target = tuple[str, str | None]
+Target = tuple[str, str]
 """Text and thinking of a target; see `Row.target` and `Row.reasoning`."""
 
 
@@ -158,10 +158,10 @@ class RowSelector:
             step=own,
             prompt=tuple(prompt),
             target=text,
-            rejected=rejected and rejected[0],
+            rejected=None if rejected is None else rejected[0],
             improved=kind == "counterfactual" and (node.won or self._improved(node)),
             reasoning=reasoning,
-            rejected_reasoning=rejected and rejected[1],
+            rejected_reasoning="" if rejected is None else rejected[1],
             chat_template_kwargs=self._arguments,
         )
 
@@ -174,16 +174,16 @@ class RowSelector:
 
     def _target(self, step: Step) -> Target | None:
         """The part of a step's reply that the configuration asks for; None without a short form."""
-        kind, apart = self._config.target, bool(step.reasoning)
+        kind = self._config.target
         if kind == "reasoning+answer":
-            return step.reply, step.reasoning if apart else None
-        text: str | None = step.reply
-        if kind != "reply" and not apart:
-            thinking, text = split_thinking(step.reply)
-            apart = bool(thinking)
+            return step.reply, step.reasoning
         if kind == "action":
-            text = short_form(self._prompts, step)
-        return None if text is None else (text, "" if apart else None)
+            short = short_form(self._prompts, step)
+            return None if short is None else (short, "")
+        answer = step.reply
+        if kind == "answer" and not step.reasoning:
+            answer = split_thinking(step.reply)[1]
+        return answer, ""
 
     def _rng(self, *what: int | str) -> Generator:
         return derive_rng(self._config.seed, self._tree.task.id, *what)
