@@ -239,6 +239,14 @@ class RunWriter(RunReader):
                 self._put_tasks(rest, held)
                 self._put_meta("tasks", held + len(rest))
 
+    def count_repeated(self, task: int) -> None:
+        """Count the attempts at a task that were under way in a worker that is gone."""
+        count = "(SELECT count(*) FROM under_way WHERE task = ?)"
+        self._write(
+            (f"UPDATE tasks SET repeated = repeated + {count} WHERE idx = ?", (task, task)),
+            ("DELETE FROM under_way WHERE task = ?", (task,)),
+        )
+
     def _count_repeated(self) -> None:
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
