@@ -119,7 +119,7 @@ class WorkerEnd:
         self._worker = Worker(unpacked, self._emit)
         self._thread.start()
         self._loop.call_soon_threadsafe(self._beat)
-        send(frame("ready", versions()))
+        send(frame("ready", versions(), platform.node()))
 
     def receive(self, data: bytes) -> bool:
         """Take a frame from the driver; False once it asks to close. Any thread may call it."""
@@ -197,7 +197,6 @@ class DriverEnd:
 
     Args:
         name: of the worker, for messages.
-        place: the machine it runs on.
         slots: most tasks at a time.
         send: takes a frame to the worker.
         server: answers its calls.
@@ -207,13 +206,13 @@ class DriverEnd:
     def __init__(
         self,
         name: str,
-        place: str,
         slots: int,
         send: Send,
         server: PolicyServer,
         on_event: Callable[[Any, Event], None],
     ) -> None:
-        self.name, self.place, self.slots = name, place, slots
+        self.name, self.slots = name, slots
+        self.place = ""  # until it is ready
         self.running: dict[int, Job] = {}
         self.lends = 0
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -258,11 +257,12 @@ class DriverEnd:
             case "call":
                 self._answer_at_once(*values)
             case "ready":
-                self._is_ready(values[0])
+                self._is_ready(*values)
 
-    def _is_ready(self, theirs: dict[str, str]) -> None:
+    def _is_ready(self, theirs: dict[str, str], host: str) -> None:
         if self.ready.done():
             return
+        self.place = host
         try:
             check_versions(theirs, self.name)
         except UsageError as error:

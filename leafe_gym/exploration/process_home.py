@@ -59,9 +59,7 @@ class ProcessHandle(DriverEnd):
         self._loop = asyncio.get_running_loop()
         self._on_lost = on_lost
         self._closing = False
-        super().__init__(
-            f"worker process {self._process.pid}", "", slots, self._put, server, on_event
-        )
+        super().__init__(f"worker process {self._process.pid}", slots, self._put, server, on_event)
         self._put(setup)
         threading.Thread(target=self._read, args=(ours,), daemon=True).start()
         self._watch = self._loop.call_later(SILENCE_SECONDS, self._check)
@@ -140,6 +138,7 @@ class ProcessHome:
     """
 
     def __init__(self, workers: int, concurrency: int) -> None:
+        self._make: Callable[[int], ProcessHandle]
         self._slots = [
             concurrency // workers + (number < concurrency % workers) for number in range(workers)
         ]
@@ -149,8 +148,12 @@ class ProcessHome:
         server = PolicyServer(setup.agent)
         sent = replace(setup, agent=agent_for_workers(setup.agent, len(self._slots)))
         packed = pack_setup(sent)
-        self._make = lambda slots: ProcessHandle(slots, packed, server, on_event, on_lost)
-        handles = [self._make(slots) for slots in self._slots]
+
+        def make(slots: int) -> ProcessHandle:
+            return ProcessHandle(slots, packed, server, on_event, on_lost)
+
+        self._make = make
+        handles = [make(slots) for slots in self._slots]
         try:
             await asyncio.gather(*(handle.started() for handle in handles))
         except BaseException:
