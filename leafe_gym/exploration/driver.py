@@ -28,6 +28,7 @@ from leafe_gym.exploration.jobs import (
     Opened,
     Setup,
 )
+from leafe_gym.exploration.status import Status
 from leafe_gym.store.writer import RunWriter
 from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Json, Task
@@ -51,6 +52,7 @@ class Driver:
         home: where the workers live.
         setup: what all tasks share.
         progress: called when a task is finished.
+        status: what the run does now.
         open: tasks that could not be finished: id -> reason.
         acted: whether an attempt of this call could act.
     """
@@ -59,6 +61,7 @@ class Driver:
     home: Home
     setup: Setup
     progress: Progress | None = None
+    status: Status = field(init=False)
     open: dict[str, str] = field(default_factory=dict)
     acted: bool = False
     _waiting: deque[tuple[int, Task]] = field(default_factory=deque)
@@ -71,6 +74,9 @@ class Driver:
     _replacing: int = 0
     _over: asyncio.Future[None] | None = None
 
+    def __post_init__(self) -> None:
+        self.status = Status(self.run.folder)
+
     async def go(self) -> None:
         """Finish every open task, as far as possible.
 
@@ -82,6 +88,7 @@ class Driver:
         self._waiting.extend(self.run.open_tasks())
         if not self._waiting:
             return
+        self.status.tasks = len(self._waiting)
         try:
             self._workers = await self.home.start(self.setup, self._on_event, self._on_lost)
             self._assign()
@@ -91,6 +98,7 @@ class Driver:
                 *(worker.close() for worker in self._workers), return_exceptions=True
             )
             await self.home.close()
+            self.status.write([], last=True)
 
     def raise_if_open(self, count: int) -> None:
         """Do nothing if every task is finished.
@@ -190,6 +198,7 @@ class Driver:
             case Committed(number, branch):
                 self.run.record_committed(number, branch)
                 self._grown[number].append(branch)
+                self.status.committed(len(branch.steps))
                 self.acted = self.acted or bool(branch.steps)
             case Finished(number, tree):
                 self._finished(worker, number, tree)
@@ -197,8 +206,9 @@ class Driver:
                 self._failed(worker, number, reason, here)
             case Ended(_, error):
                 self._fail(error)
-            case Beat():
-                pass
+            case Beat(busy, model, env):
+                self.status.beat(worker.name, busy, model, env)
+                self.status.write(self._workers)
 
     def _note_choice(
         self, worker: WorkerHandle, number: int, choice: dict[str, Json] | None
@@ -219,6 +229,7 @@ class Driver:
 
     def _finished(self, worker: WorkerHandle, number: int, tree: Tree) -> None:
         job = worker.running.pop(number)
+        self.status.finished += 1
         grown = self._grown.pop(number)
         self.acted = self.acted or any(b.steps for b in grown)
         if not tree.branches:
@@ -255,6 +266,7 @@ class Driver:
             return
         logger.warning("lost %s (%s); its %d tasks go on", worker.name, why, len(worker.running))
         self._workers.remove(worker)
+        self.status.lost += 1
         jobs, worker.running = sorted(worker.running.items(), reverse=True), {}
         try:
             for number, job in jobs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
@@ -81,6 +82,7 @@ class _InlineHandle:
         self.running: dict[int, Job] = {}
         self.lends = 0
         self._worker = Worker(setup, lambda event: on_event(self, event))
+        asyncio.get_running_loop().call_soon(self._worker.beat)
 
     def submit(self, job: Job) -> None:
         self._worker.submit(job)

@@ -5,7 +5,7 @@ Every value pickles. The driver alone writes the run folder; an event is what it
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from leafe_gym.agents.agent import Agent
 from leafe_gym.budget import Budget
@@ -126,12 +126,14 @@ class Beat:
     """A worker is alive.
 
     Attributes:
-        busy: attempts under way.
+        busy: tasks under way.
         model_seconds: durations of the model calls answered since the last one, in seconds.
+        env_seconds: likewise of steps, resets and restores of environments.
     """
 
     busy: int
-    model_seconds: tuple[float, ...] = field(default=())
+    model_seconds: tuple[float, ...] = ()
+    env_seconds: tuple[float, ...] = ()
 
 
 Event = Opened | Chosen | Began | Committed | Finished | Failed | Ended | Beat

@@ -24,13 +24,11 @@ import cloudpickle
 import gymnasium as gym
 
 from leafe_gym.errors import LeafeError, PolicyError, UsageError
-from leafe_gym.exploration.jobs import Beat, Ended, Event, Finished, Job, Setup
+from leafe_gym.exploration.jobs import Ended, Event, Finished, Job, Setup
 from leafe_gym.exploration.remote_policy import PolicyServer, connect
 from leafe_gym.exploration.worker import Worker
 from leafe_gym.types import Completion, Json, Message, Sampling
 
-BEAT_SECONDS = 2.0
-"""A worker says this often that it is alive."""
 Send = Callable[[bytes], None]
 
 
@@ -111,14 +109,13 @@ class WorkerEnd:
         self._asked: dict[int, asyncio.Future[Completion]] = {}
         self._results: dict[int, Any] = {}
         self._arrived = threading.Condition()
-        self._seconds: list[float] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         unpacked = unpack_setup(setup)
-        connect(unpacked.agent, self, self._seconds.append)
+        connect(unpacked.agent, self)
         self._worker = Worker(unpacked, self._emit)
         self._thread.start()
-        self._loop.call_soon_threadsafe(self._beat)
+        self._loop.call_soon_threadsafe(self._worker.beat)
         send(frame("ready", versions(), platform.node()))
 
     def receive(self, data: bytes) -> bool:
@@ -185,11 +182,6 @@ class WorkerEnd:
         elif isinstance(event, Ended):
             event = Ended(event.number, sendable(event.error))
         self._send(frame("event", event))
-
-    def _beat(self) -> None:
-        seconds, self._seconds[:] = tuple(self._seconds), ()
-        self._send(frame("event", Beat(self._worker.busy, seconds)))
-        self._loop.call_later(BEAT_SECONDS, self._beat)
 
 
 class DriverEnd:

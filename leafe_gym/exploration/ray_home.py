@@ -104,8 +104,8 @@ class RayHandle(DriverEnd):
         except TimeoutError:
             await self.close()
             raise WorkerLost(
-                f"{self.name} did not start within {START_SECONDS:g} s: has the cluster a free CPU, and "
-                "leafe-gym on every machine?"
+                f"{self.name} did not start within {START_SECONDS:g} s: has the cluster a free "
+                "CPU, and leafe-gym on every machine?"
             ) from None
 
     async def close(self) -> None:

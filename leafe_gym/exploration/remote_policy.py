@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from leafe_gym.agents.agent import Agent
+from leafe_gym.exploration.worker import POLICIES
 from leafe_gym.policies.base import Policy, ask
 from leafe_gym.types import Completion, Message, Sampling
 
-POLICIES = ("policy", "reflect_policy")
-"""Attributes of an agent that hold a policy."""
 DIRECT = ("tokenize", "count_tokens")
 """Methods of a policy that answer at once."""
 PLAIN = ("prompts", "context_window")
@@ -71,27 +69,6 @@ class RemotePolicy:
         return call
 
 
-class TimedPolicy:
-    """A worker's own policy; notes how long its calls take."""
-
-    def __init__(self, inner: Policy, note: Callable[[float], None]) -> None:
-        self.name = inner.name
-        self._inner = inner
-        self._note = note
-
-    async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
-        """See `Policy.complete`."""
-        began = time.perf_counter()
-        reply = await self._inner.complete(messages, sampling)
-        self._note(time.perf_counter() - began)
-        return reply
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return getattr(self._inner, name)
-
-
 def agent_for_workers(agent: Agent, workers: int) -> Agent:
     """A copy of an agent that can be sent to workers.
 
@@ -112,14 +89,12 @@ def agent_for_workers(agent: Agent, workers: int) -> Agent:
     return sent
 
 
-def connect(agent: Agent, caller: Caller, note: Callable[[float], None]) -> None:
-    """Connect an agent that arrived in a worker to the driver; time its policies."""
+def connect(agent: Agent, caller: Caller) -> None:
+    """Connect an agent that arrived in a worker to the driver."""
     for name in POLICIES:
         policy = getattr(agent, name, None)
         if isinstance(policy, RemotePolicy):
             policy.connect(caller)
-        if policy is not None:
-            setattr(agent, name, TimedPolicy(cast(Policy, policy), note))
 
 
 class PolicyServer:

@@ -6,14 +6,18 @@ The same code runs inside the driver, in a process of its own and in a Ray actor
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import copy
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from leafe_gym.agents.env_pool import EnvPool, make_env
 from leafe_gym.agents.task_runner import SlotCounter
 from leafe_gym.errors import EnvironmentFailure
 from leafe_gym.exploration.jobs import (
+    Beat,
     Began,
     Chosen,
     Committed,
@@ -25,16 +29,42 @@ from leafe_gym.exploration.jobs import (
     Opened,
     Setup,
 )
+from leafe_gym.policies.base import Policy
 from leafe_gym.seeds import derive_seed
 from leafe_gym.tree import Branch
-from leafe_gym.types import Json, Start
+from leafe_gym.types import Completion, Json, Message, Sampling, Start
 from leafe_gym.wrappers.verification.selection import export_choice, import_choice
 
 STALLED = (
     "attempts kept ending without spending anything of the budget, which would never be used up; "
     "limit interactions too"
 )
+BEAT_SECONDS = 2.0
+"""A worker says this often that it is alive."""
+POLICIES = ("policy", "reflect_policy")
+"""Attributes of an agent that hold a policy."""
 Emit = Callable[[Event], None]
+
+
+class TimedPolicy:
+    """A policy; notes how long its calls take, in seconds."""
+
+    def __init__(self, inner: Policy, note: Callable[[float], None]) -> None:
+        self.name = inner.name
+        self._inner = inner
+        self._note = note
+
+    async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
+        """See `Policy.complete`."""
+        began = time.perf_counter()
+        reply = await self._inner.complete(messages, sampling)
+        self._note(time.perf_counter() - began)
+        return reply
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._inner, name)
 
 
 @dataclass(slots=True)
@@ -67,17 +97,27 @@ class Worker:
     """
 
     def __init__(self, setup: Setup, emit: Emit) -> None:
+        self._agent = copy.copy(setup.agent)
         self._setup = setup
         self._emit = emit
+        self._model_seconds: list[float] = []
+        self._env_seconds: list[float] = []
+        for name in POLICIES:
+            if (policy := getattr(setup.agent, name, None)) is not None:
+                setattr(self._agent, name, TimedPolicy(policy, self._model_seconds.append))
         self._idle = SlotCounter()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._next_beat: asyncio.TimerHandle | None = None
         for choice in setup.choices:
             import_choice(choice)
 
-    @property
-    def busy(self) -> int:
-        """Number of tasks under way."""
-        return len(self._tasks)
+    def beat(self) -> None:
+        """Say that this worker is alive, now and every `BEAT_SECONDS`; call it in the loop."""
+        model, env = tuple(self._model_seconds), tuple(self._env_seconds)
+        self._model_seconds.clear()
+        self._env_seconds.clear()
+        self._emit(Beat(len(self._tasks), model, env))
+        self._next_beat = asyncio.get_running_loop().call_later(BEAT_SECONDS, self.beat)
 
     def choose(self, choice: dict[str, Json]) -> None:
         """Use the rollback backend that another worker has chosen."""
@@ -96,6 +136,8 @@ class Worker:
 
     async def close(self) -> None:
         """Cancel what is under way, and wait for it."""
+        if self._next_beat is not None:
+            self._next_beat.cancel()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -115,10 +157,11 @@ class Worker:
             partial(make_env, job.task, setup.config.backend),
             timeout=setup.config.env_timeout,
             kind=job.task.env_id,
+            note=self._env_seconds.append,
         )
         reporter = _Reporter(job.number, pool, self._emit)
         try:
-            tree = await setup.agent.explore_task(
+            tree = await self._agent.explore_task(
                 job.task,
                 pool,
                 setup.budget,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
@@ -57,10 +56,27 @@ class RunReader(RunFile):
             ConfigMismatch: if it is known here with another hash.
         """
         made = self.config["agent"]["prompts"]
-        source = self.rows("SELECT value FROM meta WHERE key = 'prompts_source'")
-        return find_prompt_set(
-            made["name"], made["hash"], json.loads(source[0][0]) if source else ""
-        )
+        return find_prompt_set(made["name"], made["hash"], self.prompts_source)
+
+    @property
+    def prompts_source(self) -> str:
+        """Where the run's prompt set can be imported from, "module:attribute"; "" if unknown."""
+        found = self._optional_meta("prompts_source")
+        return found if isinstance(found, str) else ""
+
+    @property
+    def shard(self) -> tuple[int, int] | None:
+        """(index, count) of a run that holds every `count`-th task of a larger one, else None."""
+        found = self._optional_meta("shard")
+        return (found[0], found[1]) if found else None
+
+    def _optional_meta(self, key: str) -> Json:
+        rows = self.rows("SELECT value, sum FROM meta WHERE key = ?", key)
+        return sound(rows[0][0], rows[0][1], key) if rows else None
+
+    def was_begun(self, task: int) -> bool:
+        """Whether the environment of a task was reset for the first time."""
+        return self.rows("SELECT start FROM tasks WHERE idx = ?", task)[0][0] is not None
 
     def backends(self) -> list[dict[str, Json]]:
         """The rollback backends in use, one record per kind of environment."""

@@ -171,6 +171,11 @@ class RunWriter(RunReader):
         with self.guarded(), self._db:
             self._put_meta("prompts_source", source)
 
+    def record_shard(self, index: int, count: int) -> None:
+        """Store that the run holds every `count`-th task of a larger one, from `index` on."""
+        with self.guarded(), self._db:
+            self._put_meta("shard", [index, count])
+
     def record_backend(self, choice: dict[str, Json]) -> None:
         """Store which rollback backend a kind of environment uses."""
         text = records.dump(choice)
@@ -208,7 +213,7 @@ class RunWriter(RunReader):
             )
 
     def _check_config(self, config: Json) -> None:
-        differs = _first_difference(self.config, config)
+        differs = first_difference(self.config, config)
         if differs is not None:
             name, old, new = differs
             raise ConfigMismatch(
@@ -264,11 +269,11 @@ class RunWriter(RunReader):
                 self._db.execute(sql, values)
 
 
-def _first_difference(old: Json, new: Json, name: str = "") -> tuple[str, str, str] | None:
+def first_difference(old: Json, new: Json, name: str = "") -> tuple[str, str, str] | None:
     """(name, old value, new value) of the first field in which two configurations differ."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted({*old, *new}):
-            inner = _first_difference(old.get(key), new.get(key), f"{name}.{key}".lstrip("."))
+            inner = first_difference(old.get(key), new.get(key), f"{name}.{key}".lstrip("."))
             if inner is not None:
                 return inner
         return None
