@@ -23,6 +23,7 @@ from leafe_gym.exploration.driver import Driver, Progress
 from leafe_gym.exploration.homes import Home, InlineHome
 from leafe_gym.exploration.jobs import Setup
 from leafe_gym.exploration.process_home import ProcessHome
+from leafe_gym.exploration.shards import Shard
 from leafe_gym.prompts.base import prompt_set_source
 from leafe_gym.store.reader import RunReader
 from leafe_gym.store.writer import RunWriter
@@ -39,6 +40,7 @@ def explore(
     concurrency: int = 16,
     workers: int = 0,
     ray: str | None = None,
+    shard: Shard | None = None,
     progress: Progress | None = None,
 ) -> RunReader:
     """Explore every task; the same call with the same `out` resumes, more tasks extend the run.
@@ -56,6 +58,7 @@ def explore(
         ray: explore in actors of a Ray cluster: "auto" for the one this machine belongs to, "local"
             for one of this machine alone, or an address; `workers` is their number then, by
             default one for each CPU of the cluster.
+        shard: which part of a larger run `tasks` are, kept for `merge`; see `Shard.of`.
         progress: called when a task is finished.
 
     Returns:
@@ -71,7 +74,7 @@ def explore(
     """
     call = aexplore(
         agent, tasks, budget=budget, out=out, config=config, concurrency=concurrency,
-        workers=workers, ray=ray, progress=progress,
+        workers=workers, ray=ray, shard=shard, progress=progress,
     )  # fmt: skip
     return run_blocking(call, variant="aexplore")
 
@@ -86,6 +89,7 @@ async def aexplore(
     concurrency: int = 16,
     workers: int = 0,
     ray: str | None = None,
+    shard: Shard | None = None,
     progress: Progress | None = None,
 ) -> RunReader:
     """The asynchronous variant of `explore`."""
@@ -95,6 +99,8 @@ async def aexplore(
     home = pick_home(workers, ray, concurrency)
     with RunWriter(out, run_identity(agent, budget=budget, config=config), tasks) as run:
         run.record_prompts_source(prompt_set_source(agent.prompts))
+        if shard is not None:
+            run.record_shard(*shard)
         setup = Setup(
             agent=agent,
             budget=budget,

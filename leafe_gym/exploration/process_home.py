@@ -6,7 +6,7 @@ import asyncio
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing import Pipe
@@ -23,8 +23,10 @@ START_SECONDS = 120.0
 """Longest time a worker may take to start."""
 SILENCE_SECONDS = 300.0
 """A worker that says nothing for so long is given up."""
-CLOSE_SECONDS = 8.0
+CLOSE_SECONDS = 3.0
 """Longest time a worker may take to end before it is killed."""
+STARTS = 3
+"""Workers that may be lost one after the other while they start, before their place is given up."""
 PROGRAM = (
     "import sys; sys.path[:] = {path!r}; "
     "from leafe_gym.exploration.worker_process import main; main({descriptor})"
@@ -153,19 +155,36 @@ class ProcessHome:
             return ProcessHandle(slots, packed, server, on_event, on_lost)
 
         self._make = make
-        handles = [make(slots) for slots in self._slots]
-        try:
-            await asyncio.gather(*(handle.started() for handle in handles))
-        except BaseException:
-            await asyncio.gather(*(handle.close() for handle in handles), return_exceptions=True)
-            raise
-        return list(handles)
+        return await start_all([self._started(slots) for slots in self._slots])
 
-    async def replace(self, lost: WorkerHandle) -> WorkerHandle | None:
-        """See `Home.replace`."""
-        handle = self._make(lost.slots)
+    async def _started(self, slots: int) -> WorkerHandle:
+        for _ in range(STARTS - 1):
+            handle = self._make(slots)
+            with suppress(WorkerLost):
+                await handle.started()
+                return handle
+        handle = self._make(slots)
         await handle.started()
         return handle
 
+    async def replace(self, lost: WorkerHandle) -> WorkerHandle | None:
+        """See `Home.replace`."""
+        return await self._started(lost.slots)
+
     async def close(self) -> None:
         """See `Home.close`; the driver has closed every worker."""
+
+
+async def start_all(starting: Sequence[Coroutine[Any, Any, WorkerHandle]]) -> list[WorkerHandle]:
+    """All workers, once they are ready; if one is not to be had, none is left.
+
+    Raises:
+        LeafeError: the first reason.
+    """
+    results = await asyncio.gather(*starting, return_exceptions=True)
+    failed = [one for one in results if isinstance(one, BaseException)]
+    handles = [one for one in results if not isinstance(one, BaseException)]
+    if failed:
+        await asyncio.gather(*(handle.close() for handle in handles), return_exceptions=True)
+        raise failed[0]
+    return handles

@@ -18,7 +18,12 @@ from leafe_gym.errors import UsageError
 from leafe_gym.exploration.homes import OnEvent, OnLost, WorkerHandle
 from leafe_gym.exploration.jobs import Event, Setup
 from leafe_gym.exploration.link import DriverEnd, WorkerEnd, pack_setup, search_path
-from leafe_gym.exploration.process_home import SILENCE_SECONDS, START_SECONDS, WorkerLost
+from leafe_gym.exploration.process_home import (
+    SILENCE_SECONDS,
+    START_SECONDS,
+    WorkerLost,
+    start_all,
+)
 from leafe_gym.exploration.remote_policy import PolicyServer, agent_for_workers
 
 LOCAL = "local"
@@ -206,14 +211,12 @@ class RayHome:
             self._concurrency // count + (number < self._concurrency % count)
             for number in range(count)
         ]
-        handles = [make(slots) for slots in shares]
-        results = await asyncio.gather(
-            *(handle.started() for handle in handles), return_exceptions=True
-        )
-        if failed := [one for one in results if isinstance(one, BaseException)]:
-            await asyncio.gather(*(handle.close() for handle in handles), return_exceptions=True)
-            raise failed[0]
-        return list(handles)
+        return await start_all([self._started(slots) for slots in shares])
+
+    async def _started(self, slots: int) -> WorkerHandle:
+        handle = self._make(slots)
+        await handle.started()
+        return handle
 
     def _connect(self) -> None:
         options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": True}
@@ -230,9 +233,7 @@ class RayHome:
 
     async def replace(self, lost: WorkerHandle) -> WorkerHandle | None:
         """See `Home.replace`."""
-        handle = self._make(lost.slots)
-        await handle.started()
-        return handle
+        return await self._started(lost.slots)
 
     async def close(self) -> None:
         """Leave the cluster, if this run joined it."""

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 
 from leafe_gym.exploration.link import WorkerEnd
 
-PATIENCE = 5.0
+PATIENCE = 2.0
 """Seconds for environments to close once the driver is gone."""
 
 
