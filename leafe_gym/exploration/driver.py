@@ -89,6 +89,8 @@ class Driver:
         if not self._waiting:
             return
         self.status.tasks = len(self._waiting)
+        if self._kinds:  # chosen in an earlier call
+            self._first = dict.fromkeys(self.setup.env_ids)
         try:
             self._workers = await self.home.start(self.setup, self._on_event, self._on_lost)
             self._assign()

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Protocol
 
 from leafe_gym.errors import LeafeError
 from leafe_gym.exploration.homes import OnEvent, OnLost, WorkerHandle
@@ -155,24 +155,39 @@ class ProcessHome:
             return ProcessHandle(slots, packed, server, on_event, on_lost)
 
         self._make = make
-        return await start_all([self._started(slots) for slots in self._slots])
-
-    async def _started(self, slots: int) -> WorkerHandle:
-        for _ in range(STARTS - 1):
-            handle = self._make(slots)
-            with suppress(WorkerLost):
-                await handle.started()
-                return handle
-        handle = self._make(slots)
-        await handle.started()
-        return handle
+        return await start_all([start_one(make, slots) for slots in self._slots])
 
     async def replace(self, lost: WorkerHandle) -> WorkerHandle | None:
         """See `Home.replace`."""
-        return await self._started(lost.slots)
+        return await start_one(self._make, lost.slots)
 
     async def close(self) -> None:
         """See `Home.close`; the driver has closed every worker."""
+
+
+class Starting(WorkerHandle, Protocol):
+    """A worker that is not ready yet."""
+
+    async def started(self) -> None:
+        """Wait until it is; raises `WorkerLost` if it never is."""
+        ...
+
+
+async def start_one(make: Callable[[int], Starting], slots: int) -> WorkerHandle:
+    """A worker that is ready; one that is lost while it starts is replaced, `STARTS` times.
+
+    Raises:
+        UsageError: if its versions differ.
+        WorkerLost: if none starts.
+    """
+    for _ in range(STARTS - 1):
+        with suppress(WorkerLost):
+            handle = make(slots)
+            await handle.started()
+            return handle
+    handle = make(slots)
+    await handle.started()
+    return handle
 
 
 async def start_all(starting: Sequence[Coroutine[Any, Any, WorkerHandle]]) -> list[WorkerHandle]:

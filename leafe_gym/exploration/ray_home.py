@@ -23,6 +23,7 @@ from leafe_gym.exploration.process_home import (
     START_SECONDS,
     WorkerLost,
     start_all,
+    start_one,
 )
 from leafe_gym.exploration.remote_policy import PolicyServer, agent_for_workers
 
@@ -211,12 +212,7 @@ class RayHome:
             self._concurrency // count + (number < self._concurrency % count)
             for number in range(count)
         ]
-        return await start_all([self._started(slots) for slots in shares])
-
-    async def _started(self, slots: int) -> WorkerHandle:
-        handle = self._make(slots)
-        await handle.started()
-        return handle
+        return await start_all([start_one(make, slots) for slots in shares])
 
     def _connect(self) -> None:
         options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": True}
@@ -233,7 +229,7 @@ class RayHome:
 
     async def replace(self, lost: WorkerHandle) -> WorkerHandle | None:
         """See `Home.replace`."""
-        return await self._started(lost.slots)
+        return await start_one(self._make, lost.slots)
 
     async def close(self) -> None:
         """Leave the cluster, if this run joined it."""
