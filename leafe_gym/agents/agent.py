@@ -234,7 +234,9 @@ class Agent:
             prompts or self.prompts_for(task.env_id),
             self.config,
             TokenMeter(tokenizer_of(self.policy)),
-            reflect_meter=self.reflect_policy and TokenMeter(tokenizer_of(self.reflect_policy)),
+            reflect_meter=(
+                TokenMeter(tokenizer_of(self.reflect_policy)) if self.reflect_policy else None
+            ),
             compare=_is_deterministic(task),
         )
         runner = TaskRunner(

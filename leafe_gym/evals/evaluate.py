@@ -19,7 +19,8 @@ from leafe_gym.evals.config import EvalConfig
 from leafe_gym.evals.intervals import Interval
 from leafe_gym.evals.passk import pass_curve
 from leafe_gym.evals.samplers import make_agent
-from leafe_gym.exploration.engine import Progress, aexplore
+from leafe_gym.exploration.driver import Progress
+from leafe_gym.exploration.engine import aexplore
 from leafe_gym.policies.base import Policy, PolicyFunction
 from leafe_gym.policies.base import policy as named_policy
 from leafe_gym.store.reader import RunReader

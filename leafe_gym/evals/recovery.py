@@ -35,7 +35,7 @@ from leafe_gym.evals.evaluate import (
     count_rollouts,
     roll_out,
 )
-from leafe_gym.exploration.engine import Progress
+from leafe_gym.exploration.driver import Progress
 from leafe_gym.policies.base import Policy, PolicyFunction
 from leafe_gym.policies.base import policy as named_policy
 from leafe_gym.prompts.base import PromptSet

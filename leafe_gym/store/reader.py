@@ -68,6 +68,20 @@ class RunReader(RunFile):
             )
         return find_prompt_set(made["name"], made["hash"], made["source"])
 
+    @property
+    def shard(self) -> tuple[int, int] | None:
+        """(index, count) of a run that holds every `count`-th task of a larger one, else None."""
+        found = self._optional_meta("shard")
+        return (found[0], found[1]) if found else None
+
+    def _optional_meta(self, key: str) -> Json:
+        rows = self.rows("SELECT value, sum FROM meta WHERE key = ?", key)
+        return sound(rows[0][0], rows[0][1], key) if rows else None
+
+    def was_begun(self, task: int) -> bool:
+        """Whether the environment of a task was reset for the first time."""
+        return self.rows("SELECT start FROM tasks WHERE idx = ?", task)[0][0] is not None
+
     def backends(self) -> list[dict[str, Json]]:
         """The rollback backends in use, one record per kind of environment."""
         rows = self.rows("SELECT value, sum FROM meta WHERE key LIKE 'backend:%' ORDER BY key")

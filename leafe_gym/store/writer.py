@@ -181,9 +181,18 @@ class RunWriter(RunReader):
                 f"({before['hash']}), now it is {prompts.name} ({prompts.hash}); use the run's own "
                 "value to resume it, or a new folder"
             )
-        text = records.dump({**new, "source": prompt_set_source(prompts)})
+        self.copy_prompts({**new, "source": prompt_set_source(prompts)})
+
+    def copy_prompts(self, record: dict[str, str]) -> None:
+        """Store a value of another run's `prompt_sets`."""
+        text = records.dump(record)
         sql = "INSERT OR REPLACE INTO meta VALUES (?, ?, ?)"
-        self._write((sql, (f"prompts:{env_id}", text, records.checksum(text))))
+        self._write((sql, (f"prompts:{record['env_id']}", text, records.checksum(text))))
+
+    def record_shard(self, index: int, count: int) -> None:
+        """Store that the run holds every `count`-th task of a larger one, from `index` on."""
+        with self.guarded(), self._db:
+            self._put_meta("shard", [index, count])
 
     def record_backend(self, choice: dict[str, Json]) -> None:
         """Store which rollback backend a kind of environment uses."""
@@ -222,7 +231,7 @@ class RunWriter(RunReader):
             )
 
     def _check_config(self, config: Json) -> None:
-        differs = _first_difference(self.config, config)
+        differs = first_difference(self.config, config)
         if differs is not None:
             name, old, new = differs
             raise ConfigMismatch(
@@ -253,6 +262,14 @@ class RunWriter(RunReader):
                 self._put_tasks(rest, held)
                 self._put_meta("tasks", held + len(rest))
 
+    def count_repeated(self, task: int) -> None:
+        """Count the attempts at a task that were under way in a worker that is gone."""
+        count = "(SELECT count(*) FROM under_way WHERE task = ?)"
+        self._write(
+            (f"UPDATE tasks SET repeated = repeated + {count} WHERE idx = ?", (task, task)),
+            ("DELETE FROM under_way WHERE task = ?", (task,)),
+        )
+
     def _count_repeated(self) -> None:
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
@@ -270,11 +287,11 @@ class RunWriter(RunReader):
                 self._db.execute(sql, values)
 
 
-def _first_difference(old: Json, new: Json, name: str = "") -> tuple[str, str, str] | None:
+def first_difference(old: Json, new: Json, name: str = "") -> tuple[str, str, str] | None:
     """(name, old value, new value) of the first field in which two configurations differ."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted({*old, *new}):
-            inner = _first_difference(old.get(key), new.get(key), f"{name}.{key}".lstrip("."))
+            inner = first_difference(old.get(key), new.get(key), f"{name}.{key}".lstrip("."))
             if inner is not None:
                 return inner
         return None
