@@ -32,6 +32,7 @@ def leafe(*arguments: object) -> str:
 
 
 @needs_training
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft's own
 @pytest.mark.parametrize("lora", [True, False])
 def test_what_train_writes_can_be_evaluated(
     lora: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
