@@ -37,7 +37,7 @@ from leafe_gym.arguments import whole_number
 from leafe_gym.budget import Budget, TokenMeter
 from leafe_gym.envs.prompts import named_prompts, registered_prompts
 from leafe_gym.errors import UsageError
-from leafe_gym.policies.base import Policy, PolicyFunction, as_policy, policy_identity
+from leafe_gym.policies.base import Policy, PolicyFunction, as_policy, policy_identity, prepare
 from leafe_gym.prompts.base import PromptSet, as_prompt_set
 from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Json, Task
@@ -225,6 +225,8 @@ class Agent:
             PolicyUnavailable: if no model call can succeed.
             StoreCorrupt: if `stored` is not what this agent would have made.
         """
+        await prepare(self.policy)
+        await prepare(self.reflect_policy)
         observer = observer or NullObserver()
         start = await open_task(pool, task)
         observer.opened(start)
