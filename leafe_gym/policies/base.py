@@ -52,6 +52,20 @@ class Policy(Protocol):
         ...
 
 
+async def prepare(policy: Policy | None) -> None:
+    """Let a policy find out what it must know before its first prompt, such as its window.
+
+    Args:
+        policy: one with a method `async prepare()` is prepared; any other is left alone.
+
+    Raises:
+        PolicyUnavailable: if no call can succeed.
+    """
+    ready = getattr(policy, "prepare", None)
+    if inspect.iscoroutinefunction(ready):
+        await ready()
+
+
 PolicySource = str | Path | Policy | PolicyFunction | type[Any]
 """A name, "module:attribute", a folder, a policy, its class, a factory, or a function of chat
 messages."""

@@ -15,7 +15,7 @@ from model_server import Behaviour, ModelServer, Reply, chat, serving
 
 import leafe_gym as lg
 from leafe_gym.errors import PolicyError, PolicyUnavailable, UsageError
-from leafe_gym.policies.http import call
+from leafe_gym.policies.http import transport
 from leafe_gym.policies.http.schema import strict_schema
 from leafe_gym.policies.openai import OpenAIPolicy
 from leafe_gym.types import Message
@@ -33,7 +33,7 @@ def running() -> Iterator[ModelServer]:
 
 @pytest.fixture
 def server(running: ModelServer, monkeypatch: pytest.MonkeyPatch) -> ModelServer:
-    monkeypatch.setattr(call, "FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(transport, "FIRST_PAUSE", 0.02)
     running.reset()
     return running
 
@@ -81,7 +81,7 @@ def test_waits_as_long_as_the_server_says(server: ModelServer) -> None:
 def test_a_useless_pause_does_not_use_up_the_tries_at_once(
     server: ModelServer, monkeypatch: pytest.MonkeyPatch, named: str
 ) -> None:
-    monkeypatch.setattr(call, "FIRST_PAUSE", 0.2)
+    monkeypatch.setattr(transport, "FIRST_PAUSE", 0.2)
     server.behaviour = failing(2, 429, **{"retry-after": named})
     assert ask(server).retries == 2
     assert server.at[2] - server.at[0] >= 0.1 + 0.2  # at least half of .2 s and of .4 s
@@ -107,9 +107,29 @@ def test_no_server() -> None:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     policy = OpenAIPolicy("m", f"http://127.0.0.1:{port}/v1", tries=2)
-    refused = rf"no reply in 2 tries; .*127.0.0.1:{port}.*start the server, or check the base URL"
-    with pytest.raises(PolicyUnavailable, match=refused):
-        many(policy, 1)
+    refused = rf"no connection in 2 tries: .*127.0.0.1:{port}.*start the server, or check the base"
+    began = time.monotonic()
+    for count in (1, 200):
+        with pytest.raises(PolicyUnavailable, match=refused):
+            many(policy, count)
+    assert time.monotonic() - began < 100, "all calls at the same time wait for one attempt"
+
+
+def test_a_server_that_comes_up_a_little_later_is_waited_for() -> None:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    policy = OpenAIPolicy("m", f"http://127.0.0.1:{port}/v1", tries=12)
+
+    async def call_then_serve() -> list[lg.Completion]:
+        calls = [asyncio.create_task(policy.complete(HELLO, SAMPLING)) for _ in range(3)]
+        await asyncio.sleep(0.3)
+        with serving(ModelServer(), port) as late:
+            late.gets["/v1/models"] = Reply(body={"data": [{"id": "m", "max_model_len": 77}]})
+            return await asyncio.gather(*calls)
+
+    assert asyncio.run(call_then_serve()) == [GOOD] * 3
+    assert policy.context_window == 77
 
 
 def test_never_more_at_once_than_allowed_and_again_in_another_loop(server: ModelServer) -> None:
@@ -344,6 +364,17 @@ def test_keys_with_white_space_work_and_one_of_the_environment_is_not_pickled(
     assert many(again, 1) == [GOOD]
     assert again.name == policy.name
     assert [h["authorization"] for h in server.headers] == ["Bearer sk-0123456789"] * 2
+
+
+@pytest.mark.parametrize(("count", "each"), [(1, 8), (3, 2), (20, 1)])
+def test_processes_share_the_bound_on_requests(server: ModelServer, count: int, each: int) -> None:
+    server.behaviour = lambda asked, number: Reply(body=chat("hi"), seconds=0.05)
+    policy = OpenAIPolicy("m", server.url, concurrency=8)
+    assert len(many(policy.shared_by(count), 16)) == 16
+    assert server.most <= each
+    server.most = 0
+    many(policy, 16)
+    assert server.most > each or each == 8
 
 
 @pytest.mark.parametrize(

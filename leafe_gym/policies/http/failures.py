@@ -34,6 +34,7 @@ REMEDIES = {
     503: "see the server's log",
 }
 """Status codes that every request to the server gets -> what to do."""
+NO_SERVER = "start the server, or check the base URL"
 ROLES = "the model's chat template refuses the prompt set's messages; use another prompt set"
 
 _NO_QUOTA = re.compile(r"insufficient_quota|exceeded your current quota|billing|credit", re.I)
