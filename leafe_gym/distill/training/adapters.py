@@ -169,7 +169,8 @@ def _cat(parts: list[Any], dim: int) -> Any:
 def _scale(settings: Json) -> float:
     """What an adapter's product is multiplied by."""
     root = 0.5 if settings.get("use_rslora") else 1.0
-    return float(settings["lora_alpha"]) / float(settings["r"]) ** root
+    scale: float = settings["lora_alpha"] / settings["r"] ** root
+    return scale
 
 
 def _settings(adapter: Path) -> dict[str, Json]:

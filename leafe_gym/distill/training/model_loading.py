@@ -190,7 +190,8 @@ def is_peft(model: Any) -> bool:
 def inner(model: PreTrainedModel) -> PreTrainedModel:
     """The model within its adapters."""
     peft: Any = model
-    return peft.get_base_model() if is_peft(model) else model  # type: ignore[no-any-return]
+    found: PreTrainedModel = peft.get_base_model() if is_peft(model) else model
+    return found
 
 
 def takes(model: PreTrainedModel, argument: str) -> bool:
