@@ -52,8 +52,6 @@ class VLLMPolicy:
         context_window: most tokens of prompt and reply together.
         chat_template_kwargs: arguments of the chat template. Templates that print today's date get
             a fixed one, `date_string` or else that of `leafe_gym.prompts.chat_template`.
-        prompt_tokens: of all prompts so far.
-        cached_tokens: those of them that were not read again.
 
     Args:
         model: name on the hub, or a folder.
@@ -126,7 +124,7 @@ class VLLMPolicy:
         self._rank = rank
         self._adapter: _Adapter | None = None
         self._adapters = 0
-        self.prompt_tokens = self.cached_tokens = 0
+        self._prompt_tokens = self._cached_tokens = 0
         tokenizer, ends = _tokenizer(self._model, settings.get("revision"))
         ChatTokenizer(tokenizer, self._label, chat_template_kwargs, ends, None)  # fails early
         self._engine = EngineThread(_engine_arguments(settings))
@@ -152,6 +150,11 @@ class VLLMPolicy:
         about = (self._weights, adapter, self._stop, sorted(chat.arguments.items()), chat.source)
         digest = hashlib.blake2b(repr(about).encode(), digest_size=6)
         return f"vllm:{self._label}:{digest.hexdigest()}"
+
+    @property
+    def prefix_cache_hits(self) -> tuple[int, int]:
+        """Tokens of all prompts so far, and those of them that were not read again."""
+        return self._prompt_tokens, self._cached_tokens
 
     def use_adapter(self, adapter: str | Path) -> None:
         """Answer with a LoRA adapter from now on, instead of the one before; no restart.
@@ -212,8 +215,8 @@ class VLLMPolicy:
             raise type(error)(f"{self.name}: {error}") from error
         except ValueError as error:
             raise PolicyError(f"{self.name}: vLLM refuses the request: {error}") from error
-        self.prompt_tokens += len(prompt)
-        self.cached_tokens += output.num_cached_tokens or 0
+        self._prompt_tokens += len(prompt)
+        self._cached_tokens += output.num_cached_tokens or 0
         reply = output.outputs[0]
         ids = [int(one) for one in reply.token_ids]
         return self._chat.completion(
