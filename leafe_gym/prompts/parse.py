@@ -23,6 +23,12 @@ MAX_EXPERIENCE = 4000
 MAX_NESTING = 8
 """Deepest JSON that is repaired; valid answers are flat."""
 _ACTION = "Action:"
+_THINKING = (("<think>", "</think>"), ("[THINK]", "[/THINK]"))
+_END_OF_TURN = (
+    "<|eot_id|>", "<|im_end|>", "<|end|>", "<|endoftext|>", "<|end_of_text|>", "<|eom_id|>",
+    "<|return|>", "<|END_OF_TURN_TOKEN|>", "</s>", "<end_of_turn>", "<eos>",
+)  # fmt: skip
+"""Marks that a server may leave at the end of a reply."""
 _TOKENS = re.compile(r"""\\.|["{}\[\]]""", re.DOTALL)
 _Reply = TypeVar("_Reply", bound=BaseModel)
 
@@ -43,7 +49,10 @@ class RefinementReply(BaseModel):
 
 
 def answer_text(completion: Completion) -> str:
-    """The reply without its leading thinking block.
+    """The reply without its leading thinking block and trailing end-of-turn marks.
+
+    A thinking block may have been opened by the prompt: what stands before the first closing mark
+    is thinking then.
 
     Raises:
         BadReply: if the reply was cut, is too long, or its thinking never ends.
@@ -52,13 +61,17 @@ def answer_text(completion: Completion) -> str:
         raise BadReply("the reply was cut at the token limit")
     if len(completion.text) > MAX_REPLY:
         raise BadReply(f"the reply has {len(completion.text)} characters; at most {MAX_REPLY}")
-    text = completion.text.lstrip()
-    if text.startswith("<think>"):
-        _, closed, text = text.partition("</think>")
-        if not closed:
+    text = completion.text
+    for opening, closing in _THINKING:
+        thought, closed, rest = text.partition(closing)
+        if text.lstrip().startswith(opening) and not closed:
             raise BadReply("the reply's thinking block is not closed")
-    if "<think>" in text:
-        raise BadReply("it thinks after its answer began")
+        if closed and opening not in thought.lstrip().removeprefix(opening):
+            text = rest
+        if opening in text:
+            raise BadReply("it thinks after its answer began")
+    while (bare := text.rstrip()).endswith(_END_OF_TURN):
+        text = bare[: bare.rindex("<")]
     return text
 
 
