@@ -1,16 +1,16 @@
 """The prompt set `code`: the conversation of `chat`, where an action is a piece of code.
 
-Which fence of a reply counts is said in `leafe_gym.prompts.fences.find_code`. Comments of the
-environment name actions by their number alone.
+Which fence of a reply counts is said in `leafe_gym.prompts.fences.find_code`. A request to
+reflect repeats the last code with its result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from leafe_gym.prompts import parse
-from leafe_gym.prompts.chat import ChatPrompts
+from leafe_gym.prompts.chat import ChatPrompts, shortened
 from leafe_gym.prompts.fences import find_code
 from leafe_gym.types import Completion, Step
 
@@ -25,6 +25,27 @@ TURN = """$observation
 
 Reply with your next code, complete and corrected, in one fence that starts with ```python."""
 
+REFLECT = """
+
+Stop here and write no program now. $outcome
+What became of each piece of code, by number:
+$actions
+
+Number $last was:
+```python
+$action
+```
+Its result:
+$result
+
+Compare the code with the result: which line is wrong, and what should it do? Name the first \
+piece of code that was a mistake. $form"""
+
+REFINE = REFLECT.replace(
+    "Name the first piece of code that was a mistake.",
+    "The task will be tried again from the beginning.",
+)
+
 
 class CodePrompts(ChatPrompts):
     """Chats about code; see the module."""
@@ -35,11 +56,15 @@ class CodePrompts(ChatPrompts):
         "first": FIRST,
         "turn": TURN,
         "over": "$observation",
+        "reflect": REFLECT,
+        "refine": REFINE,
+        "reason": "the concrete defect: what the code computes and what it should compute",
+        "advice": "how to write the code so that the test passes, in one or two sentences",
     }
 
-    def parse_action(self, completion: Completion) -> str:
+    def parse_action(self, completion: Completion, admissible: Sequence[str] = ()) -> str:
         """See `PromptSet.parse_action`; the code of a fence, see `find_code`."""
         return find_code(parse.answer_text(completion))
 
-    def _named(self, number: int, step: Step) -> str:
-        return f"action {number}"
+    def _line(self, number: int, step: Step) -> str:
+        return f"- action {number}: {step.info.get('feedback') or shortened(step.observation)}"
