@@ -76,6 +76,8 @@ class WebShopEnv(AdaptedGame):
         UsageError: if an argument or a file cannot be used.
     """
 
+    metadata: dict[str, Any] = {**AdaptedGame.metadata, "prompts": "shop"}  # noqa: RUF012
+
     def __init__(
         self,
         data: str | os.PathLike[str] | None = None,
