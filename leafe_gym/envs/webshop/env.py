@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from leafe_gym.arguments import true_or_false
 from leafe_gym.envs.adapters.base import AdaptedGame, Opening, StepOutcome
