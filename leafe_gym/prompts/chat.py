@@ -25,8 +25,8 @@ from leafe_gym.prompts.base import ReflectionVerdict
 from leafe_gym.prompts.reflections import read_reflection, reflection_form, reflection_schema
 from leafe_gym.types import Completion, Experience, Json, Message, Start, Step, Task
 
-LONGEST_NAME = 100
-"""Characters of an action that a request's list of actions shows."""
+LONGEST_LINE = 160
+"""Characters of an action, and of a comment on it, that a request's list shows."""
 
 REQUEST = {"outcome", "actions", "last", "action", "result", "form"}
 """Placeholders of a request to reflect: what became of the attempt, one line for each action with
@@ -186,13 +186,13 @@ class ChatPrompts:
         """An action in the list of a request, with the environment's comment on it."""
         feedback = step.info.get("feedback")
         name = shortened(step.action or "")
-        return f"- action {number} ({name})" + (f": {feedback}" if feedback else "")
+        return f"- action {number} ({name})" + (f": {shortened(feedback)}" if feedback else "")
 
 
-def shortened(text: str) -> str:
-    """The first `LONGEST_NAME` characters of a text, in one line."""
-    line = " ".join(text.split())
-    return line if len(line) <= LONGEST_NAME else f"{line[:LONGEST_NAME]}..."
+def shortened(text: object) -> str:
+    """The first `LONGEST_LINE` characters of a text, in one line."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}..."
 
 
 def _templates(owner: str, changed: Any) -> dict[str, Template]:
