@@ -107,7 +107,7 @@ def test_the_advised_action_itself_is_no_leak() -> None:
 
 def test_templates_are_known() -> None:
     said = " ".join(template_texts(prompt_set("chat")))
-    assert "learned from an earlier attempt" in said
+    assert "exactly one line of this form" in said
     assert "tip" not in words(said)
 
 

@@ -84,7 +84,7 @@ COMMANDS = ("go north", "take Brass key", "look")
 )
 def test_admissible_commands_need_no_label(text: str, action: str | None) -> None:
     if action is None:
-        with pytest.raises(BadReply, match="no line of the form|several"):
+        with pytest.raises(BadReply, match=r"no line of the form|several"):
             PROMPTS.parse_action(said(text), COMMANDS)
     else:
         assert PROMPTS.parse_action(said(text), COMMANDS) == action
