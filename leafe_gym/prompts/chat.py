@@ -68,6 +68,7 @@ class ChatPrompts:
     Attributes:
         templates: texts that replace the shipped ones, by the names in `PLACEHOLDERS`; a subclass
             sets those it changes. "experience", "reflect" and "refine" are appended to a turn.
+        reminder: ends the message about an unusable reply.
         hash: covers the templates and, for a class outside this package, its code.
 
     Raises:
@@ -75,11 +76,12 @@ class ChatPrompts:
     """
 
     name = "chat"
+    reminder: ClassVar[str] = 'Reply with one line that starts with "Action: ".'
     templates: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self) -> None:
         self._texts = _templates(type(self).__qualname__, self.templates)
-        parts = [template.template for template in self._texts.values()]
+        parts = [template.template for template in self._texts.values()] + [self.reminder]
         self._said = tuple(parts)
         if not type(self).__module__.startswith("leafe_gym."):
             parts.append(code_fingerprint(type(self)))
@@ -180,7 +182,7 @@ class ChatPrompts:
 
     def unusable_reply_message(self, reason: str) -> str:
         """See `PromptSet.unusable_reply_message`."""
-        return f"Your reply could not be used: {reason}. Nothing was done."
+        return f"Your reply could not be used: {reason}. {self.reminder}"
 
     def _line(self, number: int, step: Step) -> str:
         """An action in the list of a request, with the environment's comment on it."""

@@ -51,6 +51,7 @@ class CodePrompts(ChatPrompts):
     """Chats about code; see the module."""
 
     name = "code"
+    reminder: ClassVar[str] = "Reply with the code in one fence that starts with ```python."
     templates: ClassVar[Mapping[str, str]] = {
         "system": SYSTEM,
         "first": FIRST,

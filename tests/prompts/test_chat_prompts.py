@@ -44,7 +44,9 @@ A door.
 assistant> Action: knock
 user> Nobody answers.
 assistant> hm
-user> Your reply could not be used: it is empty. Nothing was done."""
+user> Your reply could not be used: it is empty. Reply with one line that starts with \
+"Action: ".\
+"""
 
 ADVICE = """
 
