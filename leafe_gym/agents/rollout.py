@@ -28,6 +28,7 @@ from leafe_gym.errors import (
     UsageError,
 )
 from leafe_gym.policies.base import Policy
+from leafe_gym.prompts.actions import admissible_commands
 from leafe_gym.prompts.base import PromptSet, ReflectionVerdict
 from leafe_gym.seeds import derive_seed
 from leafe_gym.tree import Branch, actions_in
@@ -161,7 +162,9 @@ class Rollout:
         )
         completion, size = await self._complete(self.policy, messages, sampling)
         try:
-            action = prompts.parse_action(completion)
+            action = prompts.parse_action(
+                completion, admissible_commands(plan.task_start, self.path)
+            )
         except BadReply as error:
             step = Step(
                 action=None,
@@ -222,7 +225,9 @@ class Rollout:
                 max_tokens=self.config.max_reflect_tokens,
                 seed=derive_seed(self.plan.seed, self.plan.id, len(self.own), "reflect", index),
                 session=self.plan.task.id,
-                json_schema=None if refine else self.prompts.reflection_schema,
+                json_schema=self.prompts.reflection_schema(1, True)
+                if refine
+                else self.prompts.reflection_schema(actions, self.path[-1].over),
             )
             try:
                 completion, size = await self._complete(

@@ -13,34 +13,53 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
+from importlib.resources.abc import Traversable
 from string import Template
 from typing import Any, ClassVar
 
 from leafe_gym._fingerprint import code_fingerprint
 from leafe_gym.errors import BadReply, UsageError
 from leafe_gym.prompts import parse
+from leafe_gym.prompts.actions import admissible_commands, choose_commands, read_action
 from leafe_gym.prompts.base import ReflectionVerdict
+from leafe_gym.prompts.reflections import read_reflection, reflection_form, reflection_schema
 from leafe_gym.types import Completion, Experience, Json, Message, Start, Step, Task
+
+LONGEST_LINE = 160
+"""Characters of an action, and of a comment on it, that a request's list shows."""
+
+REQUEST = {"outcome", "actions", "last", "action", "result", "form"}
+"""Placeholders of a request to reflect: what became of the attempt, one line for each action with
+its number, the last number, action and observation, and the form of the answer."""
 
 PLACEHOLDERS: Mapping[str, tuple[set[str], set[str]]] = {
     "system": (set(), set()),
     "first": ({"observation"}, {"instruction"}),
     "turn": ({"observation"}, {"number"}),
     "over": ({"observation"}, {"number"}),
+    "now": (set(), {"commands"}),
     "experience": ({"text"}, set()),
-    "reflect": (set(), {"outcome", "feedback", "last"}),
-    "refine": (set(), {"outcome", "feedback", "last"}),
+    "reflect": (set(), REQUEST),
+    "refine": (set(), REQUEST),
+    "reason": (set(), set()),
+    "advice": (set(), set()),
 }
-"""Template -> placeholders it must have, and those it may have. `$$` stands for a dollar sign."""
+"""Template -> placeholders it must have, and those it may have. `$$` stands for a dollar sign.
+
+"now" ends the last turn only. "reason" and "advice" say what these keys of a reflection hold.
+"""
 
 
 @cache
 def _shipped() -> dict[str, str]:
     folder = resources.files("leafe_gym.prompts") / "templates"
     return {
-        name: (folder / f"chat_{name}.txt").read_text("utf-8").removesuffix("\n")
-        for name in PLACEHOLDERS
+        name: "" if name == "now" else _file(folder / f"chat_{name}.txt") for name in PLACEHOLDERS
     }
+
+
+def _file(path: Traversable) -> str:
+    return path.read_text("utf-8").removesuffix("\n")
 
 
 class ChatPrompts:
@@ -49,6 +68,7 @@ class ChatPrompts:
     Attributes:
         templates: texts that replace the shipped ones, by the names in `PLACEHOLDERS`; a subclass
             sets those it changes. "experience", "reflect" and "refine" are appended to a turn.
+        reminder: ends the message about an unusable reply.
         hash: covers the templates and, for a class outside this package, its code.
 
     Raises:
@@ -56,12 +76,13 @@ class ChatPrompts:
     """
 
     name = "chat"
-    reflection_schema: Json = parse.ReflectionReply.model_json_schema()
+    reminder: ClassVar[str] = 'Reply with one line that starts with "Action: ".'
     templates: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self) -> None:
         self._texts = _templates(type(self).__qualname__, self.templates)
-        parts = [template.template for template in self._texts.values()]
+        parts = [template.template for template in self._texts.values()] + [self.reminder]
+        self._said = tuple(parts)
         if not type(self).__module__.startswith("leafe_gym."):
             parts.append(code_fingerprint(type(self)))
         self.hash = hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
@@ -96,6 +117,11 @@ class ChatPrompts:
                 at = turns[experience.step]
                 added = texts["experience"].substitute(text=experience.text)
                 chat[at] = {"role": "user", "content": chat[at]["content"] + added}
+        if not (steps and steps[-1].over):
+            listed = choose_commands(admissible_commands(start, steps))
+            commands = f"Commands that are possible now: {', '.join(listed)}" if listed else ""
+            now = self._texts["now"].substitute(commands=commands)
+            chat[-1] = {"role": "user", "content": chat[-1]["content"] + now}
         return chat
 
     def render_reflection(
@@ -121,51 +147,54 @@ class ChatPrompts:
     def _request(self, kind: str, chat: list[Message], steps: Sequence[Step]) -> list[Message]:
         acted = [step for step in steps if step.action is not None]
         over = bool(steps) and steps[-1].over
+        count = len(acted)
+        texts = {name: self._texts[name].substitute() for name in ("reason", "advice")}
+        shape = (1, True) if kind == "refine" else (count, over)
         request = self._texts[kind].substitute(
             outcome="The attempt failed." if over else "The task is not done yet.",
-            feedback=self._comments(acted),
-            last=len(acted) - 1,
+            actions="\n".join(self._line(number, step) for number, step in enumerate(acted)),
+            last=count - 1,
+            action=acted[-1].action if acted else "",
+            result=acted[-1].observation if acted else "",
+            form=reflection_form(*shape, texts["reason"], texts["advice"]),
         )
         last = chat[-1]
         return [*chat[:-1], {"role": last["role"], "content": last["content"] + request}]
 
-    def parse_action(self, completion: Completion) -> str:
-        """See `PromptSet.parse_action`; the last line is `Action: ...`."""
-        return parse.read_action(completion)
+    def reflection_schema(self, actions: int, over: bool) -> Json:
+        """See `PromptSet.reflection_schema`."""
+        return reflection_schema(actions, over)
+
+    def parse_action(self, completion: Completion, admissible: Sequence[str] = ()) -> str:
+        """See `PromptSet.parse_action`; which forms count is said in `read_action`."""
+        return read_action(parse.answer_text(completion), admissible)
 
     def parse_reflection(self, completion: Completion, actions: int) -> ReflectionVerdict:
         """See `PromptSet.parse_reflection`; one JSON object."""
-        reply, repaired = parse.read_json(completion, parse.ReflectionReply)
-        if reply.step is None:
-            return ReflectionVerdict(step=None, repaired=repaired)
-        if reply.step >= actions:
-            raise BadReply(f"step {reply.step} was not taken; the last one is {actions - 1}")
-        if not reply.experience.strip():
-            raise BadReply("it names a step but no experience")
-        return ReflectionVerdict(step=reply.step, text=reply.experience, repaired=repaired)
+        return read_reflection(completion, actions, self._said)
 
     def parse_refinement(self, completion: Completion) -> ReflectionVerdict:
         """See `PromptSet.parse_refinement`; one JSON object."""
-        reply, repaired = parse.read_json(completion, parse.RefinementReply)
-        if not reply.experience.strip():
-            raise BadReply("its experience is empty")
-        return ReflectionVerdict(step=0, text=reply.experience, repaired=repaired)
+        verdict = read_reflection(completion, 1, self._said)
+        if verdict.step is None:
+            raise BadReply("it names no mistake")
+        return verdict
 
     def unusable_reply_message(self, reason: str) -> str:
         """See `PromptSet.unusable_reply_message`."""
-        return f"Your reply could not be used: {reason}. Nothing was done."
+        return f"Your reply could not be used: {reason}. {self.reminder}"
 
-    def _comments(self, acted: Sequence[Step]) -> str:
-        """The environment's own comments on the actions, one line each; "" without any."""
-        lines = [
-            f"- {self._named(number, step)}: {step.info['feedback']}"
-            for number, step in enumerate(acted)
-            if step.info.get("feedback")
-        ]
-        return "\n".join(["Comments of the environment:", *lines, ""]) if lines else ""
+    def _line(self, number: int, step: Step) -> str:
+        """An action in the list of a request, with the environment's comment on it."""
+        feedback = step.info.get("feedback")
+        name = shortened(step.action or "")
+        return f"- action {number} ({name})" + (f": {shortened(feedback)}" if feedback else "")
 
-    def _named(self, number: int, step: Step) -> str:
-        return f"action {number} ({step.action})"
+
+def shortened(text: object) -> str:
+    """The first `LONGEST_LINE` characters of a text, in one line."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}..."
 
 
 def _templates(owner: str, changed: Any) -> dict[str, Template]:

@@ -90,7 +90,7 @@ def test_an_observation_may_say_what_an_experience_says() -> None:
     tip = tree.branches[1].experience
     assert tip is not None
     sign = step("a", observation=f"A sign: {tip.text}")
-    prompt = turn(f"A sign: {tip.text}\n\nNext is action 1.")
+    prompt = turn(f"A sign: {tip.text}")
     target = f"The sign says: {tip.text}\nAction: B"
     revised = step("B", shown=[1], reply=target)
     assert LeakCheck(tree, prompt_set("chat")).reason([sign], revised, prompt, target) is None
@@ -107,7 +107,7 @@ def test_the_advised_action_itself_is_no_leak() -> None:
 
 def test_templates_are_known() -> None:
     said = " ".join(template_texts(prompt_set("chat")))
-    assert "Next is action 0." in said
+    assert "exactly one line of this form" in said
     assert "tip" not in words(said)
 
 
