@@ -1,6 +1,6 @@
 """The SQLite file of a run folder: tables, checksums, and how it is opened.
 
-Every row carries a checksum; nothing in the folder is ever unpickled.
+Every row carries a checksum; branches are compressed JSON; nothing in the folder is ever unpickled.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from leafe_gym.errors import StoreCorrupt, StoreError, UsageError
 from leafe_gym.store import records
 from leafe_gym.types import Json, Task
 
-FORMAT = 2
+FORMAT = 3
 FILE = "run.sqlite"
+PAGE_BYTES = 16384
+"""Size of a database page; most compressed branches fit into one."""
 
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, sum TEXT NOT NULL) WITHOUT ROWID;
@@ -30,7 +32,7 @@ CREATE TABLE tasks (
     repeated INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE branches (
-    task INTEGER NOT NULL, id INTEGER NOT NULL, body TEXT NOT NULL, sum TEXT NOT NULL,
+    task INTEGER NOT NULL, id INTEGER NOT NULL, body BLOB NOT NULL, sum TEXT NOT NULL,
     PRIMARY KEY (task, id)
 ) WITHOUT ROWID;
 CREATE TABLE under_way (task INTEGER NOT NULL, id INTEGER NOT NULL, PRIMARY KEY (task, id))
