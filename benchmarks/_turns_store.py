@@ -18,7 +18,8 @@ from leafe_gym.tree import Branch, Tree
 from leafe_gym.view.page import write_page
 
 TASKS, BRANCHES, STEPS = 5000, 20, 8
-WORDS = "the box is left of a wall and the door is open take key north south lamp table".split()
+TEXT = "the box is left of a wall and the door is open take key north south lamp table"
+WORDS = TEXT.split()
 PROMPTS = "chat"
 
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from hashlib import blake2b
 
 from numpy.random import Generator
 
 from leafe_gym.distill.data.config import RowConfig
-from leafe_gym.distill.data.leaks import LeakCheck
+from leafe_gym.distill.data.history import RowHistory
 from leafe_gym.distill.data.row_types import Row, RowKind
 from leafe_gym.errors import BadReply
 from leafe_gym.prompts.base import PromptSet
 from leafe_gym.seeds import derive_rng
 from leafe_gym.tree import Branch, Tree
-from leafe_gym.types import Completion, Message, Step
+from leafe_gym.types import Completion, Step
 
 
 class RowSelector:
@@ -39,7 +38,7 @@ class RowSelector:
     ) -> None:
         self._tree, self._prompts, self._config = tree, prompts, config
         self._is_new, self._counts = is_new, counts
-        self._leaks = LeakCheck(tree, prompts)
+        self._history = RowHistory(tree, prompts)
 
     def rows(self) -> Iterator[Row]:
         """Counterfactual rows by branch, then rehearsal rows by branch and step."""
@@ -128,11 +127,12 @@ class RowSelector:
         if target is None:
             self._counts["no_short_form"] += 1
             return None
-        prompt = self._prompts.render(tree.task, tree.start, history, ())
-        if reason := self._leaks.reason(history, step, prompt, target):
+        past = self._history
+        past.move_to(history, step.fit)
+        if reason := past.leak(step, target):
             self._counts[f"leak: {reason}"] += 1
             return None
-        if self._config.dedupe and not self._is_new(row_hash(kind, prompt, target)):
+        if self._config.dedupe and not self._is_new(past.row_hash(kind, target)):
             self._counts["duplicate"] += 1
             return None
         self._counts[kind] += 1
@@ -142,7 +142,7 @@ class RowSelector:
             split=tree.task.split,
             branch=branch,
             step=own,
-            prompt=tuple(prompt),
+            prompt=tuple(past.prompt),
             target=target,
             rejected=rejected,
         )
@@ -180,12 +180,3 @@ def short_form(prompts: PromptSet, step: Step) -> str | None:
         except BadReply:
             continue
     return None
-
-
-def row_hash(kind: RowKind, prompt: Sequence[Message], target: str) -> bytes:
-    """Equal for rows of one kind with the same prompt and target."""
-    digest = blake2b(kind.encode(), digest_size=16)
-    for part in (*(part for turn in prompt for part in (turn["role"], turn["content"])), target):
-        data = part.encode("utf-8", "surrogatepass")
-        digest.update(len(data).to_bytes(8, "big") + data)
-    return digest.digest()
