@@ -9,12 +9,12 @@ import json
 import os
 import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from leafe_gym._scratch import scratch_folder
 from leafe_gym.errors import StoreCorrupt, StoreError, UsageError
 from leafe_gym.store import records
 from leafe_gym.types import Json, Task
@@ -130,10 +130,10 @@ def open_to_read(folder: Path) -> sqlite3.Connection:
     wal = path.with_name(f"{FILE}-wal")
     if not (wal.is_file() and wal.stat().st_size):
         return _connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", folder, uri=True)
-    with tempfile.TemporaryDirectory(prefix="leafe-run-") as scratch:
+    with scratch_folder("run") as scratch:
         for file in (path, wal):
             shutil.copy(file, scratch)
-        copied = _connect(str(Path(scratch) / FILE), folder, uri=False)
+        copied = _connect(str(scratch / FILE), folder, uri=False)
         memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         copied.backup(memory)
         copied.close()
