@@ -85,4 +85,6 @@ def test_only_stale_folders_of_this_kind_are_removed(temporary: Path) -> None:
         remove_stale(temporary)
         assert own.exists()
     assert not stale.exists()
-    assert fresh.exists() and other.exists() and (target / "kept").exists()
+    assert fresh.exists()
+    assert other.exists()
+    assert (target / "kept").exists()
