@@ -145,7 +145,7 @@ class RunReader(RunFile):
         for idx, result in self.results():
             spent = {unit: result["spent"][unit] for unit in UNITS}
             rows = self.rows("SELECT body, sum FROM branches WHERE task = ? ORDER BY id", idx)
-            branches = [[records.unpack(*row, "branch")] for row in rows]
+            branches = [[records.unpack(body, digest, "branch")] for body, digest in rows]
             total.add("\n" + records.dump([idx, spent, result["stopped"], branches]))
         return total.hex()
 

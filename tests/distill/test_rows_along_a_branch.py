@@ -13,7 +13,7 @@ from leafe_gym.distill.data.select import RowSelector
 from leafe_gym.prompts.base import PromptSet, prompt_set
 from leafe_gym.prompts.chat import ChatPrompts
 from leafe_gym.tree import Branch, Tree
-from leafe_gym.types import Experience, Message, Start, Step, Task
+from leafe_gym.types import Ending, Experience, Message, Start, Step, Task
 
 PHRASES = (
     "the old lamp hangs by the west gate",
@@ -72,7 +72,7 @@ def random_tree(rng: random.Random) -> Tree:
             taken = sum(s.action is not None for s in tree.history(parent))
             experience = Experience(step=rng.randrange(taken), text=text())
         taken_steps = steps(rng.randint(1, 7), (number,) if experience else (), won=won)
-        ending = "won" if won else "failed"
+        ending: Ending = "won" if won else "failed"
         tree.add(
             Branch(
                 id=number, parent=parent, experience=experience, steps=taken_steps, ending=ending
@@ -145,7 +145,9 @@ def test_sets_with_and_without_continued_prompts_give_the_same_rows() -> None:
             seen: set[bytes] = set()
 
             def is_new(digest: bytes, seen: set[bytes] = seen) -> bool:
-                return digest not in seen and not seen.add(digest)
+                known = digest in seen
+                seen.add(digest)
+                return not known
 
             counts: Counter[str] = Counter()
             rows = list(RowSelector(tree, prompts, config, is_new, counts).rows())

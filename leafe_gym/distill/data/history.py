@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from leafe_gym.distill.data.leaks import HistoryCheck, LeakCheck
 from leafe_gym.distill.data.row_types import RowKind
 from leafe_gym.prompts.base import PromptSet
 from leafe_gym.tree import Tree
 from leafe_gym.types import Message, PromptFit, Step
-
-if TYPE_CHECKING:
-    from hashlib import _Hash
 
 _FULL = PromptFit()
 
@@ -102,13 +99,13 @@ def _step_renderer(prompts: PromptSet) -> Callable[[Step, int], list[Message]] |
     return None
 
 
-def _add_turns(digest: _Hash, turns: Sequence[Message]) -> None:
+def _add_turns(digest: blake2b, turns: Sequence[Message]) -> None:
     for turn in turns:
         _add(digest, turn["role"])
         _add(digest, turn["content"])
 
 
-def _add(digest: _Hash, text: str) -> None:
+def _add(digest: blake2b, text: str) -> None:
     data = text.encode("utf-8", "surrogatepass")
     digest.update(len(data).to_bytes(8, "big"))
     digest.update(data)

@@ -11,7 +11,7 @@ from typing import Any
 
 _MOST_OBJECTS = 100_000
 _GROWTH = math.log(1.3)
-_USES = 16
+_USES = 64
 _NOT_OWNED = (type, ModuleType, FunctionType, BuiltinFunctionType)
 
 

@@ -353,17 +353,19 @@ def _holders(env: AnyEnv) -> list[Any]:
     spaces: list[Any] = []
     while isinstance(env, gym.Wrapper):
         attributes = env.__dict__
-        spaces.append(attributes.get("_action_space"))
-        spaces.append(attributes.get("_observation_space"))
+        if (space := attributes.get("_action_space")) is not None:
+            spaces.append(space)
+        if (space := attributes.get("_observation_space")) is not None:
+            spaces.append(space)
         env = attributes["env"]
     holders: list[Any] = [env]
-    spaces.append(getattr(env, "action_space", None))
-    spaces.append(getattr(env, "observation_space", None))
+    for name in ("action_space", "observation_space"):
+        if (space := getattr(env, name, None)) is not None:
+            spaces.append(space)
     for space in spaces:
-        if space is not None:
-            holders.append(space)
-            if type(space) not in _LEAVES:
-                holders.extend(_inner_spaces(space))
+        holders.append(space)
+        if type(space) not in _LEAVES:
+            holders.extend(_inner_spaces(space))
     return holders
 
 
