@@ -128,7 +128,8 @@ _SORTED: dict[_Signature, _Names] = {}
 
 def _sort(signature: _Signature) -> _Names:
     """Names of attributes that are not saved, and of those that are copied."""
-    left_out, copied = [], []
+    left_out: list[str] = []
+    copied: list[str] = []
     for name, kind in zip(*signature, strict=True):
         if name == "_cached_spec":
             left_out.append(name)
