@@ -164,7 +164,8 @@ class RunReader(RunFile):
         total.add("]" if number >= 0 else "[]")
         for idx, result in self.results():
             spent = {unit: result["spent"][unit] for unit in UNITS}
-            branches = self.rows("SELECT body FROM branches WHERE task = ? ORDER BY id", idx)
+            rows = self.rows("SELECT body, sum FROM branches WHERE task = ? ORDER BY id", idx)
+            branches = [[records.unpack(body, digest, "branch")] for body, digest in rows]
             total.add("\n" + records.dump([idx, spent, result["stopped"], branches]))
         return total.hex()
 
@@ -194,8 +195,8 @@ def _attach(tree: Tree, branch: Branch) -> None:
         raise StoreCorrupt(f"the branches of {tree.task.id} do not follow: {error}") from error
 
 
-def _branch(body: str, total: str) -> Branch:
-    data = sound(body, total, "branch")
+def _branch(body: bytes, total: str) -> Branch:
+    data = json.loads(records.unpack(body, total, "branch"))
     try:
         return records.read_branch(data)
     except (TypeError, KeyError, ValueError) as error:

@@ -21,7 +21,14 @@ from leafe_gym.errors import ConfigMismatch, StoreBusy, StoreCorrupt, StoreError
 from leafe_gym.prompts.base import PromptSet, prompt_set_source
 from leafe_gym.store import records
 from leafe_gym.store.reader import RunReader
-from leafe_gym.store.schema import FORMAT, SCHEMA, RunFile, open_to_write, sound
+from leafe_gym.store.schema import (
+    FORMAT,
+    PAGE_BYTES,
+    SCHEMA,
+    RunFile,
+    open_to_write,
+    sound,
+)
 from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Json, Start, Task
 
@@ -134,10 +141,9 @@ class RunWriter(RunReader):
 
     def record_committed(self, task: int, branch: Branch) -> None:
         """Store a branch."""
-        text = records.dump(records.branch_json(branch))
+        body, total = records.pack(records.dump(records.branch_json(branch)))
         self._write(
-            ("INSERT INTO branches VALUES (?, ?, ?, ?)",
-             (task, branch.id, text, records.checksum(text))),
+            ("INSERT INTO branches VALUES (?, ?, ?, ?)", (task, branch.id, body, total)),
             ("DELETE FROM under_way WHERE task = ? AND id = ?", (task, branch.id)),
         )  # fmt: skip
 
@@ -146,6 +152,8 @@ class RunWriter(RunReader):
         text = records.dump(
             {
                 "branches": len(tree.branches),
+                "solved": tree.solved,
+                "recovered": tree.recovered,
                 "instruction": tree.task.instruction,
                 "spent": tree.spent.as_dict(),
                 "solved_at": tree.solved_at.as_dict() if tree.solved_at else None,
@@ -208,6 +216,7 @@ class RunWriter(RunReader):
             self._extend(tasks)
             self._count_repeated()
             return
+        self._db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         self._db.execute("PRAGMA journal_mode = WAL")
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
