@@ -212,7 +212,7 @@ class Agent:
             book, self.policy, pool, stop, seed, slots or SlotCounter(), observer,
             self.reflect_policy,
         )  # fmt: skip
-        runner.replay(stored)
+        await runner.replay(stored)
         await runner.run()
         return book.tree
 

@@ -13,6 +13,7 @@ from leafe_gym.distill.data.leaks import LeakCheck
 from leafe_gym.distill.data.row_types import Row, RowKind
 from leafe_gym.errors import BadReply
 from leafe_gym.prompts.base import PromptSet
+from leafe_gym.prompts.fitting import rendered
 from leafe_gym.seeds import derive_rng
 from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Completion, Message, Step
@@ -128,7 +129,7 @@ class RowSelector:
         if target is None:
             self._counts["no_short_form"] += 1
             return None
-        prompt = self._prompts.render(tree.task, tree.start, history, ())
+        prompt = rendered(self._prompts.render, tree.task, tree.start, history, (), step.fit)
         if reason := self._leaks.reason(history, step, prompt, target):
             self._counts[f"leak: {reason}"] += 1
             return None
