@@ -359,7 +359,7 @@ class Rollout:
     ) -> tuple[Completion, CallSize]:
         """One answered call and its size; whatever the policy raises becomes a `PolicyError`."""
         try:
-            completion = await policy.complete(messages, sampling)
+            completion = await policy.complete(list(messages), sampling)
             tokenizer = tokenizer_of(policy)
             size = self.talk.size(messages, completion.text, completion.usage, tokenizer)
         except (PolicyError, UsageError, KeyboardInterrupt, GeneratorExit):
