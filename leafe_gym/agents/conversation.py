@@ -13,9 +13,9 @@ from typing import Any, NoReturn, cast
 from leafe_gym.agents.config import AgentConfig
 from leafe_gym.agents.plan import AttemptPlan
 from leafe_gym.budget import CallSize, Tokenizer, measure
+from leafe_gym.prefixes import PromptEncoder
 from leafe_gym.prompts.base import PromptSet
 from leafe_gym.prompts.fitting import FULL, extends, rendered
-from leafe_gym.prefixes import PromptEncoder
 from leafe_gym.tree import actions_in
 from leafe_gym.types import Experience, Message, PromptFit, Step, Usage
 

@@ -169,9 +169,7 @@ class Rollout:
             max_tokens=self.config.max_tokens,
             seed=derive_seed(plan.seed, plan.id, len(self.own), "act"),
         )
-        completion, size, self.fit = await self._ask(
-            self.policy, talk.acting, self.fit, sampling
-        )
+        completion, size, self.fit = await self._ask(self.policy, talk.acting, self.fit, sampling)
         shown = talk.shown
         try:
             action = prompts.parse_action(completion)

@@ -205,9 +205,7 @@ class TaskRunner:
             seed=self.seed,
         )
 
-    async def _commit(
-        self, plan: AttemptPlan, branch: Branch, cost: AttemptCost
-    ) -> Branch | None:
+    async def _commit(self, plan: AttemptPlan, branch: Branch, cost: AttemptCost) -> Branch | None:
         before = self.book.progress()
         committed = await self.book.commit(plan, branch, cost)
         if committed is None or committed.ending == "budget":

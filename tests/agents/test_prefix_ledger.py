@@ -40,7 +40,9 @@ def characters(chat: Sequence[Message], completion: str) -> tuple[list[int], int
 
 @pytest.mark.parametrize("tokenizer", [None, characters])
 @given(st.lists(changes, max_size=12), st.booleans())
-def test_ledger_equals_the_one_of_whole_prompts(tokenizer: Any, made: Any, begin_anew: bool) -> None:
+def test_ledger_equals_the_one_of_whole_prompts(
+    tokenizer: Any, made: Any, begin_anew: bool
+) -> None:
     """Chats that grow, change their last turns or begin anew; marks of the chat form in contents."""
     encoder, new, old = PromptEncoder(), TokenMeter(tokenizer), WholeMeter(tokenizer)
     chat: list[Message] = []
