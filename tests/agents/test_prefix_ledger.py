@@ -43,7 +43,7 @@ def characters(chat: Sequence[Message], completion: str) -> tuple[list[int], int
 def test_ledger_equals_the_one_of_whole_prompts(
     tokenizer: Any, made: Any, begin_anew: bool
 ) -> None:
-    """Chats that grow, change their last turns or begin anew; marks of the chat form in contents."""
+    """Chats that grow, change their last turns or begin anew; contents hold marks of ChatML."""
     encoder, new, old = PromptEncoder(), TokenMeter(tokenizer), WholeMeter(tokenizer)
     chat: list[Message] = []
     for dropped, added, reply in made:
