@@ -244,7 +244,7 @@ class Agent:
         runner = TaskRunner(
             book, self.policy, pool, stop, seed, slots or SlotCounter(), observer, critic,
         )  # fmt: skip
-        runner.replay(stored)
+        await runner.replay(stored)
         await runner.run()
         return book.tree
 

@@ -17,7 +17,7 @@ from leafe_gym.types import Completion, Message, Sampling
 
 DIRECT = ("tokenize", "count_tokens")
 """Methods of a policy that answer at once."""
-PLAIN = ("prompts", "context_window")
+PLAIN = ("prompts", "context_window", "chat_template_kwargs")
 """Attributes of a policy that are read by agents."""
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leafe_gym.budget import chatml
 from leafe_gym.errors import UsageError
+from leafe_gym.prefixes import chatml
 from leafe_gym.prompts.base import prompt_set
 from leafe_gym.prompts.chat import ChatPrompts
 from leafe_gym.types import Experience, Message, Start, Step, Task

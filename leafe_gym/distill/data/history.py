@@ -13,6 +13,7 @@ from typing import Any
 from leafe_gym.distill.data.leaks import HistoryCheck, LeakCheck
 from leafe_gym.distill.data.row_types import RowKind
 from leafe_gym.prompts.base import PromptSet
+from leafe_gym.prompts.fitting import extends
 from leafe_gym.tree import Tree
 from leafe_gym.types import Message, PromptFit, Step
 
@@ -90,13 +91,8 @@ class RowHistory:
 
 
 def _step_renderer(prompts: PromptSet) -> Callable[[Step, int], list[Message]] | None:
-    """The method `render_step` of a set; a class that overrides `render` alone has none."""
-    for cls in type(prompts).__mro__:
-        if "render_step" in vars(cls):
-            return prompts.render_step  # type: ignore[attr-defined, no-any-return]
-        if "render" in vars(cls):
-            return None
-    return None
+    """The method `render_step` of a set, where it may be used."""
+    return prompts.render_step if extends(prompts) else None  # type: ignore[attr-defined]
 
 
 def _add_turns(digest: blake2b, turns: Sequence[Message]) -> None:
