@@ -72,8 +72,9 @@ def rendered(
 
 
 def extends(prompts: PromptSet) -> bool:
-    """Whether `render_step` of a prompt set may be used: a class that overrides `render` alone does
-    not inherit it.
+    """Whether `render_step` of a prompt set may be used.
+
+    A class that overrides `render` alone does not inherit it.
     """
     for cls in type(prompts).__mro__:
         if "render_step" in vars(cls):
