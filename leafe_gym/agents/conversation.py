@@ -29,7 +29,7 @@ class SharedMessage(dict[str, Any]):
             "first, for example with [dict(message) for message in messages]"
         )
 
-    __setitem__ = __delitem__ = __ior__ = _refuse  # type: ignore[assignment]
+    __setitem__ = __delitem__ = __ior__ = _refuse
     update = pop = popitem = clear = setdefault = _refuse
 
     def __reduce__(self) -> tuple[Any, ...]:

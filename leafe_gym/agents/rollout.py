@@ -175,7 +175,7 @@ class Rollout:
         shown = talk.shown
         try:
             action = prompts.parse_action(
-                completion, admissible_commands(plan.task_start, self.path)
+                completion, admissible_commands(plan.task_start, talk.path)
             )
         except BadReply as error:
             step = Step(
@@ -240,7 +240,7 @@ class Rollout:
                 session=self.plan.task.id,
                 json_schema=self.prompts.reflection_schema(1, True)
                 if refine
-                else self.prompts.reflection_schema(actions, self.path[-1].over),
+                else self.prompts.reflection_schema(actions, self.talk.path[-1].over),
             )
             fit = max(self.fit, self.reflect_fit, key=lambda one: (one.dropped, one.shortened))
             try:

@@ -213,7 +213,7 @@ class TaskRunner:
             return committed
         failed = committed.ending in ERRORS
         self._counted += not failed
-        # Where some prompt did fit and attempts are limited, a full window is a failure like others.
+        # Where a prompt fitted and attempts are limited, a full window is a failure like others.
         endless = self.config.max_attempts is None or not self.book.spent.act_calls
         stalled = failed or (endless and self.book.progress() == before)
         self._errors = self._errors + 1 if stalled else 0

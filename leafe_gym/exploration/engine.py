@@ -57,7 +57,7 @@ def explore(
         ray: explore in actors of a Ray cluster: "auto" for the one this machine belongs to, "local"
             for one of this machine alone, or an address; `workers` is their number then, by
             default one for each CPU of the cluster.
-        shard: which part of a larger run `tasks` are, kept for `merge`; see `Shard.of`.
+        shard: which part of a larger run `tasks` are, kept for `merge`; see `Shard.select`.
         progress: called when a task is finished.
 
     Returns:

@@ -87,7 +87,8 @@ class RayHandle(DriverEnd):
     ) -> None:
         import ray
 
-        actor = ray.remote(num_cpus=cpus, max_restarts=0, max_task_retries=0, max_concurrency=1000)(
+        remote: Any = ray.remote  # its types lack options of actors
+        actor = remote(num_cpus=cpus, max_restarts=0, max_task_retries=0, max_concurrency=1000)(
             WorkerActor
         )
         self._actor = actor.remote(search_path())

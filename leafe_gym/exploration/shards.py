@@ -14,10 +14,10 @@ from leafe_gym.types import Task
 
 
 class Shard(NamedTuple):
-    """One part of a run: every `count`-th task, from task `index` on."""
+    """Part `number` of a run in `of` parts: every `of`-th task, from that one on."""
 
-    index: int
-    count: int
+    number: int
+    of: int
 
     @classmethod
     def parse(cls, text: str) -> Shard:
@@ -33,9 +33,9 @@ class Shard(NamedTuple):
             raise UsageError(f"shard={text!r}: the first part is 0/{count}, the last one below n")
         return cls(int(index), int(count))
 
-    def of(self, tasks: Sequence[Task]) -> list[Task]:
+    def select(self, tasks: Sequence[Task]) -> list[Task]:
         """The tasks of this part."""
-        return list(tasks[self.index :: self.count])
+        return list(tasks[self.number :: self.of])
 
 
 class Merged(NamedTuple):

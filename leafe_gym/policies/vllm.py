@@ -324,7 +324,7 @@ def _tokenizer(model: str, revision: str | None) -> tuple[Any, list[int]]:
             f"cannot load the model {model}: {type(error).__name__}: {error}"
         ) from error
     try:
-        found = GenerationConfig.from_pretrained(model, revision=revision).eos_token_id
+        found = GenerationConfig.from_pretrained(model, revision=revision or "main").eos_token_id
     except (OSError, ValueError):
         found = None
     return tokenizer, found if isinstance(found, list) else [] if found is None else [found]

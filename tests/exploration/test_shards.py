@@ -18,7 +18,7 @@ def explored(out: Path, shard: str = "", seed: int = 0, count: int = 7) -> Path:
     tasks, part = list(TASKS[:count]), Shard.parse(shard) if shard else None
     agent = lg.ReflectiveTreeAgent(SokobanPlayer(), lg.AgentConfig(reflect_every=4))
     lg.explore(
-        agent, part.of(tasks) if part else tasks, budget=lg.Budget(interactions=60), out=out,
+        agent, part.select(tasks) if part else tasks, budget=lg.Budget(interactions=60), out=out,
         config=lg.ExploreConfig(seed=seed), shard=part,
     ).close()  # fmt: skip
     return out

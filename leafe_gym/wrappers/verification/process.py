@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
-import cloudpickle  # type: ignore[import-untyped]
+import cloudpickle
 
 from leafe_gym._scratch import scratch_folder
 from leafe_gym.errors import LeafeError, SnapshotUnsupported
