@@ -27,9 +27,11 @@ from leafe_gym.cli.options import (
     Data,
     EnvId,
     JsonOut,
+    Ray,
     Seed,
     Set,
     Split,
+    Workers,
     env_kwargs,
     pick_tasks,
     use_current_folder,
@@ -78,6 +80,8 @@ def command(
         ),
     ] = DEFAULT_INTERACTIONS,
     concurrency: Concurrency = 16,
+    workers: Workers = 0,
+    ray: Ray = None,
     seed: Seed = 0,
     set_: Set = None,
     data: Data = None,
@@ -94,7 +98,17 @@ def command(
     policy, critic = make_policy(models), make_reflect_policy(reflect)
     tasks = pick_tasks(env_id, split, count, env_kwargs(set_, data))
     bench = run_with_bars(
-        policy, tasks, names, interactions, out_dir, concurrency, seed, agent, critic
+        policy,
+        tasks,
+        names,
+        interactions,
+        out_dir,
+        concurrency,
+        seed,
+        agent,
+        critic,
+        workers=workers,
+        ray=ray,
     )
     picture = out_dir / "solved.png"
     plot_bench(bench, picture, f"{env_id}, {len(tasks)} tasks, {models.model}")
@@ -117,6 +131,9 @@ def run_with_bars(
     seed: int,
     config: AgentConfig,
     reflect_policy: Policy | None = None,
+    *,
+    workers: int = 0,
+    ray: str | None = None,
 ) -> Bench:
     """`run_bench`, with a progress bar per method."""
     with progress_bar() as bar:
@@ -133,8 +150,8 @@ def run_with_bars(
         return interrupt.run(
             run_bench(
                 policy, tasks, methods=methods, interactions=interactions, out=folder,
-                config=config, concurrency=concurrency, seed=seed, progress=tick,
-                reflect_policy=reflect_policy,
+                config=config, concurrency=concurrency, workers=workers, ray=ray, seed=seed,
+                progress=tick, reflect_policy=reflect_policy,
             )
         )  # fmt: skip
 

@@ -20,9 +20,11 @@ from leafe_gym.cli.options import (
     Data,
     EnvId,
     JsonOut,
+    Ray,
     Seed,
     Set,
     Split,
+    Workers,
     env_kwargs,
     pick_tasks,
     use_current_folder,
@@ -55,6 +57,8 @@ def command(
         typer.Option(metavar="MODEL", help="Also recovery@k, from the mistakes of this policy."),
     ] = "",
     concurrency: Concurrency = 64,
+    workers: Workers = 0,
+    ray: Ray = None,
     seed: Seed = 0,
     set_: Set = None,
     data: Data = None,
@@ -74,7 +78,9 @@ def command(
     policy = make_policy(models)
     base = make_policy(ModelOptions(model=recover_from), "recover_from") if recover_from else None
     tasks = pick_tasks(env_id, split, count, env_kwargs(set_, data))
-    every: dict[str, Any] = {"seed": seed, "concurrency": concurrency, "config": config}
+    every: dict[str, Any] = {
+        "seed": seed, "concurrency": concurrency, "workers": workers, "ray": ray, "config": config,
+    }  # fmt: skip
     with progress_bar() as bar:
         found = {
             "Pass": evaluate(

@@ -27,8 +27,10 @@ from leafe_gym.cli.options import (
     EnvId,
     JsonOut,
     Method,
+    Ray,
     Set,
     Split,
+    Workers,
     env_kwargs,
     given_budget,
     pick_agent,
@@ -39,6 +41,7 @@ from leafe_gym.cli.screen import out, plain, progress_bar, write_json
 from leafe_gym.evals.meta import machine_meta
 from leafe_gym.exploration.config import ExploreConfig
 from leafe_gym.exploration.engine import aexplore
+from leafe_gym.exploration.shards import Shard
 from leafe_gym.store.reader import RunReader
 from leafe_gym.tree import Tree
 from leafe_gym.types import Json, Task
@@ -52,6 +55,16 @@ def command(
     split: Split = "train",
     method: Method = "tree",
     concurrency: Concurrency = 16,
+    workers: Workers = 0,
+    ray: Ray = None,
+    shard: Annotated[
+        str,
+        typer.Option(
+            "--shard",
+            metavar="I/N",
+            help="Explore every N-th task, from task I on; `leafe merge` joins the parts.",
+        ),
+    ] = "",
     set_: Set = None,
     data: Data = None,
     export: Annotated[
@@ -76,6 +89,8 @@ def command(
         method, make_policy(models), agent, explore.seed, make_reflect_policy(reflect)
     )
     tasks = pick_tasks(env_id, split, count, env_kwargs(set_, data))
+    part = Shard.parse(shard) if shard else None
+    tasks = part.select(tasks) if part else tasks
     with progress_bar() as bar:
         line = bar.add_task("exploring", total=len(tasks), note="")
         solved = 0
@@ -88,7 +103,7 @@ def command(
         run = interrupt.run(
             aexplore(
                 made, tasks, budget=limits, out=out_dir, config=explore, concurrency=concurrency,
-                progress=tick,
+                workers=workers, ray=ray, shard=part, progress=tick,
             )
         )  # fmt: skip
     with run:

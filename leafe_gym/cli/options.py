@@ -73,6 +73,24 @@ Method = Annotated[
 Concurrency = Annotated[
     int, typer.Option("--concurrency", min=1, max=MOST, help="Attempts at the same time.")
 ]
+Workers = Annotated[
+    int,
+    typer.Option(
+        "--workers",
+        min=0,
+        max=MOST,
+        help="Processes that explore; 0: this one. With --ray, actors.",
+    ),
+]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Explore on a Ray cluster: auto (this machine's), local (this machine alone), or an "
+        "address.",
+    ),
+]
 JsonOut = Annotated[
     str | None, typer.Option("--json", metavar="PATH", help="Write the figures; '-' is stdout.")
 ]

@@ -263,6 +263,8 @@ async def run_bench(
     out: Path,
     config: AgentConfig = AgentConfig(),  # noqa: B008 - frozen
     concurrency: int = 16,
+    workers: int = 0,
+    ray: str | None = None,
     seed: int = 0,
     progress: Callable[[str, Task, Tree | None], None] | None = None,
     reflect_policy: Policy | None = None,
@@ -277,6 +279,8 @@ async def run_bench(
         out: run folders go here; the same call resumes.
         config: of all agents; a method may change fields of it.
         concurrency: attempts at the same time.
+        workers: processes that explore, see `explore`.
+        ray: a cluster that explores, see `explore`.
         seed: all sampling seeds derive from it.
         progress: called with (method, task, tree) when a task is finished.
         reflect_policy: reflects for all of them.
@@ -298,6 +302,8 @@ async def run_bench(
             budget=Budget(interactions=interactions),
             out=out / name,
             concurrency=concurrency,
+            workers=workers,
+            ray=ray,
             config=ExploreConfig(seed=seed, stop="solved"),
             progress=partial(progress, name) if progress else None,
         ) as run:

@@ -101,6 +101,8 @@ def evaluate(
     config: EvalConfig = EvalConfig(),  # noqa: B008 - frozen
     out: str | Path | None = None,
     concurrency: int = 64,
+    workers: int = 0,
+    ray: str | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Roll out `samples` times on each task; the same call with the same `out` resumes.
@@ -113,6 +115,8 @@ def evaluate(
         config: how a rollout is sampled.
         out: run folder, kept; default a temporary one.
         concurrency: rollouts at the same time; changes nothing but the time it takes.
+        workers: processes that roll out, see `explore`.
+        ray: a cluster that rolls out, see `explore`.
         progress: called when a task is finished.
 
     Raises:
@@ -121,7 +125,7 @@ def evaluate(
     """
     call = aevaluate(
         policy, tasks, samples=samples, seed=seed, config=config, out=out,
-        concurrency=concurrency, progress=progress,
+        concurrency=concurrency, workers=workers, ray=ray, progress=progress,
     )  # fmt: skip
     return run_blocking(call, variant="aevaluate")
 
@@ -135,6 +139,8 @@ async def aevaluate(
     config: EvalConfig = EvalConfig(),  # noqa: B008 - frozen
     out: str | Path | None = None,
     concurrency: int = 64,
+    workers: int = 0,
+    ray: str | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """The asynchronous variant of `evaluate`."""
@@ -147,7 +153,15 @@ async def aevaluate(
     with scratch_folder("eval") as scratch:
         folder = require_path("out", out) if out is not None else Path(scratch) / "run"
         with await roll_out(
-            agent, tasks, config, folder, seed=seed, concurrency=concurrency, progress=progress
+            agent,
+            tasks,
+            config,
+            folder,
+            seed=seed,
+            concurrency=concurrency,
+            workers=workers,
+            ray=ray,
+            progress=progress,
         ) as run:
             return count_rollouts(run, tasks, samples)
 
@@ -160,6 +174,8 @@ async def roll_out(
     *,
     seed: int,
     concurrency: int,
+    workers: int = 0,
+    ray: str | None = None,
     progress: Progress | None,
 ) -> RunReader:
     """All rollouts of an agent that limits their number itself; some may be missing.
@@ -175,6 +191,8 @@ async def roll_out(
             out=folder,
             config=config.for_exploring(seed),
             concurrency=concurrency,
+            workers=workers,
+            ray=ray,
             progress=progress,
         )
     except RunIncomplete:

@@ -133,6 +133,8 @@ def recovery_pool(
     config: EvalConfig = EvalConfig(),  # noqa: B008 - frozen
     out: str | Path | None = None,
     concurrency: int = 64,
+    workers: int = 0,
+    ray: str | None = None,
     progress: Progress | None = None,
 ) -> RecoveryPool:
     """The states in which `base` makes its first mistake.
@@ -146,6 +148,8 @@ def recovery_pool(
         config: how a rollout is sampled.
         out: run folder of the rollouts, kept; default a temporary one.
         concurrency: rollouts at the same time; changes nothing but the time it takes.
+        workers: processes that roll out, see `explore`.
+        ray: a cluster that rolls out, see `explore`.
         progress: called when a task was rolled out.
 
     Raises:
@@ -159,7 +163,7 @@ def recovery_pool(
             _require_distance(make_env(tasks[0]), tasks[0])
         call = aevaluate(
             base, tasks, samples=rollouts, seed=seed, config=config, out=folder,
-            concurrency=concurrency, progress=progress,
+            concurrency=concurrency, workers=workers, ray=ray, progress=progress,
         )  # fmt: skip
         run_blocking(call, variant="aevaluate")
         with RunReader(folder) as run:
@@ -176,6 +180,8 @@ def evaluate_recovery(
     config: EvalConfig = EvalConfig(),  # noqa: B008 - frozen
     out: str | Path | None = None,
     concurrency: int = 64,
+    workers: int = 0,
+    ray: str | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Roll out `samples` times from each state of a pool; `pass_at(k)` is recovery@k.
@@ -196,7 +202,15 @@ def evaluate_recovery(
         tasks = [one.task for one in pool.mistakes]
         folder = require_path("out", out) if out is not None else Path(scratch) / "run"
         call = roll_out(
-            agent, tasks, config, folder, seed=seed, concurrency=concurrency, progress=progress
+            agent,
+            tasks,
+            config,
+            folder,
+            seed=seed,
+            concurrency=concurrency,
+            workers=workers,
+            ray=ray,
+            progress=progress,
         )
         with run_blocking(call, variant="aexplore") as run:
             return count_rollouts(run, tasks, samples, of=lambda branch: branch.parent is not None)

@@ -148,7 +148,7 @@ class ProcessHome:
     async def start(self, setup: Setup, on_event: OnEvent, on_lost: OnLost) -> list[WorkerHandle]:
         """See `Home.start`."""
         server = PolicyServer(setup.agent)
-        sent = replace(setup, agent=agent_for_workers(setup.agent, len(self._slots)))
+        sent = replace(setup, agent=await agent_for_workers(setup.agent, len(self._slots)))
         packed = pack_setup(sent)
 
         def make(slots: int) -> ProcessHandle:

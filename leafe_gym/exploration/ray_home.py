@@ -201,7 +201,7 @@ class RayHome:
         count = min(self._workers or max(1, cpus - 1), self._concurrency)
         share = min(1.0, cpus / count)  # more actors than CPUs share them
         server = PolicyServer(setup.agent)
-        packed = pack_setup(replace(setup, agent=agent_for_workers(setup.agent, count)))
+        packed = pack_setup(replace(setup, agent=await agent_for_workers(setup.agent, count)))
         stored = self._ray.put(packed)
 
         def make(slots: int) -> RayHandle:

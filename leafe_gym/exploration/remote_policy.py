@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from leafe_gym.agents.agent import Agent
 from leafe_gym.exploration.worker import POLICIES
-from leafe_gym.policies.base import Policy, ask
+from leafe_gym.policies.base import Policy, ask, prepare
 from leafe_gym.types import Completion, Message, Sampling
 
 DIRECT = ("tokenize", "count_tokens")
@@ -69,7 +69,7 @@ class RemotePolicy:
         return call
 
 
-def agent_for_workers(agent: Agent, workers: int) -> Agent:
+async def agent_for_workers(agent: Agent, workers: int) -> Agent:
     """A copy of an agent that can be sent to workers.
 
     A policy with a true attribute `portable` goes along: it is as good in another process (a URL, a
@@ -85,6 +85,7 @@ def agent_for_workers(agent: Agent, workers: int) -> Agent:
             shared = getattr(policy, "shared_by", None)
             setattr(sent, name, shared(workers) if callable(shared) else policy)
         else:
+            await prepare(policy)  # what it knows only then goes along
             setattr(sent, name, RemotePolicy(policy, name))
     return sent
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from leafe_gym.exploration.homes import WorkerHandle
+from leafe_gym.store.reader import RunReader
 from leafe_gym.types import Json
 
 FILE = "status.json"
@@ -98,6 +99,24 @@ class Status:
         with suppress(OSError):
             scratch.write_text(json.dumps(self.as_dict(workers) | {"ended": last}))
             scratch.replace(self.folder / FILE)
+
+
+def read_status(folder: str | Path) -> Json:
+    """What is stored of a run, and what it said last of itself.
+
+    Returns:
+        "stored": counts of tasks, finished and failed ones and branches; "now": `Status.as_dict`
+        with "ended", or None if there is none.
+
+    Raises:
+        UsageError: if there is no run in the folder.
+    """
+    with RunReader(folder) as run:
+        stored = run.counts()
+    now = None
+    with suppress(OSError, ValueError):
+        now = json.loads((Path(folder) / FILE).read_text())
+    return {"stored": stored, "now": now}
 
 
 def _percentiles(values: Sequence[float]) -> dict[str, float] | None:

@@ -79,6 +79,14 @@ class RunReader(RunFile):
         rows = self.rows("SELECT value, sum FROM meta WHERE key = ?", key)
         return sound(rows[0][0], rows[0][1], key) if rows else None
 
+    def counts(self) -> dict[str, int]:
+        """Numbers of tasks, finished tasks, open tasks that failed, and branches."""
+        row = self.rows(
+            "SELECT count(*), count(result), count(failure), (SELECT count(*) FROM branches) "
+            "FROM tasks"
+        )[0]
+        return dict(zip(("tasks", "finished", "failed", "branches"), row, strict=True))
+
     def was_begun(self, task: int) -> bool:
         """Whether the environment of a task was reset for the first time."""
         return self.rows("SELECT start FROM tasks WHERE idx = ?", task)[0][0] is not None
