@@ -43,7 +43,7 @@ SPLITS = ("test", "val")
 """Problems are taken from these in order; prompts and settings were chosen on "train"."""
 METHODS = ("is", "ir", "tree")
 INTERACTIONS = 24
-CONCURRENCY = 16
+CONCURRENCY = 24
 """Tasks at the same time for each method."""
 SEED = 0
 CONFIG: dict[str, Any] = {
