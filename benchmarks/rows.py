@@ -80,9 +80,9 @@ def measure() -> Report:
 def make_run(folder: Path, count: int) -> Path:
     """A run of `count` synthetic trees."""
     prompts = prompt_set("chat")
-    config = {"agent": {"prompts": {"name": prompts.name, "hash": prompts.hash}}}
     tasks = [Task(id=f"bench:{i}", env_id="bench/Rows-v0", split="train") for i in range(count)]
-    with RunWriter(folder, config, tasks) as run, run.batch():
+    with RunWriter(folder, {"agent": {}}, tasks) as run, run.batch():
+        run.record_prompts(tasks[0].env_id, prompts)
         for number, task in enumerate(tasks):
             tree = make_tree(task, number)
             run.record_opened(number, tree.start)

@@ -6,7 +6,7 @@ Units, per task:
   the paper's interaction budget. `env_steps` and `model_calls` limit the two parts.
 * `tokens_total`: prompt + completion tokens.
 * `tokens_uncached`: the total minus, per prompt, its longest prefix shared with an earlier prompt
-  (taken together with its completion) of the same task and method.
+  (taken together with its completion) of the same task, method and model.
 
 A rollback costs nothing, whatever the backend; with `Budget(replay_cost=True)` it costs tau
 environment steps, whatever the backend. Steps that were really replayed, failed tries and discarded
@@ -68,7 +68,10 @@ class Spend:
         rollback_steps: steps charged for rollbacks (`Budget.replay_cost`).
         prompt_tokens: of all calls.
         completion_tokens: of all calls.
-        shared_tokens: prompt tokens that an earlier prompt of the task holds.
+        shared_tokens: prompt tokens that an earlier prompt of the task to the same model holds.
+        reflect_prompt_tokens: the part of `prompt_tokens` in reflecting and refining calls.
+        reflect_completion_tokens: likewise of `completion_tokens`.
+        reflect_shared_tokens: likewise of `shared_tokens`.
         attempts: branches of the tree.
         rollbacks: branches that began with a rollback.
         dropped: reflections not asked for because their branch could never run.
@@ -86,6 +89,9 @@ class Spend:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     shared_tokens: int = 0
+    reflect_prompt_tokens: int = 0
+    reflect_completion_tokens: int = 0
+    reflect_shared_tokens: int = 0
     attempts: int = 0
     rollbacks: int = 0
     dropped: int = 0

@@ -208,6 +208,8 @@ class Sampling:
         top_p: above 0 up to 1: only the most probable tokens that together reach it are sampled.
         top_k: only so many of the most probable tokens are sampled, >= 1; None for no limit.
         return_ids: whether `Completion.sampled` is wanted.
+        session: the task's id; calls of one session share prefixes, so that a policy with several
+            servers keeps them on one. No reply depends on it.
         max_tokens: longest reply, in tokens.
         seed: 0 to 2**63 - 1; the same messages with the same seed give the same reply wherever
             the policy can promise it.
@@ -225,6 +227,7 @@ class Sampling:
     top_p: float = 1.0
     top_k: int | None = None
     return_ids: bool = False
+    session: str = ""
 
     def __post_init__(self) -> None:
         heat = self.temperature
@@ -238,6 +241,8 @@ class Sampling:
             raise UsageError(
                 f"Sampling top_k={self.top_k!r}: expected a whole number >= 1, or None"
             )
+        if not isinstance(self.session, str) or not _encodable(self.session):
+            raise UsageError(f"Sampling session={self.session!r}: expected text")
         if type(self.return_ids) is not bool:
             raise UsageError(f"Sampling return_ids={self.return_ids!r}: expected True or False")
         if not _is_count(self.max_tokens) or self.max_tokens < 1:

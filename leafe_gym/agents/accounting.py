@@ -25,7 +25,7 @@ from leafe_gym.agents.rollout import (
 from leafe_gym.budget import UNITS, Budget, CallSize, Limits, TokenMeter, measure
 from leafe_gym.prompts.base import PromptSet
 from leafe_gym.tree import Branch, Tree, actions_in
-from leafe_gym.types import ERRORS, Ending, Message, Reflection, Step, Usage
+from leafe_gym.types import ERRORS, Ending, Reflection, Step
 
 MANY = 10**6
 """More attempts than run at the same time."""
@@ -40,7 +40,9 @@ class Accounting:
         frontier: says how many branches an attempt may still open.
         prompts: renders stored attempts again, to measure them.
         config: when reflections are due.
-        meter: counts tokens.
+        meter: counts the tokens of the policy that acts.
+        reflect_meter: counts those of the policy that reflects, where it is another one; the
+            prompts of one model are not in the other's cache.
         compare: whether equal actions in equal states must have equal outcomes.
     """
 
@@ -53,6 +55,7 @@ class Accounting:
         config: AgentConfig,
         meter: TokenMeter,
         *,
+        reflect_meter: TokenMeter | None = None,
         compare: bool = True,
     ) -> None:
         self.tree = tree
@@ -62,6 +65,7 @@ class Accounting:
         self.prompts = prompts
         self.config = config
         self.meter = meter
+        self.reflect_meter = reflect_meter or meter
         self._limits = Limits.of(budget)
         self._outcomes = OutcomeIndex() if compare else None
 
@@ -124,11 +128,15 @@ class Accounting:
         if self._outcomes is not None:
             self._outcomes.add(plan, kept)
         self.tree.add(kept)
-        self.tree.token_source = self.meter.source
+        self.tree.token_source = self._token_source()
         if kept.won and self.tree.solved_at is None:
             self.tree.solved_at = replace(self.spent)
         self.frontier.tell(plan, kept)
         return kept
+
+    def _token_source(self) -> str:
+        sources = dict.fromkeys((self.meter.source, self.reflect_meter.source))
+        return "; reflecting: ".join(sources)
 
     def discard(self, cost: AttemptCost) -> None:
         """Count the work of an attempt that no tree will hold."""
@@ -182,10 +190,11 @@ class _Charge:
         size = next(self.turns, None)
         if size is None:
             messages, _ = acting_prompt(self.plan, self.path, self.book.prompts, self.book.config)
-            size = self._measure(messages, step.reply, step.usage)
+            tokenizer = self.book.meter.tokenizer
+            size = measure(messages, step.reply, step.usage, tokenizer)
         self.book.spent.act_calls += 1
         self.book.spent.steps += step.action is not None
-        self._charge_tokens(size)
+        self._charge_tokens(size, self.book.meter)
         self.path.append(step)
 
     def _charge_reflections(self, turns: int, ending: Ending | None) -> None:
@@ -211,16 +220,19 @@ class _Charge:
         size = next(self.reflections, None)
         if size is None:
             messages = reflection_prompt(self.plan, self.path, self.book.prompts, self.book.config)
-            size = self._measure(messages, reflection.reply, reflection.usage)
+            tokenizer = self.book.reflect_meter.tokenizer
+            size = measure(messages, reflection.reply, reflection.usage, tokenizer)
         self.book.spent.reflect_calls += 1
-        self._charge_tokens(size)
+        spent = self.book.spent
+        spent.reflect_prompt_tokens += size.prompt_tokens
+        spent.reflect_completion_tokens += size.completion_tokens
+        spent.reflect_shared_tokens += self._charge_tokens(size, self.book.reflect_meter)
         self.opened += reflection.experience is not None
 
-    def _measure(self, messages: list[Message], reply: str, usage: Usage) -> CallSize:
-        return measure(messages, reply, usage, self.book.meter.tokenizer)
-
-    def _charge_tokens(self, size: CallSize) -> None:
-        spent = self.book.spent
+    def _charge_tokens(self, size: CallSize, meter: TokenMeter) -> int:
+        """Charge a call to the totals; returns how much of its prompt an earlier one holds."""
+        spent, shared = self.book.spent, meter.shared(size)
         spent.prompt_tokens += size.prompt_tokens
         spent.completion_tokens += size.completion_tokens
-        spent.shared_tokens += self.book.meter.shared(size)
+        spent.shared_tokens += shared
+        return shared

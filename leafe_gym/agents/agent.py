@@ -13,7 +13,7 @@ Example:
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, get_args
 
@@ -35,6 +35,7 @@ from leafe_gym.agents.sync import run_blocking
 from leafe_gym.agents.task_runner import NullObserver, Observer, SlotCounter, Stop, TaskRunner
 from leafe_gym.arguments import whole_number
 from leafe_gym.budget import Budget, TokenMeter
+from leafe_gym.envs.prompts import named_prompts, registered_prompts
 from leafe_gym.errors import UsageError
 from leafe_gym.policies.base import Policy, PolicyFunction, as_policy, policy_identity
 from leafe_gym.prompts.base import PromptSet, as_prompt_set
@@ -49,12 +50,20 @@ DEFAULT_PROMPTS = "chat"
 class Agent:
     """A policy, a configuration and an order of attempts (`frontier`).
 
+    Attributes:
+        policy: acts.
+        reflect_policy: reflects, where it is another one.
+        config: how attempts are made.
+        prompts: the prompt set for all environments; None where each environment has its own.
+
     A subclass that returns a `Frontier` of its own is a new method; registered in the group
     `leafe_gym.methods` it has a name on the command line.
 
     Args:
-        policy: acts and reflects; a `Policy`, or any function of chat messages.
+        policy: acts, and reflects unless there is a `reflect_policy`; a `Policy`, or any function
+            of chat messages.
         config: how attempts are made.
+        reflect_policy: reflects and refines in its place; the ledger counts its tokens apart, too.
 
     Raises:
         UsageError: for a policy, configuration or prompt set that cannot be used.
@@ -62,28 +71,55 @@ class Agent:
 
     method: ClassVar[str] = ""
     """Short name, part of a run's identity."""
+    control: Callable[[PromptSet], PromptSet] | None = None
+    """Wraps every prompt set, see `leafe_gym.evals.controls`."""
 
-    def __init__(self, policy: Policy | PolicyFunction, config: AgentConfig | None = None) -> None:
+    def __init__(
+        self,
+        policy: Policy | PolicyFunction,
+        config: AgentConfig | None = None,
+        reflect_policy: Policy | PolicyFunction | None = None,
+    ) -> None:
         if config is not None and not isinstance(config, AgentConfig):
             raise UsageError(f"config={config!r}: expected an AgentConfig")
         self.policy = as_policy(policy)
+        other = reflect_policy is not None and reflect_policy is not policy
+        self.reflect_policy = as_policy(reflect_policy) if other else None
         self.config = config or AgentConfig()
-        self.prompts = resolve_prompts(self.policy, self.config)
+        self.prompts = fixed_prompts(self.policy, self.config)
 
     def frontier(self, task: Task) -> Frontier:
         """A fresh order of attempts for `task`."""
         raise UsageError("Agent is abstract: use one of its subclasses, or define frontier()")
 
+    def prompts_for(self, env_id: str, env: type | None = None) -> PromptSet:
+        """The prompt set for an environment, see `resolve_prompts`.
+
+        Args:
+            env_id: its id.
+            env: its class, where it may not be registered.
+
+        Raises:
+            UsageError: if the environment names one that cannot be used.
+        """
+        found = self.prompts or environment_prompts(env_id, env)
+        return found if self.control is None else self.control(found)
+
     @property
     def identity(self) -> dict[str, Json]:
-        """All that decides what this agent does, as JSON; part of a run's configuration."""
+        """All that decides what this agent does but its prompts, as JSON.
+
+        Part of a run's configuration; the run stores the prompt set of each environment beside it.
+        """
         kind = type(self)
         identity: dict[str, Json] = {
             "method": self.method,
             "policy": policy_identity(self.policy),
-            "prompts": {"name": self.prompts.name, "hash": self.prompts.hash},
+            "reflect_policy": self.reflect_policy and policy_identity(self.reflect_policy),
             **{k: v for k, v in self.config.as_dict().items() if k != "prompts"},
         }
+        if arguments := getattr(self.policy, "chat_template_kwargs", None):
+            identity["chat_template_kwargs"] = json_kwargs(arguments)
         if not kind.__module__.startswith("leafe_gym."):
             identity["class"] = f"{kind.__module__}.{kind.__qualname__}"
             identity["source"] = code_fingerprint(kind)
@@ -151,6 +187,7 @@ class Agent:
         return await self.explore_task(
             task, pool, budget, seed=seed, stop=stop,
             slots=SlotCounter(concurrency - 1),
+            prompts=self.prompts_for(env_id, type(wrapper.unwrapped)),
         )  # fmt: skip
 
     async def explore_task(
@@ -164,6 +201,7 @@ class Agent:
         slots: SlotCounter | None = None,
         observer: Observer | None = None,
         stored: Sequence[Branch] = (),
+        prompts: PromptSet | None = None,
     ) -> Tree:
         """Explore one task with environments from `pool`; what `run` and `explore` share.
 
@@ -176,6 +214,7 @@ class Agent:
             slots: room for attempts beside the one that is always under way; None for none.
             observer: notified of every attempt and branch.
             stored: branches that an earlier process committed, in order.
+            prompts: the prompt set; default that for the task's environment.
 
         Returns:
             The tree; `tree.stopped == "errors"` if it is not finished.
@@ -192,12 +231,16 @@ class Agent:
             Tree(task=replace(task, instruction=start.instruction), start=start),
             budget,
             self.frontier(task),
-            self.prompts,
+            prompts or self.prompts_for(task.env_id),
             self.config,
             TokenMeter(tokenizer_of(self.policy)),
+            reflect_meter=self.reflect_policy and TokenMeter(tokenizer_of(self.reflect_policy)),
             compare=_is_deterministic(task),
         )
-        runner = TaskRunner(book, self.policy, pool, stop, seed, slots or SlotCounter(), observer)
+        runner = TaskRunner(
+            book, self.policy, pool, stop, seed, slots or SlotCounter(), observer,
+            self.reflect_policy,
+        )  # fmt: skip
         runner.replay(stored)
         await runner.run()
         return book.tree
@@ -247,16 +290,35 @@ class BestFirstAgent(Agent):
         )
 
 
-def resolve_prompts(policy: Policy, config: AgentConfig) -> PromptSet:
-    """The prompt set of an agent: that of its configuration, else the policy's own, else "chat".
+def resolve_prompts(policy: Policy, config: AgentConfig, env_id: str) -> PromptSet:
+    """The prompt set with which a policy plays an environment.
+
+    The first of: that of the configuration; the policy's own, if it was made for one set; that
+    which the environment names; "chat".
 
     Raises:
         UsageError: if it cannot be used, or there is none of that name.
     """
-    given = config.prompts
-    return as_prompt_set(
-        given if given is not None else getattr(policy, "prompts", DEFAULT_PROMPTS)
-    )
+    return fixed_prompts(policy, config) or environment_prompts(env_id)
+
+
+def fixed_prompts(policy: Policy, config: AgentConfig) -> PromptSet | None:
+    """The prompt set of a configuration, else of a policy that was made for one, else None."""
+    given = config.prompts if config.prompts is not None else getattr(policy, "prompts", None)
+    return None if given is None else as_prompt_set(given)
+
+
+def environment_prompts(env_id: str, env: type | None = None) -> PromptSet:
+    """The prompt set that an environment names, else "chat".
+
+    Raises:
+        UsageError: if it cannot be used; names the environment.
+    """
+    named = registered_prompts(env_id) or named_prompts(env) or DEFAULT_PROMPTS
+    try:
+        return as_prompt_set(named)
+    except UsageError as error:
+        raise UsageError(f"the environment {env_id} names its prompt set: {error}") from None
 
 
 def check_run(budget: Budget, concurrency: int) -> None:

@@ -21,7 +21,8 @@ class AgentConfig(Config):
     """
 
     prompts: SkipValidation[str | PromptSet | None] = None
-    """Prompt set, by name or as an object; by default the policy's own, else "chat"."""
+    """Prompt set, by name or as an object; by default the one that the policy was made for, else
+    the environment's, else "chat"."""
     reflect_every: PositiveInt | None = 10
     """K: turns between periodic reflections of the tree; None for failures only."""
     reflections: PositiveInt = 1
@@ -36,7 +37,7 @@ class AgentConfig(Config):
     """How long an experience stays in the prompt: at action tau only, or to the attempt's end."""
     experiences: Literal["latest", "all"] = "latest"
     """Which experiences of its chain iterative refinement is shown."""
-    act_temperature: FiniteFloat = 1.0
+    temperature: FiniteFloat = 1.0
     """Sampling temperature of acting calls."""
     reflect_temperature: FiniteFloat = 0.5
     """Sampling temperature of reflecting and refining calls."""

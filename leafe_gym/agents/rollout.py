@@ -73,22 +73,24 @@ async def rollout(
     prompts: PromptSet,
     config: AgentConfig,
     snapshots: SnapshotCache | None = None,
+    reflect_policy: Policy | None = None,
 ) -> tuple[Branch, AttemptCost]:
     """Run one attempt; failures of the environment, backend or policy become its ending.
 
     Args:
         plan: what to do.
         slot: the environment, in any state.
-        policy: acts and reflects.
+        policy: acts, and reflects where `reflect_policy` is None.
         prompts: renders and parses.
         config: how attempts are made.
         snapshots: states of the same task in this process, to start from and to add to.
+        reflect_policy: reflects and refines.
 
     Raises:
         PolicyUnavailable: if no model call can succeed; the attempt is to be discarded.
         SandboxUnavailable: likewise for an environment's sandbox.
     """
-    return await Rollout(plan, slot, policy, prompts, config, snapshots).run()
+    return await Rollout(plan, slot, policy, prompts, config, snapshots, reflect_policy).run()
 
 
 @dataclass(slots=True)
@@ -101,6 +103,7 @@ class Rollout:
     prompts: PromptSet
     config: AgentConfig
     snapshots: SnapshotCache | None = None
+    reflect_policy: Policy | None = None
     path: list[Step] = field(default_factory=list)
     own: list[Step] = field(default_factory=list)
     reflections: list[Reflection] = field(default_factory=list)
@@ -148,14 +151,15 @@ class Rollout:
         messages, shown = acting_prompt(plan, self.path, prompts, self.config)
         sampling = Sampling(
             purpose="act",
-            temperature=self.config.act_temperature,
+            temperature=self.config.temperature,
             top_p=self.config.top_p,
             top_k=self.config.top_k,
             return_ids=self.config.keep_token_ids,
             max_tokens=self.config.max_tokens,
             seed=derive_seed(plan.seed, plan.id, len(self.own), "act"),
+            session=plan.task.id,
         )
-        completion, size = await self._complete(messages, sampling)
+        completion, size = await self._complete(self.policy, messages, sampling)
         try:
             action = prompts.parse_action(completion)
         except BadReply as error:
@@ -217,10 +221,13 @@ class Rollout:
                 top_k=self.config.top_k,
                 max_tokens=self.config.max_reflect_tokens,
                 seed=derive_seed(self.plan.seed, self.plan.id, len(self.own), "reflect", index),
+                session=self.plan.task.id,
                 json_schema=None if refine else self.prompts.reflection_schema,
             )
             try:
-                completion, size = await self._complete(messages, sampling)
+                completion, size = await self._complete(
+                    self.reflect_policy or self.policy, messages, sampling
+                )
             except PolicyUnavailable:
                 raise
             except PolicyError as error:
@@ -273,34 +280,35 @@ class Rollout:
         )
 
     async def _complete(
-        self, messages: list[Message], sampling: Sampling
+        self, policy: Policy, messages: list[Message], sampling: Sampling
     ) -> tuple[Completion, CallSize]:
         """One answered call and its size; whatever the policy raises becomes a `PolicyError`."""
         try:
-            completion = await self.policy.complete(messages, sampling)
-            size = measure(messages, completion.text, completion.usage, tokenizer_of(self.policy))
+            completion = await policy.complete(messages, sampling)
+            size = measure(messages, completion.text, completion.usage, tokenizer_of(policy))
         except (PolicyError, UsageError, KeyboardInterrupt, GeneratorExit):
             raise
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            raise self._policy_error(error) from error
+            raise _policy_error(policy, error) from error
         except BaseException as error:
-            raise self._policy_error(error) from error
+            raise _policy_error(policy, error) from error
         self.cost.model_calls += 1
         self.cost.retries += completion.retries
         return completion, size
-
-    def _policy_error(self, error: BaseException) -> LeafeError:
-        said = f": {error}" if str(error) else ""
-        return PolicyError(f"policy {self.policy.name}: {type(error).__name__}{said}")
 
     def _count(self, size: CallSize) -> None:
         """Add a call to the lower bound of what the ledger will charge: no prompt is new."""
         self.spent.prompt_tokens += size.prompt_tokens
         self.spent.shared_tokens += size.prompt_tokens
         self.spent.completion_tokens += size.completion_tokens
+
+
+def _policy_error(policy: Policy, error: BaseException) -> LeafeError:
+    said = f": {error}" if str(error) else ""
+    return PolicyError(f"policy {policy.name}: {type(error).__name__}{said}")
 
 
 def tokenizer_of(policy: Policy) -> Tokenizer | None:

@@ -100,12 +100,13 @@ class TaskRunner:
 
     Attributes:
         book: the task's tree and ledger, so far empty.
-        policy: acts and reflects.
+        policy: acts, and reflects where `reflect_policy` is None.
         pool: environment instances.
         stop: at the first success, or when the budget is used up.
         seed: all sampling seeds of the task derive from it.
         slots: room for speculative attempts.
         observer: told of every attempt and branch.
+        reflect_policy: reflects and refines.
     """
 
     book: Accounting
@@ -115,6 +116,7 @@ class TaskRunner:
     seed: int
     slots: SlotCounter = field(default_factory=SlotCounter)
     observer: Observer = field(default_factory=NullObserver)
+    reflect_policy: Policy | None = None
     _snapshots: SnapshotCache = field(default_factory=SnapshotCache)
     _running: deque[_Running] = field(default_factory=deque)
     _next: int = 0
@@ -243,7 +245,10 @@ class TaskRunner:
             slot = await self.pool.take()
         except EnvironmentFailure as error:
             return plan.branch("env_error", str(error)[:MAX_REASON]), AttemptCost()
-        rollout = Rollout(plan, slot, self.policy, self.book.prompts, self.config, self._snapshots)
+        rollout = Rollout(
+            plan, slot, self.policy, self.book.prompts, self.config, self._snapshots,
+            self.reflect_policy,
+        )  # fmt: skip
         running.rollout = rollout
         try:
             branch, cost = await rollout.run()

@@ -13,6 +13,12 @@ from rich.table import Table
 from leafe_gym.agents.config import AgentConfig
 from leafe_gym.cli import interrupt
 from leafe_gym.cli.generated import with_options
+from leafe_gym.cli.models import (
+    ModelOptions,
+    ReflectOptions,
+    make_policy,
+    make_reflect_policy,
+)
 from leafe_gym.cli.options import (
     DEFAULT_INTERACTIONS,
     MOST,
@@ -21,12 +27,10 @@ from leafe_gym.cli.options import (
     Data,
     EnvId,
     JsonOut,
-    Model,
     Seed,
     Set,
     Split,
     env_kwargs,
-    pick_policy,
     pick_tasks,
     use_current_folder,
 )
@@ -64,7 +68,6 @@ def command(
     methods: Annotated[
         str, typer.Option("--methods", help=f"Comma-separated, of: {', '.join(METHODS)}.")
     ] = "is,ir,tree",
-    model: Model = "scripted",
     interactions: Annotated[
         int,
         typer.Option(
@@ -80,19 +83,25 @@ def command(
     data: Data = None,
     json_path: JsonOut = None,
     *,
+    models: ModelOptions,
+    reflect: ReflectOptions,
     agent: AgentConfig,
 ) -> None:
     """Compare methods on the same tasks: solved fraction over the budget, and each one's ledger."""
     names = [name.strip() for name in methods.split(",")]
     check_methods(names)
     use_current_folder(agent.prompts if isinstance(agent.prompts, str) else "")
-    policy = pick_policy(model)
+    policy, critic = make_policy(models), make_reflect_policy(reflect)
     tasks = pick_tasks(env_id, split, count, env_kwargs(set_, data))
-    bench = run_with_bars(policy, tasks, names, interactions, out_dir, concurrency, seed, agent)
+    bench = run_with_bars(
+        policy, tasks, names, interactions, out_dir, concurrency, seed, agent, critic
+    )
     picture = out_dir / "solved.png"
-    plot_bench(bench, picture, f"{env_id}, {len(tasks)} tasks, {model}")
+    plot_bench(bench, picture, f"{env_id}, {len(tasks)} tasks, {models.model}")
     if json_path:
-        write_json(bench.as_dict() | {"meta": machine_meta(policy=model, seed=seed)}, json_path)
+        write_json(
+            bench.as_dict() | {"meta": machine_meta(policy=policy.name, seed=seed)}, json_path
+        )
     if json_path != "-":
         show(bench)
         out.print(plain(f"Picture: {picture}"))
@@ -107,6 +116,7 @@ def run_with_bars(
     concurrency: int,
     seed: int,
     config: AgentConfig,
+    reflect_policy: Policy | None = None,
 ) -> Bench:
     """`run_bench`, with a progress bar per method."""
     with progress_bar() as bar:
@@ -124,6 +134,7 @@ def run_with_bars(
             run_bench(
                 policy, tasks, methods=methods, interactions=interactions, out=folder,
                 config=config, concurrency=concurrency, seed=seed, progress=tick,
+                reflect_policy=reflect_policy,
             )
         )  # fmt: skip
 

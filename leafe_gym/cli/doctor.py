@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import os
@@ -16,7 +17,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -24,7 +25,9 @@ from rich.table import Table
 
 from leafe_gym.cli.options import JsonOut
 from leafe_gym.cli.screen import out, plain, write_json
+from leafe_gym.errors import UsageError
 from leafe_gym.evals.meta import machine_meta
+from leafe_gym.policies.http.inspection import ServerReport
 from leafe_gym.sandbox.base import SANDBOXES, Sandbox, make_sandbox
 
 OLDEST = (3, 11)
@@ -39,6 +42,9 @@ DATA = {
 }
 """Files and folders that environments look for in `LEAFE_DATA` -> their source."""
 
+ANY_MODEL = "any"
+"""Stands for the model's name in questions to a server where none is given."""
+
 State = Literal["ok", "absent", "broken"]
 _COLORS: dict[State, str] = {"ok": "green", "absent": "yellow", "broken": "bold red"}
 _REQUIREMENT = re.compile(r"([\w.-]+)[^;]*(?:;.*extra\s*==\s*['\"]([\w-]+)['\"])?")
@@ -49,7 +55,7 @@ class Finding:
     """Result of one check.
 
     Attributes:
-        part: "python", "package", "extra", "sandbox", "gpu", "engine" or "data".
+        part: "python", "package", "extra", "sandbox", "gpu", "engine", "data" or "server".
         name: name of the item.
         state: "ok"; "absent" if an optional item is missing; "broken" if a required one fails.
         detail: version or figures; on failure, the cause and the remedy.
@@ -61,12 +67,24 @@ class Finding:
     detail: str
 
 
-def command(json_path: JsonOut = None) -> None:
-    """Check Python, packages, sandboxes, GPU, container engine and data files.
+def command(
+    base_url: Annotated[
+        list[str] | None,
+        typer.Option("--base-url", metavar="URL", help="Ask this server only. Repeatable."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="NAME", help="Model that the server must serve."),
+    ] = None,
+    json_path: JsonOut = None,
+) -> None:
+    """Check Python, packages, sandboxes, GPU, container engine and data files, or a model's server.
 
-    Exit code 1 if something that every installation needs does not work.
+    Exit code 1 if something that every installation needs, or the server, does not work.
     """
-    found = list(examine())
+    if model is not None and not base_url:
+        raise UsageError("--model: name its server, too: --base-url URL")
+    found = list(_servers(base_url, model) if base_url else examine())
     ok = all(one.state != "broken" for one in found)
     if json_path:
         data = {"ok": ok, "findings": [asdict(one) for one in found], "meta": machine_meta()}
@@ -205,6 +223,33 @@ def _data() -> Iterator[Finding]:
         else:
             where = f"not in {root}" if root else "LEAFE_DATA names no folder"
             yield Finding("data", name, "absent", f"{where}; from {source}")
+
+
+def _servers(urls: list[str], model: str | None) -> Iterator[Finding]:
+    """What OpenAI-compatible servers say of themselves; broken where they cannot be used."""
+    reports = _inspected(urls, model or ANY_MODEL)
+    listed = [name for report in reports for name in report.models]
+    if model is None and listed:
+        reports = _inspected(urls, listed[0])  # its window, too
+    for report in reports:
+        refused = "" if model is None and report.misses_model else report.problem
+        if not report.answers:
+            yield Finding("server", report.url, "broken", f"does not answer: {refused}")
+            continue
+        kind = " ".join(filter(None, (report.kind or "unknown kind", report.version)))
+        said = [refused, kind, f"models: {', '.join(report.models) or 'none listed'}"]
+        if report.context_window is not None:
+            said.append(f"window: {report.context_window:,} tokens")
+        if report.healthy is False:
+            said.append("/health says that it is not healthy")
+        state: State = "broken" if refused or report.healthy is False else "ok"
+        yield Finding("server", report.url, state, "; ".join(filter(None, said)))
+
+
+def _inspected(urls: list[str], model: str) -> list[ServerReport]:
+    from leafe_gym.policies.openai import OpenAIPolicy
+
+    return asyncio.run(OpenAIPolicy(model, urls).inspect())
 
 
 def _why(error: Exception) -> str:

@@ -12,6 +12,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from leafe_gym.cli.generated import with_options
+from leafe_gym.cli.models import ModelOptions, make_policy
 from leafe_gym.cli.options import (
     MOST,
     Concurrency,
@@ -19,12 +20,10 @@ from leafe_gym.cli.options import (
     Data,
     EnvId,
     JsonOut,
-    Model,
     Seed,
     Set,
     Split,
     env_kwargs,
-    pick_policy,
     pick_tasks,
     use_current_folder,
 )
@@ -51,7 +50,6 @@ def command(
     split: Split = "test",
     samples: Samples = 128,
     ks: Annotated[str, typer.Option("--k", help="Comma-separated.")] = "1,4,16,64,128",
-    model: Model = "scripted",
     recover_from: Annotated[
         str,
         typer.Option(metavar="MODEL", help="Also recovery@k, from the mistakes of this policy."),
@@ -62,6 +60,7 @@ def command(
     data: Data = None,
     json_path: JsonOut = None,
     *,
+    models: ModelOptions,
     config: EvalConfig,
 ) -> None:
     """Roll out a policy without reflection or experiences; Pass@k with its interval over tasks.
@@ -72,8 +71,8 @@ def command(
     if not wanted:
         raise UsageError(f"--k {ks}: none is at most --samples {samples}")
     use_current_folder(config.prompts if isinstance(config.prompts, str) else "")
-    policy = pick_policy(model)
-    base = pick_policy(recover_from) if recover_from else None
+    policy = make_policy(models)
+    base = make_policy(ModelOptions(model=recover_from), "recover_from") if recover_from else None
     tasks = pick_tasks(env_id, split, count, env_kwargs(set_, data))
     every: dict[str, Any] = {"seed": seed, "concurrency": concurrency, "config": config}
     with progress_bar() as bar:
@@ -95,11 +94,12 @@ def command(
             )  # fmt: skip
     curves = {name: result.pass_at(*wanted) for name, result in found.items()}
     picture = out_dir / "pass.png"
-    titles = {f"{name}@k of {model}": curve for name, curve in curves.items()}
+    titles = {f"{name}@k of {models.model}": curve for name, curve in curves.items()}
     plot_pass(titles, picture, f"{env_id}, {len(tasks)} tasks")
     if json_path:
         write_json(
-            _as_json(found, curves) | {"meta": machine_meta(policy=model, seed=seed)}, json_path
+            _as_json(found, curves) | {"meta": machine_meta(policy=policy.name, seed=seed)},
+            json_path,
         )
     if json_path != "-":
         for name, curve in curves.items():

@@ -13,6 +13,12 @@ from leafe_gym.agents.config import AgentConfig
 from leafe_gym.budget import Budget, Spend
 from leafe_gym.cli import interrupt
 from leafe_gym.cli.generated import Given, with_options
+from leafe_gym.cli.models import (
+    ModelOptions,
+    ReflectOptions,
+    make_policy,
+    make_reflect_policy,
+)
 from leafe_gym.cli.options import (
     LIMITS,
     Concurrency,
@@ -21,13 +27,11 @@ from leafe_gym.cli.options import (
     EnvId,
     JsonOut,
     Method,
-    Model,
     Set,
     Split,
     env_kwargs,
     given_budget,
     pick_agent,
-    pick_policy,
     pick_tasks,
     use_current_folder,
 )
@@ -47,7 +51,6 @@ def command(
     count: Count = 100,
     split: Split = "train",
     method: Method = "tree",
-    model: Model = "scripted",
     concurrency: Concurrency = 16,
     set_: Set = None,
     data: Data = None,
@@ -57,6 +60,8 @@ def command(
     ] = None,
     json_path: JsonOut = None,
     *,
+    models: ModelOptions,
+    reflect: ReflectOptions,
     budget: Annotated[Given, Budget, LIMITS],
     agent: AgentConfig,
     explore: ExploreConfig,
@@ -67,7 +72,9 @@ def command(
     """
     limits = given_budget(budget)
     use_current_folder(agent.prompts if isinstance(agent.prompts, str) else "")
-    made = pick_agent(method, pick_policy(model), agent, explore.seed)
+    made = pick_agent(
+        method, make_policy(models), agent, explore.seed, make_reflect_policy(reflect)
+    )
     tasks = pick_tasks(env_id, split, count, env_kwargs(set_, data))
     with progress_bar() as bar:
         line = bar.add_task("exploring", total=len(tasks), note="")

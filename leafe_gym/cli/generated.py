@@ -359,6 +359,6 @@ def _default(info: FieldInfo) -> str:
         return "none"
     if isinstance(default, bool):
         return "on" if default else "off"
-    if isinstance(default, list | tuple):
+    if isinstance(default, list | tuple | dict):
         return ", ".join(map(str, default)) or "none"
     return str(default)

@@ -20,7 +20,6 @@ from leafe_gym.envs.tasks import tasks as list_tasks
 from leafe_gym.errors import LeafeError, UsageError
 from leafe_gym.evals.bench import METHODS, method_agent
 from leafe_gym.policies.base import Policy
-from leafe_gym.policies.base import policy as named_policy
 from leafe_gym.registry import REGISTRIES
 from leafe_gym.types import Json, Task
 
@@ -71,12 +70,6 @@ Method = Annotated[
         + "; or module:class.",
     ),
 ]
-Model = Annotated[
-    str,
-    typer.Option(
-        "--model", metavar="NAME", help="Policy: a registered name, or module:function-or-class."
-    ),
-]
 Concurrency = Annotated[
     int, typer.Option("--concurrency", min=1, max=MOST, help="Attempts at the same time.")
 ]
@@ -115,28 +108,30 @@ def use_current_folder(*names: str) -> None:
         sys.path.append(here)
 
 
-def pick_policy(model: str) -> Policy:
-    """The policy that `--model` names.
-
-    Raises:
-        UsageError: if there is none, or it cannot be made without options.
-    """
-    use_current_folder(model)
-    try:
-        return named_policy(model)
-    except UsageError as error:
-        raise UsageError(f"--model {model}: {error}") from None
-
-
-def pick_agent(method: str, policy: Policy, config: AgentConfig, seed: int) -> Agent:
+def pick_agent(
+    method: str,
+    policy: Policy,
+    config: AgentConfig,
+    seed: int,
+    reflect_policy: Policy | None = None,
+) -> Agent:
     """The agent that `--method` names: a sampler or control of `leafe bench`, or a registered one.
+
+    Args:
+        method: the name.
+        policy: acts, and reflects where there is no `reflect_policy`.
+        config: how attempts are made.
+        seed: of a control's random choices.
+        reflect_policy: reflects.
 
     Raises:
         UsageError: if there is none.
     """
     methods = REGISTRIES["method"]
     if method in METHODS and method not in methods:
-        return method_agent(method, policy, config, seed)
+        agent = method_agent(method, policy, config, seed)
+        agent.reflect_policy = reflect_policy
+        return agent
     use_current_folder(method)
     own = method not in methods and ":" in method
     make = import_object(method) if own else methods.get(method)
@@ -153,6 +148,7 @@ def pick_agent(method: str, policy: Policy, config: AgentConfig, seed: int) -> A
         ) from error
     if not isinstance(agent, Agent):
         raise UsageError(f"--method {method}: it made {agent!r}, which is not an agent")
+    agent.reflect_policy = reflect_policy or agent.reflect_policy
     return agent
 
 

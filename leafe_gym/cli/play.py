@@ -11,11 +11,15 @@ from typing import Annotated, Any
 import typer
 
 from leafe_gym.agents.env_pool import make_env
+from leafe_gym.cli.generated import Given, with_options
 from leafe_gym.cli.interrupt import Interrupted
+from leafe_gym.cli.models import ModelOptions, make_policy
 from leafe_gym.cli.options import Data, EnvId, Set, Split, env_kwargs, pick_tasks
 from leafe_gym.cli.screen import out, plain
+from leafe_gym.cli.watch import watch_model
 from leafe_gym.envs.display import keymap
 from leafe_gym.errors import LeafeError, UsageError
+from leafe_gym.evals.config import EvalConfig
 from leafe_gym.types import Info, Snapshot
 from leafe_gym.wrappers.rollback.wrapper import RollbackWrapper
 
@@ -198,17 +202,33 @@ class PlaySession:
         out.print(plain(text, "yellow"))
 
 
+@with_options
 def command(
     env_id: EnvId,
     number: Annotated[int, typer.Option("-n", min=0, help="Index of the task in the split.")] = 0,
     split: Split = "train",
     set_: Set = None,
     data: Data = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Watch a model (--model) play one attempt.")
+    ] = False,
+    *,
+    models: Annotated[Given, ModelOptions],
+    sampling: Annotated[Given, EvalConfig],
 ) -> None:
-    """Play an environment; every earlier state is one `:undo` away."""
+    """Play an environment; every earlier state is one `:undo` away.
+
+    With --watch a model plays, and the options about models and sampling apply to it.
+    """
+    if not watch:
+        for name in (*models, *sampling):
+            raise UsageError(f"--{name.replace('_', '-')}: it is for --watch, where a model plays")
     tasks = pick_tasks(env_id, split, number + 1, env_kwargs(set_, data))
     if number >= len(tasks):
         raise UsageError(f"-n {number}: the split {split!r} has {len(tasks)} tasks, from 0")
+    if watch:
+        watch_model(tasks[number], make_policy(ModelOptions(**models)), EvalConfig(**sampling))
+        return
     env = make_env(tasks[number])
     with suppress(ImportError):  # line editing and history, where Python was built with them
         importlib.import_module("readline")

@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from leafe_gym.agents.agent import Agent, resolve_prompts
+from leafe_gym.agents.agent import Agent
 from leafe_gym.agents.config import AgentConfig
 from leafe_gym.budget import UNITS, Budget, Spend
 from leafe_gym.errors import UsageError
@@ -53,6 +54,14 @@ class ControlInputs:
     donors: Sequence[Donor] = ()
 
 
+class Control(Protocol):
+    """Wraps a prompt set; a function of a module, so that agents can be sent to workers."""
+
+    def __call__(self, prompts: PromptSet, given: ControlInputs) -> PromptSet:
+        """The prompt set to use instead."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class BenchMethod:
     """A sampler, or a control of one.
@@ -60,25 +69,48 @@ class BenchMethod:
     Attributes:
         title: for tables.
         sampler: which agent.
-        control: wraps its prompt set.
+        control: wraps its prompt sets.
         changes: fields of `AgentConfig` that it sets.
     """
 
     title: str
     sampler: str
-    control: Callable[[PromptSet, ControlInputs], PromptSet] | None = None
+    control: Control | None = None
     changes: Mapping[str, Json] = field(default_factory=dict)
 
-    def agent(self, policy: Policy, config: AgentConfig, inputs: ControlInputs) -> Agent:
+    def agent(
+        self,
+        policy: Policy,
+        config: AgentConfig,
+        inputs: ControlInputs,
+        reflect_policy: Policy | None = None,
+    ) -> Agent:
         """Its agent for a policy."""
-        config = config.replace(**self.changes)
+        agent = make_agent(self.sampler, policy, config.replace(**self.changes), reflect_policy)
         if self.control is not None:
-            prompts = self.control(resolve_prompts(policy, config), inputs)
-            config = config.replace(prompts=prompts)
-        return make_agent(self.sampler, policy, config)
+            agent.control = partial(self.control, given=inputs)
+        return agent
 
 
 OTHER_EXPERIENCE = "tree-other-experience"
+
+
+def _random_tau(prompts: PromptSet, given: ControlInputs) -> PromptSet:
+    return random_tau(prompts, given.seed)
+
+
+def _withheld(prompts: PromptSet, given: ControlInputs) -> PromptSet:
+    return withhold_experiences(prompts)
+
+
+def _both(prompts: PromptSet, given: ControlInputs) -> PromptSet:
+    return withhold_experiences(random_tau(prompts, given.seed))
+
+
+def _swapped(prompts: PromptSet, given: ControlInputs) -> PromptSet:
+    return swap_experiences(prompts, given.donors, given.seed)
+
+
 METHODS: dict[str, BenchMethod] = {
     "is": BenchMethod("independent sampling", "is"),
     "ir": BenchMethod("iterative refinement", "ir"),
@@ -87,22 +119,10 @@ METHODS: dict[str, BenchMethod] = {
     ),
     "tree": BenchMethod("rollback tree", "tree"),
     "best-first": BenchMethod("tree, best score first", "best-first"),
-    "tree-random-tau": BenchMethod(
-        "tree, tau at random", "tree", lambda prompts, given: random_tau(prompts, given.seed)
-    ),
-    "tree-no-experience": BenchMethod(
-        "tree, e withheld", "tree", lambda prompts, _: withhold_experiences(prompts)
-    ),
-    "tree-random-tau-no-experience": BenchMethod(
-        "tree, tau at random, e withheld",
-        "tree",
-        lambda prompts, given: withhold_experiences(random_tau(prompts, given.seed)),
-    ),
-    OTHER_EXPERIENCE: BenchMethod(
-        "tree, e of another task",
-        "tree",
-        lambda prompts, given: swap_experiences(prompts, given.donors, given.seed),
-    ),
+    "tree-random-tau": BenchMethod("tree, tau at random", "tree", _random_tau),
+    "tree-no-experience": BenchMethod("tree, e withheld", "tree", _withheld),
+    "tree-random-tau-no-experience": BenchMethod("tree, tau at random, e withheld", "tree", _both),
+    OTHER_EXPERIENCE: BenchMethod("tree, e of another task", "tree", _swapped),
 }
 """Name -> method. "is", "ir" and "tree" are the paper's samplers, "best-first" is another search
 order, and the "tree-" methods are controls that take one part of the mechanism away."""
@@ -245,11 +265,12 @@ async def run_bench(
     concurrency: int = 16,
     seed: int = 0,
     progress: Callable[[str, Task, Tree | None], None] | None = None,
+    reflect_policy: Policy | None = None,
 ) -> Bench:
     """Run `methods` one after the other, each in a run folder of its own under `out`.
 
     Args:
-        policy: acts and reflects for all of them.
+        policy: acts for all of them, and reflects where there is no `reflect_policy`.
         tasks: what to solve.
         methods: names of `METHODS`; with "tree-other-experience", "tree" must come before it.
         interactions: budget of each task.
@@ -258,6 +279,7 @@ async def run_bench(
         concurrency: attempts at the same time.
         seed: all sampling seeds derive from it.
         progress: called with (method, task, tree) when a task is finished.
+        reflect_policy: reflects for all of them.
 
     Raises:
         UsageError: for an unknown method, or no tasks.
@@ -269,7 +291,7 @@ async def run_bench(
     bench = Bench(interactions)
     inputs = ControlInputs(seed=seed)
     for name in methods:
-        agent = find_method(name).agent(policy, config, inputs)
+        agent = find_method(name).agent(policy, config, inputs, reflect_policy)
         with await aexplore(
             agent,
             tasks,

@@ -17,7 +17,8 @@ class EvalConfig(Config):
     """Configuration of `evaluate`, `recovery_pool` and `evaluate_recovery`."""
 
     prompts: SkipValidation[str | PromptSet | None] = None
-    """Prompt set, by name or as an object; by default the policy's own, else "chat"."""
+    """Prompt set, by name or as an object; by default the one that the policy was made for, else
+    the environment's, else "chat"."""
     temperature: FiniteFloat = 1.0
     """Sampling temperature."""
     top_p: Probability = 1.0
@@ -35,7 +36,7 @@ class EvalConfig(Config):
         """The configuration of an agent that makes `attempts` plain rollouts a task."""
         return AgentConfig(
             prompts=self.prompts,
-            act_temperature=self.temperature,
+            temperature=self.temperature,
             top_p=self.top_p,
             top_k=self.top_k,
             max_tokens=self.max_tokens,

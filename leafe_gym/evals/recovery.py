@@ -38,6 +38,7 @@ from leafe_gym.evals.evaluate import (
 from leafe_gym.exploration.engine import Progress
 from leafe_gym.policies.base import Policy, PolicyFunction
 from leafe_gym.policies.base import policy as named_policy
+from leafe_gym.prompts.base import PromptSet
 from leafe_gym.store.reader import RunReader
 from leafe_gym.store.records import (
     branch_json,
@@ -241,6 +242,7 @@ class RecoveryAgent(Agent):
         slots: SlotCounter | None = None,
         observer: Observer | None = None,
         stored: Sequence[Branch] = (),
+        prompts: PromptSet | None = None,
     ) -> Tree:
         """See `Agent.explore_task`; the tree begins with the attempt that led to the state."""
         root = _root(self._pool[task.id])
@@ -248,7 +250,7 @@ class RecoveryAgent(Agent):
             observer = _WithRoot(observer, root)
         return await super().explore_task(
             task, pool, budget, seed=seed, stop=stop, slots=slots, observer=observer,
-            stored=stored or (root,),
+            stored=stored or (root,), prompts=prompts,
         )  # fmt: skip
 
 

@@ -23,7 +23,6 @@ from leafe_gym.arguments import require_path
 from leafe_gym.budget import Budget
 from leafe_gym.errors import EnvironmentFailure, RunIncomplete, UsageError
 from leafe_gym.exploration.config import ExploreConfig
-from leafe_gym.prompts.base import prompt_set_source
 from leafe_gym.seeds import derive_seed
 from leafe_gym.store.reader import RunReader
 from leafe_gym.store.writer import RunWriter
@@ -117,7 +116,8 @@ async def aexplore(
     _check(agent, tasks, config, out, progress)
     check_run(budget, concurrency)
     with RunWriter(out, run_identity(agent, budget=budget, config=config), tasks) as run:
-        run.record_prompts_source(prompt_set_source(agent.prompts))
+        for env_id in dict.fromkeys(task.env_id for task in tasks):
+            run.record_prompts(env_id, agent.prompts_for(env_id))
         engine = _Engine(agent, run, budget, config, progress)
         await engine.go(concurrency)
         engine.raise_if_open(len(tasks))

@@ -2,7 +2,8 @@
 
 A policy gets chat messages and returns a `Completion`; it knows nothing of trees, budgets or
 environments. `docs/policies.md` describes what it receives. Names are found through the
-entry-point group `leafe_gym.policies`, see `leafe_gym.registry`.
+entry-point group `leafe_gym.policies`, see `leafe_gym.registry`; those of models are explained in
+`leafe_gym.policies.naming`.
 """
 
 from __future__ import annotations
@@ -11,16 +12,15 @@ import asyncio
 import inspect
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 
 from leafe_gym._fingerprint import code_fingerprint
 from leafe_gym._registry import import_object
 from leafe_gym.errors import LeafeError, PolicyError, UsageError
 from leafe_gym.policies.daemon_threads import THREADS
-from leafe_gym.registry import REGISTRIES
+from leafe_gym.policies.naming import POLICIES, find_model
 from leafe_gym.types import Completion, Message, Sampling
-
-POLICIES = REGISTRIES["policy"]
 
 Reply = str | Completion
 PolicyFunction = Callable[..., Reply | Awaitable[Reply]]
@@ -34,10 +34,10 @@ class Policy(Protocol):
     Attributes:
         name: identifies the policy and its settings in run folders.
 
-    A policy made for one prompt set names it as `prompts`; agents use it if no other is given. A
-    policy with a tokenizer also has `tokenize(messages, completion)`, see `budget.Tokenizer`;
-    ledgers then count its own tokens. `fingerprint`, where there is one, tells versions of a
-    policy's code apart.
+    A policy made for one prompt set names it as `prompts`; agents use it if no other is given, also
+    where the environment names another one. A policy with a tokenizer also has
+    `tokenize(messages, completion)`, see `budget.Tokenizer`; ledgers then count its own tokens.
+    `fingerprint`, where there is one, tells versions of a policy's code apart.
     """
 
     name: str
@@ -52,8 +52,9 @@ class Policy(Protocol):
         ...
 
 
-PolicySource = str | Policy | PolicyFunction | type[Any]
-"""A name, "module:attribute", a policy, its class, a factory, or a function of chat messages."""
+PolicySource = str | Path | Policy | PolicyFunction | type[Any]
+"""A name, "module:attribute", a folder, a policy, its class, a factory, or a function of chat
+messages."""
 
 
 _FINGERPRINTS: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
@@ -239,22 +240,29 @@ def policy(source: PolicySource, **options: Any) -> Policy:
     """The policy that `source` names or makes.
 
     Args:
-        source: a registered name such as "scripted", "module:attribute", a policy, its class, a
-            factory, or a function of chat messages. A function whose first parameter is called
-            `messages`, and every async function, is a policy itself; any other function that can
-            be called with `options` is a factory.
-        **options: given to the class or factory.
+        source: a registered name such as "scripted", "module:attribute", the folder or hub name of
+            a model, the name of a served model (with `base_url`), a policy, its class, a factory,
+            or a function of chat messages. A function whose first parameter is called `messages`,
+            and every async function, is a policy itself; any other function that can be called
+            with `options` is a factory.
+        **options: given to the class or factory. Those of a named model: `base_url`, its server
+            (or several); `engine`, "transformers" (default) or "vllm", what runs it in this
+            process; and those of the policy that runs it, see `docs/models.md`.
 
     Raises:
         UsageError: if nothing goes by that name, or it cannot be made with these options.
+
+    Example:
+        policy("Qwen/Qwen2.5-7B-Instruct", base_url="http://localhost:8000/v1")
+        policy("models/a", engine="vllm")
     """
+    if isinstance(source, Path):
+        source = str(source)
     if not isinstance(source, str):
         return _made(source, getattr(source, "__qualname__", repr(source)), options)
-    if source in POLICIES:
-        return _made(POLICIES.get(source), source, options)
-    if ":" in source:
-        return _made(import_object(source), source, options)
-    raise UsageError(POLICIES.unknown(source))
+    name, options = find_model(source, options)
+    made = POLICIES.get(name) if name in POLICIES else import_object(name)
+    return _made(made, name, options)
 
 
 def policy_identity(policy: Policy) -> str:
@@ -328,7 +336,8 @@ def _instance(make: Callable[..., Any], called: str, options: dict[str, Any]) ->
         pass
     except TypeError as error:
         takes = ", ".join(signature.parameters) or "nothing"
-        raise UsageError(f"policy {called}: {error}; it takes: {takes}") from None
+        said = str(error).replace("got an unexpected keyword argument", "it does not take")
+        raise UsageError(f"policy {called}: {said}; it takes: {takes}") from None
     try:
         return make(**options)
     except LeafeError:

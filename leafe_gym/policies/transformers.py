@@ -1,19 +1,19 @@
 """Any Hugging Face causal language model as a policy, in process, on CPU or GPU.
 
-Requests that wait at the same moment form one batch, padded on the left, with a key-value cache.
-Each request has its own random generator, so a reply depends on its prompt and seed and not on the
-batch, up to the rounding of the model's kernels: in float32 on a CPU about 1e-6 of a probability;
-in half precision on a GPU a near tie between two tokens may be decided differently.
+Requests that wait at the same moment form one batch. What prompts have in common with earlier ones
+is not read again, see `decoding`. Each request has its own random generator, so a reply depends on
+its prompt and seed and not on the batch or on earlier prompts, up to the rounding of the model's
+kernels: in float32 on a CPU about 1e-6 of a probability; in half precision a near tie between two
+tokens may be decided differently.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
-import random
-import re
+import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,38 +21,26 @@ import torch
 
 from leafe_gym._optional import require
 from leafe_gym.errors import PolicyError, PolicyUnavailable, UsageError
+from leafe_gym.policies.chat_tokenizer import ChatTokenizer, context_window
+from leafe_gym.policies.decoding import Decoder
+from leafe_gym.policies.request_queue import Request, RequestQueue
+from leafe_gym.policies.torch_threads import limit_threads
 from leafe_gym.prompts.base import PromptSource
-from leafe_gym.types import Completion, Message, Sampling, Usage
+from leafe_gym.types import Completion, Json, Message, Sampling
 
 STOP_WINDOW = 32
 """Number of the newest tokens that are searched for stop strings."""
-_NO_ROLE = re.compile(r"system role|roles must alternate", re.IGNORECASE)
-
-
-@dataclass(slots=True, eq=False)
-class _Request:
-    prompt: list[int]
-    sampling: Sampling
-    future: asyncio.Future[Completion]
-    tokens: list[int] = field(default_factory=list)
-    ended: bool = False
-    rng: random.Random = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.rng = random.Random(self.sampling.seed)
-
-    @property
-    def done(self) -> bool:
-        """Whether no token is needed any more; also once its caller was cancelled."""
-        long_enough = len(self.tokens) >= self.sampling.max_tokens
-        return self.ended or long_enough or self.future.cancelled()
 
 
 class TransformersPolicy:
     """See the module.
 
     Attributes:
-        name: the model and a fingerprint of its weights, template and settings.
+        name: the model and a fingerprint of its weights, adapter, template and settings.
+        network: the model; do not change its weights between calls.
+        context_window: most tokens of prompt and reply together; None if not known.
+        chat_template_kwargs: arguments of the chat template. Templates that print today's date get
+            a fixed one, `date_string` or else that of `leafe_gym.prompts.chat_template`.
 
     Args:
         network: a causal language model of transformers, on its device.
@@ -60,8 +48,10 @@ class TransformersPolicy:
         label: what the model is called.
         stop: texts that end a reply; they are not part of it.
         max_batch: most requests of a batch; halved automatically when memory runs out.
-        template: further arguments of the chat template, such as `enable_thinking`.
-        prompts: the prompt set that agents use if no other is given.
+        chat_template_kwargs: further arguments of the chat template, such as `enable_thinking`.
+        prefix_cache_gib: most memory, on the model's device, for what was read of earlier prompts,
+            in GiB; 0 reads every prompt from its beginning.
+        prompts: the only prompt set that the model knows, if there is one.
 
     Raises:
         UsageError: for an argument of another type or range, or a tokenizer without a chat
@@ -76,56 +66,69 @@ class TransformersPolicy:
         label: str = "model",
         stop: Sequence[str] = (),
         max_batch: int = 64,
-        template: Mapping[str, Any] | None = None,
-        prompts: PromptSource = "chat",
+        chat_template_kwargs: Mapping[str, Json] | None = None,
+        prefix_cache_gib: float = 1.0,
+        prompts: PromptSource | None = None,
     ) -> None:
         if type(max_batch) is not int or max_batch < 1:
             raise UsageError(f"max_batch={max_batch!r}: expected a whole number >= 1")
         if isinstance(stop, str) or not all(isinstance(text, str) and text for text in stop):
             raise UsageError(f"stop={stop!r}: expected a list of texts")
-        if template is not None and not isinstance(template, Mapping):
-            raise UsageError(f"template={template!r}: expected a dict of template arguments")
-        if getattr(tokenizer, "chat_template", None) is None:
-            raise UsageError(f"{label} has no chat template: use an instruction-tuned model")
+        size = prefix_cache_gib
+        if not isinstance(size, int | float) or isinstance(size, bool) or not 0 <= size < 1e6:
+            raise UsageError(f"prefix_cache_gib={size!r}: expected a number of GiB >= 0")
         self.network = network.eval()
         self.prompts = prompts
-        self._tokenizer = tokenizer
+        self.context_window = context_window(network.config)
+        ends = _ends(network)
+        self._chat = ChatTokenizer(
+            tokenizer, label, chat_template_kwargs, ends, self.context_window
+        )
+        self.chat_template_kwargs = self._chat.arguments
+        self._label = label
         self._stop = tuple(stop)
-        self._max_batch = max_batch
-        self._template = dict(template or {})
-        self._ends = _end_tokens(network, tokenizer)
-        self._room = int(getattr(network.config, "max_position_embeddings", 0) or 10**9)
-        self._waiting: list[_Request] = []
-        self._worker: asyncio.Task[None] | None = None
-        settings = repr((self._stop, sorted(self._template.items()), tokenizer.chat_template))
-        self.name = f"transformers:{label}:{_fingerprint(network, settings)}"
+        self._decoder = Decoder(
+            network, self._chat.ends[0], lambda *pair: self._append(*pair), int(size * 2**30)
+        )
+        self._queue = RequestQueue(self._answer, self._free, lambda: self.name, max_batch)
+        self._decoding = threading.Lock()
+        self.name = self._identity()
 
     @classmethod
     def load(
         cls,
         model: str | Path,
         *,
+        adapter: str | Path | None = None,
         device: str | None = None,
         dtype: str = "auto",
+        threads: int | None = None,
         **options: Any,
     ) -> TransformersPolicy:
         """A model by its name on the hub, or from a folder.
 
         Args:
             model: the name or folder.
+            adapter: folder of a LoRA adapter (PEFT) for it.
             device: such as "cuda:1"; default a GPU where there is one.
             dtype: such as "bfloat16"; "auto" for the one the weights are saved in.
+            threads: threads of PyTorch in this process, for a model on the CPU; default see
+                `torch_threads.limit_threads`.
             **options: see the class.
 
         Raises:
-            MissingExtra: without transformers.
-            PolicyUnavailable: if there is no such model, or it cannot be loaded.
+            MissingExtra: without transformers, or with an adapter without peft.
+            PolicyUnavailable: if there is no such model or adapter, or it cannot be loaded.
             UsageError: see the class.
         """
         if not isinstance(model, str | Path) or not str(model):
             raise UsageError(f"model={model!r}: expected the name of a model or a folder")
+        if threads is not None and (type(threads) is not int or threads < 1):
+            raise UsageError(f"threads={threads!r}: expected a whole number >= 1")
         library = require("transformers", "train")
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        if device == "cpu":
+            limit_threads(threads)
         try:
             tokenizer = library.AutoTokenizer.from_pretrained(str(model))
             network = library.AutoModelForCausalLM.from_pretrained(str(model), dtype=dtype)
@@ -134,159 +137,121 @@ class TransformersPolicy:
             raise PolicyUnavailable(
                 f"cannot load the model {model} on {device}: {type(error).__name__}: {error}"
             ) from error
-        return cls(network, tokenizer, label=Path(model).name, **options)
+        policy = cls(network, tokenizer, label=Path(model).name, **options)
+        if adapter is not None:
+            policy.use_adapter(adapter)
+        return policy
+
+    @property
+    def prefix_cache_hits(self) -> tuple[int, int]:
+        """Tokens of all prompts so far, and those of them that were not read again."""
+        return self._decoder.prompt_tokens, self._decoder.cached_tokens
+
+    def use_adapter(self, adapter: str | Path) -> None:
+        """Answer with a LoRA adapter from now on, instead of the one before.
+
+        Args:
+            adapter: folder that PEFT saved.
+
+        Raises:
+            MissingExtra: without peft.
+            PolicyUnavailable: if it cannot be loaded; the policy stays as it was.
+        """
+        if not isinstance(adapter, str | Path) or not str(adapter):
+            raise UsageError(f"adapter={adapter!r}: expected the folder of a LoRA adapter")
+        peft = require("peft", "train")
+        with self._decoding:
+            try:
+                if isinstance(self.network, peft.PeftModel):
+                    _replace_adapter(self.network, str(adapter))
+                else:
+                    self.network = peft.PeftModel.from_pretrained(self.network, str(adapter)).eval()
+            except Exception as error:  # a damaged file may raise anything
+                raise PolicyUnavailable(
+                    f"cannot load the adapter {adapter}: {type(error).__name__}: {error}"
+                ) from error
+            self._decoder.network = self.network
+            if self._decoder.held is not None:
+                self._decoder.held.clear()
+            self.name = self._identity()
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
         """See `Policy.complete`.
 
         Raises:
-            PolicyError: if the chat template refuses the messages, prompt and reply do not fit
-                into the model's context, memory runs out with a single request, or decoding
-                fails.
-            PolicyUnavailable: if the chat template refuses every chat of the prompt set.
+            ContextFull: if prompt and reply do not fit into the model's context.
+            PolicyError: if the chat template refuses the messages, memory runs out with a single
+                request, the model's logits are not finite, or decoding fails.
+            PolicyUnavailable: if the chat template refuses every chat of the prompt set, or
+                `max_tokens` leaves no room for any prompt.
         """
-        prompt = self._prompt(messages)
-        if len(prompt) + sampling.max_tokens > self._room:
-            raise PolicyError(
-                f"{self.name}: a prompt of {len(prompt)} tokens and a reply of up to "
-                f"{sampling.max_tokens} do not fit into its context of {self._room}: use smaller "
-                "max_tokens, fewer steps or a model with more context"
-            )
-        request = _Request(prompt, sampling, asyncio.get_running_loop().create_future())
-        self._waiting.append(request)
-        if self._worker is None or self._worker.done():
-            self._worker = asyncio.create_task(self._work())
-        return await request.future
+        prompt, opened = self._chat.fitting_prompt(messages, sampling)
+        future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+        self._queue.add(Request(tuple(prompt), opened, sampling, future))
+        return await future
+
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        """Tokens of the prompt for `messages`."""
+        return self._chat.count_tokens(messages)
 
     def tokenize(self, messages: Sequence[Message], completion: str) -> tuple[Sequence[int], int]:
         """See `budget.Tokenizer`."""
-        prompt = self._prompt(messages)
-        reply = self._tokenizer(completion, add_special_tokens=False)["input_ids"]
-        return (*prompt, *reply, self._ends[0]), len(prompt)
+        return self._chat.tokenize(messages, completion)
 
-    def _prompt(self, messages: Sequence[Message]) -> list[int]:
-        try:
-            ids: list[int] = self._tokenizer.apply_chat_template(
-                [dict(message) for message in messages],
-                add_generation_prompt=True,
-                return_dict=True,
-                **self._template,
-            )["input_ids"]
-        except Exception as error:  # a template is a program and may raise anything
-            kind = PolicyUnavailable if _NO_ROLE.search(str(error)) else PolicyError
-            raise kind(f"{self.name}: its chat template refused: {error}") from error
-        return ids
+    def _answer(self, requests: list[Request]) -> None:
+        """Decode a batch and hand out the replies; runs in the queue's thread."""
+        with self._decoding:
+            self._decoder.run(requests)
+        for request in requests:
+            if request.error:
+                request.deliver(PolicyError(f"{self.name}: {request.error}"))
+            else:
+                request.deliver(self._completion(request))
 
-    async def _work(self) -> None:
-        """Answer all waiting requests, batch after batch."""
-        await asyncio.sleep(0)  # requests that become ready at the same moment join the batch
-        while self._waiting:
-            batch = self._waiting[: self._max_batch]
-            del self._waiting[: self._max_batch]
-            batch = [request for request in batch if not request.future.done()]
-            if not batch:
-                continue
-            try:
-                await asyncio.to_thread(self._decode, batch)
-                for request in batch:
-                    if not request.future.done():
-                        request.future.set_result(self._completion(request))
-            except torch.OutOfMemoryError as error:
-                self._split(batch, error)
-            except Exception as error:  # noqa: BLE001 - torch and tokenizers raise many kinds
-                self._fail(batch, f"{type(error).__name__}: {error}")
-
-    def _split(self, batch: list[_Request], error: Exception) -> None:
-        """Put a batch that was too large back into the queue, with half the batch size."""
-        torch.cuda.empty_cache()
-        if len(batch) == 1:
-            self._fail(batch, f"out of memory with a single request: {error}")
-            return
-        self._max_batch = len(batch) // 2
-        fresh = [_Request(r.prompt, r.sampling, r.future) for r in batch]
-        self._waiting = fresh + self._waiting
-
-    def _fail(self, batch: list[_Request], reason: str) -> None:
-        for request in batch:
-            if not request.future.done():
-                request.future.set_exception(PolicyError(f"{self.name}: {reason}"))
-
-    @torch.inference_mode()
-    def _decode(self, requests: list[_Request]) -> None:
-        device = self.network.device
-        width = max(len(request.prompt) for request in requests)
-        pads = [width - len(request.prompt) for request in requests]
-        ids = torch.tensor(
-            [[self._ends[0]] * pad + r.prompt for pad, r in zip(pads, requests, strict=True)],
-            device=device,
-        )
-        mask = torch.tensor([[0] * pad + [1] * (width - pad) for pad in pads], device=device)
-        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-        cache = None
-        while not all(request.done for request in requests):
-            out = self.network(
-                input_ids=ids,
-                attention_mask=mask,
-                position_ids=positions,
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            )
-            cache = out.past_key_values
-            drawn = _drawn(out.logits[:, -1], requests)
-            for request, token in zip(requests, drawn.tolist(), strict=True):
-                if not request.done:
-                    self._append(request, token)
-            ids = drawn[:, None]
-            mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
-            positions = positions[:, -1:] + 1
-
-    def _append(self, request: _Request, token: int) -> None:
+    def _append(self, request: Request, token: int) -> None:
         request.tokens.append(token)
-        request.ended = token in self._ends
+        request.ended = token in self._chat.ends
         if self._stop and not request.ended:
-            tail = self._tokenizer.decode(request.tokens[-STOP_WINDOW:])
+            tail = self._chat.tail(request.tokens[-STOP_WINDOW:])
             request.ended = any(stop in tail for stop in self._stop)
 
-    def _completion(self, request: _Request) -> Completion:
-        tokens = request.tokens
-        kept = tokens[:-1] if tokens and tokens[-1] in self._ends else tokens
-        text = self._tokenizer.decode(kept, skip_special_tokens=True)
-        for stop in self._stop:
-            text = text.partition(stop)[0]
-        return Completion(
-            text=text,
-            finish_reason="stop" if request.ended else "length",
-            usage=Usage(prompt_tokens=len(request.prompt), completion_tokens=len(request.tokens)),
+    def _completion(self, request: Request) -> Completion:
+        return self._chat.completion(
+            request.prompt,
+            request.tokens,
+            opened=request.opened,
+            ended=request.ended,
+            stop=self._stop,
+            logprobs=request.logprobs,
+            return_ids=request.sampling.return_ids,
         )
 
+    def _free(self) -> None:
+        """Give back what the batch before held."""
+        if self._decoder.held is not None:
+            self._decoder.held.clear()
+        gc.collect()
+        torch.cuda.empty_cache()
 
-def _drawn(logits: torch.Tensor, requests: list[_Request]) -> torch.Tensor:
-    """The next token of each request; [requests]."""
-    best: torch.Tensor = logits.argmax(dim=-1)
-    temperature = torch.tensor([r.sampling.temperature for r in requests], device=logits.device)
-    if not bool((temperature > 0).any()):
-        return best
-    # Double precision: over a large vocabulary a sum in single precision loses the rare tokens.
-    scaled = logits.double() / temperature.clamp(min=1e-6).double()[:, None]
-    cumulative = torch.softmax(scaled, dim=-1).cumsum(dim=-1)
-    uniform = torch.tensor(
-        [0.0 if request.done else request.rng.random() for request in requests],
-        dtype=torch.float64,
-        device=logits.device,
-    )
-    at = torch.searchsorted(cumulative, uniform[:, None] * cumulative[:, -1:], right=True)
-    at = at.squeeze(1).clamp(max=logits.shape[-1] - 1)
-    return torch.where(temperature > 0, at, best)
+    def _identity(self) -> str:
+        settings = repr((self._stop, sorted(self._chat.arguments.items()), self._chat.source))
+        return f"transformers:{self._label}:{_fingerprint(self.network, settings)}"
 
 
-def _end_tokens(network: Any, tokenizer: Any) -> tuple[int, ...]:
+def _ends(network: Any) -> list[int]:
+    """The tokens that the model's own settings name as ends of a reply."""
     found = getattr(network.generation_config, "eos_token_id", None)
-    known = found if isinstance(found, list) else [found]
-    ends = dict.fromkeys(end for end in (tokenizer.eos_token_id, *known) if end is not None)
-    if not ends:
-        raise UsageError("neither the tokenizer nor the model names an end token")
-    return tuple(ends)
+    return found if isinstance(found, list) else [] if found is None else [found]
+
+
+def _replace_adapter(network: Any, adapter: str) -> None:
+    """Load another adapter, make it the active one, and drop the one before."""
+    before = network.active_adapter
+    fresh = "next" if before != "next" else "default"
+    network.load_adapter(adapter, fresh)
+    network.set_adapter(fresh)
+    network.delete_adapter(before)
+    network.eval()
 
 
 def _fingerprint(network: Any, settings: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
@@ -49,18 +48,25 @@ class RunReader(RunFile):
         """The configuration the run was made with."""
         return self.meta("config")
 
-    def prompts(self) -> PromptSet:
-        """The prompt set that the run was made with.
+    def prompt_sets(self) -> dict[str, dict[str, str]]:
+        """Environment id -> name, hash and source of the prompt set it was explored with."""
+        rows = self.rows("SELECT value, sum FROM meta WHERE key LIKE 'prompts:%' ORDER BY key")
+        found = [sound(value, total, "prompts") for value, total in rows]
+        return {one["env_id"]: one for one in found}
+
+    def prompts(self, env_id: str) -> PromptSet:
+        """The prompt set that the tasks of an environment were explored with.
 
         Raises:
-            UsageError: if it is not known here; says what to import.
+            UsageError: if the run does not name it, or it is not known here; says what to import.
             ConfigMismatch: if it is known here with another hash.
         """
-        made = self.config["agent"]["prompts"]
-        source = self.rows("SELECT value FROM meta WHERE key = 'prompts_source'")
-        return find_prompt_set(
-            made["name"], made["hash"], json.loads(source[0][0]) if source else ""
-        )
+        made = self.prompt_sets().get(env_id)
+        if made is None:
+            raise UsageError(
+                f"{self.folder}: does not say with which prompts {env_id} was explored"
+            )
+        return find_prompt_set(made["name"], made["hash"], made["source"])
 
     def backends(self) -> list[dict[str, Json]]:
         """The rollback backends in use, one record per kind of environment."""

@@ -18,6 +18,7 @@ from typing import Any, Self
 
 from leafe_gym.arguments import require_path
 from leafe_gym.errors import ConfigMismatch, StoreBusy, StoreCorrupt, StoreError, UsageError
+from leafe_gym.prompts.base import PromptSet, prompt_set_source
 from leafe_gym.store import records
 from leafe_gym.store.reader import RunReader
 from leafe_gym.store.schema import FORMAT, SCHEMA, RunFile, open_to_write, sound
@@ -166,10 +167,23 @@ class RunWriter(RunReader):
             ("DELETE FROM under_way WHERE task = ?", (task,)),
         )  # fmt: skip
 
-    def record_prompts_source(self, source: str) -> None:
-        """Store where the run's prompt set can be imported from, "module:attribute"."""
-        with self.guarded(), self._db:
-            self._put_meta("prompts_source", source)
+    def record_prompts(self, env_id: str, prompts: PromptSet) -> None:
+        """Store which prompt set the tasks of an environment are explored with.
+
+        Raises:
+            ConfigMismatch: if they were explored with another one before.
+        """
+        new = {"env_id": env_id, "name": prompts.name, "hash": prompts.hash}
+        before = self.prompt_sets().get(env_id, new)
+        if any(before[field] != new[field] for field in ("name", "hash")):
+            raise ConfigMismatch(
+                f"{self.folder}: {env_id} was explored with the prompts {before['name']} "
+                f"({before['hash']}), now it is {prompts.name} ({prompts.hash}); use the run's own "
+                "value to resume it, or a new folder"
+            )
+        text = records.dump({**new, "source": prompt_set_source(prompts)})
+        sql = "INSERT OR REPLACE INTO meta VALUES (?, ?, ?)"
+        self._write((sql, (f"prompts:{env_id}", text, records.checksum(text))))
 
     def record_backend(self, choice: dict[str, Json]) -> None:
         """Store which rollback backend a kind of environment uses."""

@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.utils.rnn import pad_sequence
 
+from leafe_gym._optional import require
 from leafe_gym.errors import PolicyError, UsageError
 from leafe_gym.prompts.tiny import ACTIONS
 from leafe_gym.tiny.words import ASSISTANT, END, USER, World, vocabulary
@@ -92,15 +93,19 @@ class TinyPolicy:
         self._waiting: list[_Request] = []
 
     @classmethod
-    def load(cls, folder: str | Path, device: str = "cpu") -> TinyPolicy:
+    def load(
+        cls, folder: str | Path, device: str = "cpu", adapter: str | Path | None = None
+    ) -> TinyPolicy:
         """The model saved in a folder.
 
         Args:
             folder: where it is.
             device: where to compute.
+            adapter: folder of a LoRA adapter for it, which is merged into it.
 
         Raises:
             PolicyError: if there is none.
+            MissingExtra: with an adapter, without peft.
         """
         from transformers import Qwen2ForCausalLM
         from transformers.utils import logging
@@ -108,7 +113,10 @@ class TinyPolicy:
         logging.disable_progress_bar()  # nothing this small needs one
         try:
             network: Any = Qwen2ForCausalLM.from_pretrained(str(folder), dtype=torch.float32)
-        except (OSError, ValueError) as error:
+            if adapter is not None:
+                peft = require("peft", "train", "a LoRA adapter")
+                network = peft.PeftModel.from_pretrained(network, str(adapter)).merge_and_unload()
+        except (OSError, ValueError, RuntimeError) as error:
             raise PolicyError(f"no small model in {folder}: {error}") from error
         return cls(network.to(device))
 
@@ -281,19 +289,27 @@ def _fingerprint(network: Any) -> str:
     return digest.hexdigest()
 
 
-def tiny_policy(kind: str = "blind") -> TinyPolicy:
+def tiny_policy(
+    kind: str = "blind", *, model: str | Path | None = None, adapter: str | Path | None = None
+) -> TinyPolicy:
     """The small model of the package; the policy "tiny".
 
     Args:
         kind: "blind", see `tiny.demonstrator`; or "multiturn", the same with a history.
+        model: folder of one that was trained further, in place of `kind`.
+        adapter: folder of a LoRA adapter for it.
 
     Raises:
         UsageError: if there is no such base.
+        PolicyError: if there is no small model, or no adapter for it, in the folder.
+        MissingExtra: with an adapter, without peft.
     """
+    if model is not None:
+        return TinyPolicy.load(model, adapter=adapter)
     known = sorted(folder.name for folder in SHIPPED.iterdir() if folder.is_dir())
     if kind not in known:
         raise UsageError(f"kind={kind!r}: use one of {', '.join(known)}")
-    return TinyPolicy.load(SHIPPED / kind)
+    return TinyPolicy.load(SHIPPED / kind, adapter=adapter)
 
 
 def _completion(request: _Request, names: Sequence[str]) -> Completion:

@@ -208,7 +208,7 @@ def test_an_agents_settings_are_checked() -> None:
     player = Player()
     wrong: dict[str, Any]
     for wrong in ({"reflect_every": 0}, {"max_depth": -1}, {"attempts_per_root": 0}, {"until": "x"},
-                  {"reflections": 0}, {"act_temperature": -1.0}, {"until": "never"}):  # fmt: skip
+                  {"reflections": 0}, {"temperature": -1.0}, {"until": "never"}):  # fmt: skip
         with pytest.raises(UsageError, match=next(iter(wrong))):
             lg.ReflectiveTreeAgent(player, lg.AgentConfig(**wrong))
     with pytest.raises(UsageError, match="no field 'colour'"):

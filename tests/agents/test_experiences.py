@@ -108,7 +108,7 @@ def test_the_same_experience_elsewhere_is_another_one() -> None:
 
 def test_sampling_is_as_the_settings_say() -> None:
     player = Player()
-    grow(player, "ab", 30, act_temperature=0.7, reflect_temperature=0.1, max_tokens=9,
+    grow(player, "ab", 30, temperature=0.7, reflect_temperature=0.1, max_tokens=9,
          max_reflect_tokens=8)  # fmt: skip
     kinds = {(v.reflects, v.sampling.temperature, v.sampling.max_tokens) for v in player.seen}
     assert kinds == {(False, 0.7, 9), (True, 0.1, 8)}

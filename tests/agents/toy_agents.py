@@ -216,6 +216,7 @@ def recharge(tree: Tree, agent: Agent) -> tuple[Spend, Spend]:
     For `until="tau"` and refinement.
     """
     meter, spent, before = TokenMeter(), Spend(), Spend()
+    prompts = agent.prompts_for(tree.task.env_id)
 
     def charge(chat: list[Message], call: Step | Reflection) -> None:
         nonlocal before
@@ -231,14 +232,14 @@ def recharge(tree: Tree, agent: Agent) -> tuple[Spend, Spend]:
         experience = [branch.experience] if branch.experience else []
         for turns, step in enumerate(branch.steps, start=1):
             shown = experience if step.experiences else []
-            charge(agent.prompts.render(tree.task, tree.start, path, shown), step)
+            charge(prompts.render(tree.task, tree.start, path, shown), step)
             path.append(step)
             for reflection in branch.reflections:
                 if reflection.after == turns:
                     look = (
-                        agent.prompts.render_refinement(tree.task, tree.start, path, experience)
+                        prompts.render_refinement(tree.task, tree.start, path, experience)
                         if agent.method == "ir"
-                        else agent.prompts.render_reflection(tree.task, tree.start, path)
+                        else prompts.render_reflection(tree.task, tree.start, path)
                     )
                     charge(look, reflection)
     return before, spent

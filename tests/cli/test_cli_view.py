@@ -22,8 +22,7 @@ BOARD = "######\n#-@$.#\n######"
 def make_run(folder: Path, count: int = 2, finished: int = 1) -> Path:
     """A run with the first tasks finished and the rest open."""
     tasks = [Task(id=f"task-{n}\x1b[2J", env_id="leafe/Sokoban-v0") for n in range(count)]
-    config = {"agent": {"prompts": {"name": "chat", "hash": "x"}}}
-    with RunWriter(folder, config, tasks) as run:
+    with RunWriter(folder, {}, tasks) as run:
         for number in range(finished):
             tree = solved(tasks[number])
             run.record_opened(number, tree.start)

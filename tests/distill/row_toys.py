@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from leafe_gym import distill
-from leafe_gym.prompts.base import prompt_set
+from leafe_gym.prompts.base import PromptSet, prompt_set
 from leafe_gym.store.writer import RunWriter
 from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Experience, Start, Step, Task
+
+CHAT = prompt_set("chat")
 
 
 def needs(*modules: str) -> pytest.MarkDecorator:
@@ -78,23 +80,19 @@ def toy_tree(index: int = 0, split: str = "train") -> Tree:
     return tree
 
 
-def toy_config(**prompts: str) -> dict[str, Any]:
-    chat = prompt_set("chat")
-    return {
-        "agent": {"prompts": {"name": chat.name, "hash": chat.hash} | prompts},
-        "version": "0.1.0",
-    }
-
-
 def rows_of(source: Any, **options: Any) -> distill.Rows:
     """`distill.rows` with the fields of a `RowConfig`."""
     return distill.rows(source, distill.RowConfig(**options))
 
 
-def toy_run(folder: Path, trees: Iterable[Tree], config: Any = None, *, done: bool = True) -> Path:
+def toy_run(
+    folder: Path, trees: Iterable[Tree], *, prompts: PromptSet | None = CHAT, done: bool = True
+) -> Path:
     trees = list(trees)
     tasks = [tree.task for tree in trees]
-    with RunWriter(folder, config or toy_config(), tasks) as run, run.batch():
+    with RunWriter(folder, {"agent": {}, "version": "0.1.0"}, tasks) as run, run.batch():
+        for env_id in {task.env_id for task in tasks} if prompts else ():
+            run.record_prompts(env_id, prompts)
         for number, tree in enumerate(trees):
             run.record_opened(number, tree.start)
             for branch in tree.branches:

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from row_toys import last, rows_of, step, toy_config, toy_run, toy_tree
+from row_toys import last, rows_of, step, toy_run, toy_tree
 
 import leafe_gym as lg
 from leafe_gym.distill.data.row_types import Row
 from leafe_gym.errors import ConfigMismatch, UsageError
 from leafe_gym.policies.base import as_policy
+from leafe_gym.prompts.chat import ChatPrompts
 from leafe_gym.store.reader import RunReader
 from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Completion, Experience, Message, Sampling
@@ -286,8 +287,10 @@ def test_runs_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no task of this run is finished"):
         rows_of(toy_run(tmp_path / "open", [toy_tree()], done=False))
     with pytest.raises(UsageError, match="does not say which prompts"):
-        rows_of(toy_run(tmp_path / "nobody", [toy_tree()], {"agent": 1}))
-    old = toy_run(tmp_path / "old", [toy_tree()], toy_config(hash="0"))
+        rows_of(toy_run(tmp_path / "nobody", [toy_tree()], prompts=None))
+    changed = ChatPrompts()
+    changed.hash = "0"
+    old = toy_run(tmp_path / "old", [toy_tree()], prompts=changed)
     with pytest.raises(ConfigMismatch, match=r"made with the prompt set 'chat' \(0\)"):
         rows_of(old)
 
@@ -306,7 +309,7 @@ def test_the_manifest_says_where_rows_come_from(tmp_path: Path) -> None:
         assert told["source"]["fingerprint"] == run.fingerprint()
     assert told["config"]["seed"] == 4
     assert told["config"]["splits"] == ["train"]
-    assert told["prompts"]["name"] == "chat"
+    assert told["prompts"] == {toy_tree().task.env_id: {"name": "chat", "hash": ChatPrompts().hash}}
 
 
 def test_memory_does_not_grow_with_trees(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_like_qwen2() -> None:
 
 @pytest.mark.parametrize(
     ("target", "separate"),
-    [("<think>\nnew\n</think>\n\nAction: up", 0), ("Action: up", 1), ("<think>new</think>up", 1)],
+    [("<think>\nnew\n</think>\n\nAction: up", 0), ("Action: up", 0), ("<think>new</think>up", 0)],
 )
 def test_like_qwen3_earlier_thinking_is_gone_and_the_reply_is_exact(
     target: str, separate: int
@@ -111,7 +111,10 @@ def test_like_llama_the_date_is_pinned(template: str) -> None:
     head, tail = halves(encode(row("Action: up \n"), tok), tok)
     assert "Today: 26 Jul 2024\nAct." in head
     assert tail == "Action: up \n<|im_end|>"  # as the model said it, though the template trims
-    assert "Today: 1 May 2030" in tok.decode(encode(row(), tok, date="1 May 2030").ids)  # type: ignore[union-attr]
+    assert (
+        "Today: 1 May 2030"
+        in halves(encode(row(chat_template_kwargs={"date_string": "1 May 2030"}), tok), tok)[0]
+    )
 
 
 @pytest.mark.parametrize("template", ["", LIKE_QWEN3, LIKE_LLAMA])

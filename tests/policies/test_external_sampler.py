@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from template_tokenizers import NAMES, tokenizer_for
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import leafe_gym as lg
@@ -97,6 +98,76 @@ def test_chats_that_do_not_grow_are_refused(trainer: Trainer) -> None:
     asyncio.run(policy.complete(row, lg.Sampling()))
     with pytest.raises(PolicyError, match="does not begin with the one before"):
         asyncio.run(policy.complete(other, lg.Sampling()))
+
+
+CHATML = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
+CLOSED = f"{CHATML}<think>\n\n</think>\n\n"
+GEMMA = "<start_of_turn>user\n{}<end_of_turn>\n<start_of_turn>model\n"
+LLAMA = "<|start_header_id|>user<|end_header_id|>\n\n{}<|eot_id|>"
+LLAMA += "<|start_header_id|>assistant<|end_header_id|>\n\n"
+HARMONY = "<|start|>user<|message|>{}<|end|><|start|>assistant"
+OFF = {"enable_thinking": False}
+EPISODES = [
+    # template, arguments, a user turn with the beginning of the reply, the sampled end, what
+    # the template writes after it
+    ("qwen3", OFF, CLOSED, "<|im_end|>", "\n"),
+    ("qwen3", {}, CHATML, "<|im_end|>", "\n"),
+    ("qwen3_5_think", OFF, CLOSED, "<|im_end|>", "\n"),
+    ("qwen3_5_think", {}, f"{CHATML}<think>\n", "<|im_end|>", "\n"),
+    ("qwen3_6", OFF, CLOSED, "<|im_end|>", "\n"),
+    ("qwen3_8", OFF, CLOSED, "<|im_end|>", "\n"),
+    ("qwen2_5", {}, CHATML, "<|im_end|>", "\n"),
+    ("llama3_1", {"date_string": "1 May 2030"}, LLAMA, "<|eot_id|>", ""),
+    ("gemma3", {}, GEMMA, "<end_of_turn>", "\n"),
+    ("gptoss", {}, HARMONY, "<|return|>", ""),
+    ("glm4moe", {}, "\n{}<|assistant|>", "<|user|>", ""),
+]
+
+
+@pytest.mark.skipif(not NAMES, reason="trl absent: pip install 'leafe-gym[train]'")
+@pytest.mark.parametrize(("name", "arguments", "turn", "end", "rest"), EPISODES)
+@pytest.mark.parametrize(
+    "said", ["Action: up", " \nAction: up \n\n", "<think>\nup?\n</think>\n\nup"]
+)
+def test_turns_follow_replies_as_they_were_sampled(
+    name: str, arguments: dict[str, Any], turn: str, end: str, rest: str, said: str
+) -> None:
+    tok = tokenizer_for(name)
+    if name == "gemma3":
+        tok.eos_token = "<eos>"  # as shipped: it does not end a turn
+    replies = iter([said + end, said, said + end])
+
+    async def generate(prompt: list[int], sampling: lg.Sampling) -> Generated:
+        return Generated(ids=tok.encode(next(replies), add_special_tokens=False))
+
+    policy = ExternalSamplerPolicy(generate, tok, chat_template_kwargs=arguments)
+    chat: list[lg.Message] = [{"role": "system", "content": "Act."}]
+    reasons = []
+    for number in range(3):
+        chat.append({"role": "user", "content": f"wall {number}"})
+        reply = asyncio.run(policy.complete(chat, lg.Sampling()))
+        reasons.append(reply.finish_reason)
+        assert reply.text == said
+        chat.append({"role": "assistant", "content": reply.text})
+    assert reasons == ["stop", "length", "stop"]
+    closing = "<|end|>" if name == "gptoss" else end  # of a turn that is not the last
+    told = tok.decode(policy.prompt_ids), tok.decode(policy.response_ids)
+    assert told[0].endswith("wall 0" + turn.partition("{}")[2])
+    assert "1 May 2030" in told[0] or "date_string" not in arguments
+    between = [turn.format(f"wall {number}") for number in (1, 2)]
+    second = f"{said}{end}{rest}{between[0]}{said}{closing}{rest}{between[1]}{said}{end}"
+    assert told[1] == second
+    assert sum(policy.mask) == 3 * len(tok.encode(said)) + 2
+
+
+def test_a_chat_that_the_template_refuses_is_an_error_of_the_policy() -> None:
+    tok = tokenizer_for("gemma")
+    policy = ExternalSamplerPolicy(Trainer.generate, tok)
+    twice: list[lg.Message] = [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]
+    with pytest.raises(PolicyError, match="refuses the chat"):
+        asyncio.run(policy.complete(twice, lg.Sampling()))
+    with pytest.raises(UsageError, match="chat_template_kwargs"):
+        ExternalSamplerPolicy(Trainer.generate, tok, chat_template_kwargs=["x"])  # type: ignore[arg-type]
 
 
 def test_no_logprobs_no_template_and_a_sampler_that_fails(trainer: Trainer) -> None:

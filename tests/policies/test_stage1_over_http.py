@@ -16,7 +16,7 @@ from leafe_gym.policies.transformers import TransformersPolicy
 from leafe_gym.tree import Tree
 
 GREEDY: dict[str, Any] = {
-    "act_temperature": 0.0, "reflect_temperature": 0.0, "max_tokens": 4, "max_reflect_tokens": 16,
+    "temperature": 0.0, "reflect_temperature": 0.0, "max_tokens": 4, "max_reflect_tokens": 16,
 }  # fmt: skip
 Row = list[tuple[str, list[str | None]]]
 

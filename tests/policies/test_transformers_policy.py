@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import leafe_gym as lg
-from leafe_gym.errors import PolicyError, PolicyUnavailable, UsageError
+from leafe_gym.errors import ContextFull, PolicyError, PolicyUnavailable, UsageError
 from leafe_gym.policies.transformers import TransformersPolicy
 
 ROWS = ("----", "-@$.", "--.-", "-$--", "#-@-", "-#-.", "*--@", "@---")
@@ -101,14 +101,15 @@ def test_batches_that_do_not_fit_are_halved(
 
     def tight(*args: Any, **kwargs: Any) -> Any:
         sizes.append(len(kwargs["input_ids"]))
-        if sizes[-1] > 3:
+        if sizes[-1] > 3:  # the prompt, which all share, is read alone
             raise torch.OutOfMemoryError("no room")
         return forward(*args, **kwargs)
 
     monkeypatch.setattr(policy.network, "forward", tight)
     assert together(policy, many) == wanted
-    assert sizes[0] == 16
-    assert max(sizes[3:]) <= 4
+    assert sizes[1] == 16
+    assert max(sizes[2:]) == 8
+    assert max(sizes[-4:]) <= 3
 
 
 def test_out_of_memory_with_one_request_says_so(
@@ -125,7 +126,7 @@ def test_out_of_memory_with_one_request_says_so(
 
 
 def test_a_prompt_too_long_names_the_lengths(policy: TransformersPolicy) -> None:
-    with pytest.raises(PolicyError, match=r"a prompt of 6\d\d tokens .* context of 512"):
+    with pytest.raises(ContextFull, match=r"a prompt of 6\d\d tokens .* context of 512"):
         together(policy, [(["----"] * 600, 0.0, 4, 0)])
 
 
@@ -155,7 +156,7 @@ def test_what_cannot_be_loaded(tmp_path: Path, servable: Path) -> None:
     with pytest.raises(PolicyUnavailable, match="cannot load the model"):
         TransformersPolicy.load(tmp_path / "cut", device="cpu")
     options: list[dict[str, Any]] = [
-        {"max_batch": 0}, {"max_batch": 1.5}, {"stop": "x"}, {"stop": [""]}, {"template": 3},
+        {"max_batch": 0}, {"max_batch": 1.5}, {"stop": "x"}, {"stop": [""]}, {"chat_template_kwargs": 3}, {"prefix_cache_gib": -1}, {"threads": 0},
     ]  # fmt: skip
     for option in options:
         with pytest.raises(UsageError, match=f"^{next(iter(option))}="):
@@ -164,18 +165,24 @@ def test_what_cannot_be_loaded(tmp_path: Path, servable: Path) -> None:
         TransformersPolicy.load(None)  # type: ignore[arg-type]
 
 
-def test_a_template_without_a_system_role_is_an_outage(servable: Path) -> None:
-    policy = TransformersPolicy.load(servable, device="cpu")
-    refusal = "{{ raise_exception('System role not supported') }}"
-    policy._tokenizer.chat_template = "{% if messages[0]['role'] == 'system' %}" + (
-        refusal + "{% endif %}{{ raise_exception('no such role') }}"
-    )
-    system: list[lg.Message] = [{"role": "system", "content": "x"}]
-    with pytest.raises(PolicyUnavailable, match="System role not supported"):
-        asyncio.run(policy.complete(system, lg.Sampling()))
-    with pytest.raises(PolicyError, match="no such role") as caught:
-        asyncio.run(policy.complete(chat(["----"]), lg.Sampling()))
-    assert not isinstance(caught.value, PolicyUnavailable)
+def with_template(servable: Path, template: str, **options: Any) -> TransformersPolicy:
+    """The small model with another chat template."""
+    plain = TransformersPolicy.load(servable, device="cpu")
+    plain._chat.tokenizer.chat_template = template
+    return TransformersPolicy(plain.network, plain._chat.tokenizer, **options)
+
+
+def test_a_template_that_refuses_every_chat_is_an_outage(servable: Path) -> None:
+    asked = lg.Sampling(max_tokens=4)
+    for refusal, kind in (
+        ("Conversation roles must alternate user/assistant", PolicyUnavailable),
+        ("System role not supported", PolicyUnavailable),
+        ("no such role", PolicyError),
+    ):
+        policy = with_template(servable, f"{{{{ raise_exception('{refusal}') }}}}")
+        with pytest.raises(PolicyError, match=refusal) as caught:
+            asyncio.run(policy.complete(chat(["----"]), asked))
+        assert type(caught.value) is kind
 
 
 def test_an_exception_after_decoding_is_an_error_and_not_a_hang(
@@ -188,7 +195,7 @@ def test_an_exception_after_decoding_is_an_error_and_not_a_hang(
         raise OverflowError("out of range")
 
     with monkeypatch.context() as patch:
-        patch.setattr(policy._tokenizer, "decode", refuses)
+        patch.setattr(policy._chat.tokenizer, "decode", refuses)
         with pytest.raises(PolicyError, match="OverflowError: out of range"):
             together(policy, [(["-@$."], 0.0, 2, 0), (["----"], 0.0, 2, 0)])
     assert together(policy, [(["-@$."], 0.0, 2, 0)]) == wanted
@@ -224,5 +231,5 @@ def test_other_weights_have_another_name(servable: Path) -> None:
     assert one.name == other.name
     with torch.no_grad():
         other.network.lm_head.weight.mul_(1.01)
-    again = TransformersPolicy(other.network, other._tokenizer, label=servable.name)
+    again = TransformersPolicy(other.network, other._chat.tokenizer, label=servable.name)
     assert again.name != one.name

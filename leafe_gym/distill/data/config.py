@@ -23,9 +23,10 @@ class RowConfig(Config):
     rehearsal: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Probability that a successful rollout is rehearsed. Paper: 0.2."""
 
-    target: Literal["reply", "action"] = "reply"
-    """"reply" trains the whole reply, "action" the shortest answer that the prompt set parses as
-    the same action."""
+    target: Literal["reply", "answer", "action", "reasoning+answer"] = "reply"
+    """"reply" trains the reply as the run stores it (thinking that the policy told apart is not in
+    it), "answer" the reply without thinking, "action" the shortest answer that the prompt set
+    parses as the same action, "reasoning+answer" the thinking and the reply."""
 
     splits: tuple[str, ...] | None = None
     """Splits whose tasks are used; None for all but "test"."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +20,7 @@ from leafe_gym.distill.data.row_types import Row
 from leafe_gym.distill.data.select import RowSelector
 from leafe_gym.errors import ConfigMismatch, UsageError
 from leafe_gym.prompts.base import PromptSet, as_prompt_set
+from leafe_gym.prompts.chat_template import check_arguments
 from leafe_gym.store.reader import RunReader
 from leafe_gym.store.records import checksum, dump
 from leafe_gym.types import Json
@@ -60,13 +61,14 @@ def rows(
     require_instance("config", config, RowConfig)
     folder = source.folder if isinstance(source, RunReader) else require_path("source", source)
     with RunReader(folder) as run:
-        prompts = own_prompts(run, prompts)
+        found = own_prompts(run, prompts)
+        arguments = own_template_arguments(run)
         if next(run.results(), None) is None:
             raise UsageError(
                 f"{folder}: no task of this run is finished, so it has no rows; run the same "
                 "explore command again to finish it"
             )
-    return Rows(folder, prompts, config)
+    return Rows(folder, found, config, arguments)
 
 
 class Rows:
@@ -74,12 +76,26 @@ class Rows:
 
     Memory does not grow with the number of trees: one tree is held at a time, and the hashes that
     detect duplicates are in a temporary file.
+
+    Attributes:
+        folder: the run's.
+        prompts: the run's prompt sets, by the id of the environment.
+        config: which rows are taken.
+        chat_template_kwargs: arguments of the chat template that the run's policy was prompted
+            with; also those to evaluate a trained model with.
     """
 
-    def __init__(self, folder: Path, prompts: PromptSet, config: RowConfig) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        prompts: Mapping[str, PromptSet],
+        config: RowConfig,
+        arguments: dict[str, Json],
+    ) -> None:
         self.folder = folder
         self.prompts = prompts
         self.config = config
+        self.chat_template_kwargs = arguments
         self._counts: Counter[str] | None = None
 
     def __iter__(self) -> Iterator[Row]:
@@ -97,7 +113,10 @@ class Rows:
                     counts["other_split"] += 1
                     continue
                 counts["solved_trees"] += tree.solved
-                yield from RowSelector(tree, self.prompts, self.config, is_new, counts).rows()
+                prompts = self.prompts[tree.task.env_id]
+                yield from RowSelector(
+                    tree, prompts, self.config, is_new, counts, self.chat_template_kwargs
+                ).rows()
         self._counts = counts
         if not counts["counterfactual"] + counts["rehearsal"]:
             raise UsageError(f"{self.folder}: no rows: {self._why_none(counts)}")
@@ -128,7 +147,10 @@ class Rows:
             "format": FORMAT,
             "config": self.config.as_dict(),
             "counts": self.counts,
-            "prompts": {"name": self.prompts.name, "hash": self.prompts.hash},
+            "prompts": {
+                env_id: {"name": one.name, "hash": one.hash} for env_id, one in self.prompts.items()
+            },
+            "chat_template_kwargs": self.chat_template_kwargs,
             "source": source,
             "version": version("leafe-gym"),
         }
@@ -144,15 +166,24 @@ class Rows:
     def to_trl(self) -> Dataset:
         """The rows as a `datasets.Dataset` for TRL: conversational prompt and completion.
 
+        TRL cuts rows at `SFTConfig.max_length`, by default 1024 tokens, and drops those whose
+        completion is cut off: set it to None, or to at least `longest(tokenizer)`.
+
         Raises:
             MissingExtra: if datasets is not installed.
         """
         from leafe_gym.distill.data.export import trl_dataset
 
-        return trl_dataset(self)
+        return trl_dataset(self, self.chat_template_kwargs, thinking=self._thinking)
 
-    def to_preference(self) -> Dataset:
+    def to_preference(self, *, every_branch: bool = False) -> Dataset:
         """The counterfactual rows as a `datasets.Dataset` with chosen and rejected replies (DPO).
+
+        As with `to_trl`, mind TRL's `max_length`.
+
+        Args:
+            every_branch: take pairs from all branches instead of those that won or ended with a
+                higher score than their parent.
 
         Raises:
             MissingExtra: if datasets is not installed.
@@ -160,7 +191,26 @@ class Rows:
         """
         from leafe_gym.distill.data.export import preference_dataset
 
-        return preference_dataset(self)
+        return preference_dataset(
+            self, self.chat_template_kwargs, thinking=self._thinking, every_branch=every_branch
+        )
+
+    def longest(self, tokenizer: Any) -> int:
+        """Tokens of the longest row; what `max_length` of a trainer must allow.
+
+        Args:
+            tokenizer: a Hugging Face tokenizer with a chat template, or the path of one.
+
+        Raises:
+            MissingExtra: if transformers is not installed and `tokenizer` is a path.
+            UsageError: if there are no rows, or the tokenizer has no chat template.
+        """
+        from leafe_gym.distill.data.tokens import Encoder
+
+        encoder = Encoder(tokenizer)
+        for row in self:
+            encoder.encode(row)
+        return encoder.longest
 
     def to_verl(self, path: str | Path) -> int:
         """Write a Parquet file for verl; returns how many rows.
@@ -192,6 +242,11 @@ class Rows:
 
     # --- internals --------------------------------------------------------------------------------
 
+    @property
+    def _thinking(self) -> bool:
+        """Whether targets may hold thinking beside their text."""
+        return self.config.target == "reasoning+answer"
+
     def _selected(self, split: str) -> bool:
         return split != TEST_SPLIT if self.config.splits is None else split in self.config.splits
 
@@ -219,31 +274,42 @@ class Rows:
         return f"all were left out ({reasons}); try keep='all' or a larger rehearsal"
 
 
-def own_prompts(run: RunReader, given: PromptSet | None = None) -> PromptSet:
-    """The prompt set that a run was made with.
+def own_prompts(run: RunReader, given: PromptSet | None = None) -> dict[str, PromptSet]:
+    """The prompt sets that a run was made with, by the id of the environment.
+
+    Args:
+        run: the run.
+        given: one of them, where it is not found by its name.
 
     Raises:
-        UsageError: if the run does not name it, or there is no set of that name.
-        ConfigMismatch: if the set of that name has another hash.
+        UsageError: if the run names none, or there is no set of that name.
+        ConfigMismatch: if the set of that name has another hash, or `given` is none of them.
     """
-    config = run.config
-    agent = config.get("agent") if isinstance(config, dict) else None
-    named = agent.get("prompts") if isinstance(agent, dict) else None
-    if not isinstance(named, dict) or not {"name", "hash"} <= set(named):
+    made = run.prompt_sets()
+    if not made:
         raise UsageError(
             f"{run.folder}: this run does not say which prompts it was made with; only runs of "
             "explore and bench can be distilled"
         )
     if given is None:
-        return run.prompts()
+        return {env_id: run.prompts(env_id) for env_id in made}
     prompts = as_prompt_set(given)
-    if (prompts.name, prompts.hash) != (named["name"], named["hash"]):
+    same = {
+        e for e, one in made.items() if (one["name"], one["hash"]) == (prompts.name, prompts.hash)
+    }
+    if not same:
+        names = ", ".join(sorted({f"{one['name']!r} ({one['hash']})" for one in made.values()}))
         raise ConfigMismatch(
-            f"{run.folder}: made with the prompts {named['name']!r} ({named['hash']}); given are "
+            f"{run.folder}: made with the prompts {names}; given are "
             f"{prompts.name!r} ({prompts.hash}), and rows with other prompts than were acted on "
             "would train the wrong thing"
         )
-    return prompts
+    return {env_id: prompts if env_id in same else run.prompts(env_id) for env_id in made}
+
+
+def own_template_arguments(run: RunReader) -> dict[str, Json]:
+    """Arguments of the chat template that a run's policy was prompted with; {} without any."""
+    return check_arguments(run.config["agent"].get("chat_template_kwargs"))
 
 
 class _SeenHashes:

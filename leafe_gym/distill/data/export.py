@@ -13,21 +13,20 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leafe_gym._optional import require
 from leafe_gym.distill.data.row_types import Row
 from leafe_gym.errors import LeafeError, StoreError, UsageError
+from leafe_gym.prompts.chat_template import DATE
 from leafe_gym.store.records import checksum
 from leafe_gym.types import Json, Message
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-DATE = "26 Jul 2024"
-"""Passed to templates that print today's date (Llama 3.1), so that rows are reproducible."""
 GROUP = 1000
 """Rows written to Parquet at a time."""
 
@@ -57,9 +56,17 @@ def chat(messages: Sequence[Message]) -> list[dict[str, str]]:
     return [{"role": turn["role"], "content": harmless(turn["content"])} for turn in messages]
 
 
-def answer(text: str) -> list[dict[str, str]]:
-    """A reply as the only message of a completion."""
-    return [{"role": "assistant", "content": harmless(text)}]
+def answer(text: str, reasoning: str | None = None, *, thinking: bool = False) -> list[Json]:
+    """A reply as the only message of a completion.
+
+    Args:
+        text: of the reply.
+        reasoning: the thinking before it.
+        thinking: whether the message states the thinking, under the names that templates read.
+    """
+    told = harmless(reasoning or "")
+    apart = {"reasoning_content": told, "thinking": told} if thinking else {}
+    return [{"role": "assistant", "content": harmless(text), **apart}]
 
 
 def origin(row: Row) -> dict[str, Json]:
@@ -76,6 +83,8 @@ def origin(row: Row) -> dict[str, Json]:
 def write_jsonl(rows: Iterable[Row], path: Path) -> int:
     """One object a line: provenance, prompt, completion, rejected (a message list or null).
 
+    Where a row has them: `reasoning` and `chat_template_kwargs`, see `Row`.
+
     Raises:
         StoreError: if the file cannot be written.
     """
@@ -90,6 +99,10 @@ def write_jsonl(rows: Iterable[Row], path: Path) -> int:
                     "completion": answer(row.target),
                     "rejected": None if row.rejected is None else answer(row.rejected),
                 }
+                if row.reasoning is not None:
+                    line["reasoning"] = harmless(row.reasoning)
+                if row.chat_template_kwargs:
+                    line["chat_template_kwargs"] = dict(row.chat_template_kwargs)
                 out.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
                 count += 1
         partial.replace(path)
@@ -100,66 +113,91 @@ def write_jsonl(rows: Iterable[Row], path: Path) -> int:
     return count
 
 
-def trl_dataset(rows: Iterable[Row]) -> Dataset:
-    """Columns prompt, completion, chat_template_kwargs (the pinned date) and provenance.
+def trl_dataset(
+    rows: Iterable[Row], arguments: Mapping[str, Json], *, thinking: bool = False
+) -> Dataset:
+    """Columns prompt, completion, chat_template_kwargs, reasoning (see `Row`) and provenance.
+
+    Args:
+        rows: of one run.
+        arguments: of the chat template, as the run's policy was prompted.
+        thinking: whether completions state their thinking.
 
     Raises:
         MissingExtra: if datasets is not installed.
     """
+    pinned = {"date_string": DATE, **arguments}
 
     def lines() -> Iterator[dict[str, Json]]:
         for row in rows:
             yield {
                 "prompt": chat(row.prompt),
-                "completion": answer(row.target),
-                "chat_template_kwargs": {"date_string": DATE},
+                "completion": answer(row.target, row.reasoning, thinking=thinking),
+                "chat_template_kwargs": pinned,
+                "reasoning": None if row.reasoning is None else harmless(row.reasoning),
                 **origin(row),
             }
 
-    pinned = {"chat_template_kwargs": {"date_string": "string"}}
-    return _dataset(lines, {"prompt": "chat", "completion": "chat", **pinned})
+    said = "thought" if thinking else "chat"
+    columns = {"prompt": "chat", "completion": said, "reasoning": "string"}
+    return _dataset(lines, columns, pinned)
 
 
-def preference_dataset(rows: Iterable[Row]) -> Dataset:
-    """Columns prompt, chosen, rejected and provenance; counterfactual rows only.
+def preference_dataset(
+    rows: Iterable[Row],
+    arguments: Mapping[str, Json],
+    *,
+    thinking: bool = False,
+    every_branch: bool = False,
+) -> Dataset:
+    """Columns prompt, chosen, rejected, chat_template_kwargs and provenance.
+
+    Args:
+        rows: of one run, iterable again; those that replace no reply are left out.
+        arguments: of the chat template, as the run's policy was prompted.
+        thinking: whether replies state their thinking.
+        every_branch: whether rows of branches that did not improve are taken.
 
     Raises:
         MissingExtra: if datasets is not installed.
         UsageError: if no row has a reply that was replaced.
     """
+    pinned = {"date_string": DATE, **arguments}
 
     def lines() -> Iterator[dict[str, Json]]:
         for row in rows:
-            if row.rejected is not None and row.rejected != row.target:
+            if row.rejected is None or row.rejected == row.target:
+                continue
+            if every_branch or row.improved:
                 yield {
                     "prompt": chat(row.prompt),
-                    "chosen": answer(row.target),
-                    "rejected": answer(row.rejected),
+                    "chosen": answer(row.target, row.reasoning, thinking=thinking),
+                    "rejected": answer(row.rejected, row.rejected_reasoning, thinking=thinking),
+                    "chat_template_kwargs": pinned,
                     **origin(row),
                 }
 
     if next(lines(), None) is None:
         raise UsageError(
-            "no preference pairs: no row replaces another reply; they need counterfactual "
-            "rows, so a run of the tree (try keep='all')"
+            "no preference pairs: no row of a branch that won or improved replaces another reply; "
+            "they need counterfactual rows, so a run of the tree (every_branch=True with "
+            "keep='all' also takes branches that did not improve)"
         )
-    return _dataset(lines, {"prompt": "chat", "chosen": "chat", "rejected": "chat"})
+    said = "thought" if thinking else "chat"
+    return _dataset(lines, {"prompt": "chat", "chosen": said, "rejected": said}, pinned)
 
 
-def _dataset(lines: Any, columns: dict[str, Any]) -> Dataset:
+def _dataset(lines: Any, columns: Mapping[str, str], arguments: Mapping[str, Json]) -> Dataset:
     datasets = require("datasets", "train", "a Hugging Face data set")
     text, number = datasets.Value("string"), datasets.Value("int64")
-    named = {
-        "chat": [{"role": text, "content": text}],
+    message = {"role": text, "content": text}
+    kinds = {
+        "chat": [message],
+        "thought": [message | {"reasoning_content": text, "thinking": text}],
         "string": text,
     }
-
-    def feature(what: Any) -> Any:
-        if isinstance(what, dict):
-            return {name: feature(inner) for name, inner in what.items()}
-        return named[what]
-
-    features = {name: feature(what) for name, what in columns.items()}
+    features = {name: kinds[kind] for name, kind in columns.items()}
+    features["chat_template_kwargs"] = _feature(datasets, arguments)
     features |= {"kind": text, "task": text, "split": text, "branch": number, "step": number}
     # Not the shared cache, which could return rows of an earlier state of the run.
     folder = _scratch()
@@ -176,6 +214,16 @@ def _dataset(lines: Any, columns: dict[str, Any]) -> Dataset:
             cause = cause.__cause__ or cause.__context__
         raise cause or error from None
     return made
+
+
+def _feature(datasets: Any, value: Json) -> Any:
+    """The feature of a JSON value, which is the same in every row."""
+    if isinstance(value, Mapping):
+        return {name: _feature(datasets, inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_feature(datasets, value[0] if value else None)]
+    names = {bool: "bool", int: "int64", float: "float64", str: "string"}
+    return datasets.Value(names.get(type(value), "null"))
 
 
 def _scratch() -> str:
@@ -210,11 +258,12 @@ def flattened(messages: Sequence[Message]) -> list[dict[str, str]]:
 def verl_line(row: Row, index: int) -> dict[str, Json]:
     """One row in verl's columns; `messages` holds the target as its only assistant message."""
     prompt = flattened(row.prompt)
-    target = harmless(row.target)
+    target = harmless(f"<think>\n{row.reasoning}\n</think>\n\n" if row.reasoning else "")
+    target += harmless(row.target)
     return {
         "data_source": f"leafe/{row.kind}",
         "prompt": prompt,
-        "messages": [*prompt, *answer(row.target)],
+        "messages": [*prompt, {"role": "assistant", "content": target}],
         "ability": "agent",
         "reward_model": {"style": "rule", "ground_truth": target},
         "extra_info": {
@@ -223,6 +272,7 @@ def verl_line(row: Row, index: int) -> dict[str, Json]:
             "question": prompt[-1]["content"],
             "answer": target,
             "chat": json.dumps(chat(row.prompt), ensure_ascii=False),
+            "chat_template_kwargs": json.dumps(dict(row.chat_template_kwargs)),
         },
     }
 
@@ -242,7 +292,7 @@ def write_verl(rows: Iterable[Row], path: Path) -> int:
     turns = arrow.list_(arrow.struct([("role", text), ("content", text)]))
     extra = [("index", number), ("kind", text), ("task", text), ("split", text)]
     extra += [("branch", number), ("step", number)]
-    extra += [("question", text), ("answer", text), ("chat", text)]
+    extra += [("question", text), ("answer", text), ("chat", text), ("chat_template_kwargs", text)]
     schema = arrow.schema(
         [
             ("data_source", text),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
-from leafe_gym.types import Message
+from leafe_gym.types import Json, Message
 
 RowKind = Literal["counterfactual", "rehearsal"]
 ROW_KINDS: tuple[RowKind, RowKind] = ("counterfactual", "rehearsal")
@@ -25,8 +26,15 @@ class Row:
         step: own index of the step in that branch, from 0; with `branch` the row's provenance.
         prompt: chat messages, the last one a user turn; `render` with `experiences=()`.
         target: the reply to be learned.
-        rejected: for counterfactual rows, the reply that was replaced, at the same history; else
-            None.
+        rejected: for counterfactual rows, the reply that was replaced, at the same history, in the
+            form of the target; else None.
+        improved: for counterfactual rows, whether the branch won, or ended with a higher score
+            than its parent; else False.
+        reasoning: the thinking that is learned before `target`; "" where the policy told thinking
+            apart and it is left out, so that an empty thinking block precedes the target where the
+            chat template writes one; None where `target` is the reply as it was sampled.
+        rejected_reasoning: the same for `rejected`.
+        chat_template_kwargs: arguments of the chat template that the policy was prompted with.
     """
 
     kind: RowKind
@@ -37,6 +45,10 @@ class Row:
     prompt: tuple[Message, ...]
     target: str
     rejected: str | None = None
+    improved: bool = False
+    reasoning: str | None = None
+    rejected_reasoning: str | None = None
+    chat_template_kwargs: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

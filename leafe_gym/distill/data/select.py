@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 
 from numpy.random import Generator
 
 from leafe_gym.distill.data.config import RowConfig
 from leafe_gym.distill.data.leaks import LeakCheck
+from leafe_gym.distill.data.reply_form import split_thinking
 from leafe_gym.distill.data.row_types import Row, RowKind
 from leafe_gym.errors import BadReply
 from leafe_gym.prompts.base import PromptSet
 from leafe_gym.seeds import derive_rng
 from leafe_gym.tree import Branch, Tree
-from leafe_gym.types import Completion, Message, Step
+from leafe_gym.types import Completion, Json, Message, Step
+
+Target = tuple[str, str | None]
+"""Text and thinking of a target; see `Row.target` and `Row.reasoning`."""
 
 
 class RowSelector:
@@ -27,6 +31,7 @@ class RowSelector:
         config: which rows to take.
         is_new: given the hash of a row, False if an equal row of that kind was there before.
         counts: rows taken, and rows left out by reason; added to.
+        arguments: `Row.chat_template_kwargs` of every row.
     """
 
     def __init__(
@@ -36,9 +41,10 @@ class RowSelector:
         config: RowConfig,
         is_new: Callable[[bytes], bool],
         counts: Counter[str],
+        arguments: Mapping[str, Json],
     ) -> None:
         self._tree, self._prompts, self._config = tree, prompts, config
-        self._is_new, self._counts = is_new, counts
+        self._is_new, self._counts, self._arguments = is_new, counts, arguments
         self._leaks = LeakCheck(tree, prompts)
 
     def rows(self) -> Iterator[Row]:
@@ -81,6 +87,10 @@ class RowSelector:
             return True
         if self._config.keep == "successful":
             return branch.won
+        return self._improved(branch)
+
+    def _improved(self, branch: Branch) -> bool:
+        """Whether the branch won where its parent did not, or ended with a higher score."""
         assert branch.parent is not None
         parent = self._tree.branches[branch.parent]
         if branch.won != parent.won:
@@ -90,7 +100,7 @@ class RowSelector:
             return ours[0] > theirs[0]
         return ours[1] > theirs[1]
 
-    def _replaced(self, branch: Branch, first: int) -> str | None:
+    def _replaced(self, branch: Branch, first: int) -> Target | None:
         """The reply that the revised one replaces, if both answer the same prompt."""
         old = self._tree.replaced(branch.id)
         if old is None or first:  # an unusable reply precedes the revised one
@@ -116,7 +126,9 @@ class RowSelector:
                     if row is not None:
                         yield row
 
-    def _row(self, kind: RowKind, branch: int, own: int, rejected: str | None = None) -> Row | None:
+    def _row(
+        self, kind: RowKind, branch: int, own: int, rejected: Target | None = None
+    ) -> Row | None:
         """The row of one step; None, with the reason counted, where it gives none."""
         tree = self._tree
         node = tree.branches[branch]
@@ -128,11 +140,13 @@ class RowSelector:
         if target is None:
             self._counts["no_short_form"] += 1
             return None
+        text, reasoning = target
         prompt = self._prompts.render(tree.task, tree.start, history, ())
-        if reason := self._leaks.reason(history, step, prompt, target):
+        whole = f"{reasoning}\n{text}" if reasoning else text
+        if reason := self._leaks.reason(history, step, prompt, whole):
             self._counts[f"leak: {reason}"] += 1
             return None
-        if self._config.dedupe and not self._is_new(row_hash(kind, prompt, target)):
+        if self._config.dedupe and not self._is_new(row_hash(kind, prompt, whole)):
             self._counts["duplicate"] += 1
             return None
         self._counts[kind] += 1
@@ -143,8 +157,12 @@ class RowSelector:
             branch=branch,
             step=own,
             prompt=tuple(prompt),
-            target=target,
-            rejected=rejected,
+            target=text,
+            rejected=rejected and rejected[0],
+            improved=kind == "counterfactual" and (node.won or self._improved(node)),
+            reasoning=reasoning,
+            rejected_reasoning=rejected and rejected[1],
+            chat_template_kwargs=self._arguments,
         )
 
     def _before(self, node: Branch, own: int) -> list[Step]:
@@ -154,10 +172,18 @@ class RowSelector:
             before = self._tree.history(node.parent, before=node.start)
         return [*before, *node.steps[:own]]
 
-    def _target(self, step: Step) -> str | None:
-        if self._config.target == "reply":
-            return step.reply
-        return short_form(self._prompts, step)
+    def _target(self, step: Step) -> Target | None:
+        """The part of a step's reply that the configuration asks for; None without a short form."""
+        kind, apart = self._config.target, bool(step.reasoning)
+        if kind == "reasoning+answer":
+            return step.reply, step.reasoning if apart else None
+        text: str | None = step.reply
+        if kind != "reply" and not apart:
+            thinking, text = split_thinking(step.reply)
+            apart = bool(thinking)
+        if kind == "action":
+            text = short_form(self._prompts, step)
+        return None if text is None else (text, "" if apart else None)
 
     def _rng(self, *what: int | str) -> Generator:
         return derive_rng(self._config.seed, self._tree.task.id, *what)

@@ -1,10 +1,10 @@
 """A row as token ids, with the loss on the target and on nothing else.
 
-Chat templates differ: Qwen3's strips the thinking of earlier turns, Llama 3.1's prints a date,
-others trim. Each row is therefore rendered twice, the prompt alone and with the reply; the target
-is the difference. This is verified: where the template changes the reply, or the prompt's tokens
-are not a prefix of the whole row's, the prompt, the exact reply and the template's end of turn are
-tokenised separately, which are the tokens that the model read and generated.
+The prompt is rendered as the policy rendered it, with the run's template arguments and date. The
+reply is not rendered by the template, which may trim it or change its thinking: it follows the
+prompt as it was sampled, between the text that the template writes around a reply (`reply_form`).
+Where the tokens of the whole do not begin with those of the prompt, the two are tokenised
+separately, which are the tokens that the model read and generated.
 
 Text of an environment never becomes a control token: `<|im_end|>` in an observation is tokenised
 as ordinary letters.
@@ -13,22 +13,21 @@ as ordinary letters.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from leafe_gym._optional import require
 from leafe_gym.arguments import require_instance
-from leafe_gym.distill.data.export import DATE, encodable
+from leafe_gym.distill.data.export import encodable
+from leafe_gym.distill.data.reply_form import ReplyForm, reply_form
 from leafe_gym.distill.data.row_types import Encoded, Row
 from leafe_gym.errors import UsageError
+from leafe_gym.prompts.chat_template import DATE, ChatTemplate
 from leafe_gym.store.records import checksum, dump
 from leafe_gym.types import Json, Message
 
-_PROBE = "\ue000reply\ue001"
-"""Placeholder of a reply, to find the template's text around it."""
 _OPEN, _CLOSE = "\ue002", "\ue003"
 """Delimiters of the number that replaces text like a control token during rendering."""
-_CLOCK = "{%- macro strftime_now(format) -%}{{- pinned_date -}}{%- endmacro -%}"
 
 
 def load_tokenizer(tokenizer: Any) -> Any:
@@ -58,9 +57,7 @@ def load_tokenizer(tokenizer: Any) -> Any:
     return tokenizer
 
 
-def encode(
-    row: Row, tokenizer: Any, max_length: int | None = None, *, date: str = DATE
-) -> Encoded | None:
+def encode(row: Row, tokenizer: Any, max_length: int | None = None) -> Encoded | None:
     """The row as token ids; None if it is longer than `max_length` tokens.
 
     Args:
@@ -68,14 +65,13 @@ def encode(
         tokenizer: a Hugging Face tokenizer with a chat template.
         max_length: >= 2, or None for no limit. Rows are never truncated: the
             model would be trained on another prompt than it acted on.
-        date: given to templates that print today's.
 
     Raises:
-        UsageError: if the tokenizer has no chat template or its template refuses the chat.
+        UsageError: if the tokenizer has no chat template, or its template refuses the chat or
+            cannot be trained with.
     """
     require_instance("row", row, Row)
-    require_instance("date", date, str)
-    return Encoder(tokenizer, max_length, date=date).encode(row)
+    return Encoder(tokenizer, max_length).encode(row)
 
 
 class Encoder:
@@ -83,17 +79,18 @@ class Encoder:
 
     Attributes:
         too_long: rows that were longer than `max_length`.
-        separate: rows whose reply the template writes differently, or whose tokens merge across
-            its beginning, so that prompt and reply were tokenised one after the other.
+        longest: tokens of the longest row, those over `max_length` included.
+        separate: rows whose tokens merge across the beginning of the target, so that prompt and
+            target were tokenised one after the other.
         disarmed: rows in which text that looks like a control token was tokenised as letters.
     """
 
-    def __init__(self, tokenizer: Any, max_length: int | None = None, *, date: str = DATE) -> None:
+    def __init__(self, tokenizer: Any, max_length: int | None = None) -> None:
         if max_length is not None and (type(max_length) is not int or max_length < 2):
             raise UsageError(f"max_length={max_length!r}: expected a whole number >= 2, or None")
         self._tokenizer = load_tokenizer(tokenizer)
-        self._max_length, self._date = max_length, date
-        self.too_long = self.separate = self.disarmed = 0
+        self._max_length = max_length
+        self.too_long = self.longest = self.separate = self.disarmed = 0
         added = getattr(self._tokenizer, "added_tokens_decoder", {})
         special = {str(token) for token in self._tokenizer.all_special_tokens}
         special |= {str(token) for token in added.values() if token.special}
@@ -101,10 +98,7 @@ class Encoder:
         self._control = set(self._tokenizer.convert_tokens_to_ids(sorted(every)))
         # A model's own turns may hold tokens that only mark their text, such as <think>.
         self._hidden_from = {"assistant": _any_of(special), "": _any_of(every)}
-        self._end: str | None = None
-        # Some versions of transformers let no caller replace the clock that templates read.
-        template = str(self._tokenizer.get_chat_template())
-        self._template = _CLOCK + template if "strftime_now" in template else template
+        self._templates: dict[str, tuple[ChatTemplate, ReplyForm]] = {}
 
     def encode(self, row: Row) -> Encoded | None:
         """See `encode`."""
@@ -113,61 +107,51 @@ class Encoder:
             {"role": turn["role"], "content": self._hide(turn["content"], turn["role"], hidden)}
             for turn in row.prompt
         ]
-        target = self._hide(row.target, "assistant", hidden)
+        answer = self._hide(row.target, "assistant", hidden)
+        thought = row.reasoning and self._hide(row.reasoning, "assistant", hidden)
         self.disarmed += bool(hidden)
-        head = self._render(prompt, generate=True)
-        whole = self._render([*prompt, {"role": "assistant", "content": target}], generate=False)
-        first = self._ids(head, hidden)
-        ids: list[int] = []
-        if whole.startswith(head + target):
-            ids = self._ids(whole, hidden)
-        if not ids or ids[: len(first)] != first:
-            self.separate += 1
-            ids = first + self._ids(target + self._end_of_turn(), hidden)
+        template, form = self._form(row.chat_template_kwargs)
+        head = template.render(prompt, generate=True)
+        before, target = form.around(answer, thought)
+        context = self._ids(head, hidden)
+        if before:
+            context = self._following(context, head, before, hidden)
+        ids = self._following(context, head + before, target, hidden)
+        self.longest = max(self.longest, len(ids))
         if self._max_length is not None and len(ids) > self._max_length:
             self.too_long += 1
             return None
-        return Encoded(ids=tuple(ids), target_start=len(first), kind=row.kind, task=row.task)
+        return Encoded(ids=tuple(ids), target_start=len(context), kind=row.kind, task=row.task)
 
     def about(self) -> dict[str, Json]:
         """Tokenizer and settings that determine the ids, as JSON."""
         return {
             "name": str(getattr(self._tokenizer, "name_or_path", "")),
             "size": len(self._tokenizer),
-            "template_hash": checksum(self._template),
+            "template_hash": checksum(str(self._tokenizer.get_chat_template())),
             "vocabulary_hash": checksum(dump(self._tokenizer.get_vocab())),
-            "date": self._date,
+            "date": DATE,
             "max_length": self._max_length,
         }
 
-    def _render(self, messages: Sequence[Message], *, generate: bool) -> str:
-        try:
-            text: str = self._tokenizer.apply_chat_template(
-                list(messages),
-                tokenize=False,
-                add_generation_prompt=generate,
-                chat_template=self._template,
-                date_string=self._date,
-                pinned_date=self._date,
-            )
-        except Exception as error:  # a template may raise anything
-            raise UsageError(
-                f"the tokenizer's chat template refuses the chat: {type(error).__name__}: {error}"
-            ) from error
-        return text
+    def _form(self, arguments: Mapping[str, Json]) -> tuple[ChatTemplate, ReplyForm]:
+        """The template with these arguments, and what it writes around a reply."""
+        key = dump(dict(arguments))
+        if key not in self._templates:
+            template = ChatTemplate(self._tokenizer, arguments)
+            form = reply_form(template, self._hidden_from["assistant"])
+            self._templates[key] = template, form
+        return self._templates[key]
 
-    def _end_of_turn(self) -> str:
-        """What the template writes after a reply."""
-        if self._end is None:
-            asked: list[Message] = [{"role": "user", "content": "?"}]
-            whole = self._render([*asked, {"role": "assistant", "content": _PROBE}], generate=False)
-            _, found, self._end = whole.rpartition(_PROBE)
-            if not found:
-                raise UsageError(
-                    "the tokenizer's chat template does not write what an assistant says, so no "
-                    "target can be found in it; use another template"
-                )
-        return self._end
+    def _following(
+        self, context: list[int], text: str, more: str, hidden: Sequence[str]
+    ) -> list[int]:
+        """The ids of `text` and `more`, which begin with `context`, the ids of `text`."""
+        ids = self._ids(text + more, hidden)
+        if ids[: len(context)] == context:
+            return ids
+        self.separate += 1
+        return context + self._ids(more, hidden)
 
     def _hide(self, content: str, role: str, hidden: list[str]) -> str:
         """`content` with the look-alikes of control tokens numbered, for `_ids` to spell out."""

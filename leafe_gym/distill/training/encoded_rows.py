@@ -104,6 +104,8 @@ def _row(record: Mapping[str, Any]) -> Row:
         step=record["step"],
         prompt=tuple(record["prompt"]),
         target=record["completion"][0]["content"],
+        reasoning=record.get("reasoning"),
+        chat_template_kwargs=record.get("chat_template_kwargs") or {},
     )
 
 

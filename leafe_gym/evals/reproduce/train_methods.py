@@ -72,7 +72,7 @@ class MethodTrainer:
             actor: acts and reflects in place of the model.
         """
         policy: Policy = actor or TinyPolicy.load(model, self.scale.device)
-        prompts = resolve_prompts(policy, AGENT)
+        prompts = resolve_prompts(policy, AGENT, self.train.tasks[0].env_id)
         sampler = name.partition("-")[0]
         if sampler == "random":
             prompts = swap_experiences(prompts, RANDOM_EXPERIENCES, self.seed)

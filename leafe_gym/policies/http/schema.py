@@ -1,0 +1,50 @@
+"""JSON schemas in the form that every server with structured output accepts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+from leafe_gym.types import Json
+
+REFUSED_KEYWORDS = frozenset({"default", "title", "minLength", "maxLength", "examples"})
+"""Keywords that some strict servers refuse; none of them changes which replies can be parsed.
+
+OpenAI's strict mode refuses `default`, llama.cpp a `maxLength` of 2,000 or more.
+"""
+
+
+def strict_schema(schema: Json) -> Json:
+    """The same schema with every property required and no others allowed.
+
+    Args:
+        schema: a JSON schema, or a part of one.
+
+    Returns:
+        A copy without `REFUSED_KEYWORDS`; `oneOf` becomes `anyOf` and `const` an `enum` of one.
+    """
+    if isinstance(schema, list):
+        return [strict_schema(part) for part in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    found: dict[str, Json] = {}
+    for key, value in schema.items():
+        if key in ("properties", "$defs", "definitions") and isinstance(value, Mapping):
+            found[key] = {name: strict_schema(part) for name, part in value.items()}
+        elif key in ("enum", "required"):
+            found[key] = value
+        elif key == "const":
+            found["enum"] = [value]
+        elif key not in REFUSED_KEYWORDS:
+            found["anyOf" if key == "oneOf" else key] = strict_schema(value)
+    if found.get("type") == "object" or "properties" in found:
+        found["required"] = list(found.setdefault("properties", {}))
+        found["additionalProperties"] = False
+    return found
+
+
+def schema_digest(schema: Json) -> str:
+    """Tells schemas apart."""
+    text = json.dumps(schema, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

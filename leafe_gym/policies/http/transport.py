@@ -1,0 +1,128 @@
+"""HTTP requests of one event loop: a session, bounds, and failures without a response."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from leafe_gym._optional import require
+from leafe_gym.types import Json
+
+CONNECT = 15.0
+"""Seconds to open a connection."""
+KEEP_ALIVE = 3.0
+"""Seconds that an unused connection stays open; less than servers keep theirs (uvicorn: 5)."""
+MAX_RESPONSE = 64 * 2**20
+"""Longest response that is read, in bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A whole HTTP response; `headers` ignores case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Json:
+        """The body as JSON.
+
+        Raises:
+            ValueError: if it is none.
+        """
+        try:
+            return json.loads(self.body)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+
+
+class NoResponse(Exception):
+    """There was no whole response.
+
+    Attributes:
+        refused: no connection could be opened.
+    """
+
+    def __init__(self, reason: str, *, refused: bool) -> None:
+        super().__init__(reason)
+        self.refused = refused
+
+
+class Transport:
+    """Requests of one event loop; closed when the loop ends.
+
+    Attributes:
+        slots: bound on model calls at the same time.
+        opening: held while the servers are asked for the first time.
+
+    Args:
+        concurrency: most model calls at the same time.
+        headers: sent with every request.
+    """
+
+    def __init__(self, concurrency: int, headers: Mapping[str, str]) -> None:
+        aiohttp = require("aiohttp", "openai", "the policy 'openai'")
+        loop = asyncio.get_running_loop()
+        self.slots = asyncio.Semaphore(concurrency)
+        self.opening = asyncio.Lock()
+        self._aiohttp = aiohttp
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=dict(headers),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT),
+            trust_env=True,  # proxies
+        )
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._keeper = loop.create_task(self._keep())
+
+    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` beside the calls; it is cancelled when the loop ends."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def send(
+        self, url: str, body: Json = None, headers: Mapping[str, str] | None = None
+    ) -> Response:
+        """POST `body` as JSON, or GET where there is none. Redirects are not followed.
+
+        Raises:
+            NoResponse: if no whole response arrived.
+        """
+        data = None if body is None else json.dumps(body).encode()
+        sent = {**(headers or {}), **({"Content-Type": "application/json"} if data else {})}
+        method = "GET" if body is None else "POST"
+        try:
+            async with self._session.request(
+                method, url, data=data, headers=sent, allow_redirects=False
+            ) as answer:
+                whole = bytearray()
+                async for chunk in answer.content.iter_any():
+                    whole += chunk
+                    if len(whole) > MAX_RESPONSE:
+                        answer.close()
+                        raise NoResponse(
+                            f"the response is longer than {MAX_RESPONSE} bytes", refused=False
+                        )
+                return Response(answer.status, answer.headers, bytes(whole))
+        except (self._aiohttp.ClientConnectorError, self._aiohttp.ConnectionTimeoutError) as error:
+            raise NoResponse(_named(error), refused=True) from error
+        except (self._aiohttp.ClientError, OSError, ValueError) as error:
+            raise NoResponse(_named(error), refused=False) from error
+
+    async def _keep(self) -> None:
+        """Close the session when the loop ends, which cancels all that still runs."""
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await self._session.close()
+
+
+def _named(error: BaseException) -> str:
+    """An error's class and text; "Cannot connect" errors hold the operating system's reason."""
+    said = " ".join(str(error).split())
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
