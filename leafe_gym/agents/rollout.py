@@ -8,6 +8,7 @@ only where the ledger cannot hold another turn whatever the attempts before it c
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -161,7 +162,7 @@ class Rollout:
         )
         completion, size = await self._complete(self.policy, messages, sampling)
         try:
-            action = prompts.parse_action(completion)
+            action = prompts.parse_action(completion, admissible_commands(plan, self.path))
         except BadReply as error:
             step = Step(
                 action=None,
@@ -222,7 +223,9 @@ class Rollout:
                 max_tokens=self.config.max_reflect_tokens,
                 seed=derive_seed(self.plan.seed, self.plan.id, len(self.own), "reflect", index),
                 session=self.plan.task.id,
-                json_schema=None if refine else self.prompts.reflection_schema,
+                json_schema=self.prompts.reflection_schema(1, True)
+                if refine
+                else self.prompts.reflection_schema(actions, self.path[-1].over),
             )
             try:
                 completion, size = await self._complete(
@@ -326,6 +329,13 @@ def reflections_due(
         return config.reflections if ending in FAILURES else 0
     every = config.reflect_every
     return int(plan.reflection == "reflect" and every is not None and turns % every == 0)
+
+
+def admissible_commands(plan: AttemptPlan, path: list[Step]) -> Sequence[str]:
+    """The commands that the environment listed for the state after `path`; () if it does not."""
+    seen = [step.info for step in path if step.action is not None]
+    listed = (seen[-1] if seen else plan.task_start.info).get("admissible_commands")
+    return listed if isinstance(listed, list | tuple) else ()
 
 
 def acting_prompt(

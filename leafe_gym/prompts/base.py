@@ -44,12 +44,10 @@ class PromptSet(Protocol):
     Attributes:
         name: what the set is called.
         hash: differs when the set renders or parses differently; stored with every run.
-        reflection_schema: JSON schema of a reflection, or None where it is not JSON.
     """
 
     name: str
     hash: str
-    reflection_schema: Json
 
     def render(
         self,
@@ -81,8 +79,22 @@ class PromptSet(Protocol):
         """The request to name e for a new attempt from step 0 (iterative refinement)."""
         ...
 
-    def parse_action(self, completion: Completion) -> str:
+    def reflection_schema(self, actions: int, over: bool) -> Json:
+        """JSON schema of a reflection after `actions` actions; None where it is not JSON.
+
+        Args:
+            actions: number of actions taken, >= 1; the schema bounds the step by it.
+            over: whether the episode ended. "No mistake" can then not be answered, and after a
+                single action no step is asked for. A refinement has the schema of (1, True).
+        """
+        ...
+
+    def parse_action(self, completion: Completion, admissible: Sequence[str] = ()) -> str:
         """The action in a reply.
+
+        Args:
+            completion: the reply.
+            admissible: the commands that the environment lists for this state, if it does.
 
         Raises:
             BadReply: if the reply was cut, or holds no action or several.
@@ -115,6 +127,7 @@ METHODS = (
     "render",
     "render_reflection",
     "render_refinement",
+    "reflection_schema",
     "parse_action",
     "parse_reflection",
     "parse_refinement",
@@ -258,6 +271,4 @@ def _checked(found: Any) -> PromptSet:
         text = getattr(found, attribute, None)
         if not isinstance(text, str) or not text:
             raise UsageError(f"{what}its {attribute!r} is {text!r}, expected a text")
-    if not hasattr(found, "reflection_schema"):
-        raise UsageError(f"{what}it has no attribute 'reflection_schema' (None for no schema)")
     return cast(PromptSet, found)

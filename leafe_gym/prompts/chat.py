@@ -19,8 +19,17 @@ from typing import Any, ClassVar
 from leafe_gym._fingerprint import code_fingerprint
 from leafe_gym.errors import BadReply, UsageError
 from leafe_gym.prompts import parse
+from leafe_gym.prompts.actions import read_action
 from leafe_gym.prompts.base import ReflectionVerdict
+from leafe_gym.prompts.reflections import read_reflection, reflection_form, reflection_schema
 from leafe_gym.types import Completion, Experience, Json, Message, Start, Step, Task
+
+LONGEST_NAME = 100
+"""Characters of an action that a request's list of actions shows."""
+
+REQUEST = {"outcome", "actions", "last", "action", "result", "form"}
+"""Placeholders of a request to reflect: what became of the attempt, one line for each action with
+its number, the last number, action and observation, and the form of the answer."""
 
 PLACEHOLDERS: Mapping[str, tuple[set[str], set[str]]] = {
     "system": (set(), set()),
@@ -28,10 +37,15 @@ PLACEHOLDERS: Mapping[str, tuple[set[str], set[str]]] = {
     "turn": ({"observation"}, {"number"}),
     "over": ({"observation"}, {"number"}),
     "experience": ({"text"}, set()),
-    "reflect": (set(), {"outcome", "feedback", "last"}),
-    "refine": (set(), {"outcome", "feedback", "last"}),
+    "reflect": (set(), REQUEST),
+    "refine": (set(), REQUEST),
+    "reason": (set(), set()),
+    "advice": (set(), set()),
 }
-"""Template -> placeholders it must have, and those it may have. `$$` stands for a dollar sign."""
+"""Template -> placeholders it must have, and those it may have. `$$` stands for a dollar sign.
+
+"reason" and "advice" say what these keys of a reflection are to hold.
+"""
 
 
 @cache
@@ -56,12 +70,12 @@ class ChatPrompts:
     """
 
     name = "chat"
-    reflection_schema: Json = parse.ReflectionReply.model_json_schema()
     templates: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self) -> None:
         self._texts = _templates(type(self).__qualname__, self.templates)
         parts = [template.template for template in self._texts.values()]
+        self._said = tuple(parts)
         if not type(self).__module__.startswith("leafe_gym."):
             parts.append(code_fingerprint(type(self)))
         self.hash = hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
@@ -121,51 +135,54 @@ class ChatPrompts:
     def _request(self, kind: str, chat: list[Message], steps: Sequence[Step]) -> list[Message]:
         acted = [step for step in steps if step.action is not None]
         over = bool(steps) and steps[-1].over
+        count = len(acted)
+        texts = {name: self._texts[name].substitute() for name in ("reason", "advice")}
+        shape = (1, True) if kind == "refine" else (count, over)
         request = self._texts[kind].substitute(
             outcome="The attempt failed." if over else "The task is not done yet.",
-            feedback=self._comments(acted),
-            last=len(acted) - 1,
+            actions="\n".join(self._line(number, step) for number, step in enumerate(acted)),
+            last=count - 1,
+            action=acted[-1].action if acted else "",
+            result=acted[-1].observation if acted else "",
+            form=reflection_form(*shape, texts["reason"], texts["advice"]),
         )
         last = chat[-1]
         return [*chat[:-1], {"role": last["role"], "content": last["content"] + request}]
 
-    def parse_action(self, completion: Completion) -> str:
-        """See `PromptSet.parse_action`; the last line is `Action: ...`."""
-        return parse.read_action(completion)
+    def reflection_schema(self, actions: int, over: bool) -> Json:
+        """See `PromptSet.reflection_schema`."""
+        return reflection_schema(actions, over)
+
+    def parse_action(self, completion: Completion, admissible: Sequence[str] = ()) -> str:
+        """See `PromptSet.parse_action`; which forms count is said in `read_action`."""
+        return read_action(parse.answer_text(completion), admissible)
 
     def parse_reflection(self, completion: Completion, actions: int) -> ReflectionVerdict:
         """See `PromptSet.parse_reflection`; one JSON object."""
-        reply, repaired = parse.read_json(completion, parse.ReflectionReply)
-        if reply.step is None:
-            return ReflectionVerdict(step=None, repaired=repaired)
-        if reply.step >= actions:
-            raise BadReply(f"step {reply.step} was not taken; the last one is {actions - 1}")
-        if not reply.experience.strip():
-            raise BadReply("it names a step but no experience")
-        return ReflectionVerdict(step=reply.step, text=reply.experience, repaired=repaired)
+        return read_reflection(completion, actions, self._said)
 
     def parse_refinement(self, completion: Completion) -> ReflectionVerdict:
         """See `PromptSet.parse_refinement`; one JSON object."""
-        reply, repaired = parse.read_json(completion, parse.RefinementReply)
-        if not reply.experience.strip():
-            raise BadReply("its experience is empty")
-        return ReflectionVerdict(step=0, text=reply.experience, repaired=repaired)
+        verdict = read_reflection(completion, 1, self._said)
+        if verdict.step is None:
+            raise BadReply("it names no mistake")
+        return verdict
 
     def unusable_reply_message(self, reason: str) -> str:
         """See `PromptSet.unusable_reply_message`."""
         return f"Your reply could not be used: {reason}. Nothing was done."
 
-    def _comments(self, acted: Sequence[Step]) -> str:
-        """The environment's own comments on the actions, one line each; "" without any."""
-        lines = [
-            f"- {self._named(number, step)}: {step.info['feedback']}"
-            for number, step in enumerate(acted)
-            if step.info.get("feedback")
-        ]
-        return "\n".join(["Comments of the environment:", *lines, ""]) if lines else ""
+    def _line(self, number: int, step: Step) -> str:
+        """An action in the list of a request, with the environment's comment on it."""
+        feedback = step.info.get("feedback")
+        name = shortened(step.action or "")
+        return f"- action {number} ({name})" + (f": {feedback}" if feedback else "")
 
-    def _named(self, number: int, step: Step) -> str:
-        return f"action {number} ({step.action})"
+
+def shortened(text: str) -> str:
+    """The first `LONGEST_NAME` characters of a text, in one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST_NAME else f"{line[:LONGEST_NAME]}..."
 
 
 def _templates(owner: str, changed: Any) -> dict[str, Template]:

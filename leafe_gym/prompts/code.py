@@ -1,73 +1,70 @@
 """The prompt set `code`: the conversation of `chat`, where an action is a piece of code.
 
-The action of a reply is the content of its last code fence; a reply without a fence is an action if
-all of it is a program. Comments of the environment name actions by their number alone.
+Which fence of a reply counts is said in `leafe_gym.prompts.fences.find_code`. A request to
+reflect repeats the last code with its result.
 """
 
 from __future__ import annotations
 
-import ast
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from leafe_gym.errors import BadReply
 from leafe_gym.prompts import parse
-from leafe_gym.prompts.chat import ChatPrompts
+from leafe_gym.prompts.chat import ChatPrompts, shortened
+from leafe_gym.prompts.fences import find_code
 from leafe_gym.types import Completion, Step
 
-SYSTEM = """You solve a task by writing Python code, one piece at a time.
-Think as briefly as you can, then end your reply with the code in a fence:
+SYSTEM = """You solve tasks by writing Python code. Every reply holds the code in one fence that \
+starts with ```python. Write nothing after it: no example output, no explanation."""
+
+FIRST = """$instruction
+
+$observation"""
+
+TURN = """$observation
+
+Reply with your next code, complete and corrected, in one fence that starts with ```python."""
+
+REFLECT = """
+
+Stop here and write no program now. $outcome
+What became of each piece of code, by number:
+$actions
+
+Number $last was:
 ```python
-<the code>
-```"""
+$action
+```
+Its result:
+$result
 
-_FENCE = re.compile(
-    r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+#.-]*)[^\n`]*\n(.*?)^[ \t]*\1[ \t]*$",
-    re.MULTILINE | re.DOTALL,
+Compare the code with the result: which line is wrong, and what should it do? Name the first \
+piece of code that was a mistake. $form"""
+
+REFINE = REFLECT.replace(
+    "Name the first piece of code that was a mistake.",
+    "The task will be tried again from the beginning.",
 )
-
-
-def fences(text: str) -> list[tuple[str, str]]:
-    r"""(language in lower case, content) of every code fence.
-
-    Example:
-        >>> fences("So:\n```Python\nprint(1)\n```\n")
-        [('python', 'print(1)\n')]
-    """
-    found = _FENCE.findall(text.replace("\r\n", "\n"))
-    return [(language.lower(), content) for _, language, content in found]
 
 
 class CodePrompts(ChatPrompts):
     """Chats about code; see the module."""
 
     name = "code"
-    templates: ClassVar[Mapping[str, str]] = {"system": SYSTEM}
+    templates: ClassVar[Mapping[str, str]] = {
+        "system": SYSTEM,
+        "first": FIRST,
+        "turn": TURN,
+        "over": "$observation",
+        "reflect": REFLECT,
+        "refine": REFINE,
+        "reason": "the concrete defect: what the code computes and what it should compute",
+        "advice": "how to write the code so that the test passes, in one or two sentences",
+    }
 
-    def parse_action(self, completion: Completion) -> str:
-        """See `PromptSet.parse_action`; the last code fence, or a reply that is a program."""
-        text = parse.answer_text(completion)
-        found = fences(text)
-        if found:
-            code = found[-1][1]
-        elif _is_program(text):
-            code = text
-        else:
-            raise BadReply("it holds no code fence")
-        if not code.strip():
-            raise BadReply("its code is empty")
-        return code.strip("\n")
+    def parse_action(self, completion: Completion, admissible: Sequence[str] = ()) -> str:
+        """See `PromptSet.parse_action`; the code of a fence, see `find_code`."""
+        return find_code(parse.answer_text(completion))
 
-    def _named(self, number: int, step: Step) -> str:
-        return f"action {number}"
-
-
-def _is_program(text: str) -> bool:
-    """Whether `text` is Python and more than a word or two."""
-    try:
-        body = ast.parse(text).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    plain = (ast.Name, ast.Constant, ast.Tuple)
-    return any(not (isinstance(one, ast.Expr) and isinstance(one.value, plain)) for one in body)
+    def _line(self, number: int, step: Step) -> str:
+        return f"- action {number}: {step.info.get('feedback') or shortened(step.observation)}"

@@ -8,42 +8,34 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
 import json_repair
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from leafe_gym.errors import BadReply
 from leafe_gym.types import Completion, Json
 
 MAX_REPLY = 64 * 1024
 """Longest reply that is parsed, in characters."""
-MAX_ACTION = 2000
 MAX_EXPERIENCE = 4000
 MAX_NESTING = 8
 """Deepest JSON that is repaired; valid answers are flat."""
-_ACTION = "Action:"
+_THINKING = (("<think>", "</think>"), ("[THINK]", "[/THINK]"))
+_END_OF_TURN = (
+    "<|eot_id|>", "<|im_end|>", "<|end|>", "<|endoftext|>", "<|end_of_text|>", "<|eom_id|>",
+    "<|return|>", "<|END_OF_TURN_TOKEN|>", "</s>", "<end_of_turn>", "<eos>",
+)  # fmt: skip
+"""Marks that a server may leave at the end of a reply."""
 _TOKENS = re.compile(r"""\\.|["{}\[\]]""", re.DOTALL)
 _Reply = TypeVar("_Reply", bound=BaseModel)
 
 
-class ReflectionReply(BaseModel):
-    """The JSON a reflection answers with."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-    step: Annotated[int, Field(ge=0)] | None
-    experience: Annotated[str, Field(max_length=MAX_EXPERIENCE)] = ""
-
-
-class RefinementReply(BaseModel):
-    """The JSON a refinement answers with."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-    experience: Annotated[str, Field(min_length=1, max_length=MAX_EXPERIENCE)]
-
-
 def answer_text(completion: Completion) -> str:
-    """The reply without its leading thinking block.
+    """The reply without its leading thinking block and trailing end-of-turn marks.
+
+    A thinking block may have been opened by the prompt: what stands before the first closing mark
+    is thinking then.
 
     Raises:
         BadReply: if the reply was cut, is too long, or its thinking never ends.
@@ -52,33 +44,18 @@ def answer_text(completion: Completion) -> str:
         raise BadReply("the reply was cut at the token limit")
     if len(completion.text) > MAX_REPLY:
         raise BadReply(f"the reply has {len(completion.text)} characters; at most {MAX_REPLY}")
-    text = completion.text.lstrip()
-    if text.startswith("<think>"):
-        _, closed, text = text.partition("</think>")
-        if not closed:
+    text = completion.text
+    for opening, closing in _THINKING:
+        thought, closed, rest = text.partition(closing)
+        if text.lstrip().startswith(opening) and not closed:
             raise BadReply("the reply's thinking block is not closed")
-    if "<think>" in text:
-        raise BadReply("it thinks after its answer began")
+        if closed and opening not in thought.lstrip().removeprefix(opening):
+            text = rest
+        if opening in text:
+            raise BadReply("it thinks after its answer began")
+    while (bare := text.rstrip()).endswith(_END_OF_TURN):
+        text = bare[: bare.rindex("<")]
     return text
-
-
-def read_action(completion: Completion) -> str:
-    """The action in a reply that ends with a line `Action: ...`.
-
-    Raises:
-        BadReply: if the last line is none, or other action lines say something else.
-    """
-    lines = [kept for line in answer_text(completion).splitlines() if (kept := line.strip())]
-    found = [line[len(_ACTION) :].strip() for line in lines if line.startswith(_ACTION)]
-    if not lines or not lines[-1].startswith(_ACTION):
-        raise BadReply("its last line is not of the form 'Action: <the action>'")
-    if len(set(found)) > 1:
-        raise BadReply("it names several actions")
-    if not found[-1]:
-        raise BadReply("its action is empty")
-    if len(found[-1]) > MAX_ACTION:
-        raise BadReply(f"its action has {len(found[-1])} characters; at most {MAX_ACTION}")
-    return found[-1]
 
 
 def read_json(completion: Completion, model: type[_Reply]) -> tuple[_Reply, bool]:

@@ -30,7 +30,6 @@ class TinyPrompts:
     """One prompt per step in a line grammar; see the module's docstring."""
 
     name = "tiny"
-    reflection_schema: Json = None
 
     def __init__(self) -> None:
         self.hash = hashlib.blake2b(GRAMMAR.encode(), digest_size=8).hexdigest()
@@ -67,7 +66,11 @@ class TinyPrompts:
 
     render_refinement = render_reflection
 
-    def parse_action(self, completion: Completion) -> str:
+    def reflection_schema(self, actions: int, over: bool) -> Json:
+        """See `PromptSet.reflection_schema`; reflections are not JSON."""
+        return None
+
+    def parse_action(self, completion: Completion, admissible: Sequence[str] = ()) -> str:
         """See `PromptSet.parse_action`; the reply is one of the four words."""
         if completion.finish_reason == "length":
             raise BadReply("the reply was cut off")

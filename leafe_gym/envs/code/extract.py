@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from leafe_gym.envs.code.language import PYTHON, Language
-from leafe_gym.prompts.code import fences
+from leafe_gym.prompts.fences import fences
 
 MAX_CODE = 64 * 1024
 """Longest program, in characters."""
@@ -24,8 +24,9 @@ def extract_code(text: str, language: Language = PYTHON) -> str:
         ''
     """
     found = fences(text)
-    own = [body for kind, body in found if kind in (language.name, *language.fences)]
-    plain = [body for kind, body in found if not kind]
+    names = (language.name, *language.fences)
+    own = [one.content for one in found if one.language in names]
+    plain = [one.content for one in found if not one.language]
     if own or plain:
         return (own or plain)[-1]
     return "" if found else text.replace("\r\n", "\n")
