@@ -35,7 +35,7 @@ from leafe_gym.evals.intervals import bootstrap_mean
 from leafe_gym.policies.base import Policy
 from leafe_gym.store.reader import RunReader
 from leafe_gym.tree import Branch, Tree
-from leafe_gym.types import Completion, Message, Sampling, Task
+from leafe_gym.types import Task
 
 FILE = "mbpp.jsonl"
 ENV_ID = "leafe/MBPP-v0"
@@ -43,14 +43,14 @@ SPLITS = ("test", "val")
 """Problems are taken from these in order; prompts and settings were chosen on "train"."""
 METHODS = ("is", "ir", "tree")
 INTERACTIONS = 24
-CONCURRENCY = 24
+CONCURRENCY = 16
 """Tasks at the same time for each method."""
 SEED = 0
 CONFIG: dict[str, Any] = {
     "prompts": "code",
-    "act_temperature": 0.8,
+    "temperature": 0.8,
     "reflect_temperature": 0.5,
-    "max_tokens": 400,
+    "max_tokens": 300,
     "max_reflect_tokens": 200,
 }
 UNITS = ("interactions", "tokens_uncached")
@@ -58,19 +58,6 @@ OUTSIDE = "was not taken"
 """In the reason why a reflection could not be used: its step is out of range."""
 DEADLINE = 1800.0
 """Seconds for a call: with all tasks at once, a server on a CPU takes minutes for some."""
-
-
-class TwoModels:
-    """One model acts, another reflects and refines."""
-
-    def __init__(self, acting: Policy, reflecting: Policy) -> None:
-        self.acting, self.reflecting = acting, reflecting
-        self.name = f"{acting.name}, reflecting {reflecting.name}"
-
-    async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
-        """See `Policy.complete`."""
-        policy = self.acting if sampling.purpose == "act" else self.reflecting
-        return await policy.complete(messages, sampling)
 
 
 def measure() -> Report:
@@ -122,19 +109,17 @@ def model(kind: str = "") -> Policy | None:
     if not server:
         return None
     name = os.environ.get(f"LEAFE_{kind}{'' if kind else 'SERVER_'}MODEL", "m")
-    return lg.policy("openai", model=name, base_url=server, deadline=DEADLINE)
+    return lg.policy(name, base_url=server, deadline=DEADLINE)
 
 
 async def explore(tasks: Sequence[Task], folder: Path, seconds: float) -> None:
     """Run all methods side by side, at most for `seconds`; what they finished is kept."""
-    acting, reflecting = model(), model("REFLECT_")
-    assert acting is not None
-    policy = acting if reflecting is None else lg.policy(TwoModels(acting, reflecting))
+    policy = model()
+    assert policy is not None
     config = lg.AgentConfig(**CONFIG | json.loads(os.environ.get("LEAFE_AGENT", "{}")))
     calls = [
         run_bench(
-            # Independent sampling never reflects: its run does not depend on who would.
-            acting if name == "is" else policy,
+            policy,
             tasks,
             methods=[name],
             interactions=INTERACTIONS,
@@ -142,6 +127,7 @@ async def explore(tasks: Sequence[Task], folder: Path, seconds: float) -> None:
             config=config,
             concurrency=CONCURRENCY,
             seed=SEED,
+            reflect_policy=None if name == "is" else model("REFLECT_"),
         )
         for name in METHODS
     ]
