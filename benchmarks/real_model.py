@@ -5,7 +5,7 @@
 
 Any OpenAI-compatible server will do; the published figures used vLLM. The three methods run side by
 side on the same test problems. Their run folders lie under LEAFE_RUNS (default
-`benchmarks/runs/real_model`): the same command goes on where it was interrupted, and reports the
+`runs/real_model`): the same command goes on where it was interrupted, and reports the
 problems, in order, that all three have finished.
 
 * LEAFE_TASKS: number of problems, default 100.
@@ -64,7 +64,7 @@ def measure() -> Report:
     """Explore what is not explored yet, and report what all methods have finished."""
     if missing := what_is_missing():
         return Report(figures={"solved": None, "tasks": None}, skipped={"solved": missing})
-    folder = Path(os.environ.get("LEAFE_RUNS", ROOT / "benchmarks" / "runs" / "real_model"))
+    folder = Path(os.environ.get("LEAFE_RUNS", ROOT / "runs" / "real_model"))
     count = int(os.environ.get("LEAFE_TASKS", "100"))
     splits = (lg.tasks(ENV_ID, split=name, problems=FILE) for name in SPLITS)
     tasks = [task for split in splits for task in split][:count]
