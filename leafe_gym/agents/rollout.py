@@ -8,7 +8,6 @@ only where the ledger cannot hold another turn whatever the attempts before it c
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -29,6 +28,7 @@ from leafe_gym.errors import (
     UsageError,
 )
 from leafe_gym.policies.base import Policy
+from leafe_gym.prompts.actions import admissible_commands
 from leafe_gym.prompts.base import PromptSet, ReflectionVerdict
 from leafe_gym.seeds import derive_seed
 from leafe_gym.tree import Branch, actions_in
@@ -162,7 +162,9 @@ class Rollout:
         )
         completion, size = await self._complete(self.policy, messages, sampling)
         try:
-            action = prompts.parse_action(completion, admissible_commands(plan, self.path))
+            action = prompts.parse_action(
+                completion, admissible_commands(plan.task_start, self.path)
+            )
         except BadReply as error:
             step = Step(
                 action=None,
@@ -329,13 +331,6 @@ def reflections_due(
         return config.reflections if ending in FAILURES else 0
     every = config.reflect_every
     return int(plan.reflection == "reflect" and every is not None and turns % every == 0)
-
-
-def admissible_commands(plan: AttemptPlan, path: list[Step]) -> Sequence[str]:
-    """The commands that the environment listed for the state after `path`; () if it does not."""
-    seen = [step.info for step in path if step.action is not None]
-    listed = (seen[-1] if seen else plan.task_start.info).get("admissible_commands")
-    return listed if isinstance(listed, list | tuple) else ()
 
 
 def acting_prompt(

@@ -10,11 +10,12 @@ import re
 from collections.abc import Sequence
 
 from leafe_gym.errors import BadReply
+from leafe_gym.types import Start, Step
 
 MAX_ACTION = 2000
 """Longest action, in characters."""
 SHOWN_COMMANDS = 30
-"""Most admissible commands that a prompt lists."""
+"""Most admissible commands that a prompt lists; see `choose_commands`."""
 
 _LABEL = re.compile(
     r"[\s*_#>`-]*(?:\d+[.)]\s*)?(?:(?:next|final|my)\s+)?action(?:\s*#?\d+)?[\s*_`]*:(?P<rest>.*)",
@@ -43,9 +44,7 @@ def read_action(text: str, admissible: Sequence[str] = ()) -> str:
         BadReply: if it names none or several, or one that is empty or too long.
     """
     known = {_plain(command): command for command in reversed(admissible)}
-    lines = [
-        line for one in text.splitlines() if (line := one.strip()) and not _FENCE.fullmatch(line)
-    ]
+    lines = _lines(text)
     found = _labelled(lines, known)
     if not found:
         found = _within(lines, known) or _bare(lines, known)
@@ -60,6 +59,13 @@ def read_action(text: str, admissible: Sequence[str] = ()) -> str:
     if len(action) > MAX_ACTION:
         raise BadReply(f"its action has {len(action)} characters; at most {MAX_ACTION}")
     return action
+
+
+def admissible_commands(start: Start, steps: Sequence[Step]) -> tuple[str, ...]:
+    """The commands that the environment listed for the state after `steps`; () if it does not."""
+    seen = [step.info for step in steps if step.action is not None]
+    listed = (seen[-1] if seen else start.info).get("admissible_commands")
+    return tuple(map(str, listed)) if isinstance(listed, list | tuple) else ()
 
 
 def choose_commands(admissible: Sequence[str], limit: int = SHOWN_COMMANDS) -> tuple[str, ...]:
@@ -80,6 +86,17 @@ def choose_commands(admissible: Sequence[str], limit: int = SHOWN_COMMANDS) -> t
         turns.append((seen.get(verb, 0), place))
         seen[verb] = seen.get(verb, 0) + 1
     return tuple(unique[place] for place in sorted(place for _, place in sorted(turns)[:limit]))
+
+
+def labelled_actions(text: str) -> list[str]:
+    """What stands behind each label `Action:` at the start of a line."""
+    return _labelled(_lines(text), {})
+
+
+def _lines(text: str) -> list[str]:
+    """The lines that are not empty and no fence marks."""
+    lines = (line.strip() for line in text.splitlines())
+    return [line for line in lines if line and not _FENCE.fullmatch(line)]
 
 
 def _labelled(lines: Sequence[str], known: dict[str, str]) -> list[str]:

@@ -13,13 +13,14 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
+from importlib.resources.abc import Traversable
 from string import Template
 from typing import Any, ClassVar
 
 from leafe_gym._fingerprint import code_fingerprint
 from leafe_gym.errors import BadReply, UsageError
 from leafe_gym.prompts import parse
-from leafe_gym.prompts.actions import read_action
+from leafe_gym.prompts.actions import admissible_commands, choose_commands, read_action
 from leafe_gym.prompts.base import ReflectionVerdict
 from leafe_gym.prompts.reflections import read_reflection, reflection_form, reflection_schema
 from leafe_gym.types import Completion, Experience, Json, Message, Start, Step, Task
@@ -36,6 +37,7 @@ PLACEHOLDERS: Mapping[str, tuple[set[str], set[str]]] = {
     "first": ({"observation"}, {"instruction"}),
     "turn": ({"observation"}, {"number"}),
     "over": ({"observation"}, {"number"}),
+    "now": (set(), {"commands"}),
     "experience": ({"text"}, set()),
     "reflect": (set(), REQUEST),
     "refine": (set(), REQUEST),
@@ -44,7 +46,7 @@ PLACEHOLDERS: Mapping[str, tuple[set[str], set[str]]] = {
 }
 """Template -> placeholders it must have, and those it may have. `$$` stands for a dollar sign.
 
-"reason" and "advice" say what these keys of a reflection are to hold.
+"now" ends the last turn only. "reason" and "advice" say what these keys of a reflection hold.
 """
 
 
@@ -52,9 +54,12 @@ PLACEHOLDERS: Mapping[str, tuple[set[str], set[str]]] = {
 def _shipped() -> dict[str, str]:
     folder = resources.files("leafe_gym.prompts") / "templates"
     return {
-        name: (folder / f"chat_{name}.txt").read_text("utf-8").removesuffix("\n")
-        for name in PLACEHOLDERS
+        name: "" if name == "now" else _file(folder / f"chat_{name}.txt") for name in PLACEHOLDERS
     }
+
+
+def _file(path: Traversable) -> str:
+    return path.read_text("utf-8").removesuffix("\n")
 
 
 class ChatPrompts:
@@ -110,6 +115,11 @@ class ChatPrompts:
                 at = turns[experience.step]
                 added = texts["experience"].substitute(text=experience.text)
                 chat[at] = {"role": "user", "content": chat[at]["content"] + added}
+        if not (steps and steps[-1].over):
+            listed = choose_commands(admissible_commands(start, steps))
+            commands = f"Commands that are possible now: {', '.join(listed)}" if listed else ""
+            now = self._texts["now"].substitute(commands=commands)
+            chat[-1] = {"role": "user", "content": chat[-1]["content"] + now}
         return chat
 
     def render_reflection(

@@ -46,7 +46,7 @@ class StepOutcome(NamedTuple):
     feedback: str = ""
 
 
-_METADATA: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 4}
+_METADATA: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 4, "prompts": "react"}
 
 
 class AdaptedGame(gym.Env[str, str]):

@@ -37,6 +37,8 @@ class GemEnv(GlobalRandomGame):
         UsageError: if there is no such game, or it does not take an argument.
     """
 
+    metadata: dict[str, Any] = {**GlobalRandomGame.metadata, "prompts": "chat"}  # noqa: RUF012
+
     def __init__(
         self,
         game: str = "game:Sokoban-v0-easy",

@@ -33,6 +33,7 @@ class ToyTextEnv(AdaptedGame):
         UsageError: if an argument cannot be used.
     """
 
+    metadata: dict[str, Any] = {**AdaptedGame.metadata, "prompts": "chat"}  # noqa: RUF012
     game_id: ClassVar[str] = ""
     words: ClassVar[tuple[str, ...]] = ()
     fields: ClassVar[tuple[str, ...]] = ("s", "lastaction")

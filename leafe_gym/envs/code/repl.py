@@ -123,7 +123,7 @@ class PythonReplEnv(gym.Env[str, str]):
         UsageError: if an argument cannot be used.
     """
 
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012
+    metadata: dict[str, Any] = {"render_modes": [], "prompts": "code"}  # noqa: RUF012
 
     def __init__(
         self,

@@ -72,6 +72,7 @@ class SokobanEnv(gym.Env[str, str]):
         "render_modes": ["ansi"],
         "render_fps": 4,
         "inline_steps": True,
+        "prompts": "chat",
     }
     keymap: ClassVar[Mapping[str, str]] = {"w": "up", "s": "down", "a": "left", "d": "right"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from leafe_gym.arguments import true_or_false
 from leafe_gym.envs.adapters.base import AdaptedGame, Opening, StepOutcome
@@ -75,6 +75,8 @@ class WebShopEnv(AdaptedGame):
         MissingExtra: if a package of the extra is not installed.
         UsageError: if an argument or a file cannot be used.
     """
+
+    metadata: dict[str, Any] = {**AdaptedGame.metadata, "prompts": "shop"}  # noqa: RUF012
 
     def __init__(
         self,
