@@ -17,12 +17,13 @@ problems, in order, that all three have finished.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +36,17 @@ from leafe_gym.evals.intervals import bootstrap_mean
 from leafe_gym.policies.base import Policy
 from leafe_gym.store.reader import RunReader
 from leafe_gym.tree import Branch, Tree
-from leafe_gym.types import Task
+from leafe_gym.types import Completion, Message, Sampling, Task, Usage
 
 FILE = "mbpp.jsonl"
 ENV_ID = "leafe/MBPP-v0"
 SPLITS = ("test", "val")
 """Problems are taken from these in order; prompts and settings were chosen on "train"."""
 METHODS = ("is", "ir", "tree")
+ORDER = (("is", "tree"), ("ir",))
+"""Methods that run side by side, one group after the other."""
 INTERACTIONS = 24
-CONCURRENCY = 16
+CONCURRENCY = 32
 """Tasks at the same time for each method."""
 SEED = 0
 CONFIG: dict[str, Any] = {
@@ -58,6 +61,38 @@ OUTSIDE = "was not taken"
 """In the reason why a reflection could not be used: its step is out of range."""
 DEADLINE = 1800.0
 """Seconds for a call: with all tasks at once, a server on a CPU takes minutes for some."""
+
+
+class SharedReplies:
+    """A policy that gives the same reply to an equal request, and keeps replies in a file.
+
+    The methods' first attempts have equal prompts and seeds. Where a server's replies depend on
+    what it computes at the same time, they would differ; with one reply the methods are compared
+    from the same first attempts, and an interrupted run loses no reply.
+    """
+
+    fingerprint = ""  # to run folders it is the policy inside
+
+    def __init__(self, inner: Policy, path: Path) -> None:
+        self.inner, self.path, self.name = inner, path, inner.name
+        self._known: dict[str, Completion] = {}
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        if path.is_file():
+            for line in path.read_text("utf-8").splitlines():
+                key, text, reason, usage = json.loads(line)
+                self._known[key] = Completion(text=text, finish_reason=reason, usage=Usage(**usage))
+
+    async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
+        """See `Policy.complete`."""
+        asked = json.dumps([self.name, messages, asdict(sampling)], sort_keys=True)
+        key = hashlib.blake2b(asked.encode(), digest_size=16).hexdigest()
+        async with self._locks[key]:
+            if key not in self._known:
+                self._known[key] = one = await self.inner.complete(messages, sampling)
+                line = json.dumps([key, one.text, one.finish_reason, asdict(one.usage)])
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.write(line + "\n")
+        return self._known[key]
 
 
 def measure() -> Report:
@@ -103,22 +138,25 @@ class Clock:
         self.path.write_text(json.dumps(self.total))
 
 
-def model(kind: str = "") -> Policy | None:
+def model(folder: Path, kind: str = "") -> Policy | None:
     """The policy of LEAFE_SERVER, or of LEAFE_REFLECT_SERVER for the kind "REFLECT_"."""
     server = os.environ.get(f"LEAFE_{kind}SERVER")
     if not server:
         return None
     name = os.environ.get(f"LEAFE_{kind}{'' if kind else 'SERVER_'}MODEL", "m")
-    return lg.policy(name, base_url=server, deadline=DEADLINE)
+    policy = lg.policy(name, base_url=server, deadline=DEADLINE)
+    return SharedReplies(policy, folder / f"replies{kind.lower().rstrip('_')}.jsonl")
 
 
 async def explore(tasks: Sequence[Task], folder: Path, seconds: float) -> None:
     """Run all methods side by side, at most for `seconds`; what they finished is kept."""
-    policy = model()
+    folder.mkdir(parents=True, exist_ok=True)
+    policy, reflecting = model(folder), model(folder, "REFLECT_")
     assert policy is not None
     config = lg.AgentConfig(**CONFIG | json.loads(os.environ.get("LEAFE_AGENT", "{}")))
-    calls = [
-        run_bench(
+
+    async def run(name: str) -> None:
+        await run_bench(
             policy,
             tasks,
             methods=[name],
@@ -127,13 +165,13 @@ async def explore(tasks: Sequence[Task], folder: Path, seconds: float) -> None:
             config=config,
             concurrency=CONCURRENCY,
             seed=SEED,
-            reflect_policy=None if name == "is" else model("REFLECT_"),
+            reflect_policy=None if name == "is" else reflecting,
         )
-        for name in METHODS
-    ]
+
     try:
         async with asyncio.timeout(None if seconds == float("inf") else seconds):
-            await asyncio.gather(*calls)
+            for together in ORDER:
+                await asyncio.gather(*(run(name) for name in together))
     except TimeoutError:
         return
 
@@ -142,16 +180,26 @@ def report(folder: Path, seconds: float) -> Report:
     """Figures of the first problems, as many as all methods have finished without a gap."""
     runs = {name: RunReader(folder / name) for name in METHODS if (folder / name).is_dir()}
     results = {name: dict(run.results()) for name, run in runs.items()}
-    tasks = min(next(n for n in range(10**6) if n not in done) for done in results.values())
+    finished = {
+        name: next(n for n in range(len(done) + 1) if n not in done)
+        for name, done in results.items()
+    }
+    tasks = min(finished.get("is", 0), finished.get("tree", 0))
+    skipped = {
+        f"solved.{name}": f"finished {finished.get(name, 0)} of {tasks} problems"
+        for name in METHODS
+        if finished.get(name, 0) < tasks or not tasks
+    }
     if not tasks:
-        return Report(skipped={"solved": "no problem was finished by all methods"})
+        return Report(figures={"solved": None, "tasks": 0}, skipped=skipped)
+    runs = {name: run for name, run in runs.items() if finished[name] >= tasks}
     bench = Bench(INTERACTIONS)
     for name, run in runs.items():
         bench.outcomes[name] = first(read_outcome(run), tasks, results[name])
     trees = [runs["tree"].tree(number) for number in range(tasks)] if "tree" in runs else []
     figures: dict[str, Any] = {
         "tasks": tasks,
-        "solved": {name: solved(bench, name) for name in runs},
+        "solved": {name: solved(bench, name) if name in runs else None for name in METHODS},
         "tree_minus": {
             other: {key: difference(bench, other, UNIT_KEYS[key]) for key in UNITS}
             for other in runs
@@ -174,7 +222,12 @@ def report(folder: Path, seconds: float) -> Report:
     }
     for run in runs.values():
         run.close()
-    return Report(figures=figures, meta=meta, goals={"tree_minus.is.interactions.low": (">=", 0)})
+    return Report(
+        figures=figures,
+        meta=meta,
+        skipped=skipped,
+        goals={"tree_minus.is.interactions.low": (">=", 0)},
+    )
 
 
 def first(outcome: MethodOutcome, tasks: int, results: dict[int, Any]) -> MethodOutcome:
