@@ -3,10 +3,9 @@
     LEAFE_DATA=FOLDER_WITH_MBPP LEAFE_SERVER=http://127.0.0.1:8000/v1 LEAFE_SERVER_MODEL=NAME \
         python benchmarks/real_model.py
 
-Any OpenAI-compatible server will do; the published figures used vLLM. The three methods run side by
-side on the same test problems. Their run folders lie under LEAFE_RUNS (default
-`runs/real_model`): the same command goes on where it was interrupted, and reports the
-problems, in order, that all three have finished.
+Any OpenAI-compatible server will do; the published figures used vLLM. Run folders and replies lie
+under LEAFE_RUNS (default `runs/real_model`): the same command goes on where it was interrupted, and
+reports the problems, in order, that independent sampling and the tree have finished.
 
 * LEAFE_TASKS: number of problems, default 100.
 * LEAFE_SECONDS: stop exploring after this time and report; default no limit.
