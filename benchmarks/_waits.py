@@ -47,3 +47,18 @@ async def waiting_policy(messages: object, sampling: object) -> str:
 
 
 gym.register("bench/Waits-v0", Waits)
+
+
+class Computes(Waits):
+    """The same, but a step computes for 5 ms."""
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """Keep a core busy."""
+        end = time.thread_time() + 0.005
+        while time.thread_time() < end:
+            pass
+        self.count += 1
+        return str(self.count), 0.0, self.count == TURNS, False, {"won": False}
+
+
+gym.register("bench/Computes-v0", Computes)

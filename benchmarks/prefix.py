@@ -17,7 +17,7 @@ import gymnasium as gym
 from _harness import Report, main
 
 import leafe_gym as lg
-from leafe_gym.budget import PrefixIndex, chatml
+from leafe_gym.prefixes import PrefixTrie, chatml
 from leafe_gym.prompts.chat import ChatPrompts
 from leafe_gym.tree import Tree
 from leafe_gym.types import Experience, Message, Start, Step, Task
@@ -157,18 +157,18 @@ class Share:
 
     def add(self, calls: Sequence[Call], prompts: ChatPrompts) -> None:
         """Take in the calls of one task, in order, as `prompts` renders them."""
-        index, known = PrefixIndex(), {()}
+        trie, known = PrefixTrie(), {()}
         for call in calls:
             render = prompts.render_reflection if call.reflects else prompts.render
             text = chatml(render(call.task, call.start, call.steps, call.experiences))
             pieces = _pieces(call)
             prefixes = [tuple(pieces[:end]) for end in range(1, len(pieces) + 1)]
             ideal = sum(1 for prefix in prefixes if prefix in known)
-            within = index.shared(text)
+            within = trie.add(text)
             self.prompts += 1
             self.ideal += sum(len(piece) for piece in pieces[:ideal])
             self.shared += _covered(text, pieces[:ideal], within)
-            index.add(text + call.reply.encode() + END)
+            trie.add(text + call.reply.encode() + END)
             known.update(prefixes)
             if not call.reflects:
                 known.add((*pieces, call.reply.encode()))

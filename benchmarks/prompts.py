@@ -5,8 +5,8 @@
 Every model plays short episodes of seven environments and reflects on those that fail. A model is
 a Hugging Face folder, run in this process; with LEAFE_BASE_URL the server there is asked instead,
 for the model that it calls LEAFE_SERVER_MODEL. The run folders lie under LEAFE_RUNS (default
-`benchmarks/runs/prompts`): the same command goes on where it was interrupted, and unfinished tasks
-are not counted.
+`benchmarks/runs/prompts`): the same command goes on where it was interrupted. Finished attempts of
+unfinished tasks are counted, too.
 
 * LEAFE_REPLIES: least acting replies for each model and environment, default 60.
 * LEAFE_ENVIRONMENTS: names of environments, separated by commas; default all.
@@ -91,7 +91,7 @@ def measure() -> Report:
     if not models:
         reason = "needs a model: LEAFE_MODEL=FOLDER"
         return Report(figures=dict.fromkeys(keys), skipped=dict.fromkeys(keys, reason))
-    report = Report(figures={key: {} for key in keys}, meta={"reflections": {}, "reasons": {}})
+    report = Report(meta={"reflections": {}, "reasons": {}})
     began = time.perf_counter()
     for model in models:
         _measure_model(model, report, began + float(os.environ.get("LEAFE_SECONDS", "inf")))
@@ -113,9 +113,10 @@ def _measure_model(model: str, report: Report, until: float) -> None:
             found[environment] = counts
     limit = LIMITS.get(name.lower(), list(LIMITS.values())[-1])
     asked = sum(one.reflections for one in found.values())
-    report.figures["replies"][name] = {key: one.replies for key, one in found.items()}
-    report.figures["unusable"][name] = {k: one.unusable / one.replies for k, one in found.items()}
-    report.figures["bad_reflections"][name] = (
+    for key, one in found.items():
+        report.figures[f"unusable.{name}.{key}"] = one.unusable / one.replies
+        report.figures[f"replies.{name}.{key}"] = one.replies
+    report.figures[f"bad_reflections.{name}"] = (
         sum(one.bad for one in found.values()) / asked if asked else None
     )
     report.goals |= {f"unusable.{name}.{key}": ("<=", limit) for key in found}
@@ -165,8 +166,9 @@ def _counted(folder: Path) -> Counts:
 def _trees(folder: Path) -> Iterator[tuple[Tree, PromptSet]]:
     for part in sorted(folder.glob("*/")):
         with RunReader(part) as run:
-            for number, _ in run.results():
-                yield run.tree(number), run.prompts()
+            for number in range(len(run.tasks())):
+                if run.branches(number):
+                    yield run.tree(number), run.prompts()
 
 
 def _examples(folder: Path) -> Iterator[str]:
@@ -174,7 +176,7 @@ def _examples(folder: Path) -> Iterator[str]:
     for number in range(PRINTED):
         for environment in SETUPS:
             for at, (tree, prompts) in enumerate(_trees(folder / environment)):
-                if at == number:
+                if at == number and tree.branches[0].steps:
                     step = tree.branches[0].steps[0]
                     turn = prompts.render(tree.task, tree.start, [])[-1]["content"]
                     yield f"--- {environment}\n{turn}\n>>> {step.reply}\n=== {step.action!r}\n"

@@ -6,6 +6,7 @@ attempts per root); `wide` is one single root with two reflections per attempt.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import pickle
 import tempfile
@@ -118,11 +119,9 @@ def _grow(book: Accounting, size: int) -> Iterator[Branch]:
     for number in range(size):
         selection = book.frontier.ask(number)
         assert selection is not None
-        branch = book.commit(
-            _plan(book, number, selection),
-            _branch(number, selection, book.config.reflections),
-            AttemptCost(),
-        )
+        plan = _plan(book, number, selection)
+        branch = _branch(number, selection, book.config.reflections)
+        branch = asyncio.run(book.commit(plan, branch, AttemptCost()))
         assert branch is not None
         yield branch
 

@@ -15,7 +15,6 @@ speculative work are counted in `overhead_*`, outside the budget.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple, Protocol, Self
@@ -23,6 +22,7 @@ from typing import Any, NamedTuple, Protocol, Self
 from pydantic import model_validator
 
 from leafe_gym.config import Config, PositiveInt
+from leafe_gym.prefixes import OPENING, Chain, PrefixTrie, PromptEncoder
 from leafe_gym.types import Message, Usage
 
 UNITS = ("interactions", "model_calls", "env_steps", "tokens_total", "tokens_uncached")
@@ -184,65 +184,25 @@ class Tokenizer(Protocol):
         ...
 
 
-def chatml(messages: Sequence[Message]) -> bytes:
-    """The chat as ChatML up to where the assistant begins: the measure of a prompt's bytes."""
-    turns = "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in messages)
-    return f"{turns}<|im_start|>assistant\n".encode("utf-8", "surrogatepass")
-
-
-def estimate_tokens(text: bytes) -> int:
-    """Tokens that `text` stands for where there is no count: one per 4 bytes, rounded up."""
-    return -(-len(text) // BYTES_PER_TOKEN)
-
-
-class PrefixIndex:
-    """Longest prefix shared with anything added before.
-
-    Kept sorted: the longest shared prefix of a new key is with one of its two neighbours, so a
-    look-up costs O(log n) comparisons, not n.
-    """
-
-    def __init__(self) -> None:
-        self._keys: list[Any] = []
-
-    def shared(self, key: Any) -> int:
-        """Length of the longest prefix of `key` (bytes or tuple of ids) that was added before."""
-        at = bisect_left(self._keys, key)
-        return max(
-            (_common(key, other) for other in self._keys[max(0, at - 1) : at + 1]), default=0
-        )
-
-    def add(self, key: Any) -> None:
-        """Remember `key`."""
-        self._keys.insert(bisect_left(self._keys, key), key)
-
-
-def _common(a: Any, b: Any) -> int:
-    """Length of the common prefix, by halving: slices compare at memcmp speed."""
-    low, high = 0, min(len(a), len(b))
-    if a[:high] == b[:high]:
-        return high
-    while low < high:
-        middle = (low + high + 1) // 2
-        if a[low:middle] == b[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
+def as_tokens(nbytes: int) -> int:
+    """Tokens that so many bytes stand for where there is no count: one per 4, rounded up."""
+    return -(-nbytes // BYTES_PER_TOKEN)
 
 
 class CallSize(NamedTuple):
     """One model call as the ledger counts it.
 
     Attributes:
-        key: prompt and completion, as UTF-8 bytes of ChatML or a tuple of token ids.
-        head: how much of `key` is the prompt.
+        prompt: the prompt, as ChatML without the end or as token ids.
+        rest: end of the prompt and completion, in the same form.
+        head: length of the whole prompt, in bytes or ids.
         prompt_tokens: tokens of the prompt.
         completion_tokens: tokens of the completion, >= 1.
         reported: whether the policy reported the prompt's tokens.
     """
 
-    key: Any
+    prompt: Chain | None
+    rest: Any
     head: int
     prompt_tokens: int
     completion_tokens: int
@@ -250,7 +210,11 @@ class CallSize(NamedTuple):
 
 
 def measure(
-    messages: Sequence[Message], reply: str, usage: Usage, tokenizer: Tokenizer | None
+    messages: Sequence[Message],
+    reply: str,
+    usage: Usage,
+    tokenizer: Tokenizer | None,
+    encoder: PromptEncoder | None = None,
 ) -> CallSize:
     """The size of one call; depends on nothing else.
 
@@ -260,18 +224,22 @@ def measure(
         usage: counts reported by the policy; they win over estimates.
         tokenizer: the policy's own; without one the chat is rendered as ChatML and one token
             stands for 4 bytes, rounded up.
+        encoder: encoded the prompts before this one; what they share is not encoded again.
     """
+    encoder = encoder or PromptEncoder()
     if tokenizer is not None:
         ids, head = tokenizer(messages, reply)
-        key: Any = tuple(ids)
-        prompt, completion = head, len(ids) - head
+        prompt = encoder.ids(tuple(ids[:head]))
+        rest: Any = tuple(ids[head:])
+        tokens, completion = head, len(rest)
     else:
-        prefix, tail = chatml(messages), reply.encode("utf-8", "surrogatepass")
-        key, head = prefix + tail + b"<|im_end|>\n", len(prefix)
-        prompt, completion = usage.prompt_tokens or estimate_tokens(prefix), estimate_tokens(tail)
+        prompt, tail = encoder.messages(messages), reply.encode("utf-8", "surrogatepass")
+        rest = OPENING + tail + b"<|im_end|>\n"
+        head = len(OPENING) + (0 if prompt is None else prompt.length)
+        tokens, completion = usage.prompt_tokens or as_tokens(head), as_tokens(len(tail))
     # The end of an empty reply is a token too; without it a budget might never be used up.
     completion = max(1, usage.completion_tokens or completion)
-    return CallSize(key, head, prompt, completion, bool(usage.prompt_tokens))
+    return CallSize(prompt, rest, head, tokens, completion, bool(usage.prompt_tokens))
 
 
 class TokenMeter:
@@ -284,12 +252,11 @@ class TokenMeter:
     def __init__(self, tokenizer: Tokenizer | None = None) -> None:
         self.tokenizer = tokenizer
         self.source = "tokenizer" if tokenizer else "bytes/4"
-        self._seen = PrefixIndex()
+        self._seen = PrefixTrie()
 
     def shared(self, size: CallSize) -> int:
         """Prompt tokens that an earlier call holds; the call is remembered."""
-        longest = self._seen.shared(size.key[: size.head])
-        self._seen.add(size.key)
+        longest = min(size.head, self._seen.add_call(size.prompt, size.rest))
         if self.tokenizer is not None:
             return longest
         if size.reported:

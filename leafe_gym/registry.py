@@ -40,6 +40,7 @@ REGISTRIES: dict[str, Registry] = {
             "scripted": "leafe_gym.testing.players.sokoban:SokobanPlayer",
             "tiny": "leafe_gym.tiny.policy:tiny_policy",
             "transformers": "leafe_gym.policies.transformers:transformers_policy",
+            "vllm": "leafe_gym.policies.vllm:vllm_policy",
             "openai": "leafe_gym.policies.openai:openai_policy",
             "scripted-coder": "leafe_gym.testing.players.coder:coder",
             "scripted-follower": "leafe_gym.testing.players.follower:Follower",

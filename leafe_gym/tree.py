@@ -113,6 +113,12 @@ class Tree:
         """Whether any attempt won."""
         return any(branch.won for branch in self.branches)
 
+    @property
+    def recovered(self) -> bool:
+        """Whether the first attempt that won began at an earlier attempt's mistake."""
+        first = next((branch for branch in self.branches if branch.won), None)
+        return first is not None and first.parent is not None
+
     def add(self, branch: Branch) -> None:
         """Append a branch.
 

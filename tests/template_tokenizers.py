@@ -26,6 +26,7 @@ ENDS = {
     "muse": "<|eot|>",
     "phi3": "<|end|>\n<|endoftext|>",
 }
+BEGIN = "<|begin|>"
 _MARK = re.compile(
     r"<\|[^|<> ]+\|>|<\uff5c[^\uff5c<>]+\uff5c>|</?[a-z_]+>|<\|[a-z]+>|<[a-z]+\|>|\[/?[A-Z_]+\]"
 )
@@ -43,9 +44,9 @@ def tokenizer_for(name: str) -> Any:
     made = byte_tokenizer(source)
     marks = set(_MARK.findall(source + str(family(name, ENDS) or "")))
     plain = {mark for mark in marks if "think" in mark.lower() and "|" not in mark}
-    made.add_special_tokens({"additional_special_tokens": sorted(marks - plain)})
+    made.add_special_tokens({"additional_special_tokens": sorted((marks - plain) | {BEGIN})})
     made.add_tokens(sorted(plain))
     end = str(family(name, ENDS) or "<|im_end|>\n")
     made.eos_token = _MARK.findall(end)[-1]
-    made.bos_token = "<|begin|>"
+    made.bos_token = BEGIN
     return made

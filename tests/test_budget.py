@@ -1,4 +1,4 @@
-"""Budget, token counts and the prefix index against their definitions."""
+"""Budget, token counts and the prefix trie against their definitions."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from leafe_gym.budget import (
     UNITS,
     Budget,
     Limits,
-    PrefixIndex,
     Spend,
     TokenMeter,
-    chatml,
-    estimate_tokens,
+    as_tokens,
     measure,
 )
 from leafe_gym.errors import UsageError
+from leafe_gym.prefixes import PrefixTrie, chatml
 from leafe_gym.types import Message, Usage
 
 NOTHING = Usage()
@@ -102,19 +101,17 @@ def shared_with(key: Sequence[Any], earlier: list[Any]) -> int:
 
 
 @given(st.lists(st.text("ab", max_size=8).map(str.encode), max_size=30))
-def test_prefix_index_equals_brute_force(keys: list[bytes]) -> None:
-    index = PrefixIndex()
+def test_prefix_trie_equals_brute_force(keys: list[bytes]) -> None:
+    trie = PrefixTrie()
     for at, key in enumerate(keys):
-        assert index.shared(key) == (shared_with(key, keys[:at]) if at else 0)
-        index.add(key)
+        assert trie.add(key) == (shared_with(key, keys[:at]) if at else 0)
 
 
 @given(st.lists(st.lists(st.integers(0, 2), max_size=6).map(tuple), max_size=30))
-def test_prefix_index_takes_token_ids(keys: list[tuple[int, ...]]) -> None:
-    index = PrefixIndex()
+def test_prefix_trie_takes_token_ids(keys: list[tuple[int, ...]]) -> None:
+    trie = PrefixTrie()
     for at, key in enumerate(keys):
-        assert index.shared(key) == (shared_with(key, keys[:at]) if at else 0)
-        index.add(key)
+        assert trie.add(key) == (shared_with(key, keys[:at]) if at else 0)
 
 
 class Ledger:
@@ -141,8 +138,8 @@ def test_uncached_by_bytes_equals_its_definition(made: list[tuple[str, str]]) ->
     for prompt, reply in made:
         meter.charge(chat(prompt), reply)
         head = chatml(chat(prompt))
-        tokens = estimate_tokens(head)
-        total += tokens + max(1, estimate_tokens(reply.encode()))
+        tokens = as_tokens(len(head))
+        total += tokens + max(1, as_tokens(len(reply.encode())))
         shared += tokens * shared_with(head, earlier) // len(head)
         earlier.append(head + reply.encode() + b"<|im_end|>\n")
     assert meter.spent.tokens_total == total

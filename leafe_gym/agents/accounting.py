@@ -10,23 +10,23 @@ depend on how far a speculative attempt ran.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
+from time import perf_counter
 
 from leafe_gym.agents.config import AgentConfig
+from leafe_gym.agents.conversation import Conversation
 from leafe_gym.agents.frontier import Frontier
 from leafe_gym.agents.outcomes import OutcomeIndex
 from leafe_gym.agents.plan import AttemptPlan, Selection
-from leafe_gym.agents.rollout import (
-    AttemptCost,
-    acting_prompt,
-    reflection_prompt,
-    reflections_due,
-)
-from leafe_gym.budget import UNITS, Budget, CallSize, Limits, TokenMeter, measure
+from leafe_gym.agents.rollout import AttemptCost, reflections_due
+from leafe_gym.budget import UNITS, Budget, CallSize, Limits, TokenMeter
 from leafe_gym.prompts.base import PromptSet
-from leafe_gym.tree import Branch, Tree, actions_in
+from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import ERRORS, Ending, Reflection, Step
 
+MAX_HOLD = 0.001
+"""Seconds after which charging an attempt lets other work of the event loop run."""
 MANY = 10**6
 """More attempts than run at the same time."""
 
@@ -103,12 +103,13 @@ class Accounting:
         spent.rollback_steps += self.rollback_cost(selection)
         return Limits.of(self.budget, spent)
 
-    def commit(self, plan: AttemptPlan, branch: Branch, cost: AttemptCost) -> Branch | None:
+    async def commit(self, plan: AttemptPlan, branch: Branch, cost: AttemptCost) -> Branch | None:
         """Charge an attempt, cut it where the budget ends, add it to the tree, tell the frontier.
 
         Returns:
             The branch as it stands in the tree, or None if the budget did not hold even its first
-            turn: exploring is over then and nothing was charged or added.
+            turn: exploring is over then and nothing was charged or added. Attempts are committed
+            one at a time.
         """
         rollback = self.rollback_cost(plan.selection)
         if not self.holds(model_calls=1, env_steps=1 + rollback):
@@ -120,7 +121,7 @@ class Accounting:
         self.spent.attempts += 1
         if self._outcomes is not None:
             branch = self._outcomes.checked(plan, branch)
-        kept = _Charge(self, plan, branch, cost).run()
+        kept = await _Charge(self, plan, branch, cost).run()
         answered = len(kept.steps) + sum(r.verdict != "error" for r in kept.reflections)
         self.spent.overhead_model_calls += max(0, cost.model_calls - answered)
         self.spent.overhead_retries += cost.retries
@@ -153,16 +154,20 @@ class _Charge:
         self.book, self.plan, self.branch = book, plan, branch
         self.turns = iter(cost.turns)
         self.reflections = iter(cost.reflections)
-        self.path = list(plan.prefix)
+        self.talk = Conversation(plan, book.prompts, book.config)
         self.waiting = list(branch.reflections[::-1])
         self.kept: list[Reflection] = []
         self.opened = 0
         self.stopped = False
 
-    def run(self) -> Branch:
-        """The branch as far as the budget holds it."""
+    async def run(self) -> Branch:
+        """The branch as far as the budget holds it; lets other work of the loop run in between."""
         steps, ending, reason = self.branch.steps, self.branch.ending, self.branch.reason
+        resumed = perf_counter()
         for index, step in enumerate(steps):
+            if perf_counter() - resumed > MAX_HOLD:
+                await asyncio.sleep(0)
+                resumed = perf_counter()
             if not self.book.holds(model_calls=1, env_steps=1):
                 return self._cut(index)
             self._charge_turn(step)
@@ -189,18 +194,17 @@ class _Charge:
     def _charge_turn(self, step: Step) -> None:
         size = next(self.turns, None)
         if size is None:
-            messages, _ = acting_prompt(self.plan, self.path, self.book.prompts, self.book.config)
-            tokenizer = self.book.meter.tokenizer
-            size = measure(messages, step.reply, step.usage, tokenizer)
+            messages = self.talk.acting(step.fit)
+            size = self.talk.size(messages, step.reply, step.usage, self.book.meter.tokenizer)
         self.book.spent.act_calls += 1
         self.book.spent.steps += step.action is not None
         self._charge_tokens(size, self.book.meter)
-        self.path.append(step)
+        self.talk.add(step)
 
     def _charge_reflections(self, turns: int, ending: Ending | None) -> None:
         book = self.book
         due = reflections_due(self.plan, book.config, turns, ending)
-        if self.stopped or not actions_in(self.path):
+        if self.stopped or not self.talk.actions:
             return
         for index in range(due):
             room = book.frontier.capacity(self.plan.id, self.plan.selection)
@@ -219,9 +223,9 @@ class _Charge:
             return
         size = next(self.reflections, None)
         if size is None:
-            messages = reflection_prompt(self.plan, self.path, self.book.prompts, self.book.config)
+            messages = self.talk.reflecting(reflection.fit)
             tokenizer = self.book.reflect_meter.tokenizer
-            size = measure(messages, reflection.reply, reflection.usage, tokenizer)
+            size = self.talk.size(messages, reflection.reply, reflection.usage, tokenizer)
         self.book.spent.reflect_calls += 1
         spent = self.book.spent
         spent.reflect_prompt_tokens += size.prompt_tokens

@@ -37,7 +37,7 @@ from leafe_gym.arguments import whole_number
 from leafe_gym.budget import Budget, TokenMeter
 from leafe_gym.envs.prompts import named_prompts, registered_prompts
 from leafe_gym.errors import UsageError
-from leafe_gym.policies.base import Policy, PolicyFunction, as_policy, policy_identity
+from leafe_gym.policies.base import Policy, PolicyFunction, as_policy, policy_identity, prepare
 from leafe_gym.prompts.base import PromptSet, as_prompt_set
 from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Json, Task
@@ -83,8 +83,9 @@ class Agent:
         if config is not None and not isinstance(config, AgentConfig):
             raise UsageError(f"config={config!r}: expected an AgentConfig")
         self.policy = as_policy(policy)
-        other = reflect_policy is not None and reflect_policy is not policy
-        self.reflect_policy = as_policy(reflect_policy) if other else None
+        self.reflect_policy: Policy | None = None
+        if reflect_policy is not None and reflect_policy is not policy:
+            self.reflect_policy = as_policy(reflect_policy)
         self.config = config or AgentConfig()
         self.prompts = fixed_prompts(self.policy, self.config)
 
@@ -224,9 +225,12 @@ class Agent:
             PolicyUnavailable: if no model call can succeed.
             StoreCorrupt: if `stored` is not what this agent would have made.
         """
+        await prepare(self.policy)
+        await prepare(self.reflect_policy)
         observer = observer or NullObserver()
         start = await open_task(pool, task)
         observer.opened(start)
+        critic = self.reflect_policy
         book = Accounting(
             Tree(task=replace(task, instruction=start.instruction), start=start),
             budget,
@@ -234,14 +238,13 @@ class Agent:
             prompts or self.prompts_for(task.env_id),
             self.config,
             TokenMeter(tokenizer_of(self.policy)),
-            reflect_meter=self.reflect_policy and TokenMeter(tokenizer_of(self.reflect_policy)),
+            reflect_meter=None if critic is None else TokenMeter(tokenizer_of(critic)),
             compare=_is_deterministic(task),
         )
         runner = TaskRunner(
-            book, self.policy, pool, stop, seed, slots or SlotCounter(), observer,
-            self.reflect_policy,
+            book, self.policy, pool, stop, seed, slots or SlotCounter(), observer, critic,
         )  # fmt: skip
-        runner.replay(stored)
+        await runner.replay(stored)
         await runner.run()
         return book.tree
 

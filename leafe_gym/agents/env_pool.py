@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from time import perf_counter
 from typing import Any, TypeVar
 
 import gymnasium as gym
@@ -38,12 +39,18 @@ class EnvSlot:
         env: the instance.
         thread: where its calls are made; None for the event loop's own thread.
         timeout: seconds a call may take; None for no limit.
+        note: receives the duration of every call, in seconds.
     """
 
     def __init__(
-        self, env: RollbackWrapper, thread: EnvThread | None = None, timeout: float | None = None
+        self,
+        env: RollbackWrapper,
+        thread: EnvThread | None = None,
+        timeout: float | None = None,
+        note: Callable[[float], None] | None = None,
     ) -> None:
         self.env = env
+        self._note = note
         self._thread = thread
         self._timeout = timeout
         self.lost = False
@@ -59,13 +66,17 @@ class EnvSlot:
         Raises:
             EnvironmentTimeout: if it does not return in time; the slot is lost then.
         """
-        if self._thread is None:
-            return function(*arguments)
+        began = perf_counter()
         try:
+            if self._thread is None:
+                return function(*arguments)
             return await self._thread.run(partial(function, *arguments), self._timeout)
         except EnvironmentTimeout:
             self.lost = True
             raise
+        finally:
+            if self._note is not None:
+                self._note(perf_counter() - began)
 
     def release(self, snapshot: Snapshot) -> None:
         """Release a snapshot of this environment, without waiting for it."""
@@ -102,6 +113,7 @@ class EnvPool:
             never closed.
         timeout: seconds a step, reset or restore may take; None for no limit.
         kind: environments of one kind agree on whether their calls run on the event loop.
+        note: receives the duration of every call into an environment, in seconds.
     """
 
     def __init__(
@@ -111,8 +123,10 @@ class EnvPool:
         *,
         timeout: float | None = None,
         kind: str = "",
+        note: Callable[[float], None] | None = None,
     ) -> None:
         self._make = make
+        self._note = note
         self._timeout = timeout
         self._kind = kind
         self._inline = _INLINE_KINDS.get(kind, False)
@@ -130,7 +144,7 @@ class EnvPool:
         if self._idle:
             return self._idle.pop()
         if self._inline:
-            return EnvSlot(self._kept(build(self._make)))
+            return EnvSlot(self._kept(build(self._make)), note=self._note)
         thread = EnvThread()
         try:
             env = await thread.run(partial(build, self._make), self._timeout)
@@ -140,10 +154,10 @@ class EnvPool:
         self._inline = bool((env.unwrapped.metadata or {}).get(INLINE))
         if self._kind:
             _INLINE_KINDS[self._kind] = self._inline
-        slot = EnvSlot(env, thread, self._timeout)
+        slot = EnvSlot(env, thread, self._timeout, self._note)
         if self._inline:  # it must live where it is used from its constructor on
             await slot.close()
-            return EnvSlot(self._kept(build(self._make)))
+            return EnvSlot(self._kept(build(self._make)), note=self._note)
         self._kept(env)
         return slot
 

@@ -8,15 +8,18 @@ only where the ledger cannot hold another turn whatever the attempts before it c
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
 from leafe_gym.agents.config import UNPARSABLE_IN_A_ROW, AgentConfig
+from leafe_gym.agents.conversation import Conversation
 from leafe_gym.agents.env_pool import EnvSlot, start_attempt
 from leafe_gym.agents.plan import AttemptPlan
 from leafe_gym.agents.snapshot_cache import SnapshotCache
 from leafe_gym.agents.stepping import environment_step
-from leafe_gym.budget import CallSize, Spend, Tokenizer, measure
+from leafe_gym.agents.window import Window
+from leafe_gym.budget import CallSize, Spend, Tokenizer
 from leafe_gym.errors import (
     BackendError,
     BadReply,
@@ -30,14 +33,16 @@ from leafe_gym.errors import (
 from leafe_gym.policies.base import Policy
 from leafe_gym.prompts.actions import admissible_commands
 from leafe_gym.prompts.base import PromptSet, ReflectionVerdict
+from leafe_gym.prompts.fitting import accepts_fit, next_fit
 from leafe_gym.seeds import derive_seed
-from leafe_gym.tree import Branch, actions_in
+from leafe_gym.tree import Branch
 from leafe_gym.types import (
     FAILURES,
     Completion,
     Ending,
     Experience,
     Message,
+    PromptFit,
     Reflection,
     Sampling,
     Step,
@@ -45,6 +50,8 @@ from leafe_gym.types import (
 
 MAX_REASON = 500
 """Longest recorded error text, in characters."""
+MAX_CUTS = 3
+"""Further cuts of a prompt that the policy refuses although it seemed to fit."""
 
 
 @dataclass(slots=True)
@@ -105,12 +112,18 @@ class Rollout:
     config: AgentConfig
     snapshots: SnapshotCache | None = None
     reflect_policy: Policy | None = None
-    path: list[Step] = field(default_factory=list)
     own: list[Step] = field(default_factory=list)
     reflections: list[Reflection] = field(default_factory=list)
     cost: AttemptCost = field(default_factory=AttemptCost)
     spent: Spend = field(default_factory=Spend)
     reason: str = ""
+    talk: Conversation = field(init=False)
+    fit: PromptFit = field(init=False)
+    reflect_fit: PromptFit = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.talk = Conversation(self.plan, self.prompts, self.config)
+        self.fit = self.reflect_fit = self.talk.first_fit
 
     async def run(self) -> tuple[Branch, AttemptCost]:
         """Make the attempt."""
@@ -118,7 +131,6 @@ class Rollout:
         ending: Ending
         try:
             await start_attempt(self.plan, self.slot, self.snapshots)
-            self.path = list(self.plan.prefix)
             ending = await self._act()
         except EnvironmentFailure as error:
             ending, self.reason = "env_error", str(error)
@@ -148,8 +160,7 @@ class Rollout:
 
     async def _turn(self) -> Step:
         """One acting call and, if it holds an action, one environment step."""
-        plan, prompts = self.plan, self.prompts
-        messages, shown = acting_prompt(plan, self.path, prompts, self.config)
+        plan, prompts, talk = self.plan, self.prompts, self.talk
         sampling = Sampling(
             purpose="act",
             temperature=self.config.temperature,
@@ -160,10 +171,11 @@ class Rollout:
             seed=derive_seed(plan.seed, plan.id, len(self.own), "act"),
             session=plan.task.id,
         )
-        completion, size = await self._complete(self.policy, messages, sampling)
+        completion, size, self.fit = await self._ask(self.policy, talk.acting, self.fit, sampling)
+        shown = talk.shown
         try:
             action = prompts.parse_action(
-                completion, admissible_commands(plan.task_start, self.path)
+                completion, admissible_commands(plan.task_start, talk.path)
             )
         except BadReply as error:
             step = Step(
@@ -173,12 +185,13 @@ class Rollout:
                 experiences=shown,
                 usage=completion.usage,
                 reasoning=completion.reasoning,
+                fit=self.fit,
                 sampled=completion.sampled,
             )
         else:
             step = await self._step(action, completion, shown)
         self.own.append(step)
-        self.path.append(step)
+        talk.add(step)
         self.spent.act_calls += 1
         self.spent.steps += step.action is not None
         self.cost.turns.append(size)
@@ -196,6 +209,7 @@ class Rollout:
             experiences=shown,
             usage=completion.usage,
             reasoning=completion.reasoning,
+            fit=self.fit,
             sampled=completion.sampled,
             **outcome,
         )
@@ -210,12 +224,11 @@ class Rollout:
 
     async def _reflect(self, due: int) -> None:
         """Make up to `due` reflection calls, as far as their branches could still run."""
-        actions = actions_in(self.path)
+        actions = self.talk.actions
         for index in range(due if actions else 0):
             opened = sum(r.experience is not None for r in self.reflections)
             if opened >= self.plan.capacity or not self.plan.limits.hold(self.spent, model_calls=1):
                 return
-            messages = reflection_prompt(self.plan, self.path, self.prompts, self.config)
             refine = self.plan.reflection == "refine"
             sampling = Sampling(
                 purpose="refine" if refine else "reflect",
@@ -227,11 +240,12 @@ class Rollout:
                 session=self.plan.task.id,
                 json_schema=self.prompts.reflection_schema(1, True)
                 if refine
-                else self.prompts.reflection_schema(actions, self.path[-1].over),
+                else self.prompts.reflection_schema(actions, self.talk.path[-1].over),
             )
+            fit = max(self.fit, self.reflect_fit, key=lambda one: (one.dropped, one.shortened))
             try:
-                completion, size = await self._complete(
-                    self.reflect_policy or self.policy, messages, sampling
+                completion, size, self.reflect_fit = await self._ask(
+                    self.reflect_policy or self.policy, self.talk.reflecting, fit, sampling
                 )
             except PolicyUnavailable:
                 raise
@@ -265,6 +279,7 @@ class Rollout:
                 reason=str(error),
                 usage=usage,
                 reasoning=completion.reasoning,
+                fit=self.reflect_fit,
             )
         verdict: Literal["branch", "no_mistake", "repeat"] = "branch"
         experience = None
@@ -282,15 +297,76 @@ class Rollout:
             repaired=said.repaired,
             usage=usage,
             reasoning=completion.reasoning,
+            fit=self.reflect_fit,
         )
+
+    async def _ask(
+        self,
+        policy: Policy,
+        render: Callable[[PromptFit], list[Message]],
+        fit: PromptFit,
+        sampling: Sampling,
+    ) -> tuple[Completion, CallSize, PromptFit]:
+        """One answered call, its size, and the cut with which its prompt fitted.
+
+        Raises:
+            ContextFull: if no cut of the prompt fits.
+        """
+        window = Window.of(policy)
+        room = None if window.tokens is None else window.tokens - sampling.max_tokens
+        # Without room for any prompt the policy's own message says it best.
+        if room is not None and room > 0 and not window.holds(render(fit), room):
+            try:
+                fit = self._cut(window, render, fit, room)
+            except ContextFull:
+                if window.counter is not None:
+                    raise
+                # The size was an estimate: the policy knows better.
+        for _ in range(MAX_CUTS):
+            try:
+                return *await self._complete(policy, render(fit), sampling), fit
+            except ContextFull as error:
+                refused = window.count(render(fit))
+                try:
+                    fit = self._cut(window, render, fit, refused - 1)
+                except ContextFull:
+                    raise error from None
+        return *await self._complete(policy, render(fit), sampling), fit
+
+    def _cut(
+        self,
+        window: Window,
+        render: Callable[[PromptFit], list[Message]],
+        fit: PromptFit,
+        room: int,
+    ) -> PromptFit:
+        """The next cut of a prompt that has more than `room` tokens.
+
+        Raises:
+            ContextFull: if there is none.
+        """
+        found = None
+        if accepts_fit(self.prompts):
+
+            def tokens(cut: PromptFit) -> int:
+                return window.count(render(cut))
+
+            found = next_fit(fit, len(self.talk.path), tokens, room)
+        if found is None:
+            raise ContextFull(
+                f"the prompt has about {window.count(render(fit))} tokens and cannot be cut to "
+                f"{room}"
+            )
+        return found
 
     async def _complete(
         self, policy: Policy, messages: list[Message], sampling: Sampling
     ) -> tuple[Completion, CallSize]:
         """One answered call and its size; whatever the policy raises becomes a `PolicyError`."""
         try:
-            completion = await policy.complete(messages, sampling)
-            size = measure(messages, completion.text, completion.usage, tokenizer_of(policy))
+            completion = await policy.complete(list(messages), sampling)
+            tokenizer = tokenizer_of(policy)
+            size = self.talk.size(messages, completion.text, completion.usage, tokenizer)
         except (PolicyError, UsageError, KeyboardInterrupt, GeneratorExit):
             raise
         except asyncio.CancelledError as error:
@@ -331,23 +407,3 @@ def reflections_due(
         return config.reflections if ending in FAILURES else 0
     every = config.reflect_every
     return int(plan.reflection == "reflect" and every is not None and turns % every == 0)
-
-
-def acting_prompt(
-    plan: AttemptPlan, path: list[Step], prompts: PromptSet, config: AgentConfig
-) -> tuple[list[Message], tuple[int, ...]]:
-    """The acting prompt after `path`, and the branches whose experience is in it."""
-    active = plan.in_force(actions_in(path), config.until)
-    experiences = [experience for _, experience in active]
-    messages = prompts.render(plan.task, plan.task_start, path, experiences)
-    return messages, tuple(branch for branch, _ in active)
-
-
-def reflection_prompt(
-    plan: AttemptPlan, path: list[Step], prompts: PromptSet, config: AgentConfig
-) -> list[Message]:
-    """The reflecting (or refining) prompt after `path`."""
-    experiences = [e for _, e in plan.in_force(actions_in(path), config.until)]
-    refine = plan.reflection == "refine"
-    render = prompts.render_refinement if refine else prompts.render_reflection
-    return render(plan.task, plan.task_start, path, experiences)

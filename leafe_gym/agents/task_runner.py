@@ -134,7 +134,7 @@ class TaskRunner:
         """How attempts are made."""
         return self.book.config
 
-    def replay(self, branches: Iterable[Branch]) -> None:
+    async def replay(self, branches: Iterable[Branch]) -> None:
         """Take branches that an earlier process committed into tree and ledger.
 
         Raises:
@@ -145,7 +145,7 @@ class TaskRunner:
             follows = (
                 plan is not None
                 and plan.begins(branch)
-                and self._commit(plan, branch, AttemptCost()) == branch
+                and await self._commit(plan, branch, AttemptCost()) == branch
             )
             if not follows:
                 raise StoreCorrupt(
@@ -174,7 +174,7 @@ class TaskRunner:
                 branch, cost = await first.task
                 self._running.popleft()
                 self._free(first)
-                committed = self._commit(first.plan, branch, cost)
+                committed = await self._commit(first.plan, branch, cost)
                 if committed is not None:
                     self.observer.committed(committed)
         except BaseException:
@@ -205,17 +205,19 @@ class TaskRunner:
             seed=self.seed,
         )
 
-    def _commit(self, plan: AttemptPlan, branch: Branch, cost: AttemptCost) -> Branch | None:
+    async def _commit(self, plan: AttemptPlan, branch: Branch, cost: AttemptCost) -> Branch | None:
         before = self.book.progress()
-        committed = self.book.commit(plan, branch, cost)
+        committed = await self.book.commit(plan, branch, cost)
         if committed is None or committed.ending == "budget":
             self.tree.stopped = "budget"
             return committed
         failed = committed.ending in ERRORS
         self._counted += not failed
-        stalled = failed or self.book.progress() == before
+        # Where a prompt fitted and attempts are limited, a full window is a failure like others.
+        endless = self.config.max_attempts is None or not self.book.spent.act_calls
+        stalled = failed or (endless and self.book.progress() == before)
         self._errors = self._errors + 1 if stalled else 0
-        idle = not committed.steps and (failed or committed.ending == "context")
+        idle = not committed.steps and (failed or (endless and committed.ending == "context"))
         self._idle = self._idle + 1 if idle else 0
         if committed.won and self.stop == "solved":
             self.tree.stopped = "solved"

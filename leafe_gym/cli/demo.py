@@ -189,5 +189,5 @@ def _page(path: Path, explored: Any, trained: Any, again: Any) -> Path:
         ),
     ]  # fmt: skip
     with RunReader(explored.folder) as run:
-        write_page(path, name, run.trees(), sections)
+        write_page(path, name, run, sections)
     return path

@@ -160,6 +160,11 @@ def show(report: Json, folder: Path) -> None:
     for name, count in report["manifest"]["counts"].items():
         table.add_row(plain(name.replace("_", " ")), f"{count:,}")
     out.print(table)
+    if report["format"] in ("trl", "preference"):
+        out.print(
+            "TRL cuts rows at its max_length, 1024 tokens by default, and drops those of which no "
+            "target is left: set max_length=None in its configuration."
+        )
 
 
 def _fingerprint(folder: Path) -> str:

@@ -73,4 +73,5 @@ def command(
         shown = f"{value:.4f}" if isinstance(value, float) else str(value)
         table.add_row(name.replace("_", " "), shown)
     out.print(table)
+    out.print(plain(f"It began with {result.began}"))
     out.print(plain(f"The model: {result.model}"))

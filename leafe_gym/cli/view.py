@@ -41,7 +41,7 @@ def command(
     with RunReader(place) as run:
         if html is not None:
             title = f"Run {place.resolve().name}"
-            written = write_page(html, title, run.trees())
+            written = write_page(html, title, run)
             data: Json = {"html": str(html), **written.as_dict()}
             if not quiet:
                 show_page(html, written)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from leafe_gym._scratch import scratch_folder
 from leafe_gym.agents.agent import Agent
 from leafe_gym.agents.sync import run_blocking
 from leafe_gym.arguments import require_instance, require_path, whole_number
@@ -19,7 +19,8 @@ from leafe_gym.evals.config import EvalConfig
 from leafe_gym.evals.intervals import Interval
 from leafe_gym.evals.passk import pass_curve
 from leafe_gym.evals.samplers import make_agent
-from leafe_gym.exploration.engine import Progress, aexplore
+from leafe_gym.exploration.driver import Progress
+from leafe_gym.exploration.engine import aexplore
 from leafe_gym.policies.base import Policy, PolicyFunction
 from leafe_gym.policies.base import policy as named_policy
 from leafe_gym.store.reader import RunReader
@@ -143,7 +144,7 @@ async def aevaluate(
     if not tasks:
         raise UsageError("there is no task to evaluate on")
     agent = make_agent("is", named_policy(policy), config.for_agent(samples))
-    with tempfile.TemporaryDirectory(prefix="leafe-eval-") as scratch:
+    with scratch_folder("eval") as scratch:
         folder = require_path("out", out) if out is not None else Path(scratch) / "run"
         with await roll_out(
             agent, tasks, config, folder, seed=seed, concurrency=concurrency, progress=progress

@@ -13,11 +13,11 @@ None where nothing does. One that limits its steps by itself also has `steps_lef
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from leafe_gym._scratch import scratch_folder
 from leafe_gym.agents.agent import Agent
 from leafe_gym.agents.env_pool import EnvPool, make_env
 from leafe_gym.agents.frontier import Frontier
@@ -35,7 +35,7 @@ from leafe_gym.evals.evaluate import (
     count_rollouts,
     roll_out,
 )
-from leafe_gym.exploration.engine import Progress
+from leafe_gym.exploration.driver import Progress
 from leafe_gym.policies.base import Policy, PolicyFunction
 from leafe_gym.policies.base import policy as named_policy
 from leafe_gym.prompts.base import PromptSet
@@ -153,7 +153,7 @@ def recovery_pool(
     """
     whole_number("rollouts", rollouts, low=1)
     whole_number("slack", slack, low=0)
-    with tempfile.TemporaryDirectory(prefix="leafe-pool-") as scratch:
+    with scratch_folder("pool") as scratch:
         folder = require_path("out", out) if out is not None else Path(scratch) / "run"
         if tasks:
             _require_distance(make_env(tasks[0]), tasks[0])
@@ -192,7 +192,7 @@ def evaluate_recovery(
     if not pool.mistakes:
         raise UsageError("the pool is empty: the base made no mistake that can be recovered from")
     agent = RecoveryAgent(named_policy(policy), pool, samples, config)
-    with tempfile.TemporaryDirectory(prefix="leafe-recovery-") as scratch:
+    with scratch_folder("recovery") as scratch:
         tasks = [one.task for one in pool.mistakes]
         folder = require_path("out", out) if out is not None else Path(scratch) / "run"
         call = roll_out(

@@ -36,7 +36,10 @@ class Policy(Protocol):
 
     A policy made for one prompt set names it as `prompts`; agents use it if no other is given, also
     where the environment names another one. A policy with a tokenizer also has
-    `tokenize(messages, completion)`, see `budget.Tokenizer`; ledgers then count its own tokens.
+    `tokenize(messages, completion)`, see `budget.Tokenizer`; ledgers then count its own tokens. One
+    that knows its window has `context_window: int | None`, most tokens of prompt and reply
+    together, and, where it can, `count_tokens(messages) -> int`; prompts are then cut to fit, see
+    `leafe_gym.prompts.fitting`. Messages are shared between calls and must not be changed in place.
     `fingerprint`, where there is one, tells versions of a policy's code apart.
     """
 
@@ -47,9 +50,24 @@ class Policy(Protocol):
 
         Raises:
             PolicyError: if this call failed (out of memory, bad request).
+            ContextFull: if prompt and reply do not fit into the window; a shorter prompt may.
             PolicyUnavailable: if no call can succeed (server down, wrong key); ends the run.
         """
         ...
+
+
+async def prepare(policy: Policy | None) -> None:
+    """Let a policy find out what it must know before its first prompt, such as its window.
+
+    Args:
+        policy: one with a method `async prepare()` is prepared; any other is left alone.
+
+    Raises:
+        PolicyUnavailable: if no call can succeed.
+    """
+    ready = getattr(policy, "prepare", None)
+    if inspect.iscoroutinefunction(ready):
+        await ready()
 
 
 PolicySource = str | Path | Policy | PolicyFunction | type[Any]

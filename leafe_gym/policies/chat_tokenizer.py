@@ -58,7 +58,7 @@ class ChatTokenizer:
             raise UsageError("neither the tokenizer nor the model names an end token")
         added = getattr(tokenizer, "added_tokens_decoder", {})
         special = {number for number, token in added.items() if token.special}
-        special.update(tokenizer.all_special_ids)
+        special.update(one for one in tokenizer.all_special_ids if one is not None)
         self._special = frozenset(special)
         self._marks = frozenset(
             number for number in special if is_mark(tokenizer.convert_ids_to_tokens(number))

@@ -42,7 +42,7 @@ def find_model(name: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]
 
     Args:
         name: see the module.
-        options: of the policy; `engine` is taken out.
+        options: of the policy; `engine` is taken out of those of a model.
 
     Raises:
         UsageError: if the name stands for nothing, or an option does not fit to it.
@@ -51,7 +51,7 @@ def find_model(name: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]
     if name in POLICIES:
         return name, options
     if options.get("base_url") is not None:
-        if engine in ENGINES:
+        if engine is not None:
             raise UsageError(
                 f"engine={engine!r}: runs a model in this process, and base_url names a server"
             )
@@ -86,8 +86,7 @@ def _in_folder(folder: Path, options: dict[str, Any]) -> tuple[str, dict[str, An
             raise UsageError(f"{folder}: adapter_config.json does not name its base model")
         if not Path(base).is_dir():
             _require_hub_name(base, f"{folder}: its base model {base!r} is not there: ")
-        policy, found = find_model(base, {**options, "adapter": str(folder)})
-        return policy, found
+        return find_model(base, {**options, "adapter": str(folder)})
     config = _read(folder / "config.json")
     if config is None:
         raise UsageError(f"{folder}: holds no config.json, so it is no model")

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,6 +41,7 @@ class OpenAIPolicy:
         context_window: most tokens of prompt and reply together, as the servers say; None until
             `prepare`, and where they do not say.
         chat_template_kwargs: see the argument.
+        portable: a copy in another process is as good.
 
     Args:
         model: as the server calls it.
@@ -62,6 +64,8 @@ class OpenAIPolicy:
         UsageError: for an argument of another type or range.
         MissingExtra: without aiohttp.
     """
+
+    portable = True
 
     def __init__(
         self,
@@ -91,12 +95,12 @@ class OpenAIPolicy:
             raise UsageError(f"deadline={deadline!r}: expected a number of seconds > 0")
         options = RequestOptions(
             structured=bool(structured),
-            template=_plain("chat_template_kwargs", chat_template_kwargs),
+            chat_template_kwargs=_plain("chat_template_kwargs", chat_template_kwargs),
             extra=_plain("extra", extra),
         )
         require("aiohttp", "openai", "the policy 'openai'")  # its absence shows at once
         self.prompts = prompts
-        self.chat_template_kwargs = dict(options.template)
+        self.chat_template_kwargs = dict(options.chat_template_kwargs)
         self._revision = revision
         self._client = ChatClient(
             name="",
@@ -123,7 +127,7 @@ class OpenAIPolicy:
             if client.adapter.digest not in client.adapter.name:
                 name += f"-{client.adapter.digest}"
         options = client.options
-        settings = [options.structured, dict(options.template), dict(options.extra)]
+        settings = [options.structured, dict(options.chat_template_kwargs), dict(options.extra)]
         if settings == [True, {}, {}]:
             return name
         text = json.dumps(settings, sort_keys=True)
@@ -133,6 +137,12 @@ class OpenAIPolicy:
     def context_window(self) -> int | None:
         """See the class."""
         return self._client.context_window
+
+    def shared_by(self, count: int) -> OpenAIPolicy:
+        """The copy that each of `count` processes gets, so that `concurrency` holds for all."""
+        shared: OpenAIPolicy = pickle.loads(pickle.dumps(self))
+        shared._client.concurrency = max(1, self._client.concurrency // count)
+        return shared
 
     async def prepare(self) -> None:
         """Ask the servers for their models and load the adapter; done once, by the first call too.

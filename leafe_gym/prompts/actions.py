@@ -34,7 +34,8 @@ def read_action(text: str, admissible: Sequence[str] = ()) -> str:
     with prose after it); a reply in which one line is the label in the middle of a sentence,
     followed by an admissible command; a reply whose only line, or whose last line after prose, is
     an admissible command. A command that differs from an admissible one in case, spaces, quotes or
-    a final full stop only is given as the environment spells it.
+    a final full stop only is given as the environment spells it; a final full stop is removed
+    wherever no admissible command ends with one.
 
     Args:
         text: the reply without thinking and end-of-turn marks.
@@ -49,7 +50,7 @@ def read_action(text: str, admissible: Sequence[str] = ()) -> str:
     if not found:
         found = _within(lines, known) or _bare(lines, known)
     if not found:
-        raise BadReply("it has no line of the form 'Action: <the action>'")
+        raise BadReply("it names no action in a line that starts with 'Action:'")
     different = {_plain(action) for action in found}
     if len(different) > 1:
         raise BadReply("it names several actions")
@@ -142,6 +143,8 @@ def _spelled(text: str, known: dict[str, str]) -> str:
         for opening, closing in _WRAPPED
         if len(ended) > 2 and ended[0] == opening and ended[-1] == closing
     ]
+    if known and not any(command.endswith(".") for command in known):
+        text = ended or text  # the world's commands are no sentences
     return next((known[plain] for one in tries if (plain := _plain(one)) in known), text)
 
 

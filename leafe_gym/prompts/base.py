@@ -41,6 +41,15 @@ class PromptSet(Protocol):
     `steps` is always the whole history from step 0; how much of it is shown is up to the set.
     A row's prompt is `render` of the same steps with `experiences=()`.
 
+    Two parts are optional. A set whose three `render` methods also take
+    `fit: PromptFit = PromptFit()` can cut prompts to the model's window, see
+    `leafe_gym.prompts.fitting`; with another set an attempt that no longer fits ends as `context`.
+    A set with a method `render_step(step, number) -> list[Message]` is append-only: the prompt
+    after one more step is the one before it and these messages, where `number` counts the actions
+    taken, that of the step included; experiences of earlier action indices and cuts do not change
+    that. Its prompts are then not rendered again from the start in each turn. A set that has the
+    method and changes its last turn all the same says so with a false attribute `append_only`.
+
     Attributes:
         name: what the set is called.
         hash: differs when the set renders or parses differently; stored with every run.

@@ -1,7 +1,8 @@
 """The prompt set `chat`: one append-only conversation, JSON reflections.
 
 Append-only: a turn never changes once it is written, so a server's prefix cache holds all earlier
-turns. Acting with an experience and reflecting add a suffix to the last user turn.
+turns. Acting with an experience and reflecting add a suffix to the last user turn. Only a cut that
+fits a prompt into the model's window changes earlier turns, see `leafe_gym.prompts.fitting`.
 
 A prompt set of your own is shortest as a subclass with other `templates`; see
 `examples/06_own_prompts.py`.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -22,11 +24,12 @@ from leafe_gym.errors import BadReply, UsageError
 from leafe_gym.prompts import parse
 from leafe_gym.prompts.actions import admissible_commands, choose_commands, read_action
 from leafe_gym.prompts.base import ReflectionVerdict
+from leafe_gym.prompts.fitting import FULL, note, rendered, shortened
 from leafe_gym.prompts.reflections import read_reflection, reflection_form, reflection_schema
-from leafe_gym.types import Completion, Experience, Json, Message, Start, Step, Task
+from leafe_gym.types import Completion, Experience, Json, Message, PromptFit, Start, Step, Task
 
-LONGEST_NAME = 100
-"""Characters of an action that a request's list of actions shows."""
+LONGEST_LINE = 160
+"""Characters of an action, and of a comment on it, that a request's list shows."""
 
 REQUEST = {"outcome", "actions", "last", "action", "result", "form"}
 """Placeholders of a request to reflect: what became of the attempt, one line for each action with
@@ -68,6 +71,7 @@ class ChatPrompts:
     Attributes:
         templates: texts that replace the shipped ones, by the names in `PLACEHOLDERS`; a subclass
             sets those it changes. "experience", "reflect" and "refine" are appended to a turn.
+        reminder: ends the message about an unusable reply.
         hash: covers the templates and, for a class outside this package, its code.
 
     Raises:
@@ -75,11 +79,12 @@ class ChatPrompts:
     """
 
     name = "chat"
+    reminder: ClassVar[str] = 'Reply with one line that starts with "Action: ".'
     templates: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self) -> None:
         self._texts = _templates(type(self).__qualname__, self.templates)
-        parts = [template.template for template in self._texts.values()]
+        parts = [template.template for template in self._texts.values()] + [self.reminder]
         self._said = tuple(parts)
         if not type(self).__module__.startswith("leafe_gym."):
             parts.append(code_fingerprint(type(self)))
@@ -91,23 +96,24 @@ class ChatPrompts:
         start: Start,
         steps: Sequence[Step],
         experiences: Sequence[Experience] = (),
+        fit: PromptFit = FULL,
     ) -> list[Message]:
-        """See `PromptSet.render`; shows the full history."""
+        """See `PromptSet.render`; shows the full history as far as it fits."""
         texts = self._texts
         first = texts["first"].substitute(
             instruction=start.instruction or task.instruction, observation=start.observation
         )
         chat: list[Message] = [
             {"role": "system", "content": texts["system"].substitute()},
-            {"role": "user", "content": first},
+            {"role": "user", "content": first + note(fit.dropped)},
         ]
         number, turns = 0, [1]  # turns[n]: the last turn before action n
-        for step in steps:
-            chat.append({"role": "assistant", "content": step.reply})
+        for index, step in enumerate(steps):
             number += step.action is not None
-            template = texts["over"] if step.over else texts["turn"]
-            turn = template.substitute(observation=step.observation, number=number)
-            chat.append({"role": "user", "content": turn})
+            if index >= fit.dropped:
+                if index < fit.shortened:
+                    step = replace(step, observation=shortened(step.observation))
+                chat += self.render_step(step, number)
             # An unusable reply repeats the number: an experience goes into the newest such turn.
             turns[number:] = [len(chat) - 1]
         for experience in experiences:
@@ -122,15 +128,28 @@ class ChatPrompts:
             chat[-1] = {"role": "user", "content": chat[-1]["content"] + now}
         return chat
 
+    @property
+    def append_only(self) -> bool:
+        """Whether the last turn is not changed by later ones: nothing stands in it alone."""
+        return not self._texts["now"].template
+
+    def render_step(self, step: Step, number: int) -> list[Message]:
+        """See `PromptSet.render_step`."""
+        template = self._texts["over" if step.over else "turn"]
+        turn = template.substitute(observation=step.observation, number=number)
+        return [{"role": "assistant", "content": step.reply}, {"role": "user", "content": turn}]
+
     def render_reflection(
         self,
         task: Task,
         start: Start,
         steps: Sequence[Step],
         experiences: Sequence[Experience] = (),
+        fit: PromptFit = FULL,
     ) -> list[Message]:
         """See `PromptSet.render_reflection`."""
-        return self._request("reflect", self.render(task, start, steps, experiences), steps)
+        chat = rendered(self.render, task, start, steps, experiences, fit)
+        return self._request("reflect", chat, steps)
 
     def render_refinement(
         self,
@@ -138,9 +157,11 @@ class ChatPrompts:
         start: Start,
         steps: Sequence[Step],
         experiences: Sequence[Experience] = (),
+        fit: PromptFit = FULL,
     ) -> list[Message]:
         """See `PromptSet.render_refinement`."""
-        return self._request("refine", self.render(task, start, steps, experiences), steps)
+        chat = rendered(self.render, task, start, steps, experiences, fit)
+        return self._request("refine", chat, steps)
 
     def _request(self, kind: str, chat: list[Message], steps: Sequence[Step]) -> list[Message]:
         acted = [step for step in steps if step.action is not None]
@@ -180,19 +201,19 @@ class ChatPrompts:
 
     def unusable_reply_message(self, reason: str) -> str:
         """See `PromptSet.unusable_reply_message`."""
-        return f"Your reply could not be used: {reason}. Nothing was done."
+        return f"Your reply could not be used: {reason}. {self.reminder}"
 
     def _line(self, number: int, step: Step) -> str:
         """An action in the list of a request, with the environment's comment on it."""
         feedback = step.info.get("feedback")
-        name = shortened(step.action or "")
-        return f"- action {number} ({name})" + (f": {feedback}" if feedback else "")
+        name = one_line(step.action or "")
+        return f"- action {number} ({name})" + (f": {one_line(feedback)}" if feedback else "")
 
 
-def shortened(text: str) -> str:
-    """The first `LONGEST_NAME` characters of a text, in one line."""
-    line = " ".join(text.split())
-    return line if len(line) <= LONGEST_NAME else f"{line[:LONGEST_NAME]}..."
+def one_line(text: object) -> str:
+    """The first `LONGEST_LINE` characters of a text, in one line."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}..."
 
 
 def _templates(owner: str, changed: Any) -> dict[str, Template]:

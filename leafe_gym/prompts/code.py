@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from leafe_gym.prompts import parse
-from leafe_gym.prompts.chat import ChatPrompts, shortened
+from leafe_gym.prompts.chat import ChatPrompts, one_line
 from leafe_gym.prompts.fences import find_code
 from leafe_gym.types import Completion, Step
 
@@ -51,6 +51,7 @@ class CodePrompts(ChatPrompts):
     """Chats about code; see the module."""
 
     name = "code"
+    reminder: ClassVar[str] = "Reply with the code in one fence that starts with ```python."
     templates: ClassVar[Mapping[str, str]] = {
         "system": SYSTEM,
         "first": FIRST,
@@ -67,4 +68,4 @@ class CodePrompts(ChatPrompts):
         return find_code(parse.answer_text(completion))
 
     def _line(self, number: int, step: Step) -> str:
-        return f"- action {number}: {step.info.get('feedback') or shortened(step.observation)}"
+        return f"- action {number}: {step.info.get('feedback') or one_line(step.observation)}"

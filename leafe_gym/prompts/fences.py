@@ -38,7 +38,8 @@ def fences(text: str) -> list[Fence]:
         [Fence(language='python', content='print(1)\n', closed=True)]
     """
     found: list[Fence] = []
-    mark, language, lines = "", "", []
+    mark, language = "", ""
+    lines: list[str] = []
     for line in text.replace("\r\n", "\n").splitlines(keepends=True):
         opening = _OPENING.fullmatch(line.rstrip())
         if not mark:

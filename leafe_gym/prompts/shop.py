@@ -17,9 +17,9 @@ from leafe_gym.prompts.react import ReactPrompts
 from leafe_gym.types import Completion
 
 SYSTEM = """You buy a product in a web shop, one action at a time. There are two kinds of action:
-search[words] types words into the search bar, click[label] clicks what stands in brackets.
-Reply with one short sentence that says what to do next and why, then with one line of this form:
-Action: search[words] or Action: click[label]"""
+search[...] with words to search for, and click[...] with the label of a link, option or button.
+Reply with one short sentence that says what to do next and why, then with one line such as:
+Action: search[blue cotton shirt]"""
 
 _FORM = re.compile(r"\b(search|click)\s*\[([^\[\]\n]*)\]", re.IGNORECASE)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
@@ -67,6 +68,20 @@ class RunReader(RunFile):
                 f"{self.folder}: does not say with which prompts {env_id} was explored"
             )
         return find_prompt_set(made["name"], made["hash"], made["source"])
+
+    @property
+    def shard(self) -> tuple[int, int] | None:
+        """(index, count) of a run that holds every `count`-th task of a larger one, else None."""
+        found = self._optional_meta("shard")
+        return (found[0], found[1]) if found else None
+
+    def _optional_meta(self, key: str) -> Json:
+        rows = self.rows("SELECT value, sum FROM meta WHERE key = ?", key)
+        return sound(rows[0][0], rows[0][1], key) if rows else None
+
+    def was_begun(self, task: int) -> bool:
+        """Whether the environment of a task was reset for the first time."""
+        return self.rows("SELECT start FROM tasks WHERE idx = ?", task)[0][0] is not None
 
     def backends(self) -> list[dict[str, Json]]:
         """The rollback backends in use, one record per kind of environment."""
@@ -150,7 +165,8 @@ class RunReader(RunFile):
         total.add("]" if number >= 0 else "[]")
         for idx, result in self.results():
             spent = {unit: result["spent"][unit] for unit in UNITS}
-            branches = self.rows("SELECT body FROM branches WHERE task = ? ORDER BY id", idx)
+            rows = self.rows("SELECT body, sum FROM branches WHERE task = ? ORDER BY id", idx)
+            branches = [[records.unpack(body, digest, "branch")] for body, digest in rows]
             total.add("\n" + records.dump([idx, spent, result["stopped"], branches]))
         return total.hex()
 
@@ -180,8 +196,8 @@ def _attach(tree: Tree, branch: Branch) -> None:
         raise StoreCorrupt(f"the branches of {tree.task.id} do not follow: {error}") from error
 
 
-def _branch(body: str, total: str) -> Branch:
-    data = sound(body, total, "branch")
+def _branch(body: bytes, total: str) -> Branch:
+    data = json.loads(records.unpack(body, total, "branch"))
     try:
         return records.read_branch(data)
     except (TypeError, KeyError, ValueError) as error:

@@ -1,6 +1,6 @@
 """The SQLite file of a run folder: tables, checksums, and how it is opened.
 
-Every row carries a checksum; nothing in the folder is ever unpickled.
+Every row carries a checksum; branches are compressed JSON; nothing in the folder is ever unpickled.
 """
 
 from __future__ import annotations
@@ -9,18 +9,20 @@ import json
 import os
 import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from leafe_gym._scratch import scratch_folder
 from leafe_gym.errors import StoreCorrupt, StoreError, UsageError
 from leafe_gym.store import records
 from leafe_gym.types import Json, Task
 
-FORMAT = 2
+FORMAT = 3
 FILE = "run.sqlite"
+PAGE_BYTES = 16384
+"""Size of a database page; most compressed branches fit into one."""
 
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, sum TEXT NOT NULL) WITHOUT ROWID;
@@ -30,7 +32,7 @@ CREATE TABLE tasks (
     repeated INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE branches (
-    task INTEGER NOT NULL, id INTEGER NOT NULL, body TEXT NOT NULL, sum TEXT NOT NULL,
+    task INTEGER NOT NULL, id INTEGER NOT NULL, body BLOB NOT NULL, sum TEXT NOT NULL,
     PRIMARY KEY (task, id)
 ) WITHOUT ROWID;
 CREATE TABLE under_way (task INTEGER NOT NULL, id INTEGER NOT NULL, PRIMARY KEY (task, id))
@@ -128,10 +130,10 @@ def open_to_read(folder: Path) -> sqlite3.Connection:
     wal = path.with_name(f"{FILE}-wal")
     if not (wal.is_file() and wal.stat().st_size):
         return _connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", folder, uri=True)
-    with tempfile.TemporaryDirectory(prefix="leafe-run-") as scratch:
+    with scratch_folder("run") as scratch:
         for file in (path, wal):
             shutil.copy(file, scratch)
-        copied = _connect(str(Path(scratch) / FILE), folder, uri=False)
+        copied = _connect(str(scratch / FILE), folder, uri=False)
         memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         copied.backup(memory)
         copied.close()

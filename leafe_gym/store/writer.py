@@ -21,7 +21,14 @@ from leafe_gym.errors import ConfigMismatch, StoreBusy, StoreCorrupt, StoreError
 from leafe_gym.prompts.base import PromptSet, prompt_set_source
 from leafe_gym.store import records
 from leafe_gym.store.reader import RunReader
-from leafe_gym.store.schema import FORMAT, SCHEMA, RunFile, open_to_write, sound
+from leafe_gym.store.schema import (
+    FORMAT,
+    PAGE_BYTES,
+    SCHEMA,
+    RunFile,
+    open_to_write,
+    sound,
+)
 from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Json, Start, Task
 
@@ -134,10 +141,9 @@ class RunWriter(RunReader):
 
     def record_committed(self, task: int, branch: Branch) -> None:
         """Store a branch."""
-        text = records.dump(records.branch_json(branch))
+        body, total = records.pack(records.dump(records.branch_json(branch)))
         self._write(
-            ("INSERT INTO branches VALUES (?, ?, ?, ?)",
-             (task, branch.id, text, records.checksum(text))),
+            ("INSERT INTO branches VALUES (?, ?, ?, ?)", (task, branch.id, body, total)),
             ("DELETE FROM under_way WHERE task = ? AND id = ?", (task, branch.id)),
         )  # fmt: skip
 
@@ -146,6 +152,8 @@ class RunWriter(RunReader):
         text = records.dump(
             {
                 "branches": len(tree.branches),
+                "solved": tree.solved,
+                "recovered": tree.recovered,
                 "instruction": tree.task.instruction,
                 "spent": tree.spent.as_dict(),
                 "solved_at": tree.solved_at.as_dict() if tree.solved_at else None,
@@ -181,9 +189,18 @@ class RunWriter(RunReader):
                 f"({before['hash']}), now it is {prompts.name} ({prompts.hash}); use the run's own "
                 "value to resume it, or a new folder"
             )
-        text = records.dump({**new, "source": prompt_set_source(prompts)})
+        self.copy_prompts({**new, "source": prompt_set_source(prompts)})
+
+    def copy_prompts(self, record: dict[str, str]) -> None:
+        """Store a value of another run's `prompt_sets`."""
+        text = records.dump(record)
         sql = "INSERT OR REPLACE INTO meta VALUES (?, ?, ?)"
-        self._write((sql, (f"prompts:{env_id}", text, records.checksum(text))))
+        self._write((sql, (f"prompts:{record['env_id']}", text, records.checksum(text))))
+
+    def record_shard(self, index: int, count: int) -> None:
+        """Store that the run holds every `count`-th task of a larger one, from `index` on."""
+        with self.guarded(), self._db:
+            self._put_meta("shard", [index, count])
 
     def record_backend(self, choice: dict[str, Json]) -> None:
         """Store which rollback backend a kind of environment uses."""
@@ -199,6 +216,7 @@ class RunWriter(RunReader):
             self._extend(tasks)
             self._count_repeated()
             return
+        self._db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         self._db.execute("PRAGMA journal_mode = WAL")
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
@@ -222,7 +240,7 @@ class RunWriter(RunReader):
             )
 
     def _check_config(self, config: Json) -> None:
-        differs = _first_difference(self.config, config)
+        differs = first_difference(self.config, config)
         if differs is not None:
             name, old, new = differs
             raise ConfigMismatch(
@@ -253,6 +271,14 @@ class RunWriter(RunReader):
                 self._put_tasks(rest, held)
                 self._put_meta("tasks", held + len(rest))
 
+    def count_repeated(self, task: int) -> None:
+        """Count the attempts at a task that were under way in a worker that is gone."""
+        count = "(SELECT count(*) FROM under_way WHERE task = ?)"
+        self._write(
+            (f"UPDATE tasks SET repeated = repeated + {count} WHERE idx = ?", (task, task)),
+            ("DELETE FROM under_way WHERE task = ?", (task,)),
+        )
+
     def _count_repeated(self) -> None:
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
@@ -270,11 +296,11 @@ class RunWriter(RunReader):
                 self._db.execute(sql, values)
 
 
-def _first_difference(old: Json, new: Json, name: str = "") -> tuple[str, str, str] | None:
+def first_difference(old: Json, new: Json, name: str = "") -> tuple[str, str, str] | None:
     """(name, old value, new value) of the first field in which two configurations differ."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted({*old, *new}):
-            inner = _first_difference(old.get(key), new.get(key), f"{name}.{key}".lstrip("."))
+            inner = first_difference(old.get(key), new.get(key), f"{name}.{key}".lstrip("."))
             if inner is not None:
                 return inner
         return None

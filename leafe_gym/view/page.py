@@ -27,9 +27,10 @@ from string import Template
 from leafe_gym.arguments import whole_number
 from leafe_gym.budget import Spend
 from leafe_gym.errors import StoreError, UsageError
+from leafe_gym.store.reader import RunReader
 from leafe_gym.tree import Tree
 from leafe_gym.types import Json
-from leafe_gym.view.page_data import recovered, summary, tree_record
+from leafe_gym.view.page_data import summary, tree_record
 from leafe_gym.view.sanitize import safe
 from leafe_gym.view.sections import Section
 
@@ -61,7 +62,7 @@ class PageSummary:
 def write_page(
     path: str | Path,
     title: str,
-    trees: Iterable[Tree] = (),
+    trees: Iterable[Tree] | RunReader = (),
     sections: Sequence[Section] = (),
     *,
     limit: int = LIMIT,
@@ -71,7 +72,8 @@ def write_page(
     Args:
         path: the HTML file; missing folders are created.
         title: heading.
-        trees: the trees to show, read once and one at a time, such as `RunReader.trees()`.
+        trees: the trees to show, read once and one at a time; or a run, of which only the trees
+            that are shown are read.
         sections: parts above the trees, see `leafe_gym.view.sections`.
         limit: largest size of all trees in bytes, >= 1. If they need more, trees that were won
             after a rollback are kept first, then other trees that were won. At least one tree is
@@ -98,15 +100,18 @@ def write_page(
 
 def render_page(
     title: str,
-    trees: Iterable[Tree] = (),
+    trees: Iterable[Tree] | RunReader = (),
     sections: Sequence[Section] = (),
     *,
     limit: int = LIMIT,
 ) -> tuple[str, PageSummary]:
     """The text of the page that `write_page` writes."""
     selection = _Selection(whole_number("limit", limit, 1))
-    for tree in trees:
-        selection.add(tree)
+    if isinstance(trees, RunReader):
+        selection.add_run(trees)
+    else:
+        for tree in trees:
+            selection.add(tree)
     kept = sorted(selection.kept, key=lambda item: item.number)
     head = {
         "figures": selection.figures(),
@@ -173,18 +178,33 @@ class _Selection:
 
     def add(self, tree: Tree) -> None:
         """Count a tree, and keep it if it belongs to the page."""
-        after_rollback = recovered(tree)
-        self.solved += tree.solved
-        self.recovered += after_rollback
-        self.attempts += len(tree.branches)
-        self.spent = self.spent + tree.spent
-        self.count += 1
-        rank = 0 if after_rollback else 1 if tree.solved else 2
+        self._count(tree.solved, tree.recovered, len(tree.branches), tree.spent)
+        rank = _rank(tree.solved, tree.recovered)
         if rank < self.worst:
-            self._keep(rank, tree)
+            self._keep(self.count, rank, tree)
 
-    def _keep(self, rank: int, tree: Tree) -> None:
-        item = _Item(self.count, rank, summary(tree), to_script(tree_record(tree)))
+    def add_run(self, run: RunReader) -> None:
+        """Count the trees of a run, and keep as many as fit, best ranks first."""
+        ranks: list[tuple[int, int, int]] = []
+        for idx, result in run.results():
+            solved, after_rollback = result["solved"], result["recovered"]
+            spent = Spend.from_dict(result["spent"])
+            self._count(solved, after_rollback, result["branches"], spent)
+            ranks.append((_rank(solved, after_rollback), self.count, idx))
+        for rank, number, idx in sorted(ranks):
+            if rank >= self.worst:
+                return
+            self._keep(number, rank, run.tree(idx))
+
+    def _count(self, solved: bool, after_rollback: bool, attempts: int, spent: Spend) -> None:
+        self.solved += solved
+        self.recovered += after_rollback
+        self.attempts += attempts
+        self.spent = self.spent + spent
+        self.count += 1
+
+    def _keep(self, number: int, rank: int, tree: Tree) -> None:
+        item = _Item(number, rank, summary(tree), to_script(tree_record(tree)))
         self.kept.append(item)
         self.nbytes += len(item.text)
         while len(self.kept) > 1 and self.nbytes > self.limit:
@@ -205,6 +225,10 @@ class _Selection:
             [f"{spent.interactions:,}", "interactions: environment steps + model calls"],
             [f"{spent.tokens_uncached:,}", f"uncached tokens, of {spent.tokens_total:,}"],
         ]
+
+
+def _rank(solved: bool, after_rollback: bool) -> int:
+    return 0 if after_rollback else 1 if solved else 2
 
 
 def _first_shown(kept: Sequence[_Item]) -> int:

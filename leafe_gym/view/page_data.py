@@ -43,16 +43,10 @@ def summary(tree: Tree) -> Json:
     return {
         "name": safe(tree.task.id),
         "solved": tree.solved,
-        "recovered": recovered(tree),
+        "recovered": tree.recovered,
         "attempts": len(tree.branches),
         "interactions": tree.spent.interactions,
     }
-
-
-def recovered(tree: Tree) -> bool:
-    """Whether the first attempt that won began at an earlier attempt's mistake."""
-    first = next((branch for branch in tree.branches if branch.won), None)
-    return first is not None and first.parent is not None
 
 
 def prefix(tree: Tree, branch: Branch) -> list[list[int]]:

@@ -73,7 +73,7 @@ def test_each_refinement_answers_the_attempt_before_it() -> None:
     assert asked.experiences == ["experience 0"]
     assert '"step"' not in asked.last, "the template without tau"
     assert "- action 0 (a): play b" in asked.last, "it reads the comments"
-    assert asked.sampling.json_schema is None
+    assert list(asked.sampling.json_schema["properties"]) == ["reason", "experience"]
     assert len(chain[0].reflections) == 1
 
 

@@ -96,7 +96,8 @@ class View:
     @property
     def number(self) -> int:
         """Number of the next action."""
-        return int(re.findall(r"Next is action (\d+)", self.last)[-1])
+        users = [one["content"] for one in self.messages if one["role"] == "user"]
+        return sum("could not be used" not in text for text in users[1:])
 
     @property
     def trail(self) -> str:
@@ -106,7 +107,7 @@ class View:
     def experiences(self) -> list[str]:
         """All experiences in the chat, oldest first."""
         whole = "\n".join(m["content"] for m in self.messages)
-        return re.findall(r"looking back at an earlier attempt:\n(.+)", whole)
+        return re.findall(r"an earlier attempt that failed:\n(.+)", whole)
 
     @property
     def comments(self) -> list[tuple[int, str]]:
@@ -115,7 +116,7 @@ class View:
 
 def follow(view: View) -> str:
     """Play what a experience in the last turn says, else a."""
-    said = re.findall(r"earlier attempt:\nplay (\w+)", view.last)
+    said = re.findall(r"earlier attempt that failed:\nplay (\w+)", view.last)
     return said[-1] if said else "a"
 
 

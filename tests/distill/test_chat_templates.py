@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from leafe_gym.distill.data.row_types import Row
 from leafe_gym.distill.data.tokens import Encoder
 from leafe_gym.errors import UsageError
 from leafe_gym.policies.transformers import TransformersPolicy
-from leafe_gym.prompts.chat_template import DATE, without_system
+from leafe_gym.prompts.chat_template import DATE
 from leafe_gym.types import Message
 
 pytestmark = needs("trl", "transformers", "tokenizers", "torch")
@@ -83,46 +82,29 @@ class Network:
 
 
 def prompt_ids(name: str, tok: Any, arguments: Mapping[str, Any]) -> tuple[int, ...]:
-    policy = TransformersPolicy(Network(), tok, chat_template_kwargs={"date_string": DATE, **arguments})
-    chat = without_system(PROMPT) if name in ("gemma", "gemma_training") else PROMPT
-    ids, length = policy.tokenize(chat, "")
-    return tuple(ids[:length])
+    """The prompt of the policy; the same as a server's, which renders the chat as it comes."""
+    prompt = prompt_ids_at(tok, arguments)
+    if not name.startswith(("gptoss", "gemma_training")) and name != "gemma":
+        server = tok.apply_chat_template(
+            list(PROMPT), add_generation_prompt=True, date_string=DATE, **arguments
+        )
+        assert prompt == tuple(server["input_ids"])
+    return prompt
 
 
-@pytest.fixture(autouse=True)
-def same_day(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Templates that read the clock find the pinned date there."""
-
-    class Clock:
-        @staticmethod
-        def now() -> Any:
-            class Now:
-                strftime = staticmethod(lambda form: DATE)
-
-            return Now
-
-    assert datetime.now()
-    monkeypatch.setattr("transformers.utils.chat_template_utils.datetime", Clock)
-
-
-def shapes(name: str, mode: str) -> list[tuple[str, str | None, str, str]]:
+def shapes(name: str, mode: str) -> list[tuple[str, str, str, str]]:
     """(target, reasoning, text before the loss, text with loss without the end of turn)."""
     known = family(name, THINKING)
     thinks = known is not None and mode in known[2].split()
     before, between = known[0] if thinks else ("", "")
     empty = known[1] if thinks else family(name, CLOSED_REST) or ""
-    channels = name.startswith(("gptoss", "muse"))
-    plain = empty if channels or (thinks and not before) else ""
-    found: list[tuple[str, str | None, str, str]] = [
-        (f" {ANSWER} \n", None, plain, f" {ANSWER} \n"),
-        (ANSWER, "", empty, ANSWER),
-    ]
+    found = [(f" {ANSWER} \n", "", empty, f" {ANSWER} \n"), (ANSWER, "", empty, ANSWER)]
     if thinks:
         found.append((ANSWER, THOUGHT, "", before + THOUGHT + between + ANSWER))
         found.append((f"\n\n{ANSWER}", f"\n{THOUGHT}\n", "", _apart(before, between)))
         if "think>" in between:
             whole = before + THOUGHT + between + ANSWER
-            found.append((whole, None, "", whole))
+            found.append((whole, "", "", whole))
     return found
 
 
@@ -138,7 +120,7 @@ def test_the_policy_s_prompt_and_loss_on_the_target_alone(name: str) -> None:
     tok = tokenizer_for(name)
     if family(name, dict.fromkeys(REFUSED, True)):
         with pytest.raises(UsageError, match=r"chat template (does not write what a user|refuses)"):
-            Encoder(tok).encode(row(ANSWER, None, {}))
+            Encoder(tok).encode(row(ANSWER, "", {}))
         return
     end = family(name, ENDS) or "<|im_end|>\n"
     for mode, arguments in MODES.items():
@@ -154,7 +136,34 @@ def test_the_policy_s_prompt_and_loss_on_the_target_alone(name: str) -> None:
         assert encoder.separate == 0
 
 
-def row(target: str, reasoning: str | None, arguments: Mapping[str, Any]) -> Row:
+@pytest.mark.parametrize("name", ["llama3_1", "llama3_2", "gptoss", "gptoss_training"])
+def test_the_date_of_the_run_is_the_date_of_its_rows(name: str) -> None:
+    tok, dated = tokenizer_for(name), {"date_string": "1 May 2030"}
+    for arguments, date in (({}, DATE), (dated, "1 May 2030")):
+        prompt = prompt_ids_at(tok, arguments)
+        made = Encoder(tok).encode(row(ANSWER, "", arguments))
+        assert made is not None
+        assert made.ids[: len(prompt)] == prompt
+        assert date in tok.decode(prompt)
+
+
+def prompt_ids_at(tok: Any, arguments: Mapping[str, Any]) -> tuple[int, ...]:
+    policy = TransformersPolicy(Network(), tok, chat_template_kwargs=arguments)
+    ids, length = policy.tokenize(PROMPT, "")
+    return tuple(ids[:length])
+
+
+@pytest.mark.parametrize("name", ["gemma", "gemma_training"])
+def test_a_template_without_system_role_shows_the_system_message(name: str) -> None:
+    tok = tokenizer_for(name)
+    text = tok.decode(prompt_ids(name, tok, {}))
+    assert text == (
+        "<|begin|><start_of_turn>user\nAct.\n\n door<end_of_turn>\n<start_of_turn>model\n"
+        "Action: a<end_of_turn>\n<start_of_turn>user\nwall<end_of_turn>\n<start_of_turn>model\n"
+    )
+
+
+def row(target: str, reasoning: str, arguments: Mapping[str, Any]) -> Row:
     return Row(
         kind="rehearsal", task="t", split="train", branch=0, step=1, prompt=PROMPT, target=target,
         reasoning=reasoning, chat_template_kwargs=arguments,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from row_toys import last, step, toy_tree
 
-from leafe_gym.distill.data.leaks import LeakCheck, find, template_texts, words
+from leafe_gym.distill.data.leaks import HistoryCheck, LeakCheck, find, template_texts, words
 from leafe_gym.prompts.base import prompt_set
 from leafe_gym.tree import Branch, Tree
-from leafe_gym.types import Experience, Message, Start
+from leafe_gym.types import Experience, Message, Start, Step
 
 TIP = {7: "Pushing the box up here traps it in the corner, so go left instead."}
 
@@ -57,6 +57,15 @@ def turn(text: str) -> list[Message]:
     return [{"role": "user", "content": text}]
 
 
+def reason(
+    tree: Tree, history: Sequence[Step], act: Step, prompt: list[Message], target: str
+) -> str | None:
+    check = HistoryCheck(LeakCheck(tree, prompt_set("chat")))
+    for past in history:
+        check.add(past)
+    return check.reason(act, target, prompt)
+
+
 def test_only_what_was_seen_can_be_told() -> None:
     """The root said it first and the experience quotes it: no leak, before or after."""
     said = "The old lamp hangs by the west gate.\nAction: a"
@@ -65,23 +74,21 @@ def test_only_what_was_seen_can_be_told() -> None:
     tip = Experience(step=1, text="The old lamp hangs by the west gate, do c.")
     after = last("c", True, shown=[1], reply="It hangs by the west gate.\nAction: c")
     tree.add(Branch(id=1, parent=0, experience=tip, steps=(after,), ending="won"))
-    check = LeakCheck(tree, prompt_set("chat"))
     root = tree.branches[0].steps
-    assert check.reason([], root[0], turn("o"), said) is None
-    assert check.reason(root[:1], after, turn("o"), after.reply) is None
+    assert reason(tree, [], root[0], turn("o"), said) is None
+    assert reason(tree, root[:1], after, turn("o"), after.reply) is None
     # Without the first step's words it would be one.
-    assert check.reason([], after, turn("o"), after.reply) == "quote in target"
+    assert reason(tree, [], after, turn("o"), after.reply) == "quote in target"
 
 
 def test_a_prompt_that_shows_an_experience_is_found() -> None:
     tree = toy_tree()
-    check = LeakCheck(tree, prompt_set("chat"))
     tip = tree.branches[1].experience
     assert tip is not None
     prompts = prompt_set("chat").render(tree.task, tree.start, tree.history(0, before=1), [tip])
     revised = tree.branches[1].steps[0]
     assert (
-        check.reason(tree.history(0, before=1), revised, prompts, "Action: B") == "quote in prompt"
+        reason(tree, tree.history(0, before=1), revised, prompts, "Action: B") == "quote in prompt"
     )
 
 
@@ -90,10 +97,10 @@ def test_an_observation_may_say_what_an_experience_says() -> None:
     tip = tree.branches[1].experience
     assert tip is not None
     sign = step("a", observation=f"A sign: {tip.text}")
-    prompt = turn(f"A sign: {tip.text}\n\nNext is action 1.")
+    prompt = turn(f"A sign: {tip.text}")
     target = f"The sign says: {tip.text}\nAction: B"
     revised = step("B", shown=[1], reply=target)
-    assert LeakCheck(tree, prompt_set("chat")).reason([sign], revised, prompt, target) is None
+    assert reason(tree, [sign], revised, prompt, target) is None
 
 
 def test_the_advised_action_itself_is_no_leak() -> None:
@@ -102,12 +109,12 @@ def test_the_advised_action_itself_is_no_leak() -> None:
     tip = Experience(step=0, text="First take the copper key from the shelf.")
     act = last("take the copper key from the shelf", True, shown=[1])
     tree.add(Branch(id=1, parent=0, experience=tip, steps=(act,), ending="won"))
-    assert LeakCheck(tree, prompt_set("chat")).reason([], act, turn("o"), act.reply) is None
+    assert reason(tree, [], act, turn("o"), act.reply) is None
 
 
 def test_templates_are_known() -> None:
     said = " ".join(template_texts(prompt_set("chat")))
-    assert "Next is action 0." in said
+    assert "exactly one line of this form" in said
     assert "tip" not in words(said)
 
 

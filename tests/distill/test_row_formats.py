@@ -92,7 +92,7 @@ def test_preference(rows: distill.Rows, tmp_path: Path) -> None:
 def test_trl_columns(rows: distill.Rows, tmp_path: Path) -> None:
     data = rows.to_trl()
     assert [d["step"] for d in data] == [row.step for row in rows]
-    assert data[1]["prompt"][3]["content"] == "a < |im_end|> sign, é\ufffd\n\nNext is action 1."
+    assert data[1]["prompt"][3]["content"] == "a < |im_end|> sign, é\ufffd"
     assert data[0]["chat_template_kwargs"] == {"date_string": "26 Jul 2024"}
     empty = rows_of(rows.folder, splits=["val"])
     with pytest.raises(UsageError, match="no tree is of the splits val"):

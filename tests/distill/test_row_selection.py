@@ -37,13 +37,13 @@ class Recorder:
 
     async def complete(self, messages: Any, sampling: Sampling) -> Completion:
         said = await self.player.complete(messages, sampling)
-        first = messages[1]["content"].partition("\n\nNext is action 0.")[0]
+        first = messages[1]["content"].partition("\n\nAdvice for this moment")[0]
         self.asked.setdefault((first, said.text), []).append(list(messages))
         return said
 
 
 def without_tips(chat: list[Message], tips: set[str]) -> list[Message]:
-    text = "\n\nA tip for this moment, from looking back at an earlier attempt:\n"
+    text = "\n\nAdvice for this moment, learned from an earlier attempt that failed:\n"
     kept = []
     for turn in chat:
         head, tip, tail = turn["content"].partition(text)
@@ -67,7 +67,7 @@ def test_a_prompt_is_what_was_asked_without_the_experience(tmp_path: Path, until
         tips = {branch.experience.text for branch in tree.branches if branch.experience}
         assert not any(tip in turn["content"] for tip in tips for turn in row.prompt)
         assert not any(tip in row.target for tip in tips)
-        first = row.prompt[1]["content"].partition("\n\nNext is action 0.")[0]
+        first = row.prompt[1]["content"]
         asked = policy.asked[first, row.target]
         acted = tree.branches[row.branch].steps[row.step]
         tipped += bool(acted.experiences)
@@ -99,7 +99,7 @@ def test_the_tree_walked_by_hand(tmp_path: Path) -> None:
     first, unusable, deep = found[:3]
     assert [turn["role"] for turn in first.prompt] == ["system", "user", "assistant", "user"]
     assert first.prompt[2]["content"] == "Action: a"
-    assert first.prompt[3]["content"] == "you did a\n\nNext is action 1."
+    assert first.prompt[3]["content"] == "you did a"
     assert first.rejected == "Action: b"
     assert "mumble" in unusable.prompt[-2]["content"]
     assert unusable.rejected is None  # its prompt has an unusable reply more
@@ -251,7 +251,7 @@ def test_whatever_is_asked_rows_are_sound(
     for row in once:
         assert row.prompt[-1]["role"] == "user"
         assert row.target.startswith("Action: ")
-        assert all("tip for this moment" not in turn["content"] for turn in row.prompt)
+        assert all("Advice for this moment" not in turn["content"] for turn in row.prompt)
 
 
 def test_places_agree_with_the_history() -> None:

@@ -100,12 +100,13 @@ class ModelServer:
         while more:
             part = await receive()
             raw, more = raw + part.get("body", b""), part.get("more_body", False)
-        self.now += 1
+        call = scope["path"] == "/v1/chat/completions"
+        self.now += call
         self.most = max(self.most, self.now)
         try:
             await self._send(self._reply(scope, json.loads(raw or b"null")), send)
         finally:
-            self.now -= 1
+            self.now -= call
 
     def _reply(self, scope: Any, asked: Json) -> Reply:
         path = scope["path"]
@@ -138,10 +139,10 @@ class ModelServer:
 
 
 @contextmanager
-def serving(app: ModelServer) -> Iterator[ModelServer]:
-    """Serve in a thread, on a free port."""
+def serving(app: ModelServer, port: int = 0) -> Iterator[ModelServer]:
+    """Serve in a thread, on a free port unless one is given."""
     config = uvicorn.Config(
-        app, port=0, log_config=None, lifespan="off", timeout_graceful_shutdown=1, ws="none"
+        app, port=port, log_config=None, lifespan="off", timeout_graceful_shutdown=1, ws="none"
     )
     server = uvicorn.Server(config)
     started = threading.Event()

@@ -160,14 +160,18 @@ def test_turns_follow_replies_as_they_were_sampled(
     assert sum(policy.mask) == 3 * len(tok.encode(said)) + 2
 
 
+@pytest.mark.skipif(not NAMES, reason="trl absent: pip install 'leafe-gym[train]'")
 def test_a_chat_that_the_template_refuses_is_an_error_of_the_policy() -> None:
+    async def generate(prompt: list[int], sampling: lg.Sampling) -> Generated:
+        return Generated(ids=[])
+
     tok = tokenizer_for("gemma")
-    policy = ExternalSamplerPolicy(Trainer.generate, tok)
+    policy = ExternalSamplerPolicy(generate, tok)
     twice: list[lg.Message] = [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]
     with pytest.raises(PolicyError, match="refuses the chat"):
         asyncio.run(policy.complete(twice, lg.Sampling()))
     with pytest.raises(UsageError, match="chat_template_kwargs"):
-        ExternalSamplerPolicy(Trainer.generate, tok, chat_template_kwargs=["x"])  # type: ignore[arg-type]
+        ExternalSamplerPolicy(generate, tok, chat_template_kwargs=["x"])  # type: ignore[arg-type]
 
 
 def test_no_logprobs_no_template_and_a_sampler_that_fails(trainer: Trainer) -> None:

@@ -21,7 +21,7 @@ from toy_lock import SECRET, explore
 
 import leafe_gym as lg
 from leafe_gym.errors import PolicyUnavailable, RunIncomplete, UsageError
-from leafe_gym.policies.http import call
+from leafe_gym.policies.http import transport
 from leafe_gym.policies.openai import OpenAIPolicy
 
 
@@ -33,7 +33,7 @@ def running() -> Iterator[ModelServer]:
 
 @pytest.fixture
 def server(running: ModelServer, monkeypatch: pytest.MonkeyPatch) -> ModelServer:
-    monkeypatch.setattr(call, "FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(transport, "FIRST_PAUSE", 0.02)
     running.reset()
     return running
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import pickle
 import socket
 import time
@@ -14,7 +15,7 @@ from model_server import Behaviour, ModelServer, Reply, chat, serving
 
 import leafe_gym as lg
 from leafe_gym.errors import PolicyError, PolicyUnavailable, UsageError
-from leafe_gym.policies.http import call
+from leafe_gym.policies.http import transport
 from leafe_gym.policies.http.schema import strict_schema
 from leafe_gym.policies.openai import OpenAIPolicy
 from leafe_gym.types import Message
@@ -32,7 +33,7 @@ def running() -> Iterator[ModelServer]:
 
 @pytest.fixture
 def server(running: ModelServer, monkeypatch: pytest.MonkeyPatch) -> ModelServer:
-    monkeypatch.setattr(call, "FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(transport, "FIRST_PAUSE", 0.02)
     running.reset()
     return running
 
@@ -80,7 +81,7 @@ def test_waits_as_long_as_the_server_says(server: ModelServer) -> None:
 def test_a_useless_pause_does_not_use_up_the_tries_at_once(
     server: ModelServer, monkeypatch: pytest.MonkeyPatch, named: str
 ) -> None:
-    monkeypatch.setattr(call, "FIRST_PAUSE", 0.2)
+    monkeypatch.setattr(transport, "FIRST_PAUSE", 0.2)
     server.behaviour = failing(2, 429, **{"retry-after": named})
     assert ask(server).retries == 2
     assert server.at[2] - server.at[0] >= 0.1 + 0.2  # at least half of .2 s and of .4 s
@@ -106,9 +107,29 @@ def test_no_server() -> None:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     policy = OpenAIPolicy("m", f"http://127.0.0.1:{port}/v1", tries=2)
-    refused = rf"no reply in 2 tries; .*127.0.0.1:{port}.*start the server, or check the base URL"
-    with pytest.raises(PolicyUnavailable, match=refused):
-        many(policy, 1)
+    refused = rf"no connection in 2 tries: .*127.0.0.1:{port}.*start the server, or check the base"
+    began = time.monotonic()
+    for count in (1, 200):
+        with pytest.raises(PolicyUnavailable, match=refused):
+            many(policy, count)
+    assert time.monotonic() - began < 100, "all calls at the same time wait for one attempt"
+
+
+def test_a_server_that_comes_up_a_little_later_is_waited_for() -> None:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    policy = OpenAIPolicy("m", f"http://127.0.0.1:{port}/v1", tries=12)
+
+    async def call_then_serve() -> list[lg.Completion]:
+        calls = [asyncio.create_task(policy.complete(HELLO, SAMPLING)) for _ in range(3)]
+        await asyncio.sleep(0.3)
+        with serving(ModelServer(), port) as late:
+            late.gets["/v1/models"] = Reply(body={"data": [{"id": "m", "max_model_len": 77}]})
+            return await asyncio.gather(*calls)
+
+    assert asyncio.run(call_then_serve()) == [GOOD] * 3
+    assert policy.context_window == 77
 
 
 def test_never_more_at_once_than_allowed_and_again_in_another_loop(server: ModelServer) -> None:
@@ -184,7 +205,7 @@ def test_a_large_seed_that_is_refused_is_sent_in_31_bits_and_small_ones_as_they_
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"template": {"enable_thinking": False}}, "remove `template`"),
+        ({"chat_template_kwargs": {"enable_thinking": False}}, "refuses `chat_template_kwargs`"),
         ({"extra": {"min_p": 0.1}}, "remove 'min_p' from `extra`"),
     ],
 )
@@ -199,10 +220,19 @@ def test_a_setting_of_the_user_is_never_left_out(
     assert len(server.asked) == 1
 
 
-def test_a_refused_schema_leaves_other_schemas_alone(server: ModelServer) -> None:
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(500, "Grammar error: too many states"),
+        Reply(400, {"error": {"message": "The schema has a regex feature that is not supported"}}),
+        Reply(422, {"detail": "response_format: unsupported keyword 'pattern'"}),
+        Reply(400, ""),
+    ],
+    ids=["grammar", "regex", "keyword", "no reason"],
+)
+def test_a_refused_schema_leaves_other_schemas_alone(server: ModelServer, reply: Reply) -> None:
     def behave(asked: dict[str, Any], number: int) -> Reply | None:
-        large = "large" in str(asked.get("response_format"))
-        return Reply(500, "Grammar error: too many states") if large else None
+        return reply if "large" in str(asked.get("response_format")) else None
 
     server.behaviour = behave
     policy = OpenAIPolicy("m", server.url)
@@ -211,6 +241,19 @@ def test_a_refused_schema_leaves_other_schemas_alone(server: ModelServer) -> Non
         asyncio.run(policy.complete(HELLO, lg.Sampling(json_schema=schema)))
     shown = ["response_format" in asked for asked in server.asked]
     assert shown == [True, False, True, False, True]
+
+
+def test_a_policy_that_is_dropped_while_its_loop_runs_leaves_nothing_open(
+    server: ModelServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def one_after_the_other() -> None:
+        for _ in range(3):
+            await OpenAIPolicy("m", server.url).complete(HELLO, SAMPLING)
+            gc.collect()
+
+    asyncio.run(one_after_the_other())
+    gc.collect()
+    assert not caplog.records
 
 
 def test_schemas_are_what_strict_servers_accept() -> None:
@@ -300,7 +343,7 @@ def test_a_name_says_what_answers_and_not_where() -> None:
     assert name == OpenAIPolicy("m", other, concurrency=1, deadline=9, tries=1).name == "openai:m"
     names = {name}
     for options in (
-        {"template": {"enable_thinking": False}}, {"extra": {"min_p": 1}}, {"revision": "abc"},
+        {"chat_template_kwargs": {"a": 1}}, {"extra": {"min_p": 1}}, {"revision": "abc"},
         {"structured": False}, {"adapter": "runs/a/lora"}, {"adapter": "runs/b/lora"},
     ):  # fmt: skip
         made: Any = options
@@ -323,6 +366,17 @@ def test_keys_with_white_space_work_and_one_of_the_environment_is_not_pickled(
     assert [h["authorization"] for h in server.headers] == ["Bearer sk-0123456789"] * 2
 
 
+@pytest.mark.parametrize(("count", "each"), [(1, 8), (3, 2), (20, 1)])
+def test_processes_share_the_bound_on_requests(server: ModelServer, count: int, each: int) -> None:
+    server.behaviour = lambda asked, number: Reply(body=chat("hi"), seconds=0.05)
+    policy = OpenAIPolicy("m", server.url, concurrency=8)
+    assert len(many(policy.shared_by(count), 16)) == 16
+    assert server.most <= each
+    server.most = 0
+    many(policy, 16)
+    assert server.most > each or each == 8
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -334,7 +388,7 @@ def test_keys_with_white_space_work_and_one_of_the_environment_is_not_pickled(
         ({"deadline": "9"}, "deadline='9'"),
         ({"extra": [1]}, "extra="),
         ({"chat_template_kwargs": "x"}, "chat_template_kwargs='x'"),
-        ({"template": {"x": object()}}, "template: expected plain JSON"),
+        ({"chat_template_kwargs": {"x": object()}}, "chat_template_kwargs: expected plain JSON"),
         ({"adapter": 3}, "adapter=3"),
         ({"revision": None}, "revision=None"),
         ({"model": ""}, "model=''"),

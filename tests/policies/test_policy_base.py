@@ -324,7 +324,7 @@ async def test_a_name_stands_for_a_function_object_class_or_factory(
     [
         ("f", {"heat": 1}, "policy f: it takes no options, but got heat"),
         ("object", {"heat": 1}, "it takes no options, but got heat"),
-        ("make", {"het": 1}, "unexpected keyword argument 'het'; it takes: heat"),
+        ("make", {"het": 1}, "it does not take 'het'; it takes: heat"),
         ("needy", {}, "missing a required argument: 'heat'"),
         ("model", {}, "missing a required argument: 'model'"),
         ("scripted", {"foo": 1}, "policy scripted: .*'foo'; it takes: noise"),

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import pytest
 from model_server import ModelServer, Reply, serving
-from toy_lock import explore
+from toy_lock import CONFIG, explore
 
 import leafe_gym as lg
 from leafe_gym.errors import PolicyUnavailable, UsageError
-from leafe_gym.policies.http import call
+from leafe_gym.policies.http import transport
 from leafe_gym.policies.openai import OpenAIPolicy
 from leafe_gym.types import Message
 
@@ -74,7 +75,7 @@ class VLLM:
 
 @pytest.fixture
 def vllm(running: ModelServer, monkeypatch: pytest.MonkeyPatch) -> VLLM:
-    monkeypatch.setattr(call, "FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(transport, "FIRST_PAUSE", 0.02)
     return VLLM(running)
 
 
@@ -146,6 +147,33 @@ def test_a_model_that_is_not_served_ends_the_run_and_names_those_that_are(
     vllm.server.gets["/v1/models"] = Reply(body={"data": [{"id": "a"}, {"id": "b"}]})
     with pytest.raises(PolicyUnavailable, match=r"does not exist.*the server has: a, b"):
         asyncio.run(policy(vllm, "qwen").complete(HELLO, SAMPLING))
+
+
+def test_a_run_with_a_model_that_is_not_served_begins_nothing(vllm: VLLM, tmp_path: Path) -> None:
+    vllm.server.gets["/v1/models"] = Reply(body={"data": [{"id": "other", "owned_by": "vllm"}]})
+    with pytest.raises(PolicyUnavailable, match="the server has: other"):
+        explore(vllm.server.url, tmp_path)
+    assert not vllm.server.asked
+    vllm.list()
+    with explore(vllm.server.url, tmp_path) as run:
+        assert all(tree.solved for tree in run.trees())
+
+
+def test_the_window_is_known_before_the_first_prompt(vllm: VLLM) -> None:
+    class Noting(OpenAIPolicy):
+        windows: list[int | None] = []  # noqa: RUF012
+
+        async def complete(self, *asked: Any) -> lg.Completion:
+            self.windows.append(self.context_window)
+            return await super().complete(*asked)
+
+    env = lg.RollbackWrapper(gym.make("http/Two-v0", disable_env_checker=True))
+    for both in (False, True):
+        actor = OpenAIPolicy("m", vllm.server.url) if both else Noting("m", vllm.server.url)
+        reflector = Noting("m", vllm.server.url) if both else None
+        agent = lg.ReflectiveTreeAgent(actor, CONFIG, reflect_policy=reflector)
+        assert agent.run(env, budget=lg.Budget(interactions=12)).solved
+    assert set(Noting.windows) == {4096}
 
 
 def test_max_tokens_that_fill_the_window_end_the_run(vllm: VLLM) -> None:

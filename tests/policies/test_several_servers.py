@@ -19,14 +19,14 @@ from model_server import ModelServer, Reply, serving
 from toy_lock import explore
 
 from leafe_gym.errors import PolicyUnavailable
-from leafe_gym.policies.http import call, servers
+from leafe_gym.policies.http import servers, transport
 
 COUNT = 24
 
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(call, "FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(transport, "FIRST_PAUSE", 0.02)
     monkeypatch.setattr(servers, "PROBE_EVERY", 0.2)
 
 

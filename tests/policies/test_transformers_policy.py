@@ -156,7 +156,8 @@ def test_what_cannot_be_loaded(tmp_path: Path, servable: Path) -> None:
     with pytest.raises(PolicyUnavailable, match="cannot load the model"):
         TransformersPolicy.load(tmp_path / "cut", device="cpu")
     options: list[dict[str, Any]] = [
-        {"max_batch": 0}, {"max_batch": 1.5}, {"stop": "x"}, {"stop": [""]}, {"chat_template_kwargs": 3}, {"prefix_cache_gib": -1}, {"threads": 0},
+        {"max_batch": 0}, {"max_batch": 1.5}, {"stop": "x"}, {"stop": [""]},
+        {"chat_template_kwargs": 3}, {"prefix_cache_gib": -1}, {"threads": 0},
     ]  # fmt: skip
     for option in options:
         with pytest.raises(UsageError, match=f"^{next(iter(option))}="):

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leafe_gym.budget import chatml
 from leafe_gym.errors import UsageError
+from leafe_gym.prefixes import chatml
 from leafe_gym.prompts.base import prompt_set
 from leafe_gym.prompts.chat import ChatPrompts
 from leafe_gym.types import Experience, Message, Start, Step, Task
@@ -36,25 +36,21 @@ STEPS = [
 
 ACTING = """\
 system> You act in a text environment, one action at a time, to do what the task asks.
-Think as briefly as you can, then end your reply with one line of this form and nothing after it:
-Action: <the action>
+Say in one short sentence what to do next, then end your reply with exactly one line of this form:
+Action: the next action
 user> Get out.
 
 A door.
-
-Next is action 0.
 assistant> Action: knock
 user> Nobody answers.
-
-Next is action 1.
 assistant> hm
-user> Your reply could not be used: it is empty. Nothing was done.
+user> Your reply could not be used: it is empty. Reply with one line that starts with \
+"Action: ".\
+"""
 
-Next is action 1."""
+ADVICE = """
 
-TIP = """
-
-A tip for this moment, from looking back at an earlier attempt:
+Advice for this moment, learned from an earlier attempt that failed:
 Try the window."""
 
 OVER = """
@@ -63,25 +59,26 @@ user> It got dark.
 
 The episode is over."""
 
-LOOK_BACK = """
+REQUEST = """
 
-Stop here and look back. The attempt failed.
-Comments of the environment:
+Stop acting now. The attempt failed.
+The actions of the attempt, by number:
 - action 0 (knock): Knocking is pointless.
+- action 1 (wait)
 
 """
 
 REFLECT = """\
-Find the first action that was a mistake: the one which, done differently, would have led to \
-success. Do not act now. Answer with one JSON object and nothing else:
-{"step": <its number, 0 to 1>, "experience": "<in one or two sentences: what went wrong there and \
-what to do instead>"}
-If no action was a mistake, answer {"step": null, "experience": ""}."""
+The last action was number 1. Find the first action that was a mistake: the one which, done \
+differently, would have led to success. Answer with one JSON object and nothing else:
+{"reason": "<what went wrong and why, in one sentence>", "step": <number of that action, 0 to 1>, \
+"experience": "<what to do instead next time, in one or two sentences>"}"""
 
 REFINE = """\
-The task will be tried again from the beginning. Do not act now. Answer with one JSON object and \
-nothing else:
-{"experience": "<in one or two sentences: what went wrong and what to do differently next time>"}"""
+The task will be tried again from the beginning. Find out what went wrong. Answer with one JSON \
+object and nothing else:
+{"reason": "<what went wrong and why, in one sentence>", "experience": "<what to do instead next \
+time, in one or two sentences>"}"""
 
 
 def text(chat: Sequence[Message]) -> str:
@@ -92,29 +89,40 @@ def test_the_acting_chat_word_for_word() -> None:
     assert text(PROMPTS.render(TASK, START, STEPS[:2])) == ACTING
     assert text(PROMPTS.render(TASK, START, STEPS)) == ACTING + OVER
     tip = Experience(step=1, text="Try the window.")
-    assert text(PROMPTS.render(TASK, START, STEPS[:2], [tip])) == ACTING + TIP
-    assert text(PROMPTS.render(TASK, START, STEPS, [tip])) == ACTING + TIP + OVER
+    assert text(PROMPTS.render(TASK, START, STEPS[:2], [tip])) == ACTING + ADVICE
+    assert text(PROMPTS.render(TASK, START, STEPS, [tip])) == ACTING + ADVICE + OVER
 
 
-def test_looking_back_word_for_word() -> None:
+def test_requests_word_for_word() -> None:
     reflecting = PROMPTS.render_reflection(TASK, START, STEPS)
     refining = PROMPTS.render_refinement(TASK, START, STEPS)
-    assert text(reflecting) == ACTING + OVER + LOOK_BACK + REFLECT
-    assert text(refining) == ACTING + OVER + LOOK_BACK + REFINE
+    assert text(reflecting) == ACTING + OVER + REQUEST + REFLECT
+    assert text(refining) == ACTING + OVER + REQUEST + REFINE
 
 
-def test_looking_back_midway_without_comments() -> None:
-    steps = [taken("a", "x"), taken("b", "y")]
+@pytest.mark.parametrize(("acted", "which"), [(1, "0"), (2, "0 to 1"), (4, "0 to 3")])
+def test_before_a_failure_no_mistake_is_offered(acted: int, which: str) -> None:
+    steps = [taken("a", "x")] * acted
     last = PROMPTS.render_reflection(TASK, START, steps)[-1]["content"]
-    assert "Stop here and look back. The task is not done yet.\n\nFind" in last
-    assert "Comments" not in last
-    assert "its number, 0 to 1>" in last
+    assert "The task is not done yet." in last
+    assert f'"step": <number of that action, {which}>' in last
+    assert '"step": null' in last
+
+
+@pytest.mark.parametrize("ending", [{"terminated": True}, {"truncated": True}])
+@pytest.mark.parametrize("acted", [1, 2, 5])
+def test_after_a_failure_it_is_not(ending: dict[str, bool], acted: int) -> None:
+    steps = [*[taken("a", "x")] * (acted - 1), taken("a", "x", **ending)]
+    last = PROMPTS.render_reflection(TASK, START, steps)[-1]["content"]
+    assert "null" not in last
+    assert ('"step"' in last) == (acted > 1)
+    assert last.index('"reason"') < last.index('"experience"')
 
 
 def test_the_tasks_own_instruction_stands_in_where_the_start_has_none() -> None:
     task = Task(id="t", env_id="me/T-v0", instruction="From the task.")
     chat = PROMPTS.render(task, Start(observation="o"), [])
-    assert chat[1]["content"] == "From the task.\n\no\n\nNext is action 0."
+    assert chat[1]["content"] == "From the task.\n\no"
 
 
 words = st.text(max_size=30)

@@ -28,28 +28,85 @@ def said(text: str) -> Completion:
         ("Action: up\nAction: up", "up"),
         ("<think>Action: down\n</think>\nAction: up", "up"),
         ("\n <think></think>Action: go to desk 1", "go to desk 1"),
+        ("Action: left would lose.\n</think>\n\nAction: up", "up"),
+        ("[THINK]Action: left[/THINK]Action: up", "up"),
         ("Action: say Action: now", "say Action: now"),
         ("Action: {e.__class__} $x", "{e.__class__} $x"),
         ("Action: " + "x" * 2000, "x" * 2000),
+        ("action: up", "up"),
+        ("ACTION : up", "up"),
+        ("**Action:** up", "up"),
+        ("**Action: up**", "up"),
+        ("**Action**: `up`", "up"),
+        ("- Action: up", "up"),
+        ("### Next action: up", "up"),
+        ("Action 3: up", "up"),
+        ("Action #12: up", "up"),
+        ("Action:\nup", "up"),
+        ("**Action:**\n\nup\n", "up"),
+        ("```\nAction: up\n```", "up"),
+        ("Action: up\nThat opens the way.", "up"),
+        ("Action: up<|eot_id|>", "up"),
+        ("Action: up\n<|im_end|>\n", "up"),
+        ("Action: up</s><end_of_turn>", "up"),
     ],
 )
 def test_actions_that_can_be_read(text: str, action: str) -> None:
     assert PROMPTS.parse_action(said(text)) == action
 
 
+COMMANDS = ("go north", "take Brass key", "look")
+
+
+@pytest.mark.parametrize(
+    ("text", "action"),
+    [
+        ("go north", "go north"),
+        ("Go  North.", "go north"),
+        ("`look`", "look"),
+        ("> look", None),
+        ("**take brass key**", "take Brass key"),
+        ('"look"', "look"),
+        ("```\nlook\n```", "look"),
+        ("The key may open it.\n\ntake brass key", "take Brass key"),
+        ("I should move. Action: go north", "go north"),
+        ("Action: <look>", "look"),
+        ("Action: 'Look'.", "look"),
+        ("Action: go south.", "go south"),
+        ("go north\nlook", None),
+        ("go north\nor rather not", None),
+        ("I look around.", None),
+        ("go south", None),
+        ("Action: look. Action: go north", "look. Action: go north"),
+        ("So: Action: look or Action: go north", None),
+        ("look\nAction: go north", "go north"),
+    ],
+)
+def test_admissible_commands_need_no_label(text: str, action: str | None) -> None:
+    if action is None:
+        with pytest.raises(BadReply, match=r"names no action|several"):
+            PROMPTS.parse_action(said(text), COMMANDS)
+    else:
+        assert PROMPTS.parse_action(said(text), COMMANDS) == action
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "last line"),
-        ("up", "last line"),
-        ("action: up", "last line"),
-        ("Action: up\nThat is it.", "last line"),
+        ("", "names no action"),
+        ("up", "names no action"),
+        ("I would go up.", "names no action"),
+        ("The action is up", "names no action"),
         ("Action:", "empty"),
         ("Action: \t ", "empty"),
+        ("Action:\nAction: ", "empty"),
+        ("Action: <the action>", "empty"),
         ("Action: up\nAction: down", "several actions"),
         ("Action: up\nso\nAction: down", "several actions"),
+        ("Action 1: up\nAction 2: down", "several actions"),
         ("Action: " + "x" * 2001, "2001 characters; at most 2000"),
         ("<think>Action: up", "thinking block is not closed"),
+        ("[THINK]Action: up", "thinking block is not closed"),
         ("Action: up <think>", "thinks after"),
         ("x" * 65537, "65537 characters; at most 65536"),
     ],
@@ -162,12 +219,44 @@ def test_json_that_stops_short_is_refused_wherever_it_stops(order: tuple[str, st
             PROMPTS.parse_reflection(said(f"```json\n{whole[:length]}"), 20)
 
 
+@pytest.mark.parametrize(
+    ("text", "step"),
+    [
+        ('{"reason": "r", "experience": "x"}', 0),
+        ('{"experience": "x"}', 0),
+        ('{"reason": "r", "step": 7, "experience": "x"}', 0),
+        ('{"reason": "r", "step": null, "experience": ""}', None),
+    ],
+)
+def test_after_a_single_action_the_step_is_known(text: str, step: int | None) -> None:
+    assert PROMPTS.parse_reflection(said(text), 1).step == step
+    if step is not None:
+        assert PROMPTS.parse_refinement(said(text)).step == 0
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [
+        "The episode is over.",
+        "the episode is OVER. Stop acting now!",
+        "What to do instead next time, in one or two sentences",
+        "<what to do instead next time, in one or two sentences>",
+        "One action at a time.",
+    ],
+)
+def test_an_experience_that_only_repeats_the_prompt_is_refused(copied: str) -> None:
+    with pytest.raises(BadReply, match="only repeats the prompt"):
+        PROMPTS.parse_reflection(said(json.dumps({"step": 2, "experience": copied})), 3)
+    more = json.dumps({"step": 2, "experience": f"{copied} Take the key first."})
+    assert PROMPTS.parse_reflection(said(more), 3).step == 2
+
+
 def test_refinements() -> None:
     assert PROMPTS.parse_refinement(said('{"experience": "x"}')) == ReflectionVerdict(
         step=0, text="x"
     )
     assert PROMPTS.parse_refinement(said('{"experience": "x",}')).repaired
-    for text in (GOOD, '{"experience": ""}', '{"experience": "  "}', '{"experience": 1}', "x"):
+    for text in ('{"experience": ""}', '{"experience": "  "}', '{"experience": 1}', "x"):
         with pytest.raises(BadReply):
             PROMPTS.parse_refinement(said(text))
 
@@ -182,7 +271,7 @@ def test_refinements() -> None:
         '{"a":' * 10_000,
         '{"step":' + "[" * 30_000 + "]" * 30_000 + "}",
         '{"step": 1, "experience": "' + '\\"' * 30_000,
-        '{"step": 1, "experience": "x"' + "," * 30_000 + "}",
+        '{"step": 5, "experience": "x"' + "," * 30_000 + "}",
         " " * 60_000,
         "```" + "\n" * 60_000,
         "```json" + " \n" * 30_000 + "x",
@@ -195,5 +284,5 @@ def test_degenerate_replies_are_refused_at_once(text: str) -> None:
     with pytest.raises(BadReply):
         PROMPTS.parse_action(said(text))
     with pytest.raises(BadReply):
-        PROMPTS.parse_reflection(said(text), 1)
+        PROMPTS.parse_reflection(said(text), 2)
     assert time.thread_time() - begun < 2.0

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import sqlite3
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -212,7 +213,7 @@ def test_what_is_no_run_is_said_to_be_none(tmp_path: Path) -> None:
         run.tree(7)
 
 
-@pytest.mark.parametrize("found", ["1", "99"])
+@pytest.mark.parametrize("found", ["1", "2", "99"])
 def test_another_format_is_refused(tmp_path: Path, found: str) -> None:
     finished_run(tmp_path)
     with sqlite3.connect(tmp_path / "run.sqlite") as database:
@@ -221,18 +222,32 @@ def test_another_format_is_refused(tmp_path: Path, found: str) -> None:
         )
     database.close()
     with pytest.raises(
-        StoreError, match=f"this run has format {found}, this version reads format 2"
+        StoreError, match=f"this run has format {found}, this version reads format 3"
     ):
         lg.RunReader(tmp_path)
 
 
-def test_an_edited_row_is_noticed(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda body: zlib.compress(zlib.decompress(body).replace(b"-0.1", b"-0.2"), 1),
+        lambda body: zlib.decompress(body).decode(),
+        lambda body: body[:-1],
+    ],
+    ids=["edited", "text", "cut"],
+)
+def test_an_edited_row_is_noticed(tmp_path: Path, edit: Callable[[bytes], object]) -> None:
     finished_run(tmp_path)
     with sqlite3.connect(tmp_path / "run.sqlite") as database:
-        database.execute("UPDATE branches SET body = replace(body, '-0.1', '-0.2')")
+        (body,) = database.execute("SELECT body FROM branches LIMIT 1").fetchone()
+        edited = edit(body)
+        database.execute("UPDATE branches SET body = ?", (edited,))
     database.close()
-    with lg.RunReader(tmp_path) as run, pytest.raises(StoreCorrupt, match="checksum"):
-        list(run.trees())
+    with lg.RunReader(tmp_path) as run:
+        with pytest.raises(StoreCorrupt, match="checksum"):
+            list(run.trees())
+        with pytest.raises(StoreCorrupt, match="checksum"):
+            run.fingerprint()
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from rich.console import Console
 from leafe_gym.envs.display import TextGrid, render_hook
 from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Experience, Reflection, Start, Step, Task
-from leafe_gym.view.page_data import asked_by, prefix, recovered, tree_record
+from leafe_gym.view.page_data import asked_by, prefix, tree_record
 from leafe_gym.view.terminal import render_tree
 
 BOARD = "######\n#-@$.#\n######"
@@ -112,7 +112,7 @@ def test_histories_of_rollbacks_with_and_without_an_experience() -> None:
         whole = made.history(branch.id)
         assert len(whole) == count + len(branch.steps)
     assert [asked_by(made, branch) for branch in made.branches] == [-1, 0, 1, -1, -1]
-    assert recovered(made)
+    assert made.recovered
 
 
 @pytest.mark.parametrize(

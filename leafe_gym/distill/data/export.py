@@ -56,7 +56,7 @@ def chat(messages: Sequence[Message]) -> list[dict[str, str]]:
     return [{"role": turn["role"], "content": harmless(turn["content"])} for turn in messages]
 
 
-def answer(text: str, reasoning: str | None = None, *, thinking: bool = False) -> list[Json]:
+def answer(text: str, reasoning: str = "", *, thinking: bool = False) -> list[Json]:
     """A reply as the only message of a completion.
 
     Args:
@@ -64,7 +64,7 @@ def answer(text: str, reasoning: str | None = None, *, thinking: bool = False) -
         reasoning: the thinking before it.
         thinking: whether the message states the thinking, under the names that templates read.
     """
-    told = harmless(reasoning or "")
+    told = harmless(reasoning)
     apart = {"reasoning_content": told, "thinking": told} if thinking else {}
     return [{"role": "assistant", "content": harmless(text), **apart}]
 
@@ -99,7 +99,7 @@ def write_jsonl(rows: Iterable[Row], path: Path) -> int:
                     "completion": answer(row.target),
                     "rejected": None if row.rejected is None else answer(row.rejected),
                 }
-                if row.reasoning is not None:
+                if row.reasoning:
                     line["reasoning"] = harmless(row.reasoning)
                 if row.chat_template_kwargs:
                     line["chat_template_kwargs"] = dict(row.chat_template_kwargs)
@@ -134,7 +134,7 @@ def trl_dataset(
                 "prompt": chat(row.prompt),
                 "completion": answer(row.target, row.reasoning, thinking=thinking),
                 "chat_template_kwargs": pinned,
-                "reasoning": None if row.reasoning is None else harmless(row.reasoning),
+                "reasoning": harmless(row.reasoning),
                 **origin(row),
             }
 

@@ -20,6 +20,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from typing import Literal
 
 from leafe_gym.prompts.base import PromptSet
@@ -125,80 +127,141 @@ def find(
         ('cue', None)
     """
     quotes = quotes or Quotes(experiences)
-    hits = quotes.of(quotes.among(text), set(experiences))
-    if hits and not hits <= {gram for other in allowed for gram in quotes.among(other)}:
-        return "quote"
-    numbered = _NUMBER.finditer(text)
-    if any(int(m[1]) in experiences and not _contained(m[0], allowed) for m in numbered):
-        return "number"
-    if any(not _contained(match[0], allowed) for match in _CUES.finditer(text)):
-        return "cue"
-    return None
-
-
-def _contained(phrase: str, allowed: Sequence[str]) -> bool:
-    return any(phrase.casefold() in text.casefold() for text in allowed)
+    known = set(experiences)
+    found = _Findings(quotes.of(quotes.among(text), known), *phrases(text, known))
+    grams = {gram for other in allowed for gram in quotes.among(other)} if found.quotes else set()
+    found.excuse(grams, [other.casefold() for other in allowed])
+    return found.reason if found else None
 
 
 class LeakCheck:
-    """The leak check for the rows of one tree.
+    """What the leak checks of all rows of one tree share.
 
     Args:
         tree: the tree whose experiences must not be revealed.
         prompts: the run's prompt set; words of its templates do not count.
+
+    Attributes:
+        texts: branch -> text of the experience that opened it.
+        quotes: an index of these texts.
+        start: texts that every row contains anyway.
     """
 
     def __init__(self, tree: Tree, prompts: PromptSet) -> None:
-        self._texts = {
+        self.texts = {
             branch.id: branch.experience.text
             for branch in tree.branches
             if branch.experience is not None
         }
-        self._quotes = Quotes(self._texts)
-        self._start = [tree.start.observation, tree.start.instruction, tree.task.instruction]
-        self._start += template_texts(prompts)
+        self.quotes = Quotes(self.texts)
+        self.start = [tree.start.observation, tree.start.instruction, tree.task.instruction]
+        self.start += template_texts(prompts)
 
-    def reason(
-        self, history: Sequence[Step], step: Step, prompt: Sequence[Message], target: str
-    ) -> str | None:
+
+class HistoryCheck:
+    """The leak check for rows along one history, which grows by one step at a time.
+
+    Texts that rows contain anyway only become more, so a finding that they excuse is dropped for
+    good, and the others are looked at again when texts are added.
+    """
+
+    def __init__(self, tree: LeakCheck) -> None:
+        self._tree = tree
+        self._allowed: list[str] = []
+        self._grams: set[Gram] = set()
+        self._shown: set[int] = set()
+        self._turns: set[Gram] = set()
+        self._replies: list[_Findings] = []
+        self._allow(tree.start)
+
+    def add(self, step: Step) -> None:
+        """The history grows by `step`."""
+        self._shown |= set(step.experiences)
+        texts = [step.observation]
+        if step.action is not None:
+            texts.append(step.action)
+        if not self._shown:
+            texts.append(step.reply)
+        self._allow(texts)
+        if self._shown and (found := self._search(step.reply, self._shown)):
+            self._replies.append(found)
+
+    def add_turns(self, turns: Iterable[Message]) -> None:
+        """The prompt of all later rows has these turns, too."""
+        self._turns |= self._quoted(turns)
+
+    def reason(self, step: Step, target: str, turns: Iterable[Message] | None = None) -> str | None:
         """Why a row leaks: "quote in prompt", "cue in target", ...; None if it does not.
 
         Args:
-            history: the steps before the target's.
-            step: the step that the target was taken from.
-            prompt: the row's prompt, as rendered.
+            step: the step after the history, which the target was taken from.
             target: of the row.
+            turns: the row's prompt as rendered; None where `add_turns` was told all of it.
         """
-        allowed = [*self._start, *(past.observation for past in history)]
-        allowed += [past.action for past in history if past.action is not None]
-        shown: set[int] = set()
-        for past in history:
-            shown |= set(past.experiences)
-            if not shown:
-                allowed.append(past.reply)
-        # Turns that the model did not write: an experience there was rendered or is an observation.
-        for turn in prompt:
+        if self._turns if turns is None else self._quoted(turns):
+            return "quote in prompt"
+        if self._replies:
+            return f"{self._replies[0].reason} in prompt"
+        found = self._search(target, self._shown | set(step.experiences))
+        if found and step.action is not None:
+            found.excuse(self._tree.quotes.among(step.action), [step.action.casefold()])
+        return f"{found.reason} in target" if found else None
+
+    def _quoted(self, turns: Iterable[Message]) -> set[Gram]:
+        """Quotations in turns that the model did not write: rendered experiences, observations."""
+        found: set[Gram] = set()
+        for turn in turns:
             if turn["role"] != "assistant":
-                found = self._quotes.among(turn["content"])
-                if found and not found <= self._grams(allowed):
-                    return "quote in prompt"
-        shown = set()
-        for past in history:
-            shown |= set(past.experiences)
-            if shown and (reason := self._find(past.reply, shown, allowed)):
-                return f"{reason} in prompt"
-        shown |= set(step.experiences)
-        if step.action is not None:
-            allowed.append(step.action)
-        reason = self._find(target, shown, allowed)
-        return f"{reason} in target" if reason else None
+                found |= self._tree.quotes.among(turn["content"])
+        return found - self._grams
 
-    def _find(self, text: str, shown: set[int], allowed: Sequence[str]) -> Reason | None:
-        texts = {number: self._texts[number] for number in shown if number in self._texts}
-        return find(text, texts, allowed, self._quotes)
+    def _search(self, text: str, numbers: set[int]) -> _Findings:
+        known = self._tree.texts.keys() & numbers
+        quotes = self._tree.quotes
+        found = _Findings(quotes.of(quotes.among(text), known), *phrases(text, known))
+        found.excuse(self._grams, self._allowed)
+        return found
 
-    def _grams(self, texts: Sequence[str]) -> set[Gram]:
-        return {gram for text in texts for gram in self._quotes.among(text)}
+    def _allow(self, texts: Sequence[str]) -> None:
+        grams = {gram for text in texts for gram in self._tree.quotes.among(text)}
+        folded = [text.casefold() for text in texts]
+        self._grams |= grams
+        self._allowed += folded
+        self._turns -= grams
+        for found in self._replies:
+            found.excuse(grams, folded)
+        self._replies = [found for found in self._replies if found]
+
+
+@dataclass(slots=True)
+class _Findings:
+    """What in one text reveals an experience: quotations, numbers and cue phrases."""
+
+    quotes: set[Gram]
+    numbers: list[str]
+    cues: list[str]
+
+    def excuse(self, grams: AbstractSet[Gram], allowed: Sequence[str]) -> None:
+        """Drop what the row contains anyway."""
+        self.quotes -= grams
+        if self.numbers:
+            self.numbers = [one for one in self.numbers if not any(one in t for t in allowed)]
+        if self.cues:
+            self.cues = [one for one in self.cues if not any(one in t for t in allowed)]
+
+    def __bool__(self) -> bool:
+        return bool(self.quotes or self.numbers or self.cues)
+
+    @property
+    def reason(self) -> Reason:
+        """The first reason there is."""
+        return "quote" if self.quotes else "number" if self.numbers else "cue"
+
+
+def phrases(text: str, numbers: AbstractSet[int]) -> tuple[list[str], list[str]]:
+    """Phrases with the number of an experience, and cue phrases; case-folded."""
+    named = [m[0].casefold() for m in _NUMBER.finditer(text) if int(m[1]) in numbers]
+    return named, [match[0].casefold() for match in _CUES.finditer(text)]
 
 
 def template_texts(prompts: PromptSet) -> list[str]:

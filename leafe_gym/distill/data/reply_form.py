@@ -13,17 +13,17 @@ from typing import Any
 
 from leafe_gym.errors import UsageError
 from leafe_gym.prompts.chat_template import ChatTemplate
+from leafe_gym.prompts.thinking import BLOCKS
 from leafe_gym.types import Message
 
 _ASKED, _ANSWER, _THOUGHT = (f"\ue000{name}\ue001" for name in ("ask", "say", "why"))
 """Placeholders, to find the template's own text around them."""
-_BLOCKS = (
-    ("<think>", "<think>\n", "</think>", "\n</think>\n\n"),
-    ("[THINK]", "[THINK]", "[/THINK]", "[/THINK]"),
-    ("<|channel>thought", "<|channel>thought\n", "<channel|>", "\n<channel|>"),
-)
-"""Opening mark, the text with it, closing mark, the text with it: used where a template opens
-thinking in its prompt, or names the mark, but does not write the thinking of a reply."""
+_GLUE = {
+    "<think>": ("<think>\n", "\n</think>\n\n"),
+    "<|channel>thought": ("<|channel>thought\n", "\n<channel|>"),
+}
+"""Marks with the text that models write beside them, by the opening one: used where a template
+opens thinking in its prompt, or names the mark, but does not write the thinking of a reply."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,39 +31,33 @@ class ReplyForm:
     """The text around a reply, after a prompt that ends where the model begins.
 
     Attributes:
-        plain: before a reply that was sampled without thinking being told apart.
-        skipped: before an answer whose thinking is left out: an empty block where the template
-            writes one.
+        skipped: before an answer without thinking: an empty block where the template writes one.
         thinking: the text before the thinking and between it and the answer; None where the
             template has no place for thinking.
         opened: closing mark of a thinking block that the prompt itself opens; "" without one.
         end: the end of the turn.
     """
 
-    plain: str
     skipped: str
     thinking: tuple[str, str] | None
     opened: str
     end: str
 
-    def around(self, answer: str, reasoning: str | None) -> tuple[str, str]:
+    def around(self, answer: str, reasoning: str) -> tuple[str, str]:
         """The template's text before the target, and the target with its end of turn.
 
         Where thinking is learned, the marks around it that the model writes itself are too.
 
         Args:
-            answer: the reply.
-            reasoning: the thinking, which belongs to the target; "" where it was told apart and is
-                left out; None where it was not told apart.
+            answer: the reply; one that holds its thinking, with the marks, is left as it is.
+            reasoning: the thinking, where it belongs to the target; else "".
 
         Raises:
             UsageError: if the template has no place for the thinking.
         """
-        if reasoning is None:
-            # A reply that closes the block itself holds its thinking.
-            written = self.opened and self.opened in answer
-            return "" if written else self.plain, answer + self.end
         if not reasoning:
+            if self._holds_thinking(answer):
+                return "", answer + self.end
             return self.skipped, _after(self.skipped, answer) + self.end
         if self.thinking is None:
             raise UsageError(
@@ -74,6 +68,11 @@ class ReplyForm:
         thought = _after(before or "\n", reasoning)
         thought = thought.rstrip("\n") if between.startswith("\n") else thought
         return "", before + thought + between + _after(between, answer) + self.end
+
+    def _holds_thinking(self, answer: str) -> bool:
+        if self.opened:
+            return self.opened in answer
+        return answer.lstrip().startswith(tuple(opening for opening, _ in BLOCKS))
 
 
 def _after(glue: str, text: str) -> str:
@@ -104,31 +103,32 @@ def reply_form(template: ChatTemplate, control: re.Pattern[str]) -> ReplyForm:
     end = _end_of_turn(template, asked, control)
     before = _before(template.render([*asked, said], generate=False))
     full = _before(template.render([*asked, said | thought], generate=False))
-    return _form(head, before, full, end, template.source, control)
+    return _form(head, before, full, end, template.source)
 
 
-def _form(
-    head: str, before: str, full: str, end: str, source: str, control: re.Pattern[str]
-) -> ReplyForm:
+def _form(head: str, before: str, full: str, end: str, source: str) -> ReplyForm:
     """The form, from what is written before a reply: by a prompt, and with and without thinking."""
     tail = head[head.rindex(_ASKED) :]
-    block = next((b for b in _BLOCKS if b[0] in tail), None)
-    opened = block[2] if block and tail.rfind(block[0]) > tail.rfind(block[2]) else ""
+    block = next(((o, c) for o, c in BLOCKS if o in tail), None)
+    opened = block[1] if block and tail.rfind(block[0]) > tail.rfind(block[1]) else ""
     opening, found, between = full.partition(_THOUGHT)
     thinking: tuple[str, str] | None = None
     if found and (opening.startswith(head) or opened):
         thinking = (opening[len(head) :] if opening.startswith(head) else "", between)
     elif block and opened:
-        thinking = ("", block[3])
+        thinking = ("", _glue(*block)[1])
     elif not found and not block:
-        named = next((b for b in _BLOCKS if b[0] in source or b[2] in source), None)
-        thinking = (named[1], named[3]) if named else None
+        named = next(((o, c) for o, c in BLOCKS if o in source or c in source), None)
+        thinking = _glue(*named) if named else None
     if before.startswith(head):
         skipped = before[len(head) :]
     else:
         skipped = thinking[1] if opened and thinking else ""
-    plain = skipped if opened or control.search(skipped) else ""
-    return ReplyForm(plain=plain, skipped=skipped, thinking=thinking, opened=opened, end=end)
+    return ReplyForm(skipped=skipped, thinking=thinking, opened=opened, end=end)
+
+
+def _glue(opening: str, closing: str) -> tuple[str, str]:
+    return _GLUE.get(opening, (opening, closing))
 
 
 def _before(text: str) -> str:
@@ -148,20 +148,3 @@ def _end_of_turn(template: ChatTemplate, asked: list[Message], control: re.Patte
             "model trained with it would not learn to stop; use another template"
         )
     return mark[0]
-
-
-def split_thinking(reply: str) -> tuple[str, str]:
-    r"""The thinking at the beginning of a reply ("" without any), and the answer after it.
-
-    The opening mark may be absent: some chat templates write it into the prompt.
-
-    Example:
-        >>> split_thinking("<think>\nup?\n</think>\n\nAction: up")
-        ('up?', 'Action: up')
-    """
-    for opening, _, closing, _ in _BLOCKS:
-        before, found, after = reply.partition(closing)
-        outside, opened, inside = before.partition(opening)
-        if found and not (opened and outside.strip()):
-            return (inside if opened else before).strip("\n"), after.lstrip("\n")
-    return "", reply

@@ -30,9 +30,9 @@ class Row:
             form of the target; else None.
         improved: for counterfactual rows, whether the branch won, or ended with a higher score
             than its parent; else False.
-        reasoning: the thinking that is learned before `target`; "" where the policy told thinking
-            apart and it is left out, so that an empty thinking block precedes the target where the
-            chat template writes one; None where `target` is the reply as it was sampled.
+        reasoning: the thinking that is learned before `target`; "" where none is: `target` may hold
+            it as it was sampled, or an empty thinking block precedes it where the chat template
+            writes one.
         rejected_reasoning: the same for `rejected`.
         chat_template_kwargs: arguments of the chat template that the policy was prompted with.
     """
@@ -46,8 +46,8 @@ class Row:
     target: str
     rejected: str | None = None
     improved: bool = False
-    reasoning: str | None = None
-    rejected_reasoning: str | None = None
+    reasoning: str = ""
+    rejected_reasoning: str = ""
     chat_template_kwargs: Mapping[str, Json] = field(default_factory=dict)
 
 

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from hashlib import blake2b
 
 from numpy.random import Generator
 
 from leafe_gym.distill.data.config import RowConfig
-from leafe_gym.distill.data.leaks import LeakCheck
-from leafe_gym.distill.data.reply_form import split_thinking
+from leafe_gym.distill.data.history import RowHistory
 from leafe_gym.distill.data.row_types import Row, RowKind
 from leafe_gym.errors import BadReply
 from leafe_gym.prompts.base import PromptSet
+from leafe_gym.prompts.thinking import split_thinking
 from leafe_gym.seeds import derive_rng
 from leafe_gym.tree import Branch, Tree
-from leafe_gym.types import Completion, Json, Message, Step
+from leafe_gym.types import Completion, Json, Step
 
-Target = tuple[str, str | None]
+Target = tuple[str, str]
 """Text and thinking of a target; see `Row.target` and `Row.reasoning`."""
 
 
@@ -45,7 +44,7 @@ class RowSelector:
     ) -> None:
         self._tree, self._prompts, self._config = tree, prompts, config
         self._is_new, self._counts, self._arguments = is_new, counts, arguments
-        self._leaks = LeakCheck(tree, prompts)
+        self._history = RowHistory(tree, prompts)
 
     def rows(self) -> Iterator[Row]:
         """Counterfactual rows by branch, then rehearsal rows by branch and step."""
@@ -141,12 +140,13 @@ class RowSelector:
             self._counts["no_short_form"] += 1
             return None
         text, reasoning = target
-        prompt = self._prompts.render(tree.task, tree.start, history, ())
         whole = f"{reasoning}\n{text}" if reasoning else text
-        if reason := self._leaks.reason(history, step, prompt, whole):
+        past = self._history
+        past.move_to(history, step.fit)
+        if reason := past.leak(step, whole):
             self._counts[f"leak: {reason}"] += 1
             return None
-        if self._config.dedupe and not self._is_new(row_hash(kind, prompt, whole)):
+        if self._config.dedupe and not self._is_new(past.row_hash(kind, whole)):
             self._counts["duplicate"] += 1
             return None
         self._counts[kind] += 1
@@ -156,12 +156,12 @@ class RowSelector:
             split=tree.task.split,
             branch=branch,
             step=own,
-            prompt=tuple(prompt),
+            prompt=tuple(past.prompt),
             target=text,
-            rejected=rejected and rejected[0],
+            rejected=None if rejected is None else rejected[0],
             improved=kind == "counterfactual" and (node.won or self._improved(node)),
             reasoning=reasoning,
-            rejected_reasoning=rejected and rejected[1],
+            rejected_reasoning="" if rejected is None else rejected[1],
             chat_template_kwargs=self._arguments,
         )
 
@@ -174,16 +174,16 @@ class RowSelector:
 
     def _target(self, step: Step) -> Target | None:
         """The part of a step's reply that the configuration asks for; None without a short form."""
-        kind, apart = self._config.target, bool(step.reasoning)
+        kind = self._config.target
         if kind == "reasoning+answer":
-            return step.reply, step.reasoning if apart else None
-        text: str | None = step.reply
-        if kind != "reply" and not apart:
-            thinking, text = split_thinking(step.reply)
-            apart = bool(thinking)
+            return step.reply, step.reasoning
         if kind == "action":
-            text = short_form(self._prompts, step)
-        return None if text is None else (text, "" if apart else None)
+            short = short_form(self._prompts, step)
+            return None if short is None else (short, "")
+        answer = step.reply
+        if kind == "answer" and not step.reasoning:
+            answer = split_thinking(step.reply)[1]
+        return answer, ""
 
     def _rng(self, *what: int | str) -> Generator:
         return derive_rng(self._config.seed, self._tree.task.id, *what)
@@ -206,12 +206,3 @@ def short_form(prompts: PromptSet, step: Step) -> str | None:
         except BadReply:
             continue
     return None
-
-
-def row_hash(kind: RowKind, prompt: Sequence[Message], target: str) -> bytes:
-    """Equal for rows of one kind with the same prompt and target."""
-    digest = blake2b(kind.encode(), digest_size=16)
-    for part in (*(part for turn in prompt for part in (turn["role"], turn["content"])), target):
-        data = part.encode("utf-8", "surrogatepass")
-        digest.update(len(data).to_bytes(8, "big") + data)
-    return digest.digest()

@@ -108,7 +108,7 @@ class Encoder:
             for turn in row.prompt
         ]
         answer = self._hide(row.target, "assistant", hidden)
-        thought = row.reasoning and self._hide(row.reasoning, "assistant", hidden)
+        thought = self._hide(row.reasoning, "assistant", hidden)
         self.disarmed += bool(hidden)
         template, form = self._form(row.chat_template_kwargs)
         head = template.render(prompt, generate=True)

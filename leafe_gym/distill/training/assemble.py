@@ -3,36 +3,42 @@
 from __future__ import annotations
 
 import json
+import logging as python_logging
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel, TrainingArguments
 from transformers.utils import logging
 
+from leafe_gym.distill.training.adapters import stack
 from leafe_gym.distill.training.batch_plan import BatchPlan
 from leafe_gym.distill.training.checkpoints import RESULT
 from leafe_gym.distill.training.collate import BatchLoader, MicroBatchLayout, flex_multiple
-from leafe_gym.distill.training.job import TrainingJob
+from leafe_gym.distill.training.job import TrainingJob, template_arguments
 from leafe_gym.distill.training.model_card import write_card
 from leafe_gym.distill.training.model_loading import (
-    add_lora,
+    AttentionUnsupported,
+    Loaded,
     check_tokenizer,
     context_length,
-    load_model,
+    inner,
+    load_trainable,
     own_tokenizer,
     takes,
 )
 from leafe_gym.distill.training.packed_attention import check_packable, verify_packable
+from leafe_gym.distill.training.saving import save_as
 from leafe_gym.distill.training.trainer import TwoTermTrainer
 from leafe_gym.errors import UsageError
 from leafe_gym.types import Json
 
+LOG = python_logging.getLogger(__name__)
 MOST_PACKED = 8192
 """Our default limit of a packed sequence; a mask over more is large without FlexAttention."""
 
 
-def assemble(job: TrainingJob) -> tuple[TwoTermTrainer, Json]:
-    """The trainer, and the settings that were resolved for this machine.
+def assemble(job: TrainingJob) -> tuple[TwoTermTrainer, Json, Loaded]:
+    """The trainer, the settings that were resolved for this machine, and the model.
 
     Raises:
         UsageError: if the rows do not fit the model.
@@ -46,7 +52,9 @@ def assemble(job: TrainingJob) -> tuple[TwoTermTrainer, Json]:
     bf16 = config.bf16
     if bf16 is None:
         bf16 = gpu and torch.cuda.is_bf16_supported()
-    network = _network(job, attention)
+    loaded, attention = _load(job, attention)
+    network = loaded.network
+    _check_network(job, network, attention)
     layout = MicroBatchLayout(
         packing=config.packing,
         micro_batch=config.micro_batch,
@@ -55,8 +63,6 @@ def assemble(job: TrainingJob) -> tuple[TwoTermTrainer, Json]:
         multiple=flex_multiple(attention),
         normalise=config.normalise,
     )
-    if config.lora:
-        network = add_lora(network, config.lora_rank)
     plan = BatchPlan(
         job.rows,
         batch=config.batch,
@@ -79,20 +85,30 @@ def assemble(job: TrainingJob) -> tuple[TwoTermTrainer, Json]:
         "order": config.resolved_order,
         "pack_length": layout.pack_length if tree else None,
         "torch": torch.__version__,
+        "began": loaded.began,
     }
-    return trainer, resolved
+    LOG.info("training begins with %s", loaded.began)
+    return trainer, resolved, loaded
 
 
-def _network(job: TrainingJob, attention: str) -> PreTrainedModel:
-    """The model, checked against the rows and, with tree packing, against its rows unpacked."""
-    network = load_model(job.model, attention, job.config.seed)
+def _load(job: TrainingJob, attention: str) -> tuple[Loaded, str]:
+    """The model with `attention`, or with eager attention where it has no other (Gemma-2)."""
+    try:
+        return load_trainable(job.model, attention, job.config, job.out), attention
+    except AttentionUnsupported:
+        if job.config.attention is not None:
+            raise
+        return load_trainable(job.model, "eager", job.config, job.out), "eager"
+
+
+def _check_network(job: TrainingJob, network: PreTrainedModel, attention: str) -> None:
+    """Check the model against the rows and, with tree packing, against its rows unpacked."""
     text = network.config.get_text_config()
     _check_fit(text, job.longest, job.largest_id)
     check_tokenizer(own_tokenizer(job.model), job.manifest)
     if job.config.packing == "tree":
-        check_packable(text, network.forward, attention, job.longest)
-        verify_packable(network, attention)
-    return network
+        check_packable(text, inner(network).forward, attention, job.longest)
+        verify_packable(inner(network), attention)
 
 
 def _arguments(job: TrainingJob, *, bf16: bool, gpu: bool) -> TrainingArguments:
@@ -151,11 +167,15 @@ def _check_fit(config: Any, longest: int, vocabulary: int) -> None:
         )
 
 
-def save_result(trainer: TwoTermTrainer, job: TrainingJob, resolved: Json) -> None:
+def save_result(trainer: TwoTermTrainer, job: TrainingJob, resolved: Json, loaded: Loaded) -> None:
     """Save the trained model with its tokenizer, card and figures."""
     folder = job.out / "model"
     trainer.save_model(str(folder))
     if trainer.is_world_process_zero():
+        if loaded.dtype not in (None, "float32"):
+            save_as(folder, str(loaded.dtype))
+        if loaded.stacked is not None:
+            stack(loaded.stacked, folder)
         tokenizer = own_tokenizer(job.model)
         if tokenizer is not None:
             tokenizer.save_pretrained(str(folder))
@@ -170,6 +190,12 @@ def save_result(trainer: TwoTermTrainer, job: TrainingJob, resolved: Json) -> No
             results={**job.counts(), "steps": len(steps), "tokens_read": tokens, **terms},
             manifest=job.manifest,
         )
-        done = {"steps": trainer.state.global_step, "last": last, "tokens": tokens}
+        done = {
+            "steps": trainer.state.global_step,
+            "last": last,
+            "tokens": tokens,
+            "began": loaded.began,
+            "chat_template_kwargs": template_arguments(job.manifest),
+        }
         (folder / RESULT).write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
     trainer.accelerator.wait_for_everyone()

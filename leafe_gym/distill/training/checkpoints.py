@@ -4,14 +4,20 @@ OUT/train.json      configuration and fingerprint of the rows; compared on resum
 OUT/metrics.jsonl   one line an optimizer step
 OUT/checkpoints/    weights, optimizer and random states; the last two are kept
 OUT/model/          the trained model (adapters only, with `lora`), its tokenizer and card
+OUT/base/           the merged model that a new adapter was trained on (`earlier_adapter="merge"`)
+OUT/lock            held by the process that trains
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from leafe_gym.errors import ConfigMismatch, UsageError
@@ -19,6 +25,7 @@ from leafe_gym.types import Json
 
 RESULT = "training.json"
 """Written last into the folder of the trained model: the training is complete."""
+LOCK = "lock"
 COMPLETE = "complete"
 """Empty file that is written last: a checkpoint without it is incomplete and is not used."""
 
@@ -34,6 +41,9 @@ class TrainResult:
         resumed_from: the optimizer step from which the last process resumed; 0 if it began.
         last: the last line of `metrics.jsonl`.
         tokens: tokens that the model read, padding included.
+        began: the weights that the training began with, in words.
+        chat_template_kwargs: arguments of the chat template that the rows' policy was prompted
+            with; to evaluate the model with the same.
     """
 
     out: Path
@@ -42,6 +52,45 @@ class TrainResult:
     resumed_from: int
     last: Json
     tokens: int
+    began: str = ""
+    chat_template_kwargs: Mapping[str, Json] = field(default_factory=dict)
+
+
+@contextmanager
+def hold_folder(folder: Path) -> Iterator[None]:
+    """Hold the lock of a training's folder; the first rank does so for all.
+
+    Raises:
+        UsageError: if it is a file, cannot be written, or another process trains in it.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; give a folder for the training")
+    if os.environ.get("RANK", "0") != "0":
+        yield
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / LOCK).open("a+", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be written: {error}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise UsageError(
+                    f"{folder}: its file system cannot lock files ({error.strerror}), so two "
+                    "processes could train in it at once; use a folder on a local disk"
+                ) from error
+            lock.seek(0)
+            raise UsageError(
+                f"{folder}: process {lock.read().strip() or 'unknown'} is training in this folder; "
+                "wait for it, or use another folder"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield
 
 
 def claim_folder(folder: Path, identity: Json, *, fresh: bool) -> None:
@@ -53,15 +102,12 @@ def claim_folder(folder: Path, identity: Json, *, fresh: bool) -> None:
         fresh: delete an earlier training in it.
 
     Raises:
-        UsageError: if it is a file.
         ConfigMismatch: if it holds a training of another identity that has taken a step.
     """
     writer = os.environ.get("RANK", "0") == "0"
     path = folder / "train.json"
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file; give a folder for the training")
     if fresh and writer:
-        for name in ("checkpoints", "model"):
+        for name in ("checkpoints", "model", "base"):
             shutil.rmtree(folder / name, ignore_errors=True)
         for name in ("train.json", "metrics.jsonl"):
             (folder / name).unlink(missing_ok=True)
@@ -74,7 +120,7 @@ def claim_folder(folder: Path, identity: Json, *, fresh: bool) -> None:
             "folder, or start over with fresh=True (--fresh)"
         )
     if writer:
-        folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder / "base", ignore_errors=True)  # of a training that took no step
         path.write_text(json.dumps(identity, indent=1) + "\n", encoding="utf-8")
 
 
@@ -126,4 +172,6 @@ def read_result(folder: Path, *, resumed_from: int) -> TrainResult:
         resumed_from=resumed_from,
         last=data.get("last", {}),
         tokens=data.get("tokens", 0),
+        began=data.get("began", ""),
+        chat_template_kwargs=data.get("chat_template_kwargs", {}),
     )

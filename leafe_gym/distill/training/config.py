@@ -62,8 +62,14 @@ class TrainConfig(Config):
     lora: bool = False
     """Train LoRA adapters on all linear layers instead of the weights."""
 
-    lora_rank: PositiveInt = 16
-    """Rank of the adapters; alpha is twice the rank."""
+    lora_rank: PositiveInt | None = None
+    """Rank of new adapters, with alpha twice the rank; None for 16, or that of the adapter that is
+    trained further."""
+
+    earlier_adapter: Literal["continue", "merge", "stack"] = "continue"
+    """With `lora` on a model that is an adapter itself: "continue" trains that one further, "merge"
+    adds it to the weights of its base and trains a new one on those, "stack" trains a new one
+    beside it and saves both as one. Without `lora` it is merged and all weights are trained."""
 
     attention: str | None = None
     """Attention implementation: "sdpa", "eager" or "flex_attention"; None for "flex_attention"

@@ -43,7 +43,7 @@ def open_rows(
         StoreCorrupt: if a file of rows cannot be read.
     """
     if isinstance(data, Rows):
-        return _encode(data, model), data.manifest()
+        return _encode(data, model)[0], data.manifest()
     if not isinstance(data, (str, Path)):
         require_instance("data", data, Sequence)
         for row in data[:1]:
@@ -54,16 +54,19 @@ def open_rows(
         shards = ShardSet(folder)
         return shards, shards.manifest
     if (folder / TRL_FILE).is_file():
-        return _encode(_trl_rows(folder), model), _report(folder)
+        return _with_manifest(folder, *_encode(_trl_rows(folder), model))
     if (folder / JSONL_FILE).is_file():
-        return _encode(_jsonl_rows(folder / JSONL_FILE), model), _report(folder)
+        return _with_manifest(folder, *_encode(_jsonl_rows(folder / JSONL_FILE), model))
     raise UsageError(
         f"{folder}: holds no rows that can be trained on ({MANIFEST}, {TRL_FILE} or {JSONL_FILE} "
         f"is expected); {SHARDS_COMMAND}"
     )
 
 
-def _encode(rows: Iterable[Row], model: str | Path | PreTrainedModel) -> list[Encoded]:
+def _encode(
+    rows: Iterable[Row], model: str | Path | PreTrainedModel
+) -> tuple[list[Encoded], dict[str, Json]]:
+    """The rows as token ids, and the template arguments of the last one."""
     from leafe_gym.distill.training.model_loading import own_tokenizer
 
     tokenizer = own_tokenizer(model)
@@ -72,8 +75,19 @@ def _encode(rows: Iterable[Row], model: str | Path | PreTrainedModel) -> list[En
             f"the rows are text and no tokenizer is stored with the model; {SHARDS_COMMAND}"
         )
     encoder = Encoder(tokenizer)
-    encoded = (encoder.encode(row) for row in rows)
-    return [row for row in encoded if row is not None]
+    found: list[Encoded] = []
+    arguments: dict[str, Json] = {}
+    for row in rows:
+        if (encoded := encoder.encode(row)) is not None:
+            found.append(encoded)
+        arguments = dict(row.chat_template_kwargs)
+    return found, arguments
+
+
+def _with_manifest(
+    folder: Path, rows: list[Encoded], arguments: dict[str, Json]
+) -> tuple[list[Encoded], Json]:
+    return rows, {"chat_template_kwargs": arguments, **_report(folder)}
 
 
 def _trl_rows(folder: Path) -> Iterator[Row]:
@@ -104,7 +118,7 @@ def _row(record: Mapping[str, Any]) -> Row:
         step=record["step"],
         prompt=tuple(record["prompt"]),
         target=record["completion"][0]["content"],
-        reasoning=record.get("reasoning"),
+        reasoning=record.get("reasoning") or "",
         chat_template_kwargs=record.get("chat_template_kwargs") or {},
     )
 

@@ -66,6 +66,14 @@ class TrainingJob:
         return {f"{kind}_rows": kinds.count(kind) for kind in ROW_KINDS}
 
 
+def template_arguments(manifest: Json) -> dict[str, Json]:
+    """Arguments of the chat template that the rows' policy was prompted with; {} where unknown."""
+    known = manifest.get("chat_template_kwargs")
+    if known is None:  # of shards: the manifest of the rows is part of theirs
+        known = (manifest.get("source") or {}).get("chat_template_kwargs")
+    return dict(known or {})
+
+
 def check_rows(rows: Sequence[Encoded]) -> tuple[int, int]:
     """The tokens of the longest row, and the largest token id.
 

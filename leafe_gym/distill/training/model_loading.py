@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import inspect
-import warnings
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from leafe_gym.distill.training import adapters
+from leafe_gym.distill.training.config import TrainConfig
+from leafe_gym.distill.training.saving import stored_dtype
 from leafe_gym.errors import UsageError
 from leafe_gym.store.records import checksum, dump
 from leafe_gym.types import Json
@@ -15,7 +19,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+_NO_ATTENTION = re.compile(r"not support an attention implementation|attn_implementation", re.I)
 TOKENIZER = ("tokenizer*.json", "vocab.*", "*.model", "*.tiktoken")
+
+
+class AttentionUnsupported(UsageError):
+    """The model does not exist with the attention implementation that was asked for."""
 
 
 def load_model(model: str | Path | PreTrainedModel, attention: str, seed: int) -> PreTrainedModel:
@@ -32,16 +41,17 @@ def load_model(model: str | Path | PreTrainedModel, attention: str, seed: int) -
 
     Raises:
         UsageError: if it cannot be loaded.
+        AttentionUnsupported: if it cannot with this attention, but may with "eager".
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, set_seed
 
-    if isinstance(model, PreTrainedModel):
-        if not is_peft(model):
-            model.set_attn_implementation(attention)
-        return model
-    path = Path(model)
+    path = Path(model) if isinstance(model, (str, Path)) else None
     try:
+        if path is None:
+            if isinstance(model, PreTrainedModel):  # adapters hide it; they stay as they are
+                model.set_attn_implementation(attention)
+            return cast("PreTrainedModel", model)
         if is_config(path):
             set_seed(seed)
             config = AutoConfig.from_pretrained(path)
@@ -56,7 +66,111 @@ def load_model(model: str | Path | PreTrainedModel, attention: str, seed: int) -
         return loaded
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise UsageError(f"cannot load the model {model}: {reason}") from error
+        name = model if path is not None else type(model).__name__
+        if attention != "eager" and _NO_ATTENTION.search(reason):
+            raise AttentionUnsupported(
+                f"the model {name} cannot be trained with attention={attention!r}: use 'eager' "
+                "(--attention eager), or leave it out"
+            ) from error
+        raise UsageError(f"cannot load the model {name}: {reason}") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A model to be trained.
+
+    Attributes:
+        network: with adapters, if only these are trained.
+        began: the weights that it begins with, in words.
+        dtype: floating-point type that all weights are saved in; None to save them as trained.
+        stacked: adapter that the trained one is joined with afterwards.
+    """
+
+    network: PreTrainedModel
+    began: str
+    dtype: str | None = None
+    stacked: Path | None = None
+
+
+def load_trainable(
+    model: str | Path | PreTrainedModel, attention: str, config: TrainConfig, out: Path
+) -> Loaded:
+    """The model, ready for training: whole, with a new adapter, or with that of a result.
+
+    Args:
+        model: see `load_model`; or the folder of an adapter.
+        attention: implementation to load it with.
+        config: of the training.
+        out: folder of the training; the merged base goes there (`earlier_adapter="merge"`).
+
+    Raises:
+        UsageError: if it cannot be loaded, or its adapter does not allow what is asked for.
+    """
+    if isinstance(model, (str, Path)) and adapters.is_adapter(model):
+        return _load_adapter(Path(model), attention, config, out)
+    network = load_model(model, attention, config.seed)
+    name = str(model) if isinstance(model, (str, Path)) else type(model).__name__
+    if is_peft(network):
+        if config.lora:
+            return Loaded(network=network, began=f"{name}; its adapters are trained further")
+        return Loaded(network=_merged_object(network), began=f"{name}, its adapters merged")
+    if config.lora:
+        return Loaded(network=adapters.add_lora(network, config.lora_rank), began=name)
+    saved = isinstance(model, (str, Path)) and not is_config(Path(model))
+    return Loaded(network=network, began=name, dtype=stored_dtype(str(model)) if saved else None)
+
+
+def _load_adapter(path: Path, attention: str, config: TrainConfig, out: Path) -> Loaded:
+    base, rank = adapters.base_of(path), config.lora_rank
+    dtype = _stored(base, path)
+    if config.lora and config.earlier_adapter == "merge":
+        whole = _merged_base(path, attention, config, out / "base", dtype)
+        return Loaded(
+            network=adapters.add_lora(whole, rank),
+            began=f"{out / 'base'}: {base} with the adapter {path} merged into it",
+        )
+    if config.lora and config.earlier_adapter == "stack":
+        adapters.check_stackable(path)
+    network = load_model(base, attention, config.seed)
+    if config.lora and config.earlier_adapter == "continue":
+        return Loaded(
+            network=adapters.continue_lora(network, path, rank),
+            began=f"{base} with the adapter {path}, which is trained further",
+        )
+    whole = adapters.merged(network, path)
+    began = f"{base} with the adapter {path}"
+    if config.lora:
+        began += "; a new adapter is trained and the result holds both"
+        return Loaded(network=adapters.add_lora(whole, rank), began=began, stacked=path)
+    return Loaded(network=whole, began=f"{began} merged into it", dtype=dtype)
+
+
+def _merged_base(
+    path: Path, attention: str, config: TrainConfig, folder: Path, dtype: str
+) -> PreTrainedModel:
+    """The merged model as it is saved, in the type of its base, for the new adapter's sake."""
+    from accelerate import PartialState
+
+    with PartialState().main_process_first():
+        if not folder.is_dir():
+            network = load_model(adapters.base_of(path), attention, config.seed)
+            adapters.make_merged_base(path, adapters.merged(network, path), folder, dtype)
+    return load_model(folder, attention, config.seed)
+
+
+def _stored(base: str, adapter: Path) -> str:
+    try:
+        return stored_dtype(base)
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"the adapter {adapter} was trained on {base}, which cannot be loaded: "
+            f"{str(error).strip().splitlines()[0]}"
+        ) from error
+
+
+def _merged_object(model: Any) -> PreTrainedModel:
+    whole: PreTrainedModel = model.merge_and_unload()
+    return whole.requires_grad_(True)
 
 
 def is_config(path: Path) -> bool:
@@ -73,38 +187,25 @@ def is_peft(model: Any) -> bool:
     return hasattr(model, "peft_config") and hasattr(model, "get_base_model")
 
 
+def inner(model: PreTrainedModel) -> PreTrainedModel:
+    """The model within its adapters."""
+    peft: Any = model
+    found: PreTrainedModel = peft.get_base_model() if is_peft(model) else model
+    return found
+
+
 def takes(model: PreTrainedModel, argument: str) -> bool:
     """Whether the forward pass has an argument, such as "logits_to_keep"."""
-    return argument in inspect.signature(model.forward).parameters
+    return argument in inspect.signature(inner(model).forward).parameters
 
 
 def context_length(config: Any) -> int | None:
     """Longest sequence of a model; None if its config does not state it."""
-    length = getattr(config, "max_position_embeddings", None) or getattr(
-        config, "n_positions", None
-    )
-    return int(length) if length else None
-
-
-def add_lora(model: PreTrainedModel, rank: int) -> PreTrainedModel:
-    """Adapters on all linear layers; alpha is twice the rank.
-
-    Raises:
-        UsageError: if the model has none, or `rank` is below 1.
-    """
-    from peft import LoraConfig, get_peft_model
-
-    if rank < 1:
-        raise UsageError(f"lora_rank={rank}: expected a whole number >= 1")
-    config = LoraConfig(
-        r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM"
-    )
-    with warnings.catch_warnings():  # peft asks for a name that transformers has renamed
-        warnings.filterwarnings(
-            "ignore", message=".*is_gradient_checkpointing", category=FutureWarning
-        )
-        adapted: Any = get_peft_model(model, config)
-    return cast("PreTrainedModel", adapted)
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    for name in ("max_position_embeddings", "n_positions"):
+        if length := getattr(text, name, None):
+            return int(length)
+    return None
 
 
 def own_tokenizer(model: str | Path | PreTrainedModel) -> Any:
@@ -115,7 +216,8 @@ def own_tokenizer(model: str | Path | PreTrainedModel) -> Any:
         return None
     source = Path(model).parent if Path(model).is_file() else Path(model)
     if source.is_dir() and not any(any(source.glob(name)) for name in TOKENIZER):
-        return None  # the library would make an empty one up
+        # The library would make an empty one up.
+        return own_tokenizer(adapters.base_of(model)) if adapters.is_adapter(model) else None
     try:
         return AutoTokenizer.from_pretrained(str(source if source.is_dir() else model))
     except (OSError, ValueError, KeyError, TypeError):

@@ -13,11 +13,13 @@ from leafe_gym._optional import available, require
 from leafe_gym.arguments import require_instance, require_path
 from leafe_gym.distill.data.dataset import Rows
 from leafe_gym.distill.data.row_types import Encoded
+from leafe_gym.distill.training.adapters import is_adapter
 from leafe_gym.distill.training.checkpoints import (
     RESULT,
     TrainResult,
     checkpoint_step,
     claim_folder,
+    hold_folder,
     last_checkpoint,
     read_result,
     trim_metrics,
@@ -45,7 +47,9 @@ def train(
     Args:
         data: encoded rows; `Rows`, which are encoded with the model's tokenizer; or a folder that
             `Rows.to_shards`, `to_trl().save_to_disk`, `to_jsonl` or `leafe distill` wrote.
-        model: folder or name of a checkpoint, a config for a fresh model, or a model.
+        model: folder or name of a checkpoint, an adapter that an earlier training gave
+            (`TrainConfig.earlier_adapter`), a config for a fresh model, or a model. A result has
+            the floating-point type of the checkpoint it began as; adapters stay in 32 bits.
         out: folder of this training.
         config: how to train.
         fresh: delete an earlier training in `out` instead of resuming it.
@@ -53,7 +57,7 @@ def train(
 
     Raises:
         MissingExtra: without the extra "train".
-        UsageError: for rows or a model that cannot be used.
+        UsageError: for rows or a model that cannot be used, or if another process trains in `out`.
         ConfigMismatch: if `out` holds a training with another configuration or other rows.
         TrainingDiverged: if the loss is no longer finite; the last good weights are saved.
     """
@@ -63,7 +67,7 @@ def train(
         raise UsageError(f"model={model!r}: expected a folder, a name or a model")
     if progress is not None and not callable(progress):
         raise UsageError(f"progress={progress!r}: expected a function")
-    _require_extras(config)
+    _require_extras(config, model)
     rows, manifest = open_rows(data, model)
     longest, largest_id = check_rows(rows)
     job = TrainingJob(
@@ -76,27 +80,32 @@ def train(
         largest_id=largest_id,
         progress=progress,
     )
-    claim_folder(folder, job.identity(), fresh=fresh)
-    if (folder / "model" / RESULT).is_file():
-        return read_result(folder, resumed_from=0)
+    with hold_folder(folder):
+        claim_folder(folder, job.identity(), fresh=fresh)
+        if (folder / "model" / RESULT).is_file():
+            return read_result(folder, resumed_from=0)
+        return _run(job)
 
+
+def _run(job: TrainingJob) -> TrainResult:
+    """Train, from the last checkpoint where there is one."""
     from leafe_gym.distill.training.assemble import assemble, save_result
 
-    trainer, resolved = assemble(job)
+    trainer, resolved, loaded = assemble(job)
     trainer.accelerator.wait_for_everyone()
-    start = last_checkpoint(folder / "checkpoints")
+    start = last_checkpoint(job.out / "checkpoints")
     done = checkpoint_step(start) if start else 0
     if trainer.is_world_process_zero():
-        trim_metrics(folder / "metrics.jsonl", done)
+        trim_metrics(job.out / "metrics.jsonl", done)
     trainer.train(resume_from_checkpoint=str(start) if start else None)
-    save_result(trainer, job, resolved)
-    return read_result(folder, resumed_from=done)
+    save_result(trainer, job, resolved, loaded)
+    return read_result(job.out, resumed_from=done)
 
 
-def _require_extras(config: TrainConfig) -> None:
+def _require_extras(config: TrainConfig, model: str | Path | PreTrainedModel) -> None:
     for name in ("torch", "transformers", "accelerate"):
         require(name, "train", "training")
-    if config.lora:
+    if config.lora or (isinstance(model, (str, Path)) and is_adapter(model)):
         require("peft", "train", "lora")
     if "wandb" in config.report_to and not available("wandb"):
         raise UsageError("report_to wandb needs it installed: pip install wandb")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,8 +15,9 @@ from leafe_gym.policies.http import adapters
 from leafe_gym.policies.http.client import ChatClient
 from leafe_gym.policies.http.failures import (
     MAX_QUOTE,
+    NO_SERVER,
     REMEDIES,
-    Problem,
+    ErrorResponse,
     Transient,
     failure,
     problem_of,
@@ -26,11 +26,9 @@ from leafe_gym.policies.http.inspection import PATIENCE, answers, inspect_server
 from leafe_gym.policies.http.reply import read_reply
 from leafe_gym.policies.http.request import refused_own, refused_part, request_body
 from leafe_gym.policies.http.servers import Server
-from leafe_gym.policies.http.transport import NoResponse, Response, Transport
+from leafe_gym.policies.http.transport import NoResponse, Response, Transport, pause_before
 from leafe_gym.types import Completion, Json, Message, Sampling
 
-FIRST_PAUSE, MAX_PAUSE = 0.5, 30.0
-"""First and longest pause between two tries, in seconds, unless the server names one."""
 FAILURES_TO_LEAVE = 2
 """Failed tries of a call at one server after which another server is used."""
 
@@ -100,7 +98,7 @@ class _Call:
                 if self._moves(error):
                     self.tried -= 1
                     continue
-                pause = _pause(self.tried, error.pause)
+                pause = pause_before(self.tried, error.pause)
                 # A pause that the server names and that ends too late is not waited for.
                 late = bool(error.pause) and time.monotonic() + pause > ends
                 if self.tried >= client.tries or late:
@@ -164,15 +162,14 @@ class _Call:
                 raise error
             refused |= {part}
 
-    async def _post(self, body: Json) -> Completion | Problem:
+    async def _post(self, body: Json) -> Completion | ErrorResponse:
         session = quote(self.sampling.session, safe="".join(map(chr, range(33, 127))))
         headers = {"X-Session-ID": session} if session else {}
         url = self.server.at("/chat/completions")
         try:
             response = await self.transport.send(url, body, headers)
         except NoResponse as error:
-            remedy = "start the server, or check the base URL"
-            raise Transient(str(error), gone=error.refused, remedy=remedy) from error
+            raise Transient(str(error), gone=error.refused, remedy=NO_SERVER) from error
         if response.status != 200:
             return problem_of(response, self.client.key)
         answer, failed = _read_json(response), sum(self.failures.values())
@@ -182,7 +179,7 @@ class _Call:
             return problem_of(response, self.client.key, status)
         return read_reply(answer, self.client.name, self.sampling.max_tokens, failed)
 
-    async def _adapter_was_lost(self, problem: Problem) -> bool:
+    async def _adapter_was_lost(self, problem: ErrorResponse) -> bool:
         """Load the adapter again, once, on a server that was restarted without it."""
         adapter = self.client.adapter
         if adapter is None or self.adapter_loaded or problem.status != 404:
@@ -220,12 +217,3 @@ def _read_json(response: Response) -> Json:
             said = problem_of(response).said
             raise Transient(f"the response is HTML: {said}", remedy=REMEDIES[405]) from error
         raise Transient(f"the response is not JSON: {error}: {text}", outage=False) from error
-
-
-def _pause(tried: int, named: float | None) -> float:
-    """Seconds before the next try: twice as long each time, and never less than the server names.
-
-    The random factor keeps many callers from retrying at the same moment.
-    """
-    own = min(MAX_PAUSE, FIRST_PAUSE * 2.0 ** (tried - 1)) * random.uniform(0.5, 1.0)
-    return max(own, named or 0.0)

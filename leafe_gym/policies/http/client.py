@@ -14,10 +14,11 @@ from weakref import WeakKeyDictionary
 from leafe_gym.errors import PolicyUnavailable
 from leafe_gym.policies.http import adapters
 from leafe_gym.policies.http.adapters import Adapter
+from leafe_gym.policies.http.failures import NO_SERVER
 from leafe_gym.policies.http.inspection import PATIENCE, ServerReport, answers, inspect_server
 from leafe_gym.policies.http.request import RequestOptions
 from leafe_gym.policies.http.servers import Server, Servers
-from leafe_gym.policies.http.transport import Transport
+from leafe_gym.policies.http.transport import Transport, pause_before
 
 _LOG = logging.getLogger("leafe_gym")
 
@@ -81,21 +82,37 @@ class ChatClient:
         Raises:
             PolicyUnavailable: if no server serves the model.
         """
+        if self._prepared:
+            return
         transport = self.transport()
-        async with transport.opening:
-            if self._prepared:
-                return
+        if transport.preparing is None or transport.preparing.done():
+            transport.preparing = transport.in_background(self._prepare(transport))
+        await asyncio.shield(transport.preparing)
+
+    async def _prepare(self, transport: Transport) -> None:
+        reports = await self._first_reports()
+        windows = [one.context_window for one in reports if one.context_window]
+        self.context_window = min(windows, default=None)
+        for server, report in zip(self.servers.all, reports, strict=True):
+            why = await self._equip(transport, server, report)
+            if not report.answers:  # the calls find out whether it comes up
+                self.servers.leave(server, report.problem)
+            if why and not self.servers.leave(server, why):
+                raise PolicyUnavailable(f"{self.name}: {'; '.join(self.servers.reasons())}")
+        self._prepared = True
+
+    async def _first_reports(self) -> list[ServerReport]:
+        """What the servers say; tried again while no connection to any of them can be opened."""
+        for tried in range(1, self.tries + 1):
             reports = await self.inspect()
-            windows = [one.context_window for one in reports if one.context_window]
-            self.context_window = min(windows, default=None)
-            for server, report in zip(self.servers.all, reports, strict=True):
-                why = await self._equip(transport, server, report)
-                if not report.answers:  # the calls find out whether it comes up
-                    self.servers.leave(server, report.problem)
-                if why and not self.servers.leave(server, why):
-                    all_of_them = "; ".join(one.why for one in self.servers.all)
-                    raise PolicyUnavailable(f"{self.name}: {all_of_them}")
-            self._prepared = True
+            if not all(one.refused for one in reports):
+                return reports
+            if tried < self.tries:
+                await asyncio.sleep(pause_before(tried))
+        refused = "; ".join(f"{one.url}: {one.problem}" for one in reports)
+        raise PolicyUnavailable(
+            f"{self.name}: no connection in {self.tries} tries: {refused}: {NO_SERVER}"
+        )
 
     async def _equip(self, transport: Transport, server: Server, report: ServerReport) -> str:
         """Load the adapter on a server that answers; returns why it cannot be used, or ""."""

@@ -34,6 +34,7 @@ REMEDIES = {
     503: "see the server's log",
 }
 """Status codes that every request to the server gets -> what to do."""
+NO_SERVER = "start the server, or check the base URL"
 ROLES = "the model's chat template refuses the prompt set's messages; use another prompt set"
 
 _NO_QUOTA = re.compile(r"insufficient_quota|exceeded your current quota|billing|credit", re.I)
@@ -87,7 +88,7 @@ class Transient(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class ErrorResponse:
     """What an error response says.
 
     Attributes:
@@ -103,7 +104,7 @@ class Problem:
     pause: float | None = None
 
 
-def problem_of(response: Response, secret: str = "", status: int | None = None) -> Problem:
+def problem_of(response: Response, secret: str = "", status: int | None = None) -> ErrorResponse:
     """What a response that holds no reply says, wherever the server put it.
 
     Args:
@@ -124,7 +125,7 @@ def problem_of(response: Response, secret: str = "", status: int | None = None) 
     if not said:
         known = {one.value: one.phrase for one in http.HTTPStatus}
         said = known.get(status, "no text")
-    return Problem(status, said[:MAX_QUOTE], named, named_pause(response.headers))
+    return ErrorResponse(status, said[:MAX_QUOTE], named, named_pause(response.headers))
 
 
 def _said(body: Json) -> tuple[str, str]:
@@ -163,7 +164,7 @@ def _located(one: Json) -> tuple[str, str]:
     return f"{'.'.join(where)}: {one.get('msg', '')}", where[0] if where else ""
 
 
-def failure(problem: Problem, name: str, max_tokens: int) -> PolicyError | Transient:
+def failure(problem: ErrorResponse, name: str, max_tokens: int) -> PolicyError | Transient:
     """The error for a response that refuses the call.
 
     Args:

@@ -25,6 +25,7 @@ class ServerReport:
     Attributes:
         url: its base URL.
         answers: whether it answered anything.
+        refused: whether no connection could be opened.
         healthy: what `/health` says; None where there is none.
         kind: "vLLM", "SGLang", "llama.cpp", or "" where it is not known.
         version: of the server, or "".
@@ -37,6 +38,7 @@ class ServerReport:
 
     url: str
     answers: bool
+    refused: bool = False
     healthy: bool | None = None
     kind: str = ""
     version: str = ""
@@ -65,7 +67,11 @@ async def inspect_server(
     )
     answers = [one for one in (listed, health, version) if isinstance(one, Response)]
     if not answers:
-        return ServerReport(url=server.shown, answers=False, problem=str(listed))
+        failed = [one for one in (listed, health, version) if isinstance(one, NoResponse)]
+        refused = all(one.refused for one in failed)
+        return ServerReport(
+            url=server.shown, answers=False, refused=refused, problem=str(failed[0])
+        )
     entries = _entries(_json(listed))
     owners = [str(entry.get("owned_by")) for entry in entries]
     kind = next((KINDS[owner] for owner in owners if owner in KINDS), "")
@@ -113,7 +119,7 @@ def listing(names: tuple[str, ...]) -> str:
 
 
 def _problem(
-    listed: Response | str, names: tuple[str, ...], model: str, secret: str, misses: bool
+    listed: Response | NoResponse, names: tuple[str, ...], model: str, secret: str, misses: bool
 ) -> str:
     if isinstance(listed, Response) and listed.status in (401, 403):
         problem = problem_of(listed, secret)
@@ -123,18 +129,18 @@ def _problem(
     return ""
 
 
-async def _get(transport: Transport, url: str, patience: float) -> Response | str:
+async def _get(transport: Transport, url: str, patience: float) -> Response | NoResponse:
     """A response, or why there is none."""
     try:
         async with asyncio.timeout(patience):
             return await transport.send(url)
     except TimeoutError:
-        return f"no response within {patience:g} s"
+        return NoResponse(f"no response within {patience:g} s", refused=False)
     except NoResponse as error:
-        return str(error)
+        return error
 
 
-def _json(found: Response | str) -> Json:
+def _json(found: Response | NoResponse) -> Json:
     """The JSON of a response with status 200; None for any other."""
     if not isinstance(found, Response) or found.status != 200:
         return None
@@ -144,7 +150,7 @@ def _json(found: Response | str) -> Json:
         return None
 
 
-def _healthy(found: Response | str) -> bool | None:
+def _healthy(found: Response | NoResponse) -> bool | None:
     if not isinstance(found, Response):
         return False
     return None if found.status in (401, 403, 404, 405, 501) else found.status < 400

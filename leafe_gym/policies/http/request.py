@@ -44,6 +44,8 @@ _UNSUPPORTED = re.compile(
     r"not support|unsupported|unrecogni[sz]ed|unknown|not permitted|forbidden|not available",
     re.IGNORECASE,
 )
+_PART = re.compile(r"grammar|regex|pattern|keyword|feature|propert|\bref\b", re.IGNORECASE)
+"""What a refusal names that concerns one schema and not schemas as such."""
 _OVERFLOW = re.compile(r"too large to convert|out of range|overflow|too big", re.IGNORECASE)
 _POSITIVE = re.compile(r"positive|greater than|> ?0|above 0", re.IGNORECASE)
 
@@ -54,12 +56,12 @@ class RequestOptions:
 
     Attributes:
         structured: whether JSON schemas are sent.
-        template: arguments of the server's chat template.
+        chat_template_kwargs: arguments of the server's chat template.
         extra: further fields; they take precedence, and None leaves a field out.
     """
 
     structured: bool = True
-    template: Mapping[str, Json] = field(default_factory=dict)
+    chat_template_kwargs: Mapping[str, Json] = field(default_factory=dict)
     extra: Mapping[str, Json] = field(default_factory=dict)
 
 
@@ -91,8 +93,8 @@ def request_body(
         if f"schema {schema_digest(schema)}" not in refused:
             wanted = {"name": "reply", "strict": True, "schema": schema}
             body["response_format"] = {"type": "json_schema", "json_schema": wanted}
-    if options.template:
-        body["chat_template_kwargs"] = dict(options.template)
+    if options.chat_template_kwargs:
+        body["chat_template_kwargs"] = dict(options.chat_template_kwargs)
     for name in refused & body.keys():
         del body[name]
     if "max_tokens" in refused:
@@ -139,8 +141,8 @@ def refused_own(status: int, problem: str, options: RequestOptions) -> str:
     """What to do about a refused field that the user set; "" if it is none of these."""
     if status >= 500:
         return ""
-    if options.template and "chat_template_kwargs" in problem:
-        return "the server takes no chat_template_kwargs; remove `template`"
+    if options.chat_template_kwargs and "chat_template_kwargs" in problem:
+        return "the server refuses `chat_template_kwargs`: remove it"
     for name in options.extra:
         if re.search(rf"\b{re.escape(name)}\b", problem):
             return f"remove {name!r} from `extra`"
@@ -150,7 +152,8 @@ def refused_own(status: int, problem: str, options: RequestOptions) -> str:
 def _next_form(body: Mapping[str, Json], name: str, said: str) -> str:
     """What to do about a field that was named."""
     if name == "response_format":
-        return name if _UNSUPPORTED.search(said) else _schema(body)
+        as_such = _UNSUPPORTED.search(said) and not _PART.search(said)
+        return name if as_such else _schema(body)
     if name == "seed":
         unknown = _UNSUPPORTED.search(said) and not re.search(r"rang|integer|less", said)
         return name if unknown else _seed(body)

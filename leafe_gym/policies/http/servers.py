@@ -77,6 +77,10 @@ class Servers:
         server.probe_at = time.monotonic() + PROBE_EVERY
         return any(one.up for one in self.all)
 
+    def reasons(self) -> list[str]:
+        """Why servers are not used, of those that failed."""
+        return [server.why for server in self.all if server.why]
+
     def due(self) -> list[Server]:
         """Servers that are down and should be probed now; each is returned once per interval."""
         now = time.monotonic()

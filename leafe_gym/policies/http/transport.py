@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +14,14 @@ from leafe_gym.types import Json
 
 CONNECT = 15.0
 """Seconds to open a connection."""
+FIRST_PAUSE, MAX_PAUSE = 0.5, 30.0
+"""First and longest pause between two tries, in seconds, unless the server names one."""
 KEEP_ALIVE = 3.0
 """Seconds that an unused connection stays open; less than servers keep theirs (uvicorn: 5)."""
 MAX_RESPONSE = 64 * 2**20
 """Longest response that is read, in bytes."""
+_TASKS: set[asyncio.Task[None]] = set()
+"""What runs beside the calls; a loop holds its tasks weakly, and a policy may be dropped first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,7 @@ class Transport:
 
     Attributes:
         slots: bound on model calls at the same time.
-        opening: held while the servers are asked for the first time.
+        preparing: asks the servers about themselves, once for all calls that wait for it.
 
     Args:
         concurrency: most model calls at the same time.
@@ -65,9 +70,8 @@ class Transport:
 
     def __init__(self, concurrency: int, headers: Mapping[str, str]) -> None:
         aiohttp = require("aiohttp", "openai", "the policy 'openai'")
-        loop = asyncio.get_running_loop()
         self.slots = asyncio.Semaphore(concurrency)
-        self.opening = asyncio.Lock()
+        self.preparing: asyncio.Task[None] | None = None
         self._aiohttp = aiohttp
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE),
@@ -76,14 +80,14 @@ class Transport:
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT),
             trust_env=True,  # proxies
         )
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._keeper = loop.create_task(self._keep())
+        self.in_background(self._keep())
 
-    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
+    def in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run `work` beside the calls; it is cancelled when the loop ends."""
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        _TASKS.add(task)
+        task.add_done_callback(_ended)
+        return task
 
     async def send(
         self, url: str, body: Json = None, headers: Mapping[str, str] | None = None
@@ -126,3 +130,23 @@ def _named(error: BaseException) -> str:
     """An error's class and text; "Cannot connect" errors hold the operating system's reason."""
     said = " ".join(str(error).split())
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def _ended(task: asyncio.Task[None]) -> None:
+    """Forget a task; nobody may be left to whom its error matters."""
+    _TASKS.discard(task)
+    if not task.cancelled():
+        task.exception()
+
+
+def pause_before(tried: int, named: float | None = None) -> float:
+    """Seconds before the next try: twice as long each time, never less than the server names.
+
+    Args:
+        tried: failed tries so far, >= 1.
+        named: seconds that the server names.
+
+    A random factor keeps many callers from retrying at the same moment.
+    """
+    own = min(MAX_PAUSE, FIRST_PAUSE * 2.0 ** (tried - 1)) * random.uniform(0.5, 1.0)
+    return max(own, named or 0.0)

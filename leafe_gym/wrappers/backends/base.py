@@ -11,8 +11,7 @@ users write, the object a callable without arguments that returns a `Backend`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import gymnasium as gym
 
@@ -24,8 +23,7 @@ AnyEnv = gym.Env[Any, Any]
 BACKENDS = REGISTRIES["backend"]
 
 
-@dataclass(frozen=True, slots=True)
-class SavedState:
+class SavedState(NamedTuple):
     """What `Backend.save` returns.
 
     Attributes:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import cloudpickle  # type: ignore[import-untyped]
+import cloudpickle
 
 from leafe_gym.errors import SnapshotUnsupported
 from leafe_gym.types import Scope

@@ -14,7 +14,7 @@ import struct
 import time
 from typing import Any
 
-import cloudpickle  # type: ignore[import-untyped]
+import cloudpickle
 
 from leafe_gym.errors import BackendError
 

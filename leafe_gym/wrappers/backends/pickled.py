@@ -15,7 +15,7 @@ import copyreg
 import pickle
 from typing import Any
 
-import cloudpickle  # type: ignore[import-untyped]
+import cloudpickle
 import gymnasium as gym
 
 from leafe_gym.errors import SnapshotUnsupported

@@ -11,7 +11,7 @@ from typing import Any
 
 _MOST_OBJECTS = 100_000
 _GROWTH = math.log(1.3)
-_USES = 16
+_USES = 64
 _NOT_OWNED = (type, ModuleType, FunctionType, BuiltinFunctionType)
 
 
@@ -27,12 +27,19 @@ class SnapshotSizer:
 
     def size(self, data: Any, length: int) -> int:
         """Bytes of `data`, saved after `length` actions; within a factor of 2 or so."""
-        bucket = int(math.log1p(length) / _GROWTH)
+        bucket = _BUCKETS[length] if length < len(_BUCKETS) else _bucket(length)
         nbytes, left = self._known.get(bucket, (0, 0))
         if left == 0:
             nbytes, left = measure(data), _USES
         self._known[bucket] = nbytes, left - 1
         return nbytes
+
+
+def _bucket(length: int) -> int:
+    return int(math.log1p(length) / _GROWTH)
+
+
+_BUCKETS = [_bucket(length) for length in range(512)]
 
 
 def measure(data: Any) -> int:

@@ -202,7 +202,8 @@ class RollbackWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstruct
             BackendError: if the backend fails in another way.
         """
         controller = self._controller
-        controller.view()
+        if controller.log is None:
+            controller.view()  # raises
         choice, backend = self._settled()
         held, saved = controller.hold(backend, self._configuration.read(), self._token)
         view = held.view

@@ -29,6 +29,11 @@ import numpy as np
 
 from leafe_gym.envs.space import TextSpace
 from leafe_gym.errors import SnapshotUnsupported
+from leafe_gym.wrappers.rollback.generator_words import (
+    GeneratorState,
+    read_generator,
+    set_generator,
+)
 from leafe_gym.wrappers.rollback.random_state import seed_globals
 from leafe_gym.wrappers.rollback.remote import RemoteEnv
 from leafe_gym.wrappers.rollback.values import ATOMS
@@ -36,6 +41,13 @@ from leafe_gym.wrappers.rollback.values import ATOMS
 AnyEnv = gym.Env[Any, Any]
 Place = tuple[Any, ...]
 """Where an object belongs in a chain; see `_shared`."""
+
+_HolderState = tuple[GeneratorState, Any]
+"""The state of a generator, and the seed that its environment or space was given."""
+_Signature = tuple[tuple[str, ...], tuple[Any, ...]]
+"""Names and types of a wrapper's attributes."""
+_Names = tuple[tuple[str, ...], tuple[str, ...]]
+_MOST_SIGNATURES = 1024
 
 _CONSTANT = frozenset({"env", "_saved_kwargs", "_cached_spec", "_metadata"})
 _PARTS = (gym.Space, gym.Env)
@@ -62,7 +74,7 @@ class ChainState(NamedTuple):
     plain: list[dict[str, Any]]
     sizes: list[int]
     deep: Any
-    generators: list[tuple[Any, ...] | None]
+    generators: list[_HolderState | None]
 
 
 def wrappers_of(env: AnyEnv) -> list[gym.Wrapper[Any, Any, Any, Any]]:
@@ -89,27 +101,45 @@ def save_chain(env: AnyEnv) -> ChainState:
     link = env
     while isinstance(link, gym.Wrapper):
         attributes = link.__dict__
-        kept: dict[str, Any] = {}
-        # The test is made at every save: an attribute may hold a number now and a list later.
-        for name, value in attributes.items():
-            if type(value) in ATOMS:
-                kept[name] = value
-            elif name not in _CONSTANT and not isinstance(value, _PARTS):
-                deep[len(plain), name] = value
-        kept.pop("_cached_spec", None)
+        # Made anew at every save: an attribute may hold a number now and a list later.
+        signature = (tuple(attributes), tuple(map(type, attributes.values())))
+        left_out, copied = _SORTED.get(signature) or _sort(signature)
+        kept = attributes.copy()
+        for name in left_out:
+            del kept[name]
+        for name in copied:
+            deep[len(plain), name] = kept.pop(name)
         plain.append(kept)
         sizes.append(len(attributes))
         link = attributes["env"]
-    generators: list[tuple[Any, ...] | None] = []
+    generators: list[_HolderState | None] = []
     for holder in _holders(env):
         generator = getattr(holder, "_np_random", None)
         if generator is None:
             generators.append(None)
         else:
-            bits = generator.bit_generator
             seed = getattr(holder, "_np_random_seed", None)
-            generators.append((type(bits), bits.state, seed))
+            generators.append((read_generator(generator.bit_generator), seed))
     return ChainState(plain, sizes, _freeze(env, deep) if deep else None, generators)
+
+
+_SORTED: dict[_Signature, _Names] = {}
+
+
+def _sort(signature: _Signature) -> _Names:
+    """Names of attributes that are not saved, and of those that are copied."""
+    left_out: list[str] = []
+    copied: list[str] = []
+    for name, kind in zip(*signature, strict=True):
+        if name == "_cached_spec":
+            left_out.append(name)
+        elif kind not in ATOMS:
+            constant = name in _CONSTANT or issubclass(kind, _PARTS)
+            (left_out if constant else copied).append(name)
+    if len(_SORTED) >= _MOST_SIGNATURES:
+        _SORTED.clear()
+    names = _SORTED[signature] = tuple(left_out), tuple(copied)
+    return names
 
 
 def load_chain(env: AnyEnv, state: ChainState) -> None:
@@ -146,7 +176,8 @@ def reseed(env: AnyEnv, entropy: int) -> None:
         if holder is holders[0] or getattr(holder, "_np_random", None) is not None:
             number = int(seed.generate_state(1, np.uint32)[0])
             fresh, _ = gym.utils.seeding.np_random(number)
-            _poke(holder, (type(fresh.bit_generator), fresh.bit_generator.state))
+            bits = fresh.bit_generator
+            _poke(holder, GeneratorState(type(bits), bits.state))
 
 
 def _links(env: AnyEnv) -> Iterator[AnyEnv]:
@@ -323,17 +354,19 @@ def _holders(env: AnyEnv) -> list[Any]:
     spaces: list[Any] = []
     while isinstance(env, gym.Wrapper):
         attributes = env.__dict__
-        spaces.append(attributes.get("_action_space"))
-        spaces.append(attributes.get("_observation_space"))
+        if (space := attributes.get("_action_space")) is not None:
+            spaces.append(space)
+        if (space := attributes.get("_observation_space")) is not None:
+            spaces.append(space)
         env = attributes["env"]
     holders: list[Any] = [env]
-    spaces.append(getattr(env, "action_space", None))
-    spaces.append(getattr(env, "observation_space", None))
+    for name in ("action_space", "observation_space"):
+        if (space := getattr(env, name, None)) is not None:
+            spaces.append(space)
     for space in spaces:
-        if space is not None:
-            holders.append(space)
-            if type(space) not in _LEAVES:
-                holders.extend(_inner_spaces(space))
+        holders.append(space)
+        if type(space) not in _LEAVES:
+            holders.extend(_inner_spaces(space))
     return holders
 
 
@@ -352,22 +385,22 @@ def _inner_spaces(space: gym.Space[Any]) -> Iterator[gym.Space[Any]]:
             yield from _inner_spaces(one)
 
 
-def _load_generators(env: AnyEnv, states: list[Any]) -> None:
+def _load_generators(env: AnyEnv, states: list[_HolderState | None]) -> None:
     holders = _holders(env)
     if len(holders) != len(states):
         raise _other_chain(env)
     for holder, state in zip(holders, states, strict=True):
         if state is not None:
-            _poke(holder, state)
+            _poke(holder, state[0])
+            if isinstance(holder, gym.Env):
+                holder._np_random_seed = state[1]
         elif getattr(holder, "_np_random", None) is not None:
             holder._np_random = None
 
 
-def _poke(holder: Any, state: tuple[Any, ...]) -> None:
+def _poke(holder: Any, state: GeneratorState) -> None:
     """Set the generator in place, because an environment may hold a second reference to it."""
     generator = getattr(holder, "_np_random", None)
-    if generator is None or type(generator.bit_generator) is not state[0]:
-        generator = holder._np_random = np.random.Generator(state[0]())
-    generator.bit_generator.state = state[1]
-    if len(state) > 2 and isinstance(holder, gym.Env):
-        holder._np_random_seed = state[2]
+    if generator is None or type(generator.bit_generator) is not state.kind:
+        generator = holder._np_random = np.random.Generator(state.kind())
+    set_generator(generator.bit_generator, state)

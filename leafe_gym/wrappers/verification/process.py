@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
-import cloudpickle  # type: ignore[import-untyped]
+import cloudpickle
 
+from leafe_gym._scratch import scratch_folder
 from leafe_gym.errors import LeafeError, SnapshotUnsupported
 from leafe_gym.wrappers.backends.fork_client import start_interpreter, stop_interpreter
 from leafe_gym.wrappers.backends.fork_wire import ConnectionClosed, receive, send, send_socket
@@ -73,17 +72,15 @@ class VerificationProcess:
 
 @contextmanager
 def _scratch_folder() -> Iterator[str]:
-    try:
-        scratch = tempfile.mkdtemp(prefix="leafe-verify-")
-    except OSError as error:
-        raise VerificationUnavailable(
-            f"no folder for temporary files can be used ({brief(error)}): set TMPDIR to one"
-        ) from error
-    os.chmod(scratch, 0o711)  # sandboxes that run as another user have to pass through
-    try:
-        yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with ExitStack() as stack:
+        try:
+            scratch = stack.enter_context(scratch_folder("verify"))
+        except OSError as error:
+            raise VerificationUnavailable(
+                f"no folder for temporary files can be used ({brief(error)}): set TMPDIR to one"
+            ) from error
+        scratch.chmod(0o711)  # sandboxes that run as another user have to pass through
+        yield str(scratch)
 
 
 @contextmanager

@@ -49,7 +49,7 @@ def test_a_tree_grows_over_a_restored_session(kind: str) -> None:
 
     def play(messages: Any) -> str:
         last = messages[-1]["content"]
-        if "Stop here and look back" in last:
+        if "Answer with one JSON object" in last:
             return '{"step": 1, "experience": "do not clear it"}'
         return next(cells)
 

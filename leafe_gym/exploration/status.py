@@ -1,0 +1,109 @@
+"""What a running exploration does now: written beside the run, read by `leafe status`."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from leafe_gym.exploration.homes import WorkerHandle
+from leafe_gym.types import Json
+
+FILE = "status.json"
+EVERY = 2.0
+"""Seconds between two writes, at least."""
+WINDOW = 30.0
+"""Seconds over which turns a second are counted."""
+KEPT = 2000
+"""Number of the newest durations from which percentiles are computed."""
+
+
+@dataclass(slots=True)
+class Status:
+    """Counts of one call of `explore`.
+
+    Attributes:
+        folder: the run folder.
+        tasks: number of tasks that this call has to finish.
+        finished: of them.
+        lost: workers that were lost.
+    """
+
+    folder: Path
+    tasks: int = 0
+    finished: int = 0
+    lost: int = 0
+    _turns: deque[tuple[float, int]] = field(default_factory=deque)
+    _model: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
+    _env: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
+    _busy: dict[str, int] = field(default_factory=dict)
+    _written: float = 0.0
+
+    def committed(self, turns: int) -> None:
+        """Count the turns of an attempt."""
+        self._turns.append((time.monotonic(), turns))
+
+    def beat(self, worker: str, busy: int, model: Sequence[float], env: Sequence[float]) -> None:
+        """Take what a worker says of itself."""
+        self._busy[worker] = busy
+        self._model.extend(model)
+        self._env.extend(env)
+
+    def as_dict(self, workers: Sequence[WorkerHandle]) -> dict[str, Json]:
+        """All figures; durations in milliseconds."""
+        now = time.monotonic()
+        while self._turns and self._turns[0][0] < now - WINDOW:
+            self._turns.popleft()
+        span = max(1.0, now - self._turns[0][0]) if self._turns else 1.0
+        slots = sum(worker.slots for worker in workers)
+        running = sum(len(worker.running) for worker in workers)
+        return {
+            "pid": os.getpid(),
+            "host": platform.node(),
+            "time": time.time(),
+            "tasks": self.tasks,
+            "finished": self.finished,
+            "turns_per_s": sum(turns for _, turns in self._turns) / span,
+            "busy_share": running / slots if slots else 0.0,
+            "model_ms": _percentiles(self._model),
+            "env_ms": _percentiles(self._env),
+            "lost_workers": self.lost,
+            "workers": [
+                {
+                    "name": worker.name,
+                    "place": worker.place,
+                    "slots": worker.slots,
+                    "tasks": len(worker.running),
+                }
+                for worker in workers
+            ],
+        }
+
+    def write(self, workers: Sequence[WorkerHandle], *, last: bool = False) -> None:
+        """Write the figures, not more often than every `EVERY` seconds; the last time in any case.
+
+        A folder that cannot take the file is no reason to end a run.
+        """
+        now = time.monotonic()
+        if not last and now - self._written < EVERY:
+            return
+        self._written = now
+        scratch = self.folder / f"{FILE}.part"
+        with suppress(OSError):
+            scratch.write_text(json.dumps(self.as_dict(workers) | {"ended": last}))
+            scratch.replace(self.folder / FILE)
+
+
+def _percentiles(values: Sequence[float]) -> dict[str, float] | None:
+    """The median and the 95th percentile, in milliseconds; None without a value."""
+    if not values:
+        return None
+    ordered = sorted(values)
+    at = [ordered[min(len(ordered) - 1, int(share * len(ordered)))] for share in (0.5, 0.95)]
+    return {"p50": 1e3 * at[0], "p95": 1e3 * at[1]}

@@ -1,0 +1,81 @@
+"""Actors of a Ray cluster grow the trees that the driver grows itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import gymnasium as gym
+import pytest
+import worker_toys
+from test_workers import fingerprint, run, tasks
+
+from leafe_gym.errors import UsageError
+
+ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'leafe-gym[ray]'")
+cluster_utils = pytest.importorskip("ray.cluster_utils")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """Two nodes of two CPUs on this machine; the address of the cluster."""
+    gym.register("toys/Counter-v0", worker_toys.Counter, max_episode_steps=8)
+    made = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
+    made.add_node(num_cpus=2)
+    try:
+        yield made.address
+    finally:
+        made.shutdown()
+        del gym.registry["toys/Counter-v0"]
+
+
+def actors() -> list[int]:
+    """Processes of our actors."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if b"ray::WorkerActor" in entry.read_bytes():
+                found.append(int(entry.parent.name))
+        except OSError:  # it has ended
+            continue
+    return found
+
+
+def test_actors_on_two_nodes(cluster: str, tmp_path: Path) -> None:
+    for name, policy in (
+        ("function", worker_toys.counting),
+        ("portable", worker_toys.CountingPolicy()),
+    ):
+        expected = fingerprint(tmp_path / f"{name}-inline", policy)
+        there = fingerprint(tmp_path / name, policy, workers=4, ray=cluster)
+        assert there == expected, name
+
+
+def test_a_killed_actor_changes_nothing(cluster: str, tmp_path: Path) -> None:
+    given = tasks(wait=0.05)
+    expected = fingerprint(tmp_path / "inline", given=given)
+    stop, killed = threading.Event(), list[int]()
+
+    def kill_one() -> None:
+        while not killed and not stop.wait(0.2):
+            for pid in actors()[:1]:
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    try:
+        with run(tmp_path / "run", given=given, workers=2, ray=cluster) as found:
+            assert found.fingerprint() == expected
+    finally:
+        stop.set()
+        killer.join()
+    assert killed, "no actor was killed: the test proves nothing"
+
+
+def test_a_cluster_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="ray=''"):
+        run(tmp_path / "run", ray="")
