@@ -15,7 +15,7 @@ T = TypeVar("T")
 PATIENCE = 1.0
 """Seconds after a Ctrl-C in which the event loop must begin to end; then a second one is sent,
 which interrupts whatever blocks it."""
-INSISTENT = 5
+INSISTENT = 60
 """How often that is repeated: each ends one attempt of the loop to wait for its tasks."""
 
 

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -233,6 +232,7 @@ lg.explore(lg.IndependentSamplingAgent(policy), tasks, budget=lg.Budget(interact
 @pytest.mark.parametrize("what", ["step", "function", "blocking"])
 def test_one_interrupt_ends_a_run_whatever_hangs(what: str, tmp_path: Path) -> None:
     environ = {key: value for key, value in os.environ.items() if "COVERAGE" not in key}
+    environ["PYTHONFAULTHANDLER"] = "1"
     with subprocess.Popen(
         [sys.executable, "-c", HANGS, what, str(tmp_path / "run")],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ,
@@ -242,12 +242,13 @@ def test_one_interrupt_ends_a_run_whatever_hangs(what: str, tmp_path: Path) -> N
         assert child.stdout is not None
         assert child.stdout.readline() == "inside\n"
         child.send_signal(signal.SIGINT)
-        sent = time.monotonic()
-        child.wait(timeout=900)
-        took = time.monotonic() - sent
+        try:
+            child.wait(timeout=200)
+        except subprocess.TimeoutExpired:
+            child.send_signal(signal.SIGABRT)  # every thread says where it is
+            pytest.fail(f"2 s on a free machine, 600 s where it waited: {child.communicate()[1]}")
         assert child.stderr is not None
         assert "KeyboardInterrupt" in child.stderr.read()
     assert child.returncode in (1, 130, -signal.SIGINT)
-    assert took < 300, "2 s on a free machine, 600 s where it waited"
     with lg.RunReader(tmp_path / "run") as run:
         assert len(run.tasks()) == 4
