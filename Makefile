@@ -20,9 +20,12 @@ demo: $(VENV)/.demo  ## the main job: a model fails, goes back, learns; a page t
 # in a folder of this run: another run from the same clone would take it for its own.
 COVERAGE := $(if $(filter true,$(CI)),--cov --cov-report=term:skip-covered --cov-fail-under=90)
 
-test: check  ## all checks and tests; with CI=true the coverage of the package, too
+# What takes longest is left out of the everyday run; CI and make soak run it.
+TIER := $(if $(filter true,$(CI)),,-m 'not slow')
+
+test: check  ## all checks and the everyday tests; with CI=true every test, and coverage
 	@data=$$(mktemp -d) && trap 'rm -rf "$$data"' EXIT && set -x && \
-	COVERAGE_FILE=$$data/coverage $(BIN)/python -m pytest -n 2 $(COVERAGE) --durations=10 -q
+	COVERAGE_FILE=$$data/coverage $(BIN)/python -m pytest -n 2 $(TIER) $(COVERAGE) --durations=10 -q
 
 soak: $(VENV)/.dev  ## the same tests with the published counts; make soak TESTS=folder: a part
 	$(BIN)/python -m pytest -n 2 --full-counts --timeout=7200 --durations=20 -q $(TESTS)

@@ -33,6 +33,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+SLOW = frozenset(Path(__file__).with_name("slow.txt").read_text().split())
+"""Files whose tests take longest: `make test` leaves them out; `make soak` and CI run them."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests of slow files."""
+    for name in SLOW:
+        assert (config.rootpath / name).is_file(), f"tests/slow.txt names no file: {name}"
+    for item in items:
+        if item.nodeid.partition("::")[0] in SLOW:
+            item.add_marker("slow")
+
+
 class HostTogether(LoadScopeScheduling):
     """With `-n`, tests of a file share a process; one process has all that look at the host."""
 
@@ -50,7 +63,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """After the tests: what was not tested on this machine, and how to get it."""
     reports = terminalreporter.stats.get("skipped", [])
     skipped = [(one.nodeid, one.longrepr[2].removeprefix("Skipped: ")) for one in reports]
-    if lines := summary(skipped):
+    lines = summary(skipped)
+    if slow := terminalreporter.stats.get("deselected", []):
+        lines.append(f"{len(slow):5}  tests of slow files: make soak")
+    if lines:
         terminalreporter.section("not tested here")
         for line in lines:
             terminalreporter.write_line(line)
