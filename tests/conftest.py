@@ -64,7 +64,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reports = terminalreporter.stats.get("skipped", [])
     skipped = [(one.nodeid, one.longrepr[2].removeprefix("Skipped: ")) for one in reports]
     lines = summary(skipped)
-    if slow := terminalreporter.stats.get("deselected", []):
+    deselected = terminalreporter.stats.get("deselected", [])
+    if slow := [item for item in deselected if item.get_closest_marker("slow")]:
         lines.append(f"{len(slow):5}  tests of slow files: make soak")
     if lines:
         terminalreporter.section("not tested here")

@@ -138,7 +138,8 @@ def test_rows_and_stored_runs_show_the_prompts_that_were_acted_in(kind: str) -> 
     walker = Walker(**KINDS[kind])  # type: ignore[arg-type]
     agent, tree = explore(walker, lg.IndependentSamplingAgent)
     config = RowConfig(keep="all", rehearsal=1.0, dedupe=False)
-    selector = RowSelector(tree, agent.prompts, config, lambda key: True, Counter())
+    prompts = agent.prompts_for(tree.task.env_id)
+    selector = RowSelector(tree, prompts, config, lambda key: True, Counter(), {})
     rows = list(selector.rows())
     fitted = [row for row in rows if tree.branches[row.branch].steps[row.step].fit != FULL]
     assert len(fitted) > 20
