@@ -165,7 +165,7 @@ def test_what_a_module_of_the_current_folder_defines(
         (["--model", "mine:nothing"], 2, "'mine' has no 'nothing'"),
         (["--model", "nothing:act"], 2, "cannot import 'nothing'"),
         (["--model", "mine:no_agent"], 2, "policy no_agent returned int; expected str"),
-        (["--model", "openai"], 2, "missing a required argument: 'model'"),
+        (["--model", "openai"], 2, "name the model itself, --model NAME --base-url URL"),
         (["--model", "mine:act", "--method", "mine:no_agent"], 2, "it made 3"),
         (["--model", "mine:act", "--method", "mine:act"], 2, "--method mine:act"),
         (["--model", "mine:act", "--prompts", "mine:act"], 2, "prompt set"),
