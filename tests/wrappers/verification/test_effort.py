@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 import threading
 import time
 from typing import Any
@@ -173,7 +174,7 @@ def test_advice_for_a_factory_that_was_passed(handle: Any) -> None:
 
 
 def test_without_a_folder_for_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process.tempfile, "tempdir", "/nonexistent")
+    monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
     env = lg.RollbackWrapper(toys.Counter(), factory=lambda: toys.Counter())
     env.reset(seed=0)
     assert "set TMPDIR" in env.backend_report.note
