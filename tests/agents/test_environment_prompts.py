@@ -20,12 +20,17 @@ from leafe_gym.evals.bench import METHODS, ControlInputs
 from leafe_gym.policies.base import as_policy
 from leafe_gym.prompts.chat import ChatPrompts
 from leafe_gym.prompts.code import CodePrompts
+from leafe_gym.prompts.react import ReactPrompts
 from leafe_gym.store.reader import RunReader
 from leafe_gym.types import Completion, Message, Sampling, Task
 
 
 class ByMetadata(Lock):
     metadata: dict[str, Any] = {"render_modes": [], "prompts": "code"}  # noqa: RUF012
+
+
+class Text(Lock):
+    metadata: dict[str, Any] = {"render_modes": [], "prompts": "react"}  # noqa: RUF012
 
 
 class ByAttribute(Lock):
@@ -54,7 +59,7 @@ def factory(**kwargs: Any) -> gym.Env[str, str]:
 
 factory.prompts = "code"  # type: ignore[attr-defined]
 
-for kind in (ByMetadata, ByAttribute, Silent, Wrong, ByObject):
+for kind in (ByMetadata, Text, ByAttribute, Silent, Wrong, ByObject):
     gym.register(f"toy/{kind.__name__}-v0", kind)
 gym.register("toy/Factory-v0", factory)
 
@@ -156,18 +161,18 @@ def test_a_run_holds_the_set_of_each_environment(tmp_path: Path) -> None:
 
 
 def test_rows_are_rendered_with_the_set_of_their_own_environment(tmp_path: Path) -> None:
-    explore(tmp_path, tasks("Lock", "ByMetadata")).close()
+    explore(tmp_path, tasks("Lock", "Text")).close()
     rows = distill.rows(tmp_path, distill.RowConfig(keep="all"))
     systems = {row.task: row.prompt[0]["content"] for row in rows}
-    assert set(systems) == {"Lock", "ByMetadata"}
+    assert set(systems) == {"Lock", "Text"}
     start = lg.Start(observation="trail=", instruction="Open the lock.")
-    for made, name in ((ChatPrompts(), "Lock"), (CodePrompts(), "ByMetadata")):
+    for made, name in ((ChatPrompts(), "Lock"), (ReactPrompts(), "Text")):
         task = tasks(name)[0]
         assert systems[name] == made.render(task, start, [])[0]["content"]
-    assert systems["Lock"] != systems["ByMetadata"]
+    assert systems["Lock"] != systems["Text"]
     assert {env: one["name"] for env, one in rows.manifest()["prompts"].items()} == {
         "toy/Lock-v0": "chat",
-        "toy/ByMetadata-v0": "code",
+        "toy/Text-v0": "react",
     }
 
 
