@@ -220,7 +220,7 @@ class Hangs(gym.Env[str, str]):
 @pytest.mark.parametrize(
     ("action", "timeouts", "said"),
     [
-        ("sleep", ForkTimeouts(call=1.5), "1.5"),
+        ("sleep", ForkTimeouts(call=4.0), "4"),
         ("eat", ForkTimeouts(memory=2**30), "MemoryError|out of memory"),
     ],
 )
