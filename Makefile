@@ -26,7 +26,7 @@ TIER := $(if $(filter true,$(CI)),,-m 'not slow')
 
 test: check  ## all checks and the everyday tests; with CI=true every test, and coverage
 	@data=$$(mktemp -d) && trap 'rm -rf "$$data"' EXIT && set -x && \
-	COVERAGE_FILE=$$data/coverage $(BIN)/python -m pytest -n 2 $(TIER) $(COVERAGE) --durations=10 -q
+	COVERAGE_FILE=$$data/coverage $(BIN)/python -m pytest -n $(if $(filter true,$(CI)),3,2) $(TIER) $(COVERAGE) --durations=10 -q
 
 soak: $(VENV)/.dev  ## the same tests with the published counts; make soak TESTS=folder: a part
 	$(BIN)/python -m pytest -n 2 --full-counts --timeout=7200 --durations=20 -q $(TESTS)
