@@ -111,12 +111,13 @@ class ProcessHandle(DriverEnd):
             return
         self._closing = True
         self._watch.cancel()
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(1.0)
-        code = self._process.poll()
-        why = "it closed its link" if code is None else f"exit status {code}"
-        if code is None:
+        why = "it closed its link"
+        try:
+            why = f"exit status {self._process.wait(1.0)}"
+        except subprocess.TimeoutExpired:
             self._process.kill()
+            self._process.wait()
+        self._link.close()
         for call in self._calls.values():
             call.cancel()
         if not self.ready.done():
