@@ -44,6 +44,16 @@ class Chain:
         self.piece = piece
         self.length: int = len(piece) + (0 if before is None else before.length)
 
+    def __eq__(self, other: object) -> bool:
+        """Whether it is the same sequence in the same pieces."""
+        mine: Chain | None = self
+        theirs: Chain | None = other if isinstance(other, Chain) else None
+        while mine is not None and theirs is not None and mine is not theirs:
+            if mine.piece != theirs.piece:
+                return False
+            mine, theirs = mine.before, theirs.before
+        return mine is theirs
+
 
 class PromptEncoder:
     """Turns successive prompts into chains; what a prompt repeats from the last one is shared."""

@@ -24,9 +24,9 @@ from leafe_gym.exploration.jobs import (
     Event,
     Failed,
     Finished,
-    Job,
     Opened,
     Setup,
+    TaskJob,
 )
 from leafe_gym.exploration.status import Status
 from leafe_gym.store.writer import RunWriter
@@ -138,7 +138,7 @@ class Driver:
             grown = self._grown.get(number)
             if grown is None:
                 grown = self._grown[number] = self.run.branches(number)
-            job = Job(number=number, task=task, stored=tuple(grown))
+            job = TaskJob(number=number, task=task, stored=tuple(grown))
             worker.running[number] = job
             self._first.setdefault(task.env_id, number)
             worker.submit(job)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from leafe_gym.exploration.jobs import Event, Job, Setup
+from leafe_gym.exploration.jobs import Event, Setup, TaskJob
 from leafe_gym.exploration.worker import Worker
 from leafe_gym.types import Json
 
@@ -25,10 +25,10 @@ class WorkerHandle(Protocol):
     name: str
     place: str
     slots: int
-    running: dict[int, Job]
+    running: dict[int, TaskJob]
     lends: int
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: TaskJob) -> None:
         """Begin a job."""
         ...
 
@@ -79,12 +79,12 @@ class _InlineHandle:
 
     def __init__(self, setup: Setup, slots: int, on_event: OnEvent) -> None:
         self.slots = slots
-        self.running: dict[int, Job] = {}
+        self.running: dict[int, TaskJob] = {}
         self.lends = 0
         self._worker = Worker(setup, lambda event: on_event(self, event))
         asyncio.get_running_loop().call_soon(self._worker.beat)
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: TaskJob) -> None:
         self._worker.submit(job)
 
     def give_idle(self, count: int) -> None:

@@ -34,7 +34,7 @@ class Setup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class TaskJob:
     """One task to explore.
 
     Attributes:

@@ -24,7 +24,7 @@ import cloudpickle
 import gymnasium as gym
 
 from leafe_gym.errors import LeafeError, PolicyError, UsageError
-from leafe_gym.exploration.jobs import Ended, Event, Finished, Job, Setup
+from leafe_gym.exploration.jobs import Ended, Event, Finished, Setup, TaskJob
 from leafe_gym.exploration.remote_policy import PolicyServer, connect
 from leafe_gym.exploration.worker import Worker
 from leafe_gym.types import Completion, Json, Message, Sampling
@@ -205,14 +205,14 @@ class DriverEnd:
     ) -> None:
         self.name, self.slots = name, slots
         self.place = ""  # until it is ready
-        self.running: dict[int, Job] = {}
+        self.running: dict[int, TaskJob] = {}
         self.lends = 0
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.heard = asyncio.get_running_loop().time()
         self._send, self._server, self._on_event = send, server, on_event
         self._calls: dict[int, asyncio.Task[Completion]] = {}
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: TaskJob) -> None:
         """See `WorkerHandle.submit`."""
         self._send(frame("job", job))
 

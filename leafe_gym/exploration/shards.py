@@ -38,14 +38,14 @@ class Shard(NamedTuple):
         return list(tasks[self.number :: self.of])
 
 
-class Merged(NamedTuple):
+class MergedRun(NamedTuple):
     """What `merge` made."""
 
     tasks: int
     finished: int
 
 
-def merge(out: str | Path, parts: Sequence[str | Path]) -> Merged:
+def merge(out: str | Path, parts: Sequence[str | Path]) -> MergedRun:
     """Make one run of several that explored different tasks in the same way.
 
     Parts that were made as shards come out in the order of the undivided run, whatever their order
@@ -83,7 +83,7 @@ def merge(out: str | Path, parts: Sequence[str | Path]) -> Merged:
                 _copy(runs[part], number, writer, new)
                 for new, (part, number, _) in enumerate(places)
             )
-    return Merged(len(tasks), finished)
+    return MergedRun(len(tasks), finished)
 
 
 Place = tuple[int, int, Task]

@@ -25,9 +25,9 @@ from leafe_gym.exploration.jobs import (
     Event,
     Failed,
     Finished,
-    Job,
     Opened,
     Setup,
+    TaskJob,
 )
 from leafe_gym.policies.base import Policy
 from leafe_gym.seeds import derive_seed
@@ -123,7 +123,7 @@ class Worker:
         """Use the rollback backend that another worker has chosen."""
         import_choice(choice)
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: TaskJob) -> None:
         """Begin to explore a task; its events follow."""
         task = asyncio.get_running_loop().create_task(self._run(job))
         self._tasks.add(task)
@@ -143,7 +143,7 @@ class Worker:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _run(self, job: Job) -> None:
+    async def _run(self, job: TaskJob) -> None:
         try:
             self._emit(await self._explore(job))
         except asyncio.CancelledError:
@@ -151,7 +151,7 @@ class Worker:
         except BaseException as error:  # noqa: BLE001 - the driver raises it
             self._emit(Ended(job.number, error))
 
-    async def _explore(self, job: Job) -> Event:
+    async def _explore(self, job: TaskJob) -> Event:
         setup = self._setup
         pool = EnvPool(
             partial(make_env, job.task, setup.config.backend),

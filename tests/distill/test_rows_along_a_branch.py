@@ -150,6 +150,6 @@ def test_sets_with_and_without_continued_prompts_give_the_same_rows() -> None:
                 return not known
 
             counts: Counter[str] = Counter()
-            rows = list(RowSelector(tree, prompts, config, is_new, counts).rows())
+            rows = list(RowSelector(tree, prompts, config, is_new, counts, {}).rows())
             found.append((rows, counts))
         assert found[0] == found[1]
