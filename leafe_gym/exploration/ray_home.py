@@ -60,6 +60,10 @@ class WorkerActor:
             if batch:
                 yield batch
 
+    async def live(self) -> None:
+        """Return never; fails when the actor dies, also where a stream would wait for ever."""
+        await asyncio.Event().wait()
+
     async def receive(self, frames: list[bytes]) -> None:
         """Take frames from the driver."""
         for data in frames:
@@ -96,7 +100,9 @@ class RayHandle(DriverEnd):
         self._closing = False
         self._leaving: list[bytes] = []
         super().__init__(f"Ray worker {number}", slots, self._put, server, on_event)
-        self._reader = asyncio.get_running_loop().create_task(self._read(setup))
+        loop = asyncio.get_running_loop()
+        self._reader = loop.create_task(self._read(setup))
+        self._watcher = loop.create_task(self._watch())
 
     async def started(self) -> None:
         """Wait until the worker takes jobs.
@@ -125,7 +131,8 @@ class RayHandle(DriverEnd):
             async with asyncio.timeout(5.0):
                 await self._actor.close.remote()
         self._reader.cancel()
-        await asyncio.gather(self._reader, return_exceptions=True)
+        self._watcher.cancel()
+        await asyncio.gather(self._reader, self._watcher, return_exceptions=True)
         with suppress(Exception):
             ray.kill(self._actor)
 
@@ -159,10 +166,20 @@ class RayHandle(DriverEnd):
             why = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
         self._gone(why)
 
+    async def _watch(self) -> None:
+        """Notice the death of the actor."""
+        try:
+            await self._actor.live.remote()
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - Ray raises many kinds when an actor dies
+            self._gone(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
+
     def _gone(self, why: str) -> None:
         if self._closing:
             return
         self._closing = True
+        self._reader.cancel()
         for call in self._calls.values():
             call.cancel()
         if not self.ready.done():
