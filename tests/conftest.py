@@ -40,7 +40,9 @@ SLOW = frozenset(Path(__file__).with_name("slow.txt").read_text().split())
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark the tests of slow files."""
     for name in SLOW:
-        assert (config.rootpath / name).is_file(), f"tests/slow.txt names no file: {name}"
+        assert (Path(__file__).parent.parent / name).is_file(), (
+            f"tests/slow.txt names no file: {name}"
+        )
     for item in items:
         if item.nodeid.partition("::")[0] in SLOW:
             item.add_marker("slow")

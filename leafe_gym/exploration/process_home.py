@@ -13,7 +13,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
-from leafe_gym.errors import LeafeError
+from leafe_gym.errors import LeafeError, UsageError
 from leafe_gym.exploration.homes import OnEvent, OnLost, WorkerHandle
 from leafe_gym.exploration.jobs import Event, Setup
 from leafe_gym.exploration.link import DriverEnd, frame, pack_setup, search_path
@@ -76,6 +76,9 @@ class ProcessHandle(DriverEnd):
         try:
             async with asyncio.timeout(START_SECONDS):
                 await self.ready
+        except UsageError:
+            await self.close()
+            raise
         except TimeoutError:
             await self.close()
             raise WorkerLost(f"{self.name} did not start within {START_SECONDS:g} s") from None

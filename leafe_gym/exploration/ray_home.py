@@ -114,6 +114,9 @@ class RayHandle(DriverEnd):
         try:
             async with asyncio.timeout(START_SECONDS):
                 await self.ready
+        except UsageError:
+            await self.close()
+            raise
         except TimeoutError:
             await self.close()
             raise WorkerLost(

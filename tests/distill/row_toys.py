@@ -86,11 +86,16 @@ def rows_of(source: Any, **options: Any) -> distill.Rows:
 
 
 def toy_run(
-    folder: Path, trees: Iterable[Tree], *, prompts: PromptSet | None = CHAT, done: bool = True
+    folder: Path,
+    trees: Iterable[Tree],
+    *,
+    prompts: PromptSet | None = CHAT,
+    done: bool = True,
+    agent: dict[str, Any] | None = None,
 ) -> Path:
     trees = list(trees)
     tasks = [tree.task for tree in trees]
-    with RunWriter(folder, {"agent": {}, "version": "0.1.0"}, tasks) as run, run.batch():
+    with RunWriter(folder, {"agent": agent or {}, "version": "0.1.0"}, tasks) as run, run.batch():
         for env_id in {task.env_id for task in tasks} if prompts else ():
             run.record_prompts(env_id, prompts)
         for number, tree in enumerate(trees):

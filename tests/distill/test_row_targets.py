@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from row_toys import last, needs, rows_of, toy_config, toy_run, toy_tree
+from row_toys import last, needs, rows_of, toy_run, toy_tree
 from template_tokenizers import NAMES, tokenizer_for
 
 from leafe_gym import distill
@@ -31,10 +31,8 @@ def thinking_tree(reply: str, reasoning: str = "") -> Tree:
 
 
 def run_of(folder: Path, tree: Tree, **arguments: Any) -> Path:
-    config = toy_config()
-    if arguments:
-        config["agent"]["chat_template_kwargs"] = arguments
-    return toy_run(folder, [tree], config)
+    agent = {"chat_template_kwargs": arguments} if arguments else {}
+    return toy_run(folder, [tree], agent=agent)
 
 
 def the_row(folder: Path, target: str) -> distill.Row:
