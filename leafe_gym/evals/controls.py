@@ -7,8 +7,9 @@ and the reply only, so it does not depend on timing, concurrency or the agent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import wraps
 from typing import Any, cast
 
 from leafe_gym.errors import UsageError
@@ -16,6 +17,8 @@ from leafe_gym.prompts.base import PromptSet
 from leafe_gym.seeds import derive_rng
 from leafe_gym.store.records import checksum, dump
 from leafe_gym.types import Completion, Experience, Json, Message, Start, Step, Task
+
+RENDER_METHODS = ("render", "render_reflection", "render_refinement")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,40 +75,23 @@ class _Control:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):  # pickle asks before `_prompts` is there
             raise AttributeError(name)
-        return getattr(self._prompts, name)
+        value = getattr(self._prompts, name)
+        return self._rendering(value) if name in RENDER_METHODS else value
 
-    def render(
-        self,
-        task: Task,
-        start: Start,
-        steps: Sequence[Step],
-        experiences: Sequence[Experience] = (),
-    ) -> list[Message]:
-        """See `PromptSet.render`."""
-        shown = self._shown(task, experiences)
-        return cast("list[Message]", self._prompts.render(task, start, steps, shown))
+    def _rendering(self, method: Callable[..., list[Message]]) -> Callable[..., list[Message]]:
+        """A render method of the wrapped set, with other experiences; its signature stays."""
 
-    def render_reflection(
-        self,
-        task: Task,
-        start: Start,
-        steps: Sequence[Step],
-        experiences: Sequence[Experience] = (),
-    ) -> list[Message]:
-        """See `PromptSet.render_reflection`."""
-        shown = self._shown(task, experiences)
-        return cast("list[Message]", self._prompts.render_reflection(task, start, steps, shown))
+        @wraps(method)
+        def render(
+            task: Task,
+            start: Start,
+            steps: Sequence[Step],
+            experiences: Sequence[Experience] = (),
+            **fit: Any,
+        ) -> list[Message]:
+            return method(task, start, steps, self._shown(task, experiences), **fit)
 
-    def render_refinement(
-        self,
-        task: Task,
-        start: Start,
-        steps: Sequence[Step],
-        experiences: Sequence[Experience] = (),
-    ) -> list[Message]:
-        """See `PromptSet.render_refinement`."""
-        shown = self._shown(task, experiences)
-        return cast("list[Message]", self._prompts.render_refinement(task, start, steps, shown))
+        return render
 
     def _shown(self, task: Task, experiences: Sequence[Experience]) -> Sequence[Experience]:
         """The experiences that are rendered in place of `experiences`."""

@@ -17,8 +17,9 @@ from leafe_gym.evals.bench import METHODS, ControlInputs, method_agent, run_benc
 from leafe_gym.evals.controls import Donor, random_tau, swap_experiences, withhold_experiences
 from leafe_gym.policies.base import as_policy
 from leafe_gym.prompts.base import PromptSet, prompt_set
+from leafe_gym.prompts.fitting import accepts_fit
 from leafe_gym.tree import Tree
-from leafe_gym.types import Completion, Experience, Message, Sampling, Start, Step, Task
+from leafe_gym.types import Completion, Experience, Message, PromptFit, Sampling, Start, Step, Task
 
 SETS = ["chat", "tiny", "tiny-multiturn"]
 BOARD = "######\n#@---#\n#-$-.#\n#----#\n#----#\n######"
@@ -208,3 +209,22 @@ def test_a_bench_with_every_method(tmp_path: Path) -> None:
         assert shown <= {b.experience.text for t in run.trees() for b in t.branches if b.experience}
     with pytest.raises(UsageError, match="name tree before it"):
         method_agent("tree-other-experience", as_policy(lg.policy("scripted")), AgentConfig(), 0)
+
+
+@pytest.mark.parametrize("name", ["chat", "code", "react", "tiny"])
+@pytest.mark.parametrize(
+    "fit", [PromptFit(), PromptFit(shortened=3), PromptFit(shortened=3, dropped=2)]
+)
+def test_controls_cut_prompts_as_the_set_that_they_wrap(name: str, fit: PromptFit) -> None:
+    inner = prompt_set(name)
+    steps = [
+        Step(action=f"go {n}", reply=f"Action: go {n}", observation="x" * 900) for n in range(6)
+    ]
+    start, task = Start(observation="a hall", instruction="Walk."), Task(id="t", env_id="e")
+    for control in (withhold_experiences(inner), random_tau(inner, 0)):
+        assert accepts_fit(control) == accepts_fit(inner)
+        if not accepts_fit(inner):
+            continue
+        for method in ("render", "render_reflection", "render_refinement"):
+            found = getattr(control, method)(task, start, steps, (), fit=fit)
+            assert found == getattr(inner, method)(task, start, steps, (), fit=fit)
