@@ -15,17 +15,13 @@ from typing import Any
 
 from leafe_gym._optional import require
 from leafe_gym.errors import UsageError
+from leafe_gym.exploration.driver_end import SILENCE_SECONDS, DriverEnd
 from leafe_gym.exploration.homes import OnEvent, OnLost, WorkerHandle
-from leafe_gym.exploration.jobs import Event, Setup
-from leafe_gym.exploration.link import DriverEnd, WorkerEnd, pack_setup, search_path
-from leafe_gym.exploration.process_home import (
-    SILENCE_SECONDS,
-    START_SECONDS,
-    WorkerLost,
-    start_all,
-    start_one,
-)
+from leafe_gym.exploration.jobs import Setup
+from leafe_gym.exploration.link import pack_setup, search_path
 from leafe_gym.exploration.remote_policy import PolicyServer, agent_for_workers
+from leafe_gym.exploration.starting import slots_of, start_all, start_one
+from leafe_gym.exploration.worker_end import WorkerEnd
 
 LOCAL = "local"
 
@@ -86,7 +82,7 @@ class RayHandle(DriverEnd):
         slots: int,
         setup: Any,
         server: PolicyServer,
-        on_event: Callable[[Any, Event], None],
+        on_event: OnEvent,
         on_lost: OnLost,
     ) -> None:
         import ray
@@ -96,39 +92,16 @@ class RayHandle(DriverEnd):
             WorkerActor
         )
         self._actor = actor.remote(search_path())
-        self._on_lost = on_lost
-        self._closing = False
         self._leaving: list[bytes] = []
-        super().__init__(f"Ray worker {number}", slots, self._put, server, on_event)
+        super().__init__(f"Ray worker {number}", slots, self._put, server, on_event, on_lost)
         loop = asyncio.get_running_loop()
         self._reader = loop.create_task(self._read(setup))
         self._watcher = loop.create_task(self._watch())
-
-    async def started(self) -> None:
-        """Wait until the worker takes jobs.
-
-        Raises:
-            UsageError: if its versions differ.
-            WorkerLost: if it does not start.
-        """
-        try:
-            async with asyncio.timeout(START_SECONDS):
-                await self.ready
-        except UsageError:
-            await self.close()
-            raise
-        except TimeoutError:
-            await self.close()
-            raise WorkerLost(
-                f"{self.name} did not start within {START_SECONDS:g} s: has the cluster a free "
-                "CPU, and leafe-gym on every machine?"
-            ) from None
 
     async def close(self) -> None:
         """End the actor."""
         import ray
 
-        self._closing = True
         await super().close()
         with suppress(Exception):
             async with asyncio.timeout(5.0):
@@ -167,7 +140,7 @@ class RayHandle(DriverEnd):
             raise
         except Exception as error:  # noqa: BLE001 - Ray raises many kinds when an actor dies
             why = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
-        self._gone(why)
+        self._lost(why)
 
     async def _watch(self) -> None:
         """Notice the death of the actor."""
@@ -176,18 +149,7 @@ class RayHandle(DriverEnd):
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - Ray raises many kinds when an actor dies
-            self._gone(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
-
-    def _gone(self, why: str) -> None:
-        if self._closing:
-            return
-        self._closing = True
-        self._reader.cancel()
-        for call in self._calls.values():
-            call.cancel()
-        if not self.ready.done():
-            self.ready.set_exception(WorkerLost(f"{self.name} did not start: {why}"))
-        self._on_lost(self, why)
+            self._lost(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
 
 
 class RayHome:
@@ -229,11 +191,8 @@ class RayHome:
             return RayHandle(self._count, share, slots, stored, server, on_event, on_lost)
 
         self._make = make
-        shares = [
-            self._concurrency // count + (number < self._concurrency % count)
-            for number in range(count)
-        ]
-        return await start_all([start_one(make, slots) for slots in shares])
+        slots = slots_of(self._concurrency, count)
+        return await start_all([start_one(make, one) for one in slots])
 
     def _connect(self) -> None:
         options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": True}

@@ -11,7 +11,7 @@ import sys
 import threading
 from multiprocessing.connection import Connection
 
-from leafe_gym.exploration.link import WorkerEnd
+from leafe_gym.exploration.worker_end import WorkerEnd
 
 PATIENCE = 2.0
 """Seconds for environments to close once the driver is gone."""
