@@ -72,6 +72,7 @@ class Driver:
     _losses: Counter[int] = field(default_factory=Counter)
     _refused: dict[int, set[str]] = field(default_factory=dict)
     _replacing: int = 0
+    _lost_early: dict[str, str] = field(default_factory=dict)
     _over: asyncio.Future[None] | None = None
 
     def __post_init__(self) -> None:
@@ -92,7 +93,8 @@ class Driver:
         if self._kinds:  # chosen in an earlier call
             self._first = dict.fromkeys(self.setup.env_ids)
         try:
-            self._workers = await self.home.start(self.setup, self._on_event, self._on_lost)
+            for worker in await self.home.start(self.setup, self._on_event, self._on_lost):
+                self._join(worker)
             self._assign()
             await self._over
         finally:
@@ -125,6 +127,13 @@ class Driver:
             f"{said}; what was committed is kept, and the same call tries them again", self.open
         )
 
+    def _join(self, worker: WorkerHandle) -> None:
+        """Take a new worker, which may be lost already."""
+        self._workers.append(worker)
+        why = self._lost_early.pop(worker.name, None)
+        if why is not None:
+            self._on_lost(worker, why)
+
     def _assign(self) -> None:
         """Give waiting tasks to idle slots; end the run where nothing is left."""
         if not self.acted and len(self.open) >= HOPELESS:
@@ -145,10 +154,9 @@ class Driver:
         self._lend()
         running = any(worker.running for worker in self._workers)
         if not running and not self._replacing and self._over and not self._over.done():
-            if self._waiting:
-                self._fail(RunIncomplete("no worker is left", {t.id: "" for _, t in self._waiting}))
-            else:
-                self._over.set_result(None)
+            while self._waiting:
+                self._leave_open(*self._waiting.popleft(), "no worker is left to explore it")
+            self._over.set_result(None)
 
     def _next(self) -> tuple[WorkerHandle, int] | None:
         """The worker with most idle slots, and the place of a waiting task that it may explore.
@@ -264,7 +272,10 @@ class Driver:
 
     def _on_lost(self, worker: WorkerHandle, why: str) -> None:
         """Give the tasks of a lost worker out again, with what is stored of them."""
-        if self._over is None or self._over.done() or worker not in self._workers:
+        if self._over is None or self._over.done():
+            return
+        if worker not in self._workers:  # it was ready and is lost while others still start
+            self._lost_early[worker.name] = why
             return
         logger.warning("lost %s (%s); its %d tasks go on", worker.name, why, len(worker.running))
         self._workers.remove(worker)
@@ -299,9 +310,9 @@ class Driver:
         finally:
             self._replacing -= 1
         if worker is not None:
-            self._workers.append(worker)
             for choice in self.run.backends():
                 worker.choose(choice)
+            self._join(worker)
         self._assign()
 
     def _fail(self, error: BaseException) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+from contextlib import suppress
 from typing import Any
 
 from leafe_gym.errors import LeafeError, PolicyError, UsageError
@@ -96,12 +97,18 @@ class DriverEnd:
         await asyncio.gather(*calls, return_exceptions=True)
 
     def receive(self, data: bytes) -> None:
-        """Take a frame from the worker, in the event loop's thread."""
+        """Take a frame from the worker, in the event loop's thread.
+
+        What arrives after the worker was given up is ignored: its tasks are elsewhere then.
+        """
+        if self._closing:
+            return
         kind, *values = pickle.loads(data)
         self.heard = asyncio.get_running_loop().time()
         match kind:
             case "event":
-                self._on_event(self, values[0])
+                with suppress(Exception):  # the driver has noted it, and ends the run
+                    self._on_event(self, values[0])
             case "ask":
                 number, policy, messages, sampling = values
                 self._calls[number] = self._server.start(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -18,7 +19,11 @@ import worker_toys
 
 import leafe_gym as lg
 from leafe_gym.errors import PolicyUnavailable, RunIncomplete, UsageError
-from leafe_gym.exploration import link
+from leafe_gym.exploration import engine, link
+from leafe_gym.exploration.driver_end import WorkerLost
+from leafe_gym.exploration.homes import OnEvent, OnLost, WorkerHandle
+from leafe_gym.exploration.jobs import Setup
+from leafe_gym.exploration.process_home import ProcessHome
 from leafe_gym.types import Task
 
 
@@ -114,6 +119,41 @@ def test_killed_workers_change_nothing(tmp_path: Path) -> None:
         killer.join()
     assert killed, "no worker was killed: the test proves nothing"
     assert again <= 8 * len(killed), "only attempts that were under way are repeated"
+
+
+class LosesOne(ProcessHome):
+    """Its first worker is killed after it was ready, before the driver hears of any."""
+
+    async def start(self, setup: Setup, on_event: OnEvent, on_lost: OnLost) -> list[WorkerHandle]:
+        gone = asyncio.Event()
+
+        def noted(worker: WorkerHandle, why: str) -> None:
+            on_lost(worker, why)
+            gone.set()
+
+        handles = await super().start(setup, on_event, noted)
+        os.kill(int(handles[0].name.split()[-1]), signal.SIGKILL)
+        await asyncio.wait_for(gone.wait(), 60)
+        return handles
+
+
+def test_a_worker_lost_while_others_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = fingerprint(tmp_path / "inline")
+    monkeypatch.setattr(engine, "ProcessHome", LosesOne)
+    assert fingerprint(tmp_path / "run", workers=2) == expected
+
+
+class LeavesNone(LosesOne):
+    async def replace(self, lost: WorkerHandle) -> WorkerHandle | None:
+        raise WorkerLost("no room for another")
+
+
+def test_a_run_whose_last_worker_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "ProcessHome", LeavesNone)
+    with pytest.raises(UsageError, match="no worker is left to explore it"):
+        run(tmp_path / "run", workers=1)
+    monkeypatch.undo()
+    assert fingerprint(tmp_path / "run") == fingerprint(tmp_path / "inline")
 
 
 def test_a_task_that_ends_its_worker_stays_open(tmp_path: Path) -> None:
