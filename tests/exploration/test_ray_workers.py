@@ -55,7 +55,8 @@ def test_actors_on_two_nodes(cluster: str, tmp_path: Path) -> None:
         assert there == expected, name
 
 
-def test_a_killed_actor_changes_nothing(cluster: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("when", ["starting", "exploring"])
+def test_a_killed_actor_changes_nothing(cluster: str, when: str, tmp_path: Path) -> None:
     given = tasks(wait=0.05)
     expected = fingerprint(tmp_path / "inline", given=given)
     stop, killed = threading.Event(), list[int]()
@@ -69,7 +70,7 @@ def test_a_killed_actor_changes_nothing(cluster: str, tmp_path: Path) -> None:
 
     def kill_one() -> None:
         while not killed and not stop.wait(0.2):
-            for pid in actors()[:1] if exploring() else []:
+            for pid in actors()[:1] if when == "starting" or exploring() else []:
                 os.kill(pid, signal.SIGKILL)
                 killed.append(pid)
 
