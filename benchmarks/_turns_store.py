@@ -9,6 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from _harness import Report
+
 import leafe_gym as lg
 from leafe_gym import distill
 from leafe_gym.cli.view import listing, outcomes
@@ -21,6 +23,20 @@ TASKS, BRANCHES, STEPS = 5000, 20, 8
 TEXT = "the box is left of a wall and the door is open take key north south lamp table"
 WORDS = TEXT.split()
 PROMPTS = "chat"
+
+
+def measure() -> Report:
+    """Both parts."""
+    return Report(
+        figures={**row_rates(), **large_run()},
+        goals={
+            "run_bytes_vs_json": ("<=", 0.5),
+            "list_s_5000x20": ("<=", 0.5),
+            "view_s_5000x20": ("<=", 8),
+            "rows_200_vs_12": (">=", 0.5),
+        },
+        meta={"large_run": f"{TASKS} tasks x {BRANCHES} branches x {STEPS} turns, CPU seconds"},
+    )
 
 
 def large_run(tasks: int = TASKS, branches: int = BRANCHES, steps: int = STEPS) -> dict[str, float]:
@@ -71,10 +87,9 @@ def _timed(figures: dict[str, float], name: str) -> Iterator[None]:
 
 
 def _write(folder: Path, tasks: int, branches: int, steps: int) -> None:
-    prompts = as_prompt_set(PROMPTS)
-    config = {"agent": {"prompts": {"name": prompts.name, "hash": prompts.hash}}}
     listed = [lg.Task(id=f"t{n}", env_id="me/T-v0", seed=n, split="train") for n in range(tasks)]
-    with RunWriter(folder, config, listed) as run, run.batch():
+    with RunWriter(folder, {"agent": {}}, listed) as run, run.batch():
+        run.record_prompts("me/T-v0", as_prompt_set(PROMPTS))
         for number, task in enumerate(listed):
             tree = Tree(task=task, start=lg.Start(observation=f"Task {number}.", instruction="Go."))
             run.record_opened(number, tree.start)
@@ -107,8 +122,3 @@ def _step(salt: int, at: int, root: bool) -> Any:
         info={"won": False, "score": 0.0, "admissible_commands": commands},
         experiences=() if root else (1,),
     )
-
-
-if __name__ == "__main__":
-    for key, value in {**row_rates(), **large_run()}.items():
-        print(f"{key:24} {value:,.3f}")

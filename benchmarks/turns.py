@@ -9,7 +9,7 @@ from importlib import import_module
 
 from _harness import Report, main
 
-PARTS = ("_turns_rollout",)
+PARTS = ("_turns_rollout", "_turns_store")
 
 
 def measure() -> Report:
