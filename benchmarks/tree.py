@@ -6,15 +6,14 @@ attempts per root); `wide` is one single root with two reflections per attempt.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import pickle
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from _harness import ROUNDS, Report, alternate, main, median, ratio
 from _peers import TREEQUEST
@@ -31,6 +30,7 @@ from leafe_gym.store.writer import RunWriter
 from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Experience, Reflection, Start, Step, Task
 
+T = TypeVar("T")
 SIZES = (100, 1_000, 10_000)
 NODES = 400
 TREES = 5
@@ -121,9 +121,19 @@ def _grow(book: Accounting, size: int) -> Iterator[Branch]:
         assert selection is not None
         plan = _plan(book, number, selection)
         branch = _branch(number, selection, book.config.reflections)
-        branch = asyncio.run(book.commit(plan, branch, AttemptCost()))
-        assert branch is not None
-        yield branch
+        committed = _result(book.commit(plan, branch, AttemptCost()))
+        assert committed is not None
+        yield committed
+
+
+def _result(call: Coroutine[Any, Any, T]) -> T:
+    """The value of a coroutine that waits for nothing but its next turn of the event loop."""
+    while True:
+        try:
+            call.send(None)
+        except StopIteration as done:
+            value: T = done.value
+            return value
 
 
 def _plan(book: Accounting, number: int, selection: Selection) -> AttemptPlan:
