@@ -73,8 +73,11 @@ class ProgramTemplate:
         Raises:
             TemplateFailed: if it cannot be started.
         """
-        message = json.dumps({"request": request, "reserved": reserved}).encode()
+        kept = ("artifact", "cpu_s", "disk_mb", "memory_mb", "processes", "stack_mb")
+        limits = {name: request[name] for name in kept}
+        message = json.dumps({"request": limits, "reserved": reserved}).encode()
         try:
+            os.kill(self.pid, signal.SIGCONT)  # a cell may have stopped it
             socket.send_fds(self._socket, [message], list(descriptors))
         except OSError as error:
             raise TemplateFailed(f"the prepared interpreter has ended: {error}") from error
@@ -200,6 +203,8 @@ def run_main(module: types.ModuleType, path: str) -> NoReturn:
         main()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if end.code is not None and not isinstance(end.code, int):
+            sys.stderr.write(f"{end.code}\n")
     except BaseException as error:  # noqa: BLE001 - shown as an interpreter shows it
         own = error.__traceback__
         traceback.print_exception(type(error), error, own and own.tb_next)
