@@ -36,7 +36,9 @@ from leafe_gym.envs.webshop.word_lists import nouns
 
 FILES = ("items_shuffle_1000.json", "items_ins_v2_1000.json", "items_human_ins.json")
 TAGGER = "en_core_web_sm"
-UNUSED = ("flask", "pyserini", "pyserini.search", "pyserini.search.lucene", "ansi", "cleantext")
+UNUSED = (
+    "flask", "pyserini", "pyserini.search", "pyserini.search.lucene", "rank_bm25", "cleantext", "rich",
+)  # fmt: skip
 
 
 class _Anything(types.ModuleType):
