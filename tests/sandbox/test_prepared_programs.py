@@ -108,11 +108,6 @@ def test_as_a_new_interpreter(boxes: list[EmbeddedSandbox], code: str) -> None:
         ("import time; time.sleep(60)", {"call_s": 1.0}, "timed_out"),
         ("while True: print('x' * 1000)", {}, "truncated"),
         (
-            "import os\nwhile True:\n  try: os.fork()\n  except OSError: pass",
-            {"cpu_s": 1.0},
-            "timed_out",
-        ),
-        (
             "import os, time\nfor _ in range(6):\n  if not os.fork(): break\n"
             "b = b'x' * (60 << 20); time.sleep(9)",
             {},
@@ -213,16 +208,7 @@ def test_cells_that_attack_the_prepared_process(cell: str) -> None:
         box.close()
 
 
-@pytest.mark.parametrize(
-    "source",
-    [
-        "raise ValueError('broken')",
-        "import no_such_module",
-        "main = 3",
-        "def main(:",
-        "import os; os._exit(1)",
-    ],
-)
+@pytest.mark.parametrize("source", ["raise ValueError('broken')", "main = 3", "def main(:"])
 def test_source_that_fails(source: str) -> None:
     results = []
     for prepared in (True, False):
