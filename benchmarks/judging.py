@@ -19,31 +19,31 @@ from typing import Any
 
 from _harness import ROOT, Report, main, median, ratio
 
-SLICE = 8
+SLICE = 6
 """Problems of a slice."""
 
 ROUNDS = 5
 FILE = "mbpp.jsonl"
 
 CHILD = """
-import json, os, sys, time
+import contextlib, json, os, sys, time
 sys.path[:0] = [sys.argv[1] + "/benchmarks", sys.argv[1]]
 import mbpp
 problems = list(mbpp.read_functions(mbpp.find_file(mbpp.FILE, mbpp.SOURCE)).problems.values())
 first, count = int(sys.argv[2]), int(sys.argv[3])
 
 def family(pid):
-    found = [pid]
-    for thread in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{thread}/children") as file:
-            for child in file.read().split():
-                found += family(int(child))
-    return found
+    yield pid
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children") as file:
+                for child in file.read().split():
+                    yield from family(int(child))
 
 def cpu():
     total = 0
     for pid in family(os.getpid()):
-        with open(f"/proc/{pid}/stat") as file:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/stat") as file:
             total += sum(map(int, file.read().rpartition(")")[2].split()[11:15]))
     return total / os.sysconf("SC_CLK_TCK")
 
@@ -88,7 +88,7 @@ def measure() -> Report:
 
 def _slice(tree: Path, first: int) -> dict[str, Any]:
     command = [sys.executable, "-c", CHILD, str(tree), str(first), str(SLICE)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     told: dict[str, Any] = json.loads(done.stdout)
     return told
 

@@ -219,8 +219,9 @@ def run_main(module: types.ModuleType, path: str) -> NoReturn:
 
 def _depth() -> int:
     """The caller's frame and those below it, which a new interpreter does not have."""
-    frame, depth = sys._getframe(1), 0
+    frame: types.FrameType | None = sys._getframe(1)
+    depth = 0
     while frame is not None:
         depth += 1
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return depth
