@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from leafe_gym.tiny.make_base import build
 from leafe_gym.tiny.pretrain import NATURAL, Recipe
@@ -27,22 +29,22 @@ def blind_name(weight: float) -> str:
 NAMED = blind_name(BLIND)
 
 
-def recipe(name: str, seed: int, steps: int | None = None) -> Recipe:
+def recipe(name: str, seed: int, changes: Mapping[str, Any] | None = None) -> Recipe:
     """How a base is trained.
 
     Args:
         name: "natural", or "blind-" and the weight of blind pushes.
         seed: of its pretraining.
-        steps: optimizer steps, in place of those of the recipe.
+        changes: fields that replace those of the recipe.
     """
     made = (
         NATURAL
         if name == NATURAL_NAME
         else Recipe(kind="blind", blind=float(name.partition("-")[2]), by_layout=True)
     )
-    return replace(made, seed=seed, steps=steps or made.steps)
+    return replace(made, seed=seed, **(changes or {}))
 
 
-def make_base(name: str, seed: int, folder: Path, steps: int | None = None) -> Path:
+def make_base(name: str, seed: int, folder: Path, changes: Mapping[str, Any] | None = None) -> Path:
     """The base in `folder`, pretrained if it is not there yet."""
-    return build(recipe(name, seed, steps), folder / "base")
+    return build(recipe(name, seed, changes), folder / "base")

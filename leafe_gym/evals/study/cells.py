@@ -72,7 +72,7 @@ class Study:
         """A base, pretrained if it is not there yet, with its training levels."""
         folder = self.folder / f"{base}-{seed}"
         return Bench(
-            base=make_base(base, seed, folder, self.scale.pretraining),
+            base=make_base(base, seed, folder, self.scale.recipe),
             levels=self.levels.train, interactions=self.scale.interactions, scale=self.scale,
             seed=seed, folder=folder, run=run,
         )  # fmt: skip

@@ -155,8 +155,13 @@ def early(bench: Bench, setting: Setting, title: str) -> Trained:
     world = bench.fit(f"{title}-world", replace(setting, steps=first), predict, [])
     rest = replace(setting, steps=max(1, setting.steps - first))
     made = bench.fit(title, rest, imitate, [], model=world.model)
-    steps = world.costs.get("steps", 0) + made.costs.get("steps", 0)
-    return Trained(model=made.model, costs=made.costs | {"steps": steps, "predict": len(predict)})
+    both = (world.costs, made.costs)
+    sums = {
+        name: sum(one.get(name, 0) for one in both)
+        for name in ("steps", "tokens_read", "cpu_seconds")
+    }
+    spent = {"interactions": bench.interactions * len(bench.levels.tasks), "predict": len(predict)}
+    return Trained(model=made.model, costs=made.costs | sums | spent)
 
 
 def grpo(bench: Bench, setting: Setting, title: str) -> Trained:

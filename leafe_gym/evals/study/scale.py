@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from leafe_gym.evals.study.settings import TRIALS
 
@@ -23,7 +25,7 @@ class StudyScale:
         grpo_runs: training seeds of GRPO on each base.
         rounds: rounds of exploration and training, which share the budget.
         batch: rows of an optimizer step.
-        pretraining: optimizer steps of a base in place of its own; None for its own.
+        recipe: fields of the bases' recipes that replace their own.
         steps: factor on the optimizer steps of a setting.
     """
 
@@ -38,7 +40,7 @@ class StudyScale:
     grpo_runs: int = 5
     rounds: int = 4
     batch: int = 64
-    pretraining: int | None = None
+    recipe: Mapping[str, Any] = field(default_factory=dict)
     steps: float = 1.0
 
 
