@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from leafe_gym.arguments import true_or_false
 from leafe_gym.envs.scienceworld.game_pool import GameHandle, release_held
 from leafe_gym.envs.scienceworld.interpreter import History, Interpreter
-from leafe_gym.envs.scienceworld.java_runtime import check_requirements
+from leafe_gym.envs.scienceworld.jvm import LIBRARY
 from leafe_gym.envs.scienceworld.refusals import refusal
 from leafe_gym.envs.scienceworld.task_catalogue import (
     TASKS,
@@ -95,7 +95,7 @@ class ScienceWorldEnv(TextEnv):
         self._split = split
         self._variation = self._checked(variation)
         self.admissible = true_or_false("admissible", admissible)
-        check_requirements()
+        LIBRARY.check()
         self._scenario: Scenario | None = None
         self._history: History = ()
         self._points = 0
