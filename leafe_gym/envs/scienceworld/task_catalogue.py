@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from leafe_gym.envs.tasks import SPLITS
+from leafe_gym.envs.tasks import SPLITS, check_split
 from leafe_gym.errors import UsageError
 
 VARIATIONS = {
@@ -96,8 +96,7 @@ def variations(task: str, split: str | None = None) -> range:
     count = VARIATIONS[task]
     if split is None:
         return range(count)
-    if split not in SPLITS:
-        raise UsageError(f"split={split!r}: use one of {', '.join(SPLITS)}")
+    check_split(split)
     quarter = count // 4
     bounds = (0, 2 * quarter, 3 * quarter, count)
     number = SPLITS.index(split)
