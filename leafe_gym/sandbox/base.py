@@ -254,6 +254,31 @@ class Sandbox(Protocol):
         ...
 
 
+PREPARED_COMMAND = ("python3", "-s", "-P", "-S", "-c")
+PREPARED_END = "\nmain()\n"
+
+
+@runtime_checkable
+class PreparesPrograms(Protocol):
+    """Optional method of a sandbox."""
+
+    def prepare(self, argv: Sequence[str]) -> None:
+        """Before `start`: programs with this argument vector, in empty work folders, will be many.
+
+        If it is `PREPARED_COMMAND` and a source that ends with `PREPARED_END`, the sandbox may
+        execute the source once without its end, and call `main` in a copy of that process for each
+        program. Otherwise this has no effect.
+
+        Args:
+            argv: program and arguments. The source is executed with privileges that programs lack:
+                pass source of your own only.
+
+        Raises:
+            UsageError: if the argument has the wrong type.
+        """
+        ...
+
+
 def make_sandbox(
     kind: str = "embedded",
     *,

@@ -68,6 +68,7 @@ class ReplayableSandbox(ABC):
         self.limits = check_limits(limits)
         self._guard = ProcessGuard("a sandbox")
         self._last: Operation | None = None
+        self._prepared: tuple[str, ...] = ()
 
     def run_cell(self, code: str, *, timeout: float | None = None) -> CellResult:
         """See `Sandbox.run_cell`."""
@@ -199,6 +200,7 @@ class ReplayableSandbox(ABC):
             parts=3,
             seconds=limits.call_s + _GRACE_S,
             argv=list(argv),
+            prepared=files == {} and tuple(argv) == self._prepared,
             stdin=len(given),
             files=content,
             artifact=artifact,

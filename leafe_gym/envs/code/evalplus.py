@@ -21,8 +21,20 @@ INPUTS = {inputs!r}
 
 def floats(value):
     if isinstance(value, (list, tuple)):
-        return all(isinstance(one, float) for one in value)
+        return bool(value) and all(isinstance(one, float) for one in value)
     return isinstance(value, float)
+
+def fail():
+    raise AssertionError
+
+def digits(one, other):
+    width = max(len(str(one)), len(str(other)))
+    pairs = zip(str(one).zfill(width), str(other).zfill(width))
+    return sum(abs(int(a) - int(b)) for a, b in pairs)
+
+def surface(base, height):
+    slant = math.sqrt((base / 2) ** 2 + height ** 2)
+    return round(base ** 2 + 2 * base * slant)
 
 def near(got, want, atol):
     if isinstance(want, (list, tuple)):
@@ -36,7 +48,7 @@ def same(got, want, given):
     if equal is True:
         return True
     atol = {atol!r} or (1e-6 if floats(want) else 0)
-    return atol != 0 and near(got, want, atol)
+    return atol != 0 and type(got) is type(want) and near(got, want, atol)
 
 def check(candidate):
     space = {{"__name__": "reference"}}
@@ -47,11 +59,14 @@ def check(candidate):
         assert same(candidate(*copy.deepcopy(given)), want, given), given
 """
 
+_ATOL = 1e-4
 _EQUAL = "bool(got == want)"
 _SETS = "set(got) == set(want)"
 _FOUND = "(got if isinstance(got, bool) else got is not None) == (want is not None)"
 _RULES = {
-    "find_zero": f"abs(sum(c * got ** i for i, c in enumerate(given[0]))) <= 1e-4 or {_EQUAL}",
+    "find_zero": "abs(sum(c * got ** i for i, c in enumerate(given[0]))) <= {atol!r} or fail()",
+    "digit_distance_nums": f"{_EQUAL} or got == digits(*given)",
+    "surface_Area": f"{_EQUAL} or abs(got - surface(*given)) <= {{atol!r}}",
     "are_equivalent": "True",
     "sum_div": f"{_EQUAL} or got == 0",
     **dict.fromkeys(("check_str", "text_match_three", "text_starta_endb"), _FOUND),
@@ -117,7 +132,11 @@ def _test(problem: FunctionProblem, task_id: str, inputs: list[Any], atol: float
         inputs = [_arguments(int(number), one) for one in inputs]
     rule = _RULES.get(problem.entry, _EQUAL) if mbpp or problem.entry == "find_zero" else _EQUAL
     return _CHECK.format(
-        reference=problem.code, inputs=inputs, equal=rule, atol=atol, entry=problem.entry
+        reference=problem.code,
+        inputs=inputs,
+        equal=rule.format(atol=atol or _ATOL),
+        atol=atol,
+        entry=problem.entry,
     )
 
 

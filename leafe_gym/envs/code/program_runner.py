@@ -12,6 +12,7 @@ from typing import Any
 from leafe_gym._process_guard import ProcessGuard
 from leafe_gym.errors import SandboxError, SandboxUnavailable
 from leafe_gym.sandbox.base import (
+    PreparesPrograms,
     ProgramResult,
     Sandbox,
     SandboxLimits,
@@ -57,6 +58,8 @@ class ProgramRunner:
         limits: SandboxLimits,
         files: Mapping[str, bytes] | None = None,
         artifact: str = "",
+        *,
+        trusted: bool = False,
     ) -> ProgramResult:
         """Run a program; a sandbox that fails is replaced and the run repeated.
 
@@ -66,6 +69,7 @@ class ProgramRunner:
             limits: of the run.
             files: content of the work folder, by name.
             artifact: name of an output file to return; "" for none.
+            trusted: the program is our own and is run often; see `PreparesPrograms`.
 
         Raises:
             ForkedUse: after a fork, in the child.
@@ -76,7 +80,7 @@ class ProgramRunner:
             self._guard.check()
         for left in reversed(range(TRIES)):
             try:
-                sandbox = self._started()
+                sandbox = self._started(argv if trusted else ())
                 result = sandbox.run_program(
                     argv, stdin=stdin, limits=limits, files=files or {}, artifact=artifact
                 )
@@ -106,11 +110,13 @@ class ProgramRunner:
             with suppress(SandboxError):  # the sandbox is discarded anyway
                 finalizer()
 
-    def _started(self) -> Sandbox:
+    def _started(self, prepared: Sequence[str]) -> Sandbox:
         if self._sandbox is None:
             sandbox = make_sandbox(
                 self._kind, allow_unsandboxed=self._allow_unsandboxed, **self._options
             )
+            if prepared and isinstance(sandbox, PreparesPrograms):
+                sandbox.prepare(prepared)
             sandbox.start()
             self._sandbox = sandbox
             self._guard = ProcessGuard("a program runner")

@@ -26,14 +26,13 @@ _ENVIRON = {
     "PYTHONHASHSEED": "0",
     "LANG": "C.UTF-8",
     "PYTHONDONTWRITEBYTECODE": "1",
-    "LEAFE_TOP": str(_ROOT),
 }
 
 # Registers the packages as empty modules, so that importing the code that runs inside does not
-# run their `__init__` files.
+# run their `__init__` files. Their folder is sent, as code can read command line and environment.
 _BOOT = f"""
 import os, sys, types
-top = os.environ.pop("LEAFE_TOP")
+top = os.fsdecode(os.read(0, 4096))
 for name in {_PACKAGES!r}:
     package = sys.modules[name] = types.ModuleType(name)
     package.__path__ = [top + "/" + name.replace(".", "/")]
@@ -72,7 +71,7 @@ class HostClient(SupervisorClient):
         try:
             self._child = subprocess.Popen(
                 [*command, str(theirs.fileno()), str(owner)],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 cwd="/",
@@ -84,6 +83,9 @@ class HostClient(SupervisorClient):
             theirs.close()
             os.close(owner)
         try:
+            assert self._child.stdin is not None
+            with suppress(BrokenPipeError), self._child.stdin as top:
+                top.write(os.fsencode(_ROOT))
             self._channel.send(given)
             response, _ = self._channel.receive(_START_S)
         except ChannelBroken as error:

@@ -15,8 +15,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from leafe_gym.errors import SandboxUnavailable, SnapshotLost, UsageError
-from leafe_gym.sandbox._arguments import check_snapshot
-from leafe_gym.sandbox.base import Capabilities, SandboxLimits, SandboxSnapshot
+from leafe_gym.sandbox._arguments import check_program, check_snapshot
+from leafe_gym.sandbox.base import (
+    PREPARED_COMMAND,
+    PREPARED_END,
+    Capabilities,
+    SandboxLimits,
+    SandboxSnapshot,
+)
 from leafe_gym.sandbox.embedded.diagnose import unsupported
 from leafe_gym.sandbox.embedded.host_client import HostClient, readable_folders
 from leafe_gym.sandbox.embedded.packages import package_paths
@@ -89,6 +95,13 @@ class EmbeddedSandbox(ReplayableSandbox):
         if reason := unavailable_reason():
             raise SandboxUnavailable(reason)
 
+    def prepare(self, argv: Sequence[str]) -> None:
+        """See `PreparesPrograms.prepare`."""
+        check_program(argv, "")
+        *options, source = argv
+        if tuple(options) == PREPARED_COMMAND and source.endswith(PREPARED_END):
+            self._prepared = tuple(argv)
+
     def start(self) -> None:
         """See `Sandbox.start`."""
         self._guard.check()
@@ -104,6 +117,7 @@ class EmbeddedSandbox(ReplayableSandbox):
                 "folders": [*self._folders, *self._shared],
                 "python_path": ":".join(self._searched),
                 "files": self._files,
+                "prepared": "".join(self._prepared[-1:]).removesuffix(PREPARED_END),
             }
         )
 
@@ -236,6 +250,7 @@ def unavailable_reason() -> str:
         "folders": [],
         "python_path": "",
         "files": "auto",
+        "prepared": "",
     }
     try:
         host = HostClient(settings)

@@ -162,6 +162,53 @@ def test_evalplus_files(record: Any, right: str, wrong: str) -> None:
         assert judge.judge(problem, wrong).kind == "wrong answer"
 
 
+def plus(number: int, entry: str, head: str, body: str, *inputs: Any, atol: float = 0) -> Any:
+    """A record of MBPP+ with a reference that returns an expression."""
+    return {
+        "task_id": f"Mbpp/{number}",
+        "prompt": '"""\nA task.\n"""\n',
+        "entry_point": entry,
+        "canonical_solution": f"\ndef {entry}({head}):\n    return {body}\n",
+        "base_input": list(inputs),
+        "plus_input": [],
+        "atol": atol,
+    }
+
+
+HALVES = plus(9001, "halves", "ns", "[n / 2 for n in ns]", [[1, 2]], [[3]])
+EMPTY = plus(9002, "none", "n", "[]", [1])
+HALF = plus(9003, "half", "n", "n / 2", [4], [3])
+ROOT = plus(9004, "find_zero", "xs", "-xs[0] / xs[1]", [[3.0, 1e6]], [[1.0, 2.0]], atol=1e-4)
+DIGITS = plus(558, "digit_distance_nums", "a, b", "sum(map(int, str(abs(a - b))))", [1, 23])
+SURFACE = plus(581, "surface_Area", "b, h", "2 * b * h + b ** 2", [3, 4], [2, 9])
+
+
+@pytest.mark.parametrize(
+    ("record", "right", "wrong"),
+    [
+        (HALVES, "def halves(ns): return [n / 2 + 1e-8 for n in ns]",
+         "def halves(ns): return tuple(n / 2 + 1e-8 for n in ns)"),
+        (HALVES, "def halves(ns): return [n * .5 for n in ns]", "def halves(ns): return [.5]"),
+        (EMPTY, "def none(n): return list()", "def none(n): return ()"),
+        (EMPTY, "def none(n): return [][:n]", "def none(n): return ''"),
+        (HALF, "def half(n): return n * .5", "def half(n): return n // 2"),
+        (HALF, "def half(n): return n / 2 + 1e-9", "def half(n): return [n / 2 + 1e-9]"),
+        (ROOT, "def find_zero(xs): return -xs[0] / xs[1] + 1e-12",
+         "def find_zero(xs): return -xs[0] / xs[1] + 5e-7"),
+        (DIGITS, "def digit_distance_nums(a, b):\n    return 4", "def digit_distance_nums(a, b):"
+         "\n    return 5"),
+        (SURFACE, "def surface_Area(b, h):\n    return round(b*b + 2*b*(b*b/4 + h*h) ** .5)",
+         "def surface_Area(b, h):\n    return b * b + b * h"),
+    ],
+)  # fmt: skip
+def test_evalplus_compares_by_its_own_rules(record: Any, right: str, wrong: str) -> None:
+    problem = read_function(record)
+    with functions() as judge:
+        assert judge.judge(problem, problem.code).accepted
+        assert judge.judge(problem, right).accepted
+        assert judge.judge(problem, wrong).kind == "wrong answer"
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [({"base_input": 3}, "base_input"), ({"atol": "x"}, "atol"), ({"base_input": []}, "no inputs"),

@@ -20,6 +20,7 @@ from leafe_gym.sandbox.embedded.inside.layers import make_layers
 from leafe_gym.sandbox.embedded.inside.programs import ENVIRON, NamespacedContext
 from leafe_gym.sandbox.embedded.inside.session_manager import SessionManager
 from leafe_gym.sandbox.embedded.inside.supervisor import Supervisor
+from leafe_gym.sandbox.embedded.inside.template import ProgramTemplate, TemplateFailed
 from leafe_gym.sandbox.embedded.inside.wire import Channel
 
 _INSIDE = 1000
@@ -119,16 +120,24 @@ def _first(settings: dict[str, Any], host: Channel, owner: int, parts: jail.Host
         os.environ["PATH"] = settings["path"]
         if settings["python_path"]:
             os.environ["PYTHONPATH"] = ENVIRON["PYTHONPATH"] = settings["python_path"]
-        session = SessionManager(
-            settings, owner, make_layers(settings["disk_mb"], settings["files"])
-        )
+        layers = make_layers(settings["disk_mb"], settings["files"])
         own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-        supervisor = Supervisor(host, owner, session, NamespacedContext(settings["path"], own))
+        path = settings["path"]
+        template = _template(settings["prepared"], path, own)
+        session = SessionManager(settings, owner, layers)
+        supervisor = Supervisor(host, owner, session, NamespacedContext(path, own), template)
     except OSError as error:
         _report_failure(host, error)
         os._exit(1)
     supervisor.serve()
     os._exit(0)
+
+
+def _template(source: str, path: str, own: int) -> ProgramTemplate | None:
+    """The template for programs with this source; None if there is none, or it fails."""
+    with suppress(TemplateFailed):
+        return ProgramTemplate(source, path, own) if source else None
+    return None
 
 
 def _report_failure(host: Channel, error: OSError) -> None:

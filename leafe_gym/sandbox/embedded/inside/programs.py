@@ -16,10 +16,10 @@ import select
 import signal
 import stat
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from leafe_gym.sandbox.embedded.inside import syscalls
 from leafe_gym.sandbox.embedded.inside.jail import HOME, mount_proc
@@ -64,6 +64,18 @@ class ProgramContext(Protocol):
 
     def drop(self) -> None:
         """Drop privileges, immediately before the program starts."""
+        ...
+
+
+class Template(Protocol):
+    """A process that programs are forked from; see `template`."""
+
+    def start(self, request: dict[str, Any], descriptors: Sequence[int], reserved: int) -> int:
+        """Fork the program's parent; returns its process id."""
+        ...
+
+    def reap(self, pid: int) -> None:
+        """Wait for the end of a program's parent, which was killed."""
         ...
 
 
@@ -146,6 +158,7 @@ def run_program(
     files: Mapping[str, bytes] | None,
     context: ProgramContext,
     known: Collection[int],
+    template: Template | None = None,
 ) -> tuple[dict[str, Any], tuple[bytes, bytes, bytes]]:
     """Run a program until it ends or is stopped.
 
@@ -155,6 +168,7 @@ def run_program(
         files: content of a work folder of its own; None for the session's work folder.
         context: its environment.
         known: processes of this user that are not the program's.
+        template: fork its process instead of starting `argv`, in a work folder without files.
 
     Returns:
         How it ended; its standard output, standard error and artifact.
@@ -162,21 +176,23 @@ def run_program(
     began = time.monotonic()
     given = _standard_input(stdin)
     pipes = [os.pipe() for _ in range(3)]
+    writes = [write for _, write in pipes]
+    reserved = len(known) + 1
     try:
-        first = context.fork()
-        if not first:
-            _first(request, files, context, given, [write for _, write in pipes], len(known) + 1)
+        if template is not None:
+            first = template.start(request, [given, *writes], reserved)
+        elif not (first := context.fork()):
+            run_first(request, files, context, given, writes, reserved)
     finally:
-        os.close(given)
-        for _, write in pipes:
-            os.close(write)
+        for fd in (given, *writes):
+            os.close(fd)
     watcher = UsageWatcher(request["memory_mb"], {*known, first}, request["cpu_s"])
     out, err, report = (CappedOutput(read, request["output_bytes"]) for read, _ in pipes)
     report.most = _MAX_REPORT + MAX_ARTIFACT
     why = _collect([out, err, report], began + request["call_s"], watcher)
     with suppress(ProcessLookupError):
         os.kill(first, signal.SIGKILL)
-    os.waitpid(first, 0)
+    os.waitpid(first, 0) if template is None else template.reap(first)
     for one in (out, err, report):
         os.close(one.fd)
     ended: dict[str, Any] = {"code": -1, "signal": signal.SIGKILL, "cpu": 0.0, "peak": 0}
@@ -227,15 +243,26 @@ def _collect(outputs: list[CappedOutput], deadline: float, watcher: UsageWatcher
     return ""
 
 
-def _first(
+def run_first(
     request: dict[str, Any],
     files: Mapping[str, bytes] | None,
     context: ProgramContext,
     given: int,
-    writes: list[int],
+    writes: Sequence[int],
     reserved: int,
-) -> None:
-    """Run the program's parent process."""
+    body: Callable[[], NoReturn] | None = None,
+) -> NoReturn:
+    """Run the program's parent process.
+
+    Args:
+        request: see `run_program`.
+        files: see `run_program`.
+        context: see `run_program`.
+        given: descriptor of standard input.
+        writes: descriptors of standard output, standard error and the report.
+        reserved: processes of this user that are not the program's.
+        body: run instead of a new program.
+    """
     out, err, report = writes
     artifact = b""
     try:
@@ -245,7 +272,7 @@ def _first(
             _write(name, data)
         child = os.fork()
         if not child:
-            _program(request, context, given, out, err, reserved)
+            _program(request, context, given, out, err, reserved, body)
         os.close(out)
         os.close(err)
         ended = _ending(child)
@@ -295,8 +322,14 @@ def _read(name: str) -> bytes:
 
 
 def _program(
-    request: dict[str, Any], context: ProgramContext, given: int, out: int, err: int, reserved: int
-) -> None:
+    request: dict[str, Any],
+    context: ProgramContext,
+    given: int,
+    out: int,
+    err: int,
+    reserved: int,
+    body: Callable[[], NoReturn] | None,
+) -> NoReturn:
     code = _NOT_EXECUTABLE
     try:
         for number, fd in enumerate((given, out, err)):
@@ -312,10 +345,13 @@ def _program(
             request["stack_mb"],
         )
         context.drop()
-        os.execvpe(request["argv"][0], request["argv"], {**ENVIRON, "PATH": context.path})
+        if body is None:
+            os.execvpe(request["argv"][0], request["argv"], {**ENVIRON, "PATH": context.path})
     except FileNotFoundError:
         os.write(2, f"{request['argv'][0]}: not found\n".encode())
         code = _NOT_FOUND
     except (OSError, ValueError) as error:
         os.write(2, f"{request['argv'][0]}: {error}\n".encode())
+    else:
+        body()
     os._exit(code)

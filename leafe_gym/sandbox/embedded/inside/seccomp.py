@@ -13,6 +13,7 @@ import os
 import socket
 import struct
 from collections.abc import Sequence
+from functools import cache
 
 from leafe_gym.sandbox.embedded.inside.syscalls import (
     PR_SET_SECCOMP,
@@ -163,7 +164,8 @@ def _checks(machine: str) -> list[bytes]:
     ]
 
 
-def program(machine: str, protected: Sequence[int] = ()) -> bytes:
+@cache
+def program(machine: str, protected: tuple[int, ...] = ()) -> bytes:
     """The filter in the kernel's format.
 
     Args:
@@ -195,7 +197,7 @@ def program(machine: str, protected: Sequence[int] = ()) -> bytes:
 
 def install(protected: Sequence[int] = ()) -> None:
     """Install the filter for this process and all its children; it cannot be removed."""
-    data = ctypes.create_string_buffer(program(os.uname().machine, protected))
+    data = ctypes.create_string_buffer(program(os.uname().machine, tuple(protected)))
     length = (len(data) - 1) // 8
     head = ctypes.create_string_buffer(struct.pack("=HxxxxxxQ", length, ctypes.addressof(data)))
     prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(head))

@@ -118,6 +118,7 @@ class SessionManager:
         self.layers = layers
         self._empty = self.layers.freeze()
         self.saved: dict[int, SessionSnapshot] = {}
+        self.others: set[int] = set()
         self.current_id: int | None = None
         self._count = 0
         self._pipes = [os.pipe(), os.pipe()]
@@ -463,13 +464,13 @@ class SessionManager:
         """Kill everything, saved states included, if processes fork faster than they are killed."""
         with suppress(ProcessLookupError):
             os.kill(-1, signal.SIGKILL)
+        self._live = None
         for saved in self.saved.values():
             self._discard_process(saved)
-        self._live = None
 
     def own_pids(self) -> list[int]:
-        """Process ids of the session and of all saved states."""
-        live = [] if self._live is None else [self._live.pid]
+        """Process ids of the session and of all saved states, and `others`."""
+        live = [*self.others] if self._live is None else [*self.others, self._live.pid]
         return live + [one.process.pid for one in self.saved.values() if one.process is not None]
 
     def reserved_processes(self) -> int:

@@ -18,6 +18,7 @@ from typing import Any
 from leafe_gym.sandbox.embedded.inside import processes, syscalls
 from leafe_gym.sandbox.embedded.inside.programs import WORK, ProgramContext, run_program
 from leafe_gym.sandbox.embedded.inside.session_manager import RequestFailed, SessionManager
+from leafe_gym.sandbox.embedded.inside.template import ProgramTemplate, TemplateFailed
 from leafe_gym.sandbox.embedded.inside.trees import digest
 from leafe_gym.sandbox.embedded.inside.wire import Channel, ChannelBroken
 
@@ -33,15 +34,24 @@ class Supervisor:
         owner: descriptor that becomes readable when the host program ends.
         session: the session and its saved states.
         context: environment of programs.
+        template: process that prepared programs are forked from; None if there is none.
     """
 
     def __init__(
-        self, host: Channel, owner: int, session: SessionManager, context: ProgramContext
+        self,
+        host: Channel,
+        owner: int,
+        session: SessionManager,
+        context: ProgramContext,
+        template: ProgramTemplate | None = None,
     ) -> None:
         self._host = host
         self._owner = owner
         self._session = session
         self._context = context
+        self._template = template
+        if template is not None:
+            session.others.add(template.pid)
 
     def serve(self) -> None:
         """Handle requests until the host program ends."""
@@ -88,7 +98,13 @@ class Supervisor:
         if files is None:
             self._session.current_id = None
         known = {1, *self._session.own_pids()}
-        ended, outputs = run_program(request, stdin, files, self._context, known)
+        template = self._template if request["prepared"] else None
+        try:
+            ended, outputs = run_program(request, stdin, files, self._context, known, template)
+        except TemplateFailed:  # a cell may have killed it
+            self._template = None
+            self._session.others.clear()
+            ended, outputs = run_program(request, stdin, files, self._context, known)
         if "failed" in ended:
             raise RequestFailed("sandbox", f"the program could not be started: {ended['failed']}")
         return ended, outputs
