@@ -92,21 +92,6 @@ REFUSED = {
         "import os, signal; signal.pthread_sigmask(0, {10}); os.kill(os.getpid(), 10)",
         "signals",
     ),
-    "handler before a fork": (
-        "import os\nd = {1: {2: [0]}}\ndef more(): d[1][2][0] += 1\n"
-        "os.register_at_fork(before=more)",
-        "a handler",
-    ),
-    "handler in each copy": (
-        "import os, time\nd = [[0]]\ndef now(): d[0][0] = time.time_ns()\n"
-        "os.register_at_fork(after_in_child=now)",
-        "a handler",
-    ),
-    "handler of a module of its own": (
-        "open('own.py', 'w').write('import posix; posix.register_at_fork(before=lambda: None)')\n"
-        "import importlib, sys; sys.path.insert(0, '.'); import own",
-        "a handler",
-    ),
     "forked child": (
         "import os\nif not os.fork(): os._exit(3)",
         "child process",
@@ -236,6 +221,51 @@ def test_brought_back(name: str, box: EmbeddedSandbox) -> None:
         box.restore(snapshot)
         assert box.run_cell(look).stdout == shown
         box.restore(snapshot)
+
+
+HANDLERS = {
+    "before": "d = [[0]]\ndef more(): d[0][0] += 1\nos.register_at_fork(before=more)",
+    "in the original": "d = [[0]]\ndef more(): d[0][0] += 1\n"
+    "os.register_at_fork(after_in_parent=more)",
+    "in each copy": "d = [[0]]\ndef more(): d[0][0] += 1\nos.register_at_fork(after_in_child=more)",
+    "of a module": "open('own.py', 'w').write('d = [[0]]\\nimport posix\\n"
+    "def more(): d[0][0] += 1\\nposix.register_at_fork(before=more, after_in_child=more)')\n"
+    "import sys; sys.path.insert(0, '.'); from own import d",
+    "one that fails": "d = [[0]]\ndef more(): d[0][0] += 1; raise SystemExit\n"
+    "os.register_at_fork(before=more, after_in_parent=more, after_in_child=more)",
+}
+
+
+@pytest.mark.parametrize("name", HANDLERS)
+def test_handlers_of_forks_do_not_run_in_copies(name: str, box: EmbeddedSandbox) -> None:
+    """The sandbox's own forks are no forks of the session; those of its code are."""
+    assert not box.run_cell(f"import os\n{HANDLERS[name]}").error
+    snapshot = box.snapshot()
+    for _ in range(2):
+        box.restore(snapshot)
+        assert box.run_cell("d").stdout == "[[0]]\n"
+    child = "if not (pid := os.fork()): os._exit(d[0][0])\nstatus = os.waitpid(pid, 0)[1] >> 8"
+    box.run_cell(child)
+    assert box.run_cell("status + d[0][0] > 0").stdout == "True\n"
+
+
+RANDOM = {
+    "random": ("import random", "random.random()"),
+    "a generator of its own": ("import random; r = random.Random()", "r.random()"),
+    "before it is seeded": ("import random; random.seed()", "random.getrandbits(64)"),
+}
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_generators_go_on_in_each_copy(name: str, box: EmbeddedSandbox) -> None:
+    make, draw = RANDOM[name]
+    box.run_cell(make)
+    snapshot = box.snapshot()
+    seen = set()
+    for _ in range(3):
+        seen.add(box.run_cell(draw).stdout)
+        box.restore(snapshot)
+    assert len(seen) == 1
 
 
 HOLDERS = """

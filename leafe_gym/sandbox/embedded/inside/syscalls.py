@@ -8,6 +8,7 @@ import struct
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _LIBC.syscall.restype = ctypes.c_long
+_HOLDING_GIL = ctypes.PyDLL(None, use_errno=True)
 
 NEWNS, NEWCGROUP, NEWUTS, NEWIPC = 0x00020000, 0x02000000, 0x04000000, 0x08000000
 NEWUSER, NEWPID, NEWNET = 0x10000000, 0x20000000, 0x40000000
@@ -49,6 +50,15 @@ def syscall(what: str, number: int, *arguments: int | bytes | None) -> int:
     """Make a system call; `what` describes it in the error."""
     given = [ctypes.c_long(one) if isinstance(one, int) else one for one in arguments]
     return _done(what, _LIBC.syscall(ctypes.c_long(number), *given))
+
+
+def fork() -> int:
+    """`fork(2)` without Python's handlers, for a process of one thread.
+
+    With `os.fork`, handlers run in the copy: those of the standard library seed `random` anew and
+    replace locks, and code can register its own. The copy of a session must not differ from it.
+    """
+    return _done("fork", _HOLDING_GIL.fork())
 
 
 def prctl(option: int, *arguments: int) -> int:
