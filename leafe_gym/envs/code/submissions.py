@@ -49,7 +49,7 @@ class SubmissionEnv(gym.Env[str, str], Generic[_Problem]):
         UsageError: if `max_attempts` is not an integer >= 1.
     """
 
-    metadata: dict[str, Any] = {"render_modes": [], "prompts": "code"}  # noqa: RUF012
+    metadata: dict[str, Any] = {"render_modes": [], "prompts": "program"}  # noqa: RUF012
 
     def __init__(
         self, names: Sequence[str], max_attempts: int, language: Language = PYTHON
