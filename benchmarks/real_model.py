@@ -50,11 +50,11 @@ CONCURRENCY = 12
 """Attempts at the same time for each method."""
 SEED = 0
 CONFIG: dict[str, Any] = {
-    "prompts": "code",
+    "prompts": "program",
     "temperature": 0.8,
     "reflect_temperature": 0.5,
     "max_tokens": 300,
-    "max_reflect_tokens": 200,
+    "max_reflect_tokens": 260,
 }
 UNITS = ("interactions", "tokens_uncached")
 OUTSIDE = "was not taken"

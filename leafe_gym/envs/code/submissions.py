@@ -45,7 +45,7 @@ class SubmissionEnv(TextEnv, Generic[_Problem]):
         UsageError: if `max_attempts` is not an integer >= 1.
     """
 
-    metadata: dict[str, Any] = {"render_modes": [], "prompts": "code"}  # noqa: RUF012
+    metadata: dict[str, Any] = {"render_modes": [], "prompts": "program"}  # noqa: RUF012
     one_of = reset_options = ("problem",)
     action_form = "a string, the program to submit"
     process_bound = "a code environment"
