@@ -18,6 +18,9 @@ from hypothesis import HealthCheck, settings
 from not_tested import summary
 from xdist.scheduler import LoadScopeScheduling
 
+from leafe_gym.wrappers.backends import fork_client
+from leafe_gym.wrappers.verification import process
+
 # Models in the tests are so small that a second thread only waits for the first, and for long
 # where anything else runs on the machine. Read when torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -83,6 +86,21 @@ def counts(pytestconfig: pytest.Config) -> Callable[[int, int], int]:
     """`counts(fast, full)`: how often to repeat a check in this run."""
     full = bool(pytestconfig.getoption("--full-counts"))
     return lambda fast, published: published if full else fast
+
+
+@pytest.fixture(scope="session", autouse=True)
+def test_libraries_in_verification() -> Iterator[None]:
+    """The verification process imports once what each of its jobs imports with a test file."""
+    start = process.start_interpreter
+
+    def with_libraries(module: str) -> Any:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(fork_client, "_START", "import hypothesis, pytest; " + fork_client._START)
+            return start(module)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(process, "start_interpreter", with_libraries)
+        yield
 
 
 @pytest.fixture(autouse=True)
