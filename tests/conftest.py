@@ -44,7 +44,7 @@ SLOW = frozenset(Path(__file__).with_name("slow.txt").read_text().split())
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the tests of slow files."""
+    """Mark the tests of slow files, and put them first: with `-n` none is left to the end."""
     for name in SLOW:
         assert (Path(__file__).parent.parent / name).is_file(), (
             f"tests/slow.txt names no file: {name}"
@@ -52,10 +52,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.nodeid.partition("::")[0] in SLOW:
             item.add_marker("slow")
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 class HostTogether(LoadScopeScheduling):
-    """With `-n`, tests of a file share a process; one process has all that look at the host."""
+    """With `-n`, tests of a file share a process; one process has all that look at the host.
+
+    Files are begun in the order of the collection, not by their numbers of tests.
+    """
+
+    def __init__(self, config: pytest.Config, log: Any) -> None:
+        super().__init__(config, log)
+        config.option.loadscopereorder = False
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
