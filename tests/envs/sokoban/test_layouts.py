@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from leafe_gym.envs.sokoban.layouts import layout_split
 from leafe_gym.envs.sokoban.parse import parse_board
 from leafe_gym.envs.sokoban.symmetry import canonical, layout
 from leafe_gym.errors import UsageError
-from leafe_gym.envs.sokoban.layouts import layout_split
 from leafe_gym.evals.reproduce.levels import LevelSet
 
 BOARD = "######\n#@---#\n#-$-.#\n#----#\n#-#--#\n######"
