@@ -119,7 +119,11 @@ PUBLIC: list[PublicEnv] = [
     *_text(
         "reasoning-gym",
         "leafe/ReasoningGym-v0",
-        {"countdown": ("1", "1 + 2"), "spiral_matrix": ("1 2", "[1]"), "list_functions": ("1", "[2]")},
+        {
+            "countdown": ("1", "1 + 2"),
+            "spiral_matrix": ("1 2", "[1]"),
+            "list_functions": ("1", "[2]"),
+        },
         "dataset",
     ),
     *[
