@@ -36,6 +36,7 @@ PLACEHOLDER = re.compile(r"^::: (\S+)", re.MULTILINE)
 
 _NEEDS = {
     "ReasoningGym": ("[reasoning-gym]", "Apache-2"),
+    "Tau2": ("[tau2], in an environment of its own", "MIT, Apache-2; its packages their own"),
     "TextArena": ("[textarena]", "MIT"),
     "TextWorldExpress": ("[textworld-express]; Java 8 or newer", "Apache-2; py4j BSD"),
     "Gem": ("[gem]", "Apache-2"),
