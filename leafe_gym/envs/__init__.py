@@ -27,9 +27,10 @@ BUILTIN = {
 
 ELSEWHERE = {
     "leafe/OpenEnv-v0": "leafe_gym.envs.adapters.openenv:OpenEnvEnv",
+    "leafe/Tau2-v0": "leafe_gym.envs.adapters.tau2:Tau2Env",
     "leafe/Verifiers-v0": "leafe_gym.envs.adapters.verifiers:VerifiersEnv",
 }
-"""The same for environments that another project provides: a server's, or a taskset's."""
+"""The same for those whose library needs an environment of its own."""
 
 
 def register_builtin() -> None:

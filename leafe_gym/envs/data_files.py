@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping
+from importlib import resources
 from logging import getLogger
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -149,6 +151,17 @@ def find_data(
         looked = " or ".join(map(str, _places(Path(path).expanduser())))
         raise UsageError(f"data={str(path)!r}: there is no {looked}. {advice}".rstrip())
     return found
+
+
+def packaged_json(package: str, name: str) -> Any:
+    """The content of a JSON file that comes with a subpackage of environments.
+
+    Args:
+        package: the subpackage, such as "webshop".
+        name: of the file.
+    """
+    place = resources.files(f"leafe_gym.envs.{package}") / name
+    return json.loads(place.read_text("utf-8"))
 
 
 def search_data(

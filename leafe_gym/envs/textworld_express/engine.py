@@ -143,7 +143,7 @@ class ExpressGame:
 
         Args:
             scenario: what to generate.
-            gold: also have the library solve it, see `gold_path`.
+            gold: also have the library solve it.
 
         Raises:
             UsageError: if the library does not know the game or a parameter.
@@ -179,13 +179,22 @@ class ExpressGame:
         with self._java.calls() as wire:
             return str(wire.call(self._game, "getTaskDescription"))
 
-    def gold_path(self) -> list[str]:
-        """The library's own solution, after `begin` with `gold`."""
+    def gold_path(self, scenario: Scenario) -> list[str]:
+        """The library's own solution of a game, up to the action that wins; empty if none does.
+
+        Raises:
+            UsageError: see `begin`.
+            EnvironmentFailure: see `begin`.
+        """
+        self.begin(scenario, gold=True)
         with self._java.calls() as wire:
             listed = as_ref(wire.call(self._game, "getGoldActionSequence"))
-            text = str(wire.static("java.lang.String", "join", "\n", listed))
+            path = str(wire.static("java.lang.String", "join", "\n", listed)).split("\n")
             wire.forget(listed)
-        return text.split("\n") if text else []
+        for number, action in enumerate(path, 1):
+            if self.step(action).won:
+                return path[:number]
+        return []
 
     def parameters(self) -> dict[str, Any]:
         """The parameters of the current game, defaults included."""
@@ -259,7 +268,7 @@ def _read(said: Any) -> Answer:
     return Answer(
         text=str(found["observation"]).strip(),
         score=float(found["score"]),
-        won=bool(found["tasksuccess"]),
+        won=bool(found["tasksuccess"]) or float(found["score"]) >= 1,
         lost=bool(found["taskfailure"]),
         commands=tuple(sorted(found["validActions"])),
     )

@@ -127,14 +127,12 @@ class TextWorldExpressEnv(TextEnv):
         return self._started(self._scenario)
 
     def walkthrough(self) -> list[str]:
-        """The library's own solution from the start.
+        """The library's own solution from the start, up to the action that wins.
 
         Raises:
             ResetNeeded: before the first reset.
         """
-        game = ExpressGame()
-        game.begin(self.scenario, gold=True)
-        return game.gold_path()
+        return ExpressGame().gold_path(self.scenario)
 
     def actions(self) -> list[str]:
         """See `TextEnv.actions`."""
@@ -187,12 +185,11 @@ class TextWorldExpressEnv(TextEnv):
         if command == "help":  # as in the library; no step of the simulator
             return StepOutcome(game.task(), score=max(0.0, before.score))
         answer = game.step(command)
-        won = answer.won or answer.score >= 1
         return StepOutcome(
             observation=answer.text,
             reward=answer.score - before.score,
-            terminated=won or answer.lost,
-            won=won,
+            terminated=answer.won or answer.lost,
+            won=answer.won,
             score=min(1.0, max(0.0, answer.score)),
             feedback="" if command in before.commands else answer.text,
         )

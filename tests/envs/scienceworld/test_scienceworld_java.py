@@ -15,7 +15,7 @@ from typing import Any
 
 import gymnasium as gym
 import pytest
-from scienceworld_java import need_java, quick_java
+from java_games import need_java, quick_java
 
 import leafe_gym as lg
 from leafe_gym.envs.java import process as java_process
