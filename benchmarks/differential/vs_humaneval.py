@@ -55,8 +55,8 @@ def main() -> None:
     counts = Counts()
     for name in list(problems.problems)[: args.episodes]:
         problem = problems.problem(name)
-        programs = {"reference": problem.code} | {"fault": code for _, code in mutant(problem)}
-        for what, code in programs.items():
+        programs = [("reference", problem.code), *(("fault", code) for _, code in mutant(problem))]
+        for what, code in programs:
             ours = judge.judge(problem, code)
             said = check({**records[name], "prompt": ""}, code, SECONDS)
             counts.numbers[f"{what}s"] += 1

@@ -86,7 +86,11 @@ def main() -> None:
             moves = iter([one for one in plan if not outside(one)] if len(plan) else [])
 
             def choose(
-                rng: random.Random, _: Fields, moves: Any = moves, words: Any = words, way: str = way
+                rng: random.Random,
+                _: Fields,
+                moves: Any = moves,
+                words: Any = words,
+                way: str = way,
             ) -> str | None:
                 if way == "walkthrough":
                     return next(moves, None)

@@ -70,11 +70,13 @@ def main() -> None:
     rng = random.Random(args.seed)
     names = sorted(VARIATIONS)
     original = Original("", envStepLimit=args.steps + 1)
+    opened = []  # a Java process ends with its last environment
     for number in range(args.episodes):
         task = names[(number // 2) % len(names)]
         variation = rng.randrange(VARIATIONS[task])
         env = ScienceWorldEnv(task, variation, max_steps=None)
         env.reset(seed=0)
+        opened.append(env)
         plan = iter(env.walkthrough() if number % 2 else [])
 
         def choose(rng: random.Random, now: Fields, plan: Any = plan) -> str:
@@ -84,6 +86,7 @@ def main() -> None:
             f"{task} {variation} {number}", ours(env), theirs(original, task, variation),
             choose, args.steps, args.seed,
         )  # fmt: skip
+    for env in opened:
         env.close()
     original.close()
     report(counts, args, installed("scienceworld"))

@@ -1,6 +1,6 @@
 """`leafe/Sokoban-v0` against the step function of gym-sokoban, on levels of Boxoban.
 
-    python benchmarks/differential/vs_sokoban.py --original gym-sokoban --levels boxoban-levels/medium
+    python benchmarks/differential/vs_sokoban.py --original gym-sokoban --levels boxoban-levels
 
 `--original` is a checkout of https://github.com/mpSchrader/gym-sokoban, `--levels` a file or folder
 of https://github.com/google-deepmind/boxoban-levels. Compared are board, reward and end; a fifth of

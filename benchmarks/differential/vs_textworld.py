@@ -91,9 +91,7 @@ def main() -> None:
             return next(plan, None) or rng.choice(other)
 
         name = path.name if path else f"generated {number}"
-        counts.play(
-            name, ours(env, number), theirs(env.path), choose, args.steps, args.seed
-        )
+        counts.play(name, ours(env, number), theirs(env.path), choose, args.steps, args.seed)
         env.close()
     report(counts, args, installed("textworld", "jericho"))
 

@@ -36,7 +36,11 @@ from leafe_gym.envs.webshop.word_lists import nouns
 
 FILES = ("items_shuffle_1000.json", "items_ins_v2_1000.json", "items_human_ins.json")
 TAGGER = "en_core_web_sm"
-UNUSED = ("flask", "pyserini", "pyserini.search", "pyserini.search.lucene", "ansi", "cleantext")
+UNUSED = (
+    "flask", "pyserini", "pyserini.search", "pyserini.search.lucene", "rank_bm25", "cleantext",
+    "rich",
+)  # fmt: skip
+"""What the original imports for its web site and its search."""
 
 
 class _Anything(types.ModuleType):
@@ -121,9 +125,7 @@ def main() -> None:
     report(counts, args, {"WebShop": commit_of(args.original), "tagger": tagger})
 
 
-def _compare_kind(
-    counts: Counts, kind: str, module: Any, mine: Any, other: Any, args: Any
-) -> None:
+def _compare_kind(counts: Counts, kind: str, module: Any, mine: Any, other: Any, args: Any) -> None:
     """Compare products, goals and rewards for one kind of goals."""
     (ours, entries), ((items, by_asin, _), theirs) = mine, other
     for item in items:
@@ -148,7 +150,9 @@ def _compare_kind(
         )
         for _ in range(args.steps):
             bought = asin if rng.random() < 0.4 else rng.choice(asins)
-            chosen = [rng.choice(values) for _, values in ours[bought].options if rng.random() < 0.8]
+            chosen = [
+                rng.choice(values) for _, values in ours[bought].options if rng.random() < 0.8
+            ]
             counts.numbers["purchases"] += 1
             there = _their_reward(module, by_asin[bought], their, goal, ours[bought], chosen)
             here = score(ours[bought], chosen, goal, ours[asin]).reward

@@ -1,6 +1,6 @@
 """Runs the attacks against a sandbox and checks the host before and after.
 
-python besiege.py KIND MODE... [--kinds KIND...] [--quarter N]: one JSON line for each attack.
+python besiege.py KIND MODE... [--kinds KIND...] [--part N]: one JSON line for each attack.
 """
 
 from __future__ import annotations
@@ -23,13 +23,32 @@ from typing import Any
 from attacks import ATTACKS, KINDS
 
 from leafe_gym.errors import SandboxError, UsageError
-from leafe_gym.sandbox.base import Sandbox, SandboxLimits, make_sandbox
+from leafe_gym.sandbox.base import (
+    PREPARED_COMMAND,
+    PREPARED_END,
+    PreparesPrograms,
+    Sandbox,
+    SandboxLimits,
+    make_sandbox,
+)
 
 LIMITS = SandboxLimits(call_s=1.2, memory_mb=256, processes=64, disk_mb=64)
 LATE_S = 60.0
 """Seconds beyond the wall-clock limit within which a call must return, on a busy machine."""
 
 NOISE = 0.05
+PARTS = 6
+
+PREPARED = (
+    *PREPARED_COMMAND,
+    "import sys\n"
+    "def main():\n"
+    "    code = sys.stdin.read()\n"
+    "    sys.stdin = open('/dev/null')\n"
+    "    exec(compile(code, '<string>', 'exec'), vars(sys.modules['__main__']))"
+    f"{PREPARED_END}",
+)
+"""A program that is forked from a prepared process and executes its input."""
 
 
 @dataclass
@@ -144,8 +163,10 @@ def attack(sandbox: Sandbox, host: Host, base: Base, name: str, mode: str) -> Fi
     before, began = Load.now(), time.monotonic()
     found: list[str] = []
     try:
-        if mode == "run":
-            ran = sandbox.run_program(["python3", "-c", code])
+        if mode in ("run", "prepared"):
+            argv: tuple[str, ...] = ("python3", "-c", code)
+            given = {} if mode == "run" else {"stdin": code, "files": {}}
+            ran = sandbox.run_program(argv if mode == "run" else PREPARED, **given)
             shown, size = ran.stdout, max(len(ran.stdout), len(ran.stderr))
         else:
             told = sandbox.run_cell(code)
@@ -219,6 +240,8 @@ def besieged(kind: str, **options: Any) -> Iterator[tuple[Sandbox, Host]]:
         sandbox = make_sandbox(kind, limits=LIMITS, **options)
         assert sandbox.capabilities().isolation != "none", "these programs are for real"
         host = Host(Path(folder))
+        if isinstance(sandbox, PreparesPrograms):
+            sandbox.prepare(PREPARED)
         sandbox.start()
         try:
             yield sandbox, host
@@ -259,7 +282,7 @@ def main() -> None:
     parser.add_argument("kind")
     parser.add_argument("modes", nargs="+")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--quarter", type=int, help="0 to 3: each attack once in four runs")
+    parser.add_argument("--part", type=int, help="0 to 5: a sixth of the attacks in each mode")
     parser.add_argument("--options", type=json.loads, default={})
     given = parser.parse_args()
     first, start = family(os.getpid()), Load.now()
@@ -268,7 +291,7 @@ def main() -> None:
         base, names = Base(sandbox), [name for kind in given.kinds for name in KINDS[kind]]
         for at, mode in enumerate(given.modes):
             for number, name in enumerate(names):
-                if given.quarter is None or (number + 2 * at) % 4 == given.quarter:
+                if given.part is None or (number + 2 * at) % PARTS == given.part:
                     finding = attack(sandbox, host, base, name, mode)
                     sys.stdout.write(json.dumps(asdict(finding)) + "\n")
                     sys.stdout.flush()

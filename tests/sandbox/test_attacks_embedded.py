@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 from attacks import ATTACKS, KINDS
-from besiege import Host, besieged
+from besiege import PARTS, Host, besieged
 
 HERE = Path(__file__).parent
 USERS = [pytest.param("root", marks=pytest.mark.root), "ordinary"]
-MODES = ("run", "exec")
+MODES = ("run", "exec", "prepared")
 AFTER = "after it"
 
 
@@ -27,15 +27,15 @@ Take = Callable[[int, int], int]
 
 @cache
 def siege(user: str, full: bool) -> dict[str, list[dict[str, Any]]]:
-    """Results of the attacks by name, as program and as cell, run in a subprocess.
+    """Results of the attacks by name, run in a subprocess: as program, cell and prepared program.
 
-    In full, each attack runs in both modes by both users; else in one mode by one user.
+    In full, each attack runs in all modes by both users; else in one mode by one user.
     """
     if user == "root" and os.geteuid() != 0:
         pytest.skip("not root")
     drop = [] if user == "root" else [str(HERE / "ordinary.py")]
     command = [sys.executable, *drop, str(HERE / "besiege.py"), "embedded", *MODES]
-    part = [] if full else ["--quarter", str(int(user == "root"))]
+    part = [] if full else ["--part", str(int(user == "root"))]
     done = subprocess.run(
         [*command, *part], capture_output=True, text=True, timeout=3000, check=False
     )
@@ -54,7 +54,7 @@ def test_contained(user: str, kind: str, counts: Take) -> None:
     found = siege(user, full)
     findings = [one for name in KINDS[kind] for one in found[name]]
     expected = len(KINDS[kind]) * len(MODES)
-    assert abs(len(findings) - (expected if full else expected / 4)) < (1 if full else 2)
+    assert abs(len(findings) - (expected if full else expected / PARTS)) < (1 if full else 3)
     assert not [one for one in findings if one["complaints"]]
 
 

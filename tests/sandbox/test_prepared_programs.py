@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 from collections.abc import Iterator
@@ -67,11 +68,11 @@ def template_of(box: EmbeddedSandbox) -> int:
 @pytest.mark.parametrize(
     "code",
     [
-        "import sys; print(sys.argv, sys.path, sys.flags, __name__, sys.executable)",
+        "import sys; print(sys.argv, sys.path, sys.executable, sys.dont_write_bytecode)",
         "import os; print(sorted(os.environ.items()), os.getcwd(), os.listdir('.'), os.getpid())",
         "import os; print(os.getppid(), sorted(os.listdir('/proc/self/fd')), os.umask(0))",
-        "import signal; print([signal.getsignal(n) for n in (2, 13, 15)], signal.pthread_sigmask(0, []))",
-        "import resource as r; print([r.getrlimit(n) for n in range(16)])",
+        "import signal as s; print([s.getsignal(n) for n in (2, 13)], s.pthread_sigmask(0, []))",
+        "import resource as r; print([r.getrlimit(n) for n in range(16) if n != r.RLIMIT_NPROC])",
         "print(hash('a'), [hash(str(n)) for n in range(9)], sorted({'x', 'yy', 'zzz'}))",
         "import __main__, sys; print(__main__.__name__, [n for n in sys.modules if 'leafe' in n])",
         "print(open('/proc/self/status').read().partition('CapInh')[2].partition('Speculation')[0])",
@@ -106,7 +107,11 @@ def test_as_a_new_interpreter(boxes: list[EmbeddedSandbox], code: str) -> None:
         ("while True: pass", {"cpu_s": 1.0}, "timed_out"),
         ("import time; time.sleep(60)", {"call_s": 1.0}, "timed_out"),
         ("while True: print('x' * 1000)", {}, "truncated"),
-        ("import os\nwhile True: os.fork()", {"cpu_s": 1.0, "call_s": 4.0}, "timed_out"),
+        (
+            "import os\nwhile True:\n  try: os.fork()\n  except OSError: pass",
+            {"cpu_s": 1.0},
+            "timed_out",
+        ),
         (
             "import os, time\nfor _ in range(6):\n  if not os.fork(): break\n"
             "b = b'x' * (60 << 20); time.sleep(9)",
@@ -130,7 +135,7 @@ def test_limits(
         "seen.append(1); print(len(seen))",
         "import json; print(getattr(json, 'left', 0)); json.left = 1",
         "import builtins; print(hasattr(builtins, 'left')); builtins.left = 1",
-        "import os; print(os.listdir('.'), os.listdir('/tmp')); open('f', 'w'); open('/tmp/g', 'w')",
+        "import os; print(os.listdir(), os.listdir('/tmp'))\nopen('f', 'w'); open('/tmp/g', 'w')",
         "import os; print(len([n for n in os.listdir('/proc') if n.isdigit()]))\n"
         "if not os.fork(): import time; time.sleep(60)",
     ],
@@ -142,7 +147,8 @@ def test_nothing_stays_for_the_next(boxes: list[EmbeddedSandbox], code: str) -> 
 
 
 SEARCH = """
-word = {word!r}[::-1].encode()
+import hashlib
+head, ending = b"sretnuocne"[::-1], {ending!r}
 found = 0
 for line in open("/proc/self/maps"):
     where, rights = line.split()[:2]
@@ -152,23 +158,26 @@ for line in open("/proc/self/maps"):
     with open("/proc/self/mem", "rb", 0) as memory:
         try:
             memory.seek(start)
-            found += memory.read(end - start).count(word)
+            data = memory.read(end - start)
         except (OSError, OverflowError):
-            pass
+            continue
+    for part in data.split(head)[1:]:
+        found += hashlib.md5(part[:9]).hexdigest() == ending
 print(found)
 """
-"""Counts a word in the memory of the process; the word is written backwards."""
+"""Counts a word in the memory of the process, which knows the beginning and a digest of the end."""
 
 
 def test_memory_holds_no_other_input(boxes: list[EmbeddedSandbox]) -> None:
-    box, word = boxes[0], "tupni-rehto-na-fo-drow"
-    told = word[::-1]
-    assert ran(box, f"print({told!r}); x = {told!r} * 9").exit_code == 0
+    box, end = boxes[0], "a-rhino-1"
+    told = f"encounters{end}"
+    search = SEARCH.format(ending=hashlib.md5(end.encode()).hexdigest())
+    assert ran(box, f"print({told!r}); x = {told!r} * 9").stdout == f"{told}\n"
     box.run_cell(f"y = {told!r}")
     box.write_file("a", told.encode())
     box.run_program(["cat"], stdin=told, files={"b": told.encode()})
-    assert ran(box, f"x = {told!r}\n" + SEARCH.format(word=word)).stdout != "0\n"
-    assert ran(box, SEARCH.format(word=word)).stdout == "0\n"
+    assert int(ran(box, f"x = {told!r}\n{search}").stdout) > 0
+    assert ran(box, search).stdout == "0\n"
 
 
 def test_programs_go_on_without_the_prepared_process() -> None:
@@ -206,7 +215,13 @@ def test_cells_that_attack_the_prepared_process(cell: str) -> None:
 
 @pytest.mark.parametrize(
     "source",
-    ["raise ValueError('broken')", "import no_such_module", "main = 3", "def main(:", "import os; os._exit(1)"],
+    [
+        "raise ValueError('broken')",
+        "import no_such_module",
+        "main = 3",
+        "def main(:",
+        "import os; os._exit(1)",
+    ],
 )
 def test_source_that_fails(source: str) -> None:
     results = []

@@ -128,7 +128,6 @@ def test_limits_of_a_program(box: Sandbox, code: str, limits: dict[str, Any], fi
     ran = box.run_program(["python3", "-c", code], limits=SandboxLimits(**limits))
     flags = {name for name in ("timed_out", "truncated", "out_of_memory") if getattr(ran, name)}
     assert flags == {field}, ran
-    assert ran.seconds < 8
 
 
 def test_limits_of_the_session(box: Sandbox) -> None:

@@ -139,7 +139,9 @@ class _Template:
         os.chdir("/")
         more = os.environ.get("PYTHONPATH", "")
         sys.path[:0] = more.split(":") if more else []
-        sys.argv = ["-c"]
+        sys.argv, sys.dont_write_bytecode = ["-c"], False
+        usual = os.path.join(os.path.dirname(sys.executable), "python3")
+        sys.executable = usual if os.path.exists(usual) else sys.executable
         sys.modules["__main__"] = self._main
         try:
             exec(compile(source, _FILE, "exec"), self._main.__dict__)
