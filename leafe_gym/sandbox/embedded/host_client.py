@@ -15,6 +15,7 @@ from typing import Any
 from leafe_gym.errors import SandboxUnavailable, UsageError
 from leafe_gym.sandbox.embedded.diagnose import explain
 from leafe_gym.sandbox.embedded.inside.wire import Channel, ChannelBroken
+from leafe_gym.sandbox.embedded.memory_cgroup import make_memory_cgroup
 from leafe_gym.sandbox.supervisor_client import SupervisorClient
 
 _START_S = 30.0
@@ -68,6 +69,8 @@ class HostClient(SupervisorClient):
         python = interpreter()
         given = dict(settings, path=f"{python.parent}:/usr/local/bin:/usr/bin:/bin")
         given["folders"] = [sys.base_prefix, sys.base_exec_prefix, *settings["folders"]]
+        self._cgroup = make_memory_cgroup()
+        given["cgroup"] = fds = [*self._cgroup.fds] if self._cgroup else []
         command = [str(python), "-s", "-S", "-P", "-c", _BOOT]
         try:
             self._child = subprocess.Popen(
@@ -77,12 +80,14 @@ class HostClient(SupervisorClient):
                 stderr=subprocess.DEVNULL,
                 cwd="/",
                 env=_ENVIRON,
-                pass_fds=(theirs.fileno(), owner),
+                pass_fds=(theirs.fileno(), owner, *fds),
                 start_new_session=True,
             )
         finally:
             theirs.close()
             os.close(owner)
+            if self._cgroup:
+                self._cgroup.close_files()
         try:
             self._channel.send(given)
             response, _ = self._channel.receive(_START_S)
@@ -113,6 +118,8 @@ class HostClient(SupervisorClient):
             with suppress(ProcessLookupError):
                 self._child.kill()
             self._child.wait()
+        if self._cgroup:
+            self._cgroup.close()
 
 
 def readable_folders(folders: Sequence[str | Path]) -> list[str]:

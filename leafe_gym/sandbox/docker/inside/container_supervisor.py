@@ -23,6 +23,7 @@ from leafe_gym.sandbox.docker.inside.file_trees import (
 )
 from leafe_gym.sandbox.embedded.inside import processes, syscalls
 from leafe_gym.sandbox.embedded.inside.privileges import drop_privileges
+from leafe_gym.sandbox.embedded.inside.program_cgroup import ProgramCgroup
 from leafe_gym.sandbox.embedded.inside.programs import WORK
 from leafe_gym.sandbox.embedded.inside.saveable import threads
 from leafe_gym.sandbox.embedded.inside.session_manager import RequestFailed, SessionManager
@@ -68,6 +69,7 @@ class ContainerContext:
 
     def __init__(self, path: str, protected: Callable[[], Sequence[int]]) -> None:
         self.path = path
+        self.cgroup = ProgramCgroup(())  # the container is one
         self._protected = protected
 
     def fork(self) -> int:

@@ -17,6 +17,7 @@ from typing import Any
 
 from leafe_gym.sandbox.embedded.inside import jail, syscalls
 from leafe_gym.sandbox.embedded.inside.layers import make_layers
+from leafe_gym.sandbox.embedded.inside.program_cgroup import ProgramCgroup
 from leafe_gym.sandbox.embedded.inside.programs import ENVIRON, NamespacedContext
 from leafe_gym.sandbox.embedded.inside.session_manager import SessionManager
 from leafe_gym.sandbox.embedded.inside.supervisor import Supervisor
@@ -123,7 +124,8 @@ def _first(settings: dict[str, Any], host: Channel, owner: int, parts: jail.Host
             settings, owner, make_layers(settings["disk_mb"], settings["files"])
         )
         own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-        supervisor = Supervisor(host, owner, session, NamespacedContext(settings["path"], own))
+        context = NamespacedContext(settings["path"], own, ProgramCgroup(settings["cgroup"]))
+        supervisor = Supervisor(host, owner, session, context)
     except OSError as error:
         _report_failure(host, error)
         os._exit(1)

@@ -24,7 +24,8 @@ from typing import Any, Protocol
 from leafe_gym.sandbox.embedded.inside import syscalls
 from leafe_gym.sandbox.embedded.inside.jail import HOME, mount_proc
 from leafe_gym.sandbox.embedded.inside.privileges import drop_privileges, set_limits
-from leafe_gym.sandbox.embedded.inside.usage import UsageWatcher
+from leafe_gym.sandbox.embedded.inside.program_cgroup import ProgramCgroup
+from leafe_gym.sandbox.embedded.inside.usage import SLACK, UsageWatcher
 
 WORK = f"{HOME}/work"
 MAX_ARTIFACT = 32 * 2**20
@@ -41,9 +42,11 @@ class ProgramContext(Protocol):
 
     Attributes:
         path: search path for programs.
+        cgroup: of programs.
     """
 
     path: str
+    cgroup: ProgramCgroup
 
     def fork(self) -> int:
         """Fork the process that becomes the program's parent."""
@@ -73,10 +76,12 @@ class NamespacedContext:
     Args:
         path: search path for programs.
         pid_namespace: descriptor of the supervisor's own process namespace, to return to.
+        cgroup: of programs.
     """
 
-    def __init__(self, path: str, pid_namespace: int) -> None:
+    def __init__(self, path: str, pid_namespace: int, cgroup: ProgramCgroup) -> None:
         self.path = path
+        self.cgroup = cgroup
         self._pid_namespace = pid_namespace
 
     def fork(self) -> int:
@@ -162,6 +167,8 @@ def run_program(
     began = time.monotonic()
     given = _standard_input(stdin)
     pipes = [os.pipe() for _ in range(3)]
+    killed = context.cgroup.kills()
+    context.cgroup.limit(request["memory_mb"] * 2**20 + 2 * request["disk_mb"] * 2**20 + SLACK)
     try:
         first = context.fork()
         if not first:
@@ -179,6 +186,8 @@ def run_program(
     os.waitpid(first, 0)
     for one in (out, err, report):
         os.close(one.fd)
+    if context.cgroup.kills() > killed:
+        why = "memory"
     ended: dict[str, Any] = {"code": -1, "signal": signal.SIGKILL, "cpu": 0.0, "peak": 0}
     head, _, artifact = bytes(report.data).partition(b"\n")
     if head and not why:
@@ -239,6 +248,7 @@ def _first(
     out, err, report = writes
     artifact = b""
     try:
+        context.cgroup.join()
         context.enter(request["disk_mb"], files is not None)
         os.chdir(WORK)
         for name, data in (files or {}).items():
