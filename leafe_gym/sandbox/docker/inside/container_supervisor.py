@@ -40,7 +40,6 @@ PROCESSES = 30_000
 """Limit on the user's processes on the whole host; the container has a lower limit of its own."""
 
 _ST_RDONLY = 1
-_SET_CHILD_SUBREAPER = 36
 _KILL_S = 2.0
 
 
@@ -78,7 +77,7 @@ class ContainerContext:
 
     def enter(self, disk_mb: int, own_folder: bool) -> None:
         """See `ProgramContext.enter`; the supervisor empties the folders, which are limited."""
-        syscalls.prctl(_SET_CHILD_SUBREAPER, 1)
+        syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
 
     def end_rest(self) -> None:
         """See `ProgramContext.end_rest`; orphans become children of this process."""
