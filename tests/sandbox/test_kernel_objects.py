@@ -193,6 +193,22 @@ SET_ASIDE = {
         "os.nice(0) == raised",
         "True\n",
     ),
+    "adoption of orphans": (
+        "import ctypes, os\ncall = ctypes.CDLL(None).prctl; call(36, 1)\n"
+        "def adopts():\n  if not (pid := os.fork()):\n"
+        "    if not os.fork(): os._exit(7)\n    os._exit(0)\n"
+        "  os.waitpid(pid, 0)\n"
+        "  try: return os.wait()[1] >> 8\n  except ChildProcessError: return None",
+        "call(36, 0)",
+        "adopts()",
+        "7\n",
+    ),
+    "no adoption of orphans": (
+        "import ctypes; call = ctypes.CDLL(None).prctl; flag = ctypes.c_int()",
+        "call(36, 1); None",
+        "call(37, ctypes.byref(flag)); flag.value",
+        "0\n",
+    ),
     "processors": (
         "import os; all_ = os.sched_getaffinity(0)",
         "os.sched_setaffinity(0, {min(all_)})",
@@ -221,6 +237,18 @@ def test_brought_back(name: str, box: EmbeddedSandbox) -> None:
         box.restore(snapshot)
         assert box.run_cell(look).stdout == shown
         box.restore(snapshot)
+
+
+@pytest.mark.parametrize("folder", ["'.'", "'/usr'", "'/tmp'"])
+@pytest.mark.parametrize("events", ["fcntl.DN_CREATE", "fcntl.DN_ACCESS | fcntl.DN_MULTISHOT"])
+def test_a_watch_that_a_copy_would_lack_cannot_be_had(
+    folder: str, events: str, box: EmbeddedSandbox
+) -> None:
+    code = (
+        f"import fcntl, os\nfcntl.fcntl(os.open({folder}, os.O_RDONLY), fcntl.F_NOTIFY, {events})"
+    )
+    assert "PermissionError" in box.run_cell(code).error
+    assert box.run_cell("import os; fcntl.fcntl(os.open('.', os.O_RDONLY), fcntl.F_GETFD)").stdout
 
 
 HANDLERS = {
