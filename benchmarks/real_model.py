@@ -59,6 +59,8 @@ ENV_ID = "leafe/MBPP-v0"
 SPLITS = ("test", "val")
 """Problems are taken from these in order; prompts and settings were chosen on "train"."""
 METHODS = ("is", "ir", "tree")
+COMPARED = ("is", "tree")
+"""They decide how many problems are reported; a method that has finished fewer is left out."""
 CONTROL = "is_fresh"
 GROUP = 10
 """Problems that all methods finish before the next ones begin."""
@@ -231,26 +233,30 @@ def group_ends(count: int) -> list[int]:
 
 
 def report(folder: Path, wanted: int, seconds: float) -> Report:
-    """Figures of the first problems: all groups that all methods have finished."""
+    """Figures of the first problems: all groups that the compared methods have finished."""
     runs = {name: RunReader(folder / name) for name in METHODS if (folder / name).is_dir()}
     results = {name: dict(run.results()) for name, run in runs.items()}
-    finished = min(
-        next(n for n in range(wanted + 1) if n not in results.get(name, {})) for name in METHODS
-    )
-    tasks = max((end for end in group_ends(wanted) if end <= finished), default=0)
+    finished = {
+        name: next(n for n in range(wanted + 1) if n not in results.get(name, {}))
+        for name in METHODS
+    }
+    least = min(finished[name] for name in COMPARED)
+    tasks = max((end for end in group_ends(wanted) if end <= least), default=0)
     if not tasks:
-        reason = f"all methods have finished {finished} problems; {GROUP} are needed"
+        reason = f"all methods have finished {least} problems; {GROUP} are needed"
         return Report(figures={"solved": None, "tasks": 0}, skipped={"solved": reason})
+    behind = {name: count for name, count in finished.items() if count < tasks}
+    runs = {name: run for name, run in runs.items() if name not in behind}
     bench = Bench(INTERACTIONS)
     for name, run in runs.items():
         bench.outcomes[name] = first(read_outcome(run), tasks, results[name])
     trees = [runs["tree"].tree(number) for number in range(tasks)]
     figures: dict[str, Any] = {
         "tasks": tasks,
-        "solved": {name: solved(bench, name) for name in METHODS},
+        "solved": {name: None if name in behind else solved(bench, name) for name in METHODS},
         "tree_minus": {
             other: {key: difference(bench, other, UNIT_KEYS[key]) for key in UNITS}
-            for other in METHODS
+            for other in runs
             if other != "tree"
         },
         "control": control(folder, bench.outcomes["tree"], tasks),
@@ -274,6 +280,7 @@ def report(folder: Path, wanted: int, seconds: float) -> Report:
     return Report(
         figures=figures,
         meta=meta,
+        skipped={f"solved.{name}": f"{count} problems finished" for name, count in behind.items()},
         goals={"tasks": (">=", 100), "tree_minus.is.interactions.low": (">=", 0)},
     )
 
