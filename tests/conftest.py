@@ -97,7 +97,7 @@ def counts(pytestconfig: pytest.Config) -> Callable[[int, int], int]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def test_libraries_in_verification() -> Iterator[None]:
+def libraries_of_tests() -> Iterator[None]:
     """The verification process imports once what each of its jobs imports with a test file."""
     start = process.start_interpreter
 

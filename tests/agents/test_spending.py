@@ -32,9 +32,7 @@ def spend(agent: Agent, env: lg.RollbackWrapper, budget: Budget, concurrency: in
 
 
 @pytest.mark.parametrize("method", AGENTS)
-def test_no_limit_of_calls_is_ever_exceeded(
-    method: str, counts: Callable[[int, int], int]
-) -> None:
+def test_no_limit_of_calls_is_ever_exceeded(method: str, counts: Callable[[int, int], int]) -> None:
     env = lock("abab")
     agent: Agent = AGENTS[method](noisy())
     whole = spend(agent, env, Budget(interactions=200))
