@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from leafe_gym.evals.study.waiting import alone
 from leafe_gym.tiny.make_base import build
 from leafe_gym.tiny.pretrain import NATURAL, Recipe
 
@@ -47,4 +48,5 @@ def recipe(name: str, seed: int, changes: Mapping[str, Any] | None = None) -> Re
 
 def make_base(name: str, seed: int, folder: Path, changes: Mapping[str, Any] | None = None) -> Path:
     """The base in `folder`, pretrained if it is not there yet."""
-    return build(recipe(name, seed, changes), folder / "base")
+    with alone(folder / "base"):
+        return build(recipe(name, seed, changes), folder / "base")

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from leafe_gym._files import open_lock, take_lock, write_text
+from leafe_gym._files import write_text
 from leafe_gym.evals.bench import run_bench
 from leafe_gym.evals.reproduce.protocol import AGENT, SAMPLERS
 from leafe_gym.evals.reproduce.reflection_quality import reflection_quality
@@ -22,6 +21,7 @@ from leafe_gym.evals.study.measure import Levels, tested
 from leafe_gym.evals.study.methods import METHODS, Bench, Trained
 from leafe_gym.evals.study.scale import StudyScale
 from leafe_gym.evals.study.settings import Setting
+from leafe_gym.evals.study.waiting import alone
 from leafe_gym.store.reader import RunReader
 from leafe_gym.tiny.policy import TinyPolicy
 from leafe_gym.types import Json
@@ -38,18 +38,13 @@ def kept(path: Path, make: Callable[[], Json]) -> Json:
     Another process that makes it at this time is waited for.
     """
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.with_suffix(".lock")
-        with os.fdopen(open_lock(lock)) as held:
-            while take_lock(held.fileno()) is not None:
-                time.sleep(1.0)
+        with alone(path):
             if not path.exists():
                 began = time.process_time()
                 made = make()
                 seconds = round(time.process_time() - began, 1)
                 write_text(path, json.dumps(made | {"seconds": seconds}) + "\n")
                 LOG.info("%s: %.0f CPU-s", path.with_suffix(""), seconds)
-        lock.unlink(missing_ok=True)
     found: Json = json.loads(path.read_text("utf-8"))
     return found
 

@@ -24,6 +24,7 @@ from leafe_gym.evals.reproduce.levels import LevelSet
 from leafe_gym.evals.reproduce.protocol import AGENT
 from leafe_gym.evals.reproduce.train_methods import RANDOM_EXPERIENCES
 from leafe_gym.evals.samplers import make_agent
+from leafe_gym.evals.study.waiting import alone
 from leafe_gym.exploration.config import ExploreConfig
 from leafe_gym.exploration.engine import explore
 from leafe_gym.prompts.base import PromptSet
@@ -139,18 +140,21 @@ class Collector:
         if title not in self._made:
             policy = TinyPolicy.load(model)
             prompts = self._prompts(sampler, model, temperature, name)
-            with explore(
-                make_agent(
-                    "is" if sampler == "is" else "tree",
-                    policy,
-                    AGENT.replace(prompts=prompts, temperature=temperature),
-                ),
-                self.levels.tasks,
-                budget=Budget(interactions=self.interactions),
-                out=self.folder / title,
-                concurrency=128,
-                config=ExploreConfig(seed=self.seed),
-            ) as run:
+            with (
+                alone(self.folder / title),
+                explore(
+                    make_agent(
+                        "is" if sampler == "is" else "tree",
+                        policy,
+                        AGENT.replace(prompts=prompts, temperature=temperature),
+                    ),
+                    self.levels.tasks,
+                    budget=Budget(interactions=self.interactions),
+                    out=self.folder / title,
+                    concurrency=128,
+                    config=ExploreConfig(seed=self.seed),
+                ) as run,
+            ):
                 trees = list(run.trees())
             notes: dict[str, Json] = {
                 "solved": sum(tree.solved for tree in trees) / len(trees),

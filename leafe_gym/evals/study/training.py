@@ -21,6 +21,7 @@ from leafe_gym.evals.reproduce.grpo import GrpoConfig, grpo
 from leafe_gym.evals.reproduce.levels import LevelSet, load
 from leafe_gym.evals.reproduce.row_batches import drawn
 from leafe_gym.evals.study.settings import Setting
+from leafe_gym.evals.study.waiting import alone
 from leafe_gym.types import Json
 
 GRPO_LEVELS = 5
@@ -128,21 +129,22 @@ def reinforced(
         Its folder, and what the training cost.
     """
     folder, done = out / name, out / name / "grpo.json"
-    if not done.exists():
-        network: Any = load(model)
-        began = time.process_time()
-        budget = GroupBudget(
-            levels, interactions, rng,
-            group=setting.group, tasks=GRPO_LEVELS, temperature=setting.temperature,
-        )  # fmt: skip
-        config = GrpoConfig(
-            lr=setting.lr, temperature=setting.temperature, epochs=setting.epochs,
-            clip=setting.clip, entropy=setting.entropy,
-        )  # fmt: skip
-        taken = grpo(network, budget.sample, config)
-        network.save_pretrained(str(folder))
-        seconds = round(time.process_time() - began, 1)
-        costs = {"steps": taken, "interactions": budget.spent, "cpu_seconds": seconds}
-        write_text(done, json.dumps(costs))
+    with alone(folder):
+        if not done.exists():
+            network: Any = load(model)
+            began = time.process_time()
+            budget = GroupBudget(
+                levels, interactions, rng,
+                group=setting.group, tasks=GRPO_LEVELS, temperature=setting.temperature,
+            )  # fmt: skip
+            config = GrpoConfig(
+                lr=setting.lr, temperature=setting.temperature, epochs=setting.epochs,
+                clip=setting.clip, entropy=setting.entropy,
+            )  # fmt: skip
+            taken = grpo(network, budget.sample, config)
+            network.save_pretrained(str(folder))
+            seconds = round(time.process_time() - began, 1)
+            costs = {"steps": taken, "interactions": budget.spent, "cpu_seconds": seconds}
+            write_text(done, json.dumps(costs))
     found: dict[str, Json] = json.loads(done.read_text("utf-8"))
     return folder, found

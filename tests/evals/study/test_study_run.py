@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 
 from leafe_gym.errors import UsageError
 from leafe_gym.evals.study.bases import NAMED, recipe
-from leafe_gym.evals.study.cells import Study
+from leafe_gym.evals.study.cells import Study, kept
 from leafe_gym.evals.study.conclude import conclude
 from leafe_gym.evals.study.in_context import told_chain
 from leafe_gym.evals.study.measure import Levels
@@ -95,3 +97,17 @@ def test_an_experience_counts_at_its_own_step(tmp_path: Path) -> None:
     assert (told.chances(states, 2)[:, left] > plain.chances(states, 2)[:, left] + 0.2).mean() > 0.5
     always = told_chain(levels, policy, [(2, "not up but left")], always=True)
     assert not np.allclose(plain.chances(states, 1), always.chances(states, 1), atol=1e-6)
+
+
+def test_what_one_process_makes_the_others_wait_for(tmp_path: Path) -> None:
+    made: list[int] = []
+
+    def make() -> dict[str, int]:
+        made.append(1)
+        time.sleep(0.2)
+        return {"figure": 7}
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: kept(tmp_path / "a" / "cell.json", make), range(4)))
+    assert made == [1]
+    assert [one["figure"] for one in found] == [7] * 4
