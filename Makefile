@@ -107,7 +107,7 @@ $(VENV)/.demo: $(SETUP) | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.dev: $(SETUP) | $(VENV)/bin/python
-	$(PIP) -e '.[plot,dev,train,openai,ray,textarena,gem,code,textworld,jericho,alfworld,scienceworld,docker,webshop,docs]'
+	$(PIP) -e '.[plot,dev,train,openai,ray,textarena,gem,code,textworld,jericho,alfworld,scienceworld,reasoning-gym,textworld-express,docker,webshop,docs]'
 	@$(TIDY)
 	@touch $@ $(VENV)/.demo
 

@@ -32,9 +32,12 @@ def _plain(package: str, *ids: str) -> list[PublicEnv]:
     return [PublicEnv(package, one, one) for one in ids]
 
 
-def _text(package: str, env_id: str, games: dict[str, tuple[str, ...]]) -> list[PublicEnv]:
+def _text(
+    package: str, env_id: str, games: dict[str, tuple[str, ...]], argument: str = "game"
+) -> list[PublicEnv]:
     return [
-        PublicEnv(package, game, env_id, {"game": game}, actions) for game, actions in games.items()
+        PublicEnv(package, game, env_id, {argument: game}, actions)
+        for game, actions in games.items()
     ]
 
 
@@ -103,6 +106,25 @@ PUBLIC: list[PublicEnv] = [
             "game:Game2048-v0-hard": _BOXED,
             "game:Sokoban-v0-easy": _BOXED,
         },
+    ),
+    *_text(
+        "textworld-express",
+        "leafe/TextWorldExpress-v0",
+        {
+            "coin": ("move north", "move south", "open door to north", "inventory"),
+            "twc": ("move north", "move south", "inventory"),
+            "cookingworld": ("take cookbook", "read cookbook", "open fridge", "inventory"),
+        },
+    ),
+    *_text(
+        "reasoning-gym",
+        "leafe/ReasoningGym-v0",
+        {
+            "countdown": ("1", "1 + 2"),
+            "spiral_matrix": ("1 2", "[1]"),
+            "list_functions": ("1", "[2]"),
+        },
+        "dataset",
     ),
     *[
         PublicEnv("leafe-gym", one, one)

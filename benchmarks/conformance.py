@@ -33,6 +33,7 @@ PUBLIC_PACKAGES = Peer(
         "ale-py==0.12.1",
         "textarena==0.7.4",
         "gem-llm==0.1.0",
+        "textworld-express==1.1.0",
     ),
 )
 

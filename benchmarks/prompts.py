@@ -37,8 +37,8 @@ SETUPS: dict[str, tuple[str, dict[str, Any]]] = {
     "TextWorld": ("react", {"max_steps": 4}),
     "ALFWorld": ("react", {"max_steps": 4}),
     "WebShop": ("shop", {"max_steps": 4}),
-    "MBPP": ("code", {"problems": "mbpp.jsonl", "max_attempts": 2}),
-    "CodeContests": ("code", {"max_attempts": 2}),
+    "MBPP": ("program", {"problems": "mbpp.jsonl", "max_attempts": 2}),
+    "CodeContests": ("program", {"max_attempts": 2}),
     "PythonREPL": ("code", {"max_steps": 3}),
 }
 """Environment -> the prompt set that it names in its metadata, and arguments that make its

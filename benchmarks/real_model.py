@@ -12,6 +12,10 @@ reported: which problems an interrupted run covers does not depend on how hard t
 * LEAFE_SECONDS: stop exploring after this time and report; default no limit.
 * LEAFE_REFLECT_SERVER, LEAFE_REFLECT_MODEL: another model that reflects and refines.
 * LEAFE_AGENT: fields of `AgentConfig` as JSON that replace those of `CONFIG`.
+* LEAFE_METHODS: the methods to run now, separated by commas; default all.
+
+Beside the methods there is a control, `is_fresh`: independent sampling that writes every program
+without sight of the failed ones. It is reported where it has finished the same problems.
 """
 
 from __future__ import annotations
@@ -34,15 +38,30 @@ from leafe_gym.budget import Spend
 from leafe_gym.evals.bench import UNIT_KEYS, Bench, MethodOutcome, read_outcome, run_bench
 from leafe_gym.evals.intervals import bounded_mean
 from leafe_gym.policies.base import Policy
+from leafe_gym.prompts.fitting import FULL
+from leafe_gym.prompts.program import ProgramPrompts
 from leafe_gym.store.reader import RunReader
 from leafe_gym.tree import Branch, Tree
-from leafe_gym.types import Completion, Message, Sampling, Task, Usage
+from leafe_gym.types import (
+    Completion,
+    Experience,
+    Message,
+    PromptFit,
+    Sampling,
+    Start,
+    Step,
+    Task,
+    Usage,
+)
 
 FILE = "mbpp.jsonl"
 ENV_ID = "leafe/MBPP-v0"
 SPLITS = ("test", "val")
 """Problems are taken from these in order; prompts and settings were chosen on "train"."""
 METHODS = ("is", "ir", "tree")
+COMPARED = ("is", "tree")
+"""They decide how many problems are reported; a method that has finished fewer is left out."""
+CONTROL = "is_fresh"
 GROUP = 10
 """Problems that all methods finish before the next ones begin."""
 INTERACTIONS = 24
@@ -50,17 +69,38 @@ CONCURRENCY = 12
 """Attempts at the same time for each method."""
 SEED = 0
 CONFIG: dict[str, Any] = {
-    "prompts": "code",
+    "prompts": "program",
     "temperature": 0.8,
     "reflect_temperature": 0.5,
     "max_tokens": 300,
-    "max_reflect_tokens": 200,
+    "max_reflect_tokens": 260,
 }
 UNITS = ("interactions", "tokens_uncached")
 OUTSIDE = "was not taken"
 """In the reason why a reflection could not be used: its step is out of range."""
 DEADLINE = 1800.0
 """Seconds for a call: with all tasks at once, a server on a CPU takes minutes for some."""
+
+
+class FreshPrompts(ProgramPrompts):
+    """The prompt set of the control: every program is written from the task and the last result."""
+
+    name = "fresh"
+
+    def render(
+        self,
+        task: Task,
+        start: Start,
+        steps: Sequence[Step],
+        experiences: Sequence[Experience] = (),
+        fit: PromptFit = FULL,
+    ) -> list[Message]:
+        """See `PromptSet.render`."""
+        while steps and steps[-1].action is None:  # a reply that held no program
+            steps = steps[:-1]
+        if steps:
+            start = replace(start, observation=steps[-1].observation)
+        return super().render(task, start, (), (), FULL)
 
 
 class SharedReplies:
@@ -158,25 +198,33 @@ async def explore(tasks: Sequence[Task], folder: Path, seconds: float) -> None:
     assert policy is not None
     config = lg.AgentConfig(**CONFIG | json.loads(os.environ.get("LEAFE_AGENT", "{}")))
 
+    methods = os.environ.get("LEAFE_METHODS", ",".join([*METHODS, CONTROL])).split(",")
+
     async def run(name: str, count: int) -> None:
+        control = name == CONTROL
         await run_bench(
             policy,
             tasks[:count],
-            methods=[name],
+            methods=["is" if control else name],
             interactions=INTERACTIONS,
-            out=folder,
-            config=config,
+            out=place(folder, name).parent,
+            config=config.replace(prompts=FreshPrompts()) if control else config,
             concurrency=CONCURRENCY,
             seed=SEED,
-            reflect_policy=None if name == "is" else reflecting,
+            reflect_policy=None if name in ("is", CONTROL) else reflecting,
         )
 
     try:
         async with asyncio.timeout(None if seconds == float("inf") else seconds):
             for count in group_ends(len(tasks)):
-                await asyncio.gather(*(run(name, count) for name in METHODS))
+                await asyncio.gather(*(run(name, count) for name in methods))
     except TimeoutError:
         return
+
+
+def place(folder: Path, method: str) -> Path:
+    """The run folder of a method."""
+    return folder / "control" / "is" if method == CONTROL else folder / method
 
 
 def group_ends(count: int) -> list[int]:
@@ -185,28 +233,33 @@ def group_ends(count: int) -> list[int]:
 
 
 def report(folder: Path, wanted: int, seconds: float) -> Report:
-    """Figures of the first problems: all groups that all methods have finished."""
+    """Figures of the first problems: all groups that the compared methods have finished."""
     runs = {name: RunReader(folder / name) for name in METHODS if (folder / name).is_dir()}
     results = {name: dict(run.results()) for name, run in runs.items()}
-    finished = min(
-        next(n for n in range(wanted + 1) if n not in results.get(name, {})) for name in METHODS
-    )
-    tasks = max((end for end in group_ends(wanted) if end <= finished), default=0)
+    finished = {
+        name: next(n for n in range(wanted + 1) if n not in results.get(name, {}))
+        for name in METHODS
+    }
+    least = min(finished[name] for name in COMPARED)
+    tasks = max((end for end in group_ends(wanted) if end <= least), default=0)
     if not tasks:
-        reason = f"all methods have finished {finished} problems; {GROUP} are needed"
+        reason = f"all methods have finished {least} problems; {GROUP} are needed"
         return Report(figures={"solved": None, "tasks": 0}, skipped={"solved": reason})
+    behind = {name: count for name, count in finished.items() if count < tasks}
+    runs = {name: run for name, run in runs.items() if name not in behind}
     bench = Bench(INTERACTIONS)
     for name, run in runs.items():
         bench.outcomes[name] = first(read_outcome(run), tasks, results[name])
     trees = [runs["tree"].tree(number) for number in range(tasks)]
     figures: dict[str, Any] = {
         "tasks": tasks,
-        "solved": {name: solved(bench, name) for name in METHODS},
+        "solved": {name: None if name in behind else solved(bench, name) for name in METHODS},
         "tree_minus": {
             other: {key: difference(bench, other, UNIT_KEYS[key]) for key in UNITS}
-            for other in METHODS
+            for other in runs
             if other != "tree"
         },
+        "control": control(folder, bench.outcomes["tree"], tasks),
         "level": {key: bench.level(UNIT_KEYS[key]) for key in UNITS},
         "first_attempt": {name: first_attempts(run, tasks) for name, run in runs.items()},
         "reflections": reflections(trees),
@@ -227,8 +280,27 @@ def report(folder: Path, wanted: int, seconds: float) -> Report:
     return Report(
         figures=figures,
         meta=meta,
+        skipped={f"solved.{name}": f"{count} problems finished" for name, count in behind.items()},
         goals={"tasks": (">=", 100), "tree_minus.is.interactions.low": (">=", 0)},
     )
+
+
+def control(folder: Path, tree: MethodOutcome, tasks: int) -> dict[str, Any] | None:
+    """How many problems the control solves at equal interactions, and the tree minus it."""
+    if not place(folder, CONTROL).is_dir():
+        return None
+    with RunReader(place(folder, CONTROL)) as run:
+        results = dict(run.results())
+        if any(number not in results for number in range(tasks)):
+            return None
+        bench = Bench(INTERACTIONS, {"tree": tree})
+        bench.outcomes[CONTROL] = first(read_outcome(run), tasks, results)
+    unit = UNIT_KEYS["interactions"]
+    found = bench.outcomes[CONTROL].solved(unit, INTERACTIONS)
+    return {
+        CONTROL: bounded_mean(found).as_dict(),
+        "tree_minus": difference(bench, CONTROL, unit),
+    }
 
 
 def first(outcome: MethodOutcome, tasks: int, results: dict[int, Any]) -> MethodOutcome:

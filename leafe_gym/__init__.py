@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from leafe_gym.budget import Spend as Spend
     from leafe_gym.envs.space import TextSpace as TextSpace
     from leafe_gym.envs.tasks import tasks as tasks
+    from leafe_gym.envs.text_env import Opening as Opening
+    from leafe_gym.envs.text_env import StepOutcome as StepOutcome
+    from leafe_gym.envs.text_env import TextEnv as TextEnv
     from leafe_gym.evals.config import EvalConfig as EvalConfig
     from leafe_gym.evals.evaluate import Evaluation as Evaluation
     from leafe_gym.evals.evaluate import aevaluate as aevaluate
@@ -71,6 +74,7 @@ _HOME = {
     "IndependentSamplingAgent": "leafe_gym.agents.agent",
     "IterativeRefinementAgent": "leafe_gym.agents.agent",
     "Message": "leafe_gym.types",
+    "Opening": "leafe_gym.envs.text_env",
     "Policy": "leafe_gym.policies.base",
     "PromptSet": "leafe_gym.prompts.base",
     "RecoveryPool": "leafe_gym.evals.recovery",
@@ -83,7 +87,9 @@ _HOME = {
     "Spend": "leafe_gym.budget",
     "Start": "leafe_gym.types",
     "Step": "leafe_gym.types",
+    "StepOutcome": "leafe_gym.envs.text_env",
     "Task": "leafe_gym.types",
+    "TextEnv": "leafe_gym.envs.text_env",
     "TextSpace": "leafe_gym.envs.space",
     "Transition": "leafe_gym.wrappers.rollback.episode_log",
     "Tree": "leafe_gym.tree",

@@ -18,6 +18,9 @@ from hypothesis import HealthCheck, settings
 from not_tested import summary
 from xdist.scheduler import LoadScopeScheduling
 
+from leafe_gym.wrappers.backends import fork_client
+from leafe_gym.wrappers.verification import process
+
 # Models in the tests are so small that a second thread only waits for the first, and for long
 # where anything else runs on the machine. Read when torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -41,7 +44,7 @@ SLOW = frozenset(Path(__file__).with_name("slow.txt").read_text().split())
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the tests of slow files."""
+    """Mark the tests of slow files, and put them first: with `-n` none is left to the end."""
     for name in SLOW:
         assert (Path(__file__).parent.parent / name).is_file(), (
             f"tests/slow.txt names no file: {name}"
@@ -49,10 +52,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.nodeid.partition("::")[0] in SLOW:
             item.add_marker("slow")
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 class HostTogether(LoadScopeScheduling):
-    """With `-n`, tests of a file share a process; one process has all that look at the host."""
+    """With `-n`, tests of a file share a process; one process has all that look at the host.
+
+    Files are begun in the order of the collection, not by their numbers of tests.
+    """
+
+    def __init__(self, config: pytest.Config, log: Any) -> None:
+        super().__init__(config, log)
+        config.option.loadscopereorder = False
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
@@ -83,6 +94,21 @@ def counts(pytestconfig: pytest.Config) -> Callable[[int, int], int]:
     """`counts(fast, full)`: how often to repeat a check in this run."""
     full = bool(pytestconfig.getoption("--full-counts"))
     return lambda fast, published: published if full else fast
+
+
+@pytest.fixture(scope="session", autouse=True)
+def libraries_of_tests() -> Iterator[None]:
+    """The verification process imports once what each of its jobs imports with a test file."""
+    start = process.start_interpreter
+
+    def with_libraries(module: str) -> Any:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(fork_client, "_START", "import hypothesis, pytest; " + fork_client._START)
+            return start(module)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(process, "start_interpreter", with_libraries)
+        yield
 
 
 @pytest.fixture(autouse=True)

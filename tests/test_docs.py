@@ -30,7 +30,15 @@ def name_of(page: Path) -> str:
 
 ELSEWHERE = {"start/chain", "code", "sandbox"} | {
     f"environments/{name}"
-    for name in ("alfworld", "jericho", "scienceworld", "textworld", "webshop")
+    for name in (
+        "alfworld",
+        "jericho",
+        "reasoning-gym",
+        "scienceworld",
+        "textworld",
+        "textworld-express",
+        "webshop",
+    )
 }
 """Pages whose code takes long or needs extras: test_readme.py, test_docs_environments.py."""
 RUN_HERE = [

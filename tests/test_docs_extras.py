@@ -14,6 +14,8 @@ PAGES = {
     "environments/alfworld": "alfworld",
     "environments/scienceworld": "scienceworld",
     "environments/jericho": "jericho",
+    "environments/reasoning-gym": "reasoning_gym",
+    "environments/textworld-express": "textworld_express",
     "code": "gymnasium",
     "sandbox": "gymnasium",
 }
@@ -22,7 +24,8 @@ PAGES = {
 
 @pytest.mark.parametrize("page", PAGES)
 def test_the_code_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip(PAGES[page], reason=f"pip install 'leafe-gym[{PAGES[page]}]'")
+    extra = PAGES[page].replace("_", "-")
+    pytest.importorskip(PAGES[page], reason=f"pip install 'leafe-gym[{extra}]'")
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": "docs"}
     try:

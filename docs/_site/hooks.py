@@ -35,7 +35,10 @@ TRANSCRIPT = re.compile(r"<!-- transcript: (\S+) -->")
 PLACEHOLDER = re.compile(r"^::: (\S+)", re.MULTILINE)
 
 _NEEDS = {
+    "ReasoningGym": ("[reasoning-gym]", "Apache-2"),
+    "Tau2": ("[tau2], in an environment of its own", "MIT, Apache-2; its packages their own"),
     "TextArena": ("[textarena]", "MIT"),
+    "TextWorldExpress": ("[textworld-express]; Java 8 or newer", "Apache-2; py4j BSD"),
     "Gem": ("[gem]", "Apache-2"),
     "TextWorld": ("[textworld]; gcc and make", "MIT; Jericho GPL-2"),
     "Jericho": ("[jericho]; gcc and make; a story file", "GPL-2; the story's own"),
@@ -57,6 +60,18 @@ _COSTS = {
 }
 """Environment -> result file, key of the snapshot's size, factor to kB, key of a restore, factor to
 ms."""
+
+
+_SUBSTITUTES = {
+    "Sokoban": "generated levels",
+    "TextWorld": "a generated game",
+    "ALFWorld": "a generated game, not an official one",
+    "WebShop": "the built-in, generated catalogue, not WebShop's",
+    "CodeContests": "a built-in problem, written for this package",
+    "MBPP": "a built-in problem, written for this package",
+    "PythonREPL": "a generated task",
+}
+"""Environment -> what its transcript and figures come from, where it is no official data."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -91,7 +106,14 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 def transcript(env_id: str) -> str:
     """The first turns of an episode, as `transcripts.py` recorded them."""
     episodes = json.loads(Path(__file__).with_name("transcripts.json").read_text("utf-8"))
-    return f"The first turns of an episode:\n\n```text\n{episodes[env_id]}\n```"
+    label = _SUBSTITUTES.get(short_name(env_id))
+    told = f" ({label})" if label else ""
+    return f"The first turns of an episode{told}:\n\n```text\n{episodes[env_id]}\n```"
+
+
+def short_name(env_id: str) -> str:
+    """An id without its namespace and version."""
+    return env_id.removeprefix("leafe/").rpartition("-v")[0]
 
 
 def public_names() -> dict[str, Any]:
@@ -137,7 +159,7 @@ def cell(text: str, *, prose: bool = False) -> str:
 
 def environment_facts(env_id: str) -> str:
     """A table about one environment, and its arguments; from the registry and result files."""
-    name = env_id.removeprefix("leafe/").rpartition("-v")[0]
+    name = short_name(env_id)
     kind = load_env_creator(gym.spec(env_id).entry_point)
     signature = inspect.signature(kind)
     needs, licence = _NEEDS.get(name, ("nothing", "MIT"))
@@ -168,7 +190,9 @@ def _costs(name: str) -> dict[str, str]:
         return {}
     file, size, to_kb, time, to_ms = _COSTS[name]
     figures = json.loads((RESULTS / f"{file}.json").read_text("utf-8"))
-    source = f"`benchmarks/results/{file}.json`"
+    source = "; ".join(
+        [f"`benchmarks/results/{file}.json`", *filter(None, [_SUBSTITUTES.get(name)])]
+    )
     return {
         "snapshot": f"{float(figures[size]) * to_kb:.2g} kB ({source})",
         "restore": f"{float(_at(figures, time)) * to_ms:.2g} ms ({source})",

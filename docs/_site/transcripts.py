@@ -26,6 +26,8 @@ EPISODES: Mapping[str, tuple[Mapping[str, Any], Sequence[str] | int]] = {
     "leafe/Blackjack-v0": ({}, ("hit", "stick")),
     "leafe/TextArena-v0": ({}, ("[up]", "[left]")),
     "leafe/Gem-v0": ({}, ("\\boxed{up}", "\\boxed{left}")),
+    "leafe/ReasoningGym-v0": ({"dataset": "countdown"}, ("1 + 2",)),
+    "leafe/TextWorldExpress-v0": ({"game": "coin", "params": {"numLocations": 3}}, 3),
     "leafe/TextWorld-v0": ({"rooms": 3, "objects": 5, "quest_length": 3}, 3),
     "leafe/ALFWorld-v0": ({"games": "generated"}, 3),
     "leafe/ScienceWorld-v0": ({"task": "find-plant", "variation": 0, "admissible": False}, 3),

@@ -20,8 +20,9 @@ from leafe_gym.envs.code.check_problems import (
     open_problems,
 )
 from leafe_gym.envs.code.language import language as find_language
-from leafe_gym.envs.code.problem_files import find_file, read_lines
+from leafe_gym.envs.code.problem_files import read_lines
 from leafe_gym.envs.code.program_runner import ProgramRunner
+from leafe_gym.envs.data_files import find_data
 from leafe_gym.errors import UsageError
 from leafe_gym.sandbox.base import make_sandbox
 
@@ -53,7 +54,7 @@ def command(
 
     Exit code 0: no reference failed; 1: some did.
     """
-    path = find_file(file, _SOURCE, folder=True)
+    path = find_data(file, _SOURCE)
     if keep is not None and (path.is_dir() or path.suffix == ".parquet"):
         raise UsageError("--keep needs a file of JSON lines")
     options: dict[str, Any] = {"packages": packages} if packages else {}

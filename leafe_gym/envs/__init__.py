@@ -15,6 +15,8 @@ BUILTIN = {
     "leafe/PythonREPL-v0": "leafe_gym.envs.code.repl:PythonReplEnv",
     "leafe/TextArena-v0": "leafe_gym.envs.adapters.textarena:TextArenaEnv",
     "leafe/Gem-v0": "leafe_gym.envs.adapters.gem:GemEnv",
+    "leafe/ReasoningGym-v0": "leafe_gym.envs.adapters.reasoning_gym:ReasoningGymEnv",
+    "leafe/TextWorldExpress-v0": "leafe_gym.envs.textworld_express.env:TextWorldExpressEnv",
     "leafe/TextWorld-v0": "leafe_gym.envs.textworld.env:TextWorldEnv",
     "leafe/Jericho-v0": "leafe_gym.envs.textworld.jericho:JerichoEnv",
     "leafe/ALFWorld-v0": "leafe_gym.envs.alfworld.env:ALFWorldEnv",
@@ -25,9 +27,10 @@ BUILTIN = {
 
 ELSEWHERE = {
     "leafe/OpenEnv-v0": "leafe_gym.envs.adapters.openenv:OpenEnvEnv",
+    "leafe/Tau2-v0": "leafe_gym.envs.adapters.tau2:Tau2Env",
     "leafe/Verifiers-v0": "leafe_gym.envs.adapters.verifiers:VerifiersEnv",
 }
-"""The same for environments that another project provides: a server's, or a taskset's."""
+"""The same for those whose library needs an environment of its own."""
 
 
 def register_builtin() -> None:

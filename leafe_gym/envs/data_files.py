@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping
+from importlib import resources
 from logging import getLogger
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -96,7 +98,7 @@ def note_unused_data(env_id: str, kwargs: Mapping[str, Any]) -> None:
         )
 
 
-def data_argument(data: Any, alias: str, value: Any) -> str | None:
+def data_argument(data: Any, alias: str = "data", value: Any = None) -> str | None:
     """The path given as `data=` or under an older name of the argument.
 
     Args:
@@ -117,21 +119,49 @@ def data_argument(data: Any, alias: str, value: Any) -> str | None:
     return os.fsdecode(given)
 
 
-def find_data(path: str | os.PathLike[str], advice: str = "") -> Path:
+def take_data(kwargs: dict[str, Any], alias: str = "data") -> str | None:
+    """Remove `data` and its older name from arguments; returns the path that they give.
+
+    Args:
+        kwargs: arguments of an environment; changed.
+        alias: the older name.
+
+    Raises:
+        UsageError: see `data_argument`.
+    """
+    older = kwargs.pop(alias, None) if alias != "data" else None
+    return data_argument(kwargs.pop("data", None), alias, older)
+
+
+def find_data(
+    path: str | os.PathLike[str], advice: str = "", accept: Callable[[Path], bool] = Path.exists
+) -> Path:
     """The absolute path of a file or folder.
 
     Args:
         path: absolute, or relative to the current folder or to `LEAFE_DATA`.
         advice: where to get the file, for the message.
+        accept: whether what is found there can be used.
 
     Raises:
         UsageError: if it exists in none of these places; names them.
     """
-    found = search_data(path)
+    found = search_data(path, accept)
     if found is None:
         looked = " or ".join(map(str, _places(Path(path).expanduser())))
         raise UsageError(f"data={str(path)!r}: there is no {looked}. {advice}".rstrip())
     return found
+
+
+def packaged_json(package: str, name: str) -> Any:
+    """The content of a JSON file that comes with a subpackage of environments.
+
+    Args:
+        package: the subpackage, such as "webshop".
+        name: of the file.
+    """
+    place = resources.files(f"leafe_gym.envs.{package}") / name
+    return json.loads(place.read_text("utf-8"))
 
 
 def search_data(

@@ -124,7 +124,7 @@ def tasks(env_id: str, split: str = "train", **kwargs: Json) -> Sequence[Task]:
     if split != SPLITS[0]:
         _warn_of_repeats(spec.id)
     return TaskList(
-        partial(_seeded, env_id, spec.id, given, split),
+        partial(_seeded, env_id, spec.id, given, split, tag_of(given)),
         partial(_seeds, spec.id, given, split),
         may_repeat_across_splits=True,
     )
@@ -183,19 +183,62 @@ def _all_splits(env_id: str, kwargs: Mapping[str, Json]) -> TaskList:
     return TaskList(build, numbers, repeats)
 
 
-def check_split(split: str | None, *, also: Sequence[str] = ()) -> None:
+def check_split(split: Any, *, also: Sequence[str] = (), optional: bool = False) -> None:
     """Check the name of a split.
 
     Args:
         split: the name.
         also: names that are allowed besides `SPLITS`.
+        optional: whether None is allowed, which means all splits.
 
     Raises:
         UsageError: if it is another name, or not a string.
     """
     names = (*SPLITS, *also)
-    if split not in names:
-        raise UsageError(f"split={split!r}: use one of {', '.join(names)}")
+    if split not in names and not (optional and split is None):
+        end = ", or None for all" if optional else ""
+        raise UsageError(f"split={split!r}: use one of {', '.join(names)}{end}")
+
+
+def list_arguments(
+    split: Any, kwargs: Mapping[str, Any], one_of: Sequence[str] = (), also: Sequence[str] = ()
+) -> dict[str, Json]:
+    """The arguments of a list of tasks as plain JSON, checked.
+
+    Args:
+        split: the split that is listed.
+        kwargs: arguments of the environment.
+        one_of: those that select one task each and have no meaning for a list.
+        also: names of splits that are allowed besides `SPLITS`.
+
+    Raises:
+        UsageError: if the split is unknown, an argument selects one task, or one is not plain JSON.
+    """
+    check_split(split, also=also)
+    for name in one_of:
+        if kwargs.get(name) is not None:
+            raise UsageError(
+                f"{name}={kwargs[name]!r} selects one task, and a task list contains all of them: "
+                f"drop it, or make the environment with it"
+            )
+    return json_kwargs({name: value for name, value in kwargs.items() if name not in one_of})
+
+
+def tag_of(kwargs: Mapping[str, Json]) -> str:
+    """The end of a task's id: a colon and a hash of the arguments; "" for none."""
+    return f":{hash_of(dict(kwargs))}" if kwargs else ""
+
+
+def seed_tasks(env_id: str, split: str, kwargs: Mapping[str, Json], tag: str) -> TaskList:
+    """Seeds 0 to 9999 of a split whose content is generated: no content is in two splits.
+
+    Args:
+        env_id: of the environment.
+        split: in the ids of the tasks.
+        kwargs: of each task, the split among them.
+        tag: see `tag_of`.
+    """
+    return TaskList(partial(_seeded, env_id, env_id, kwargs, split, tag), range(SEEDS))
 
 
 def json_kwargs(kwargs: Mapping[str, Any]) -> dict[str, Json]:
@@ -230,8 +273,9 @@ def _seeds(name: str, kwargs: Mapping[str, Json], split: str) -> list[int]:
     return [seed for seed in range(SEEDS) if split_by_hash(digest(seed)) == split]
 
 
-def _seeded(env_id: str, name: str, kwargs: Mapping[str, Json], split: str, seed: int) -> Task:
-    tag = f":{hash_of(kwargs)}" if kwargs else ""
+def _seeded(
+    env_id: str, name: str, kwargs: Mapping[str, Json], split: str, tag: str, seed: int
+) -> Task:
     task_id = f"{name}:{split}:{seed}{tag}"
     return Task(id=task_id, env_id=env_id, kwargs=dict(kwargs), split=split, seed=seed)
 

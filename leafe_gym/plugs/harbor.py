@@ -24,7 +24,7 @@ from typing import Any
 import gymnasium as gym
 
 from leafe_gym.envs.code.container_shell import MAX_OUTPUT, ContainerShellEnv, ShellTask
-from leafe_gym.envs.tasks import SPLITS, TaskList, json_kwargs, split_by_hash
+from leafe_gym.envs.tasks import TaskList, list_arguments, split_by_hash
 from leafe_gym.errors import EnvironmentFailure, UsageError
 from leafe_gym.sandbox.docker.command_container import (
     CommandContainer,
@@ -155,9 +155,7 @@ class HarborEnv(ContainerShellEnv):
         Raises:
             UsageError: if the split, an argument or a folder cannot be used.
         """
-        if split not in SPLITS:
-            raise UsageError(f"split={split!r}: use one of {', '.join(SPLITS)}")
-        given, folders = json_kwargs(kwargs), _folders(data)
+        given, folders = list_arguments(split, kwargs), _folders(data)
         digests = {name: read_task(folder).digest for name, folder in folders.items()}
         names = [name for name in folders if split_by_hash(bytes.fromhex(digests[name])) == split]
 
@@ -169,8 +167,8 @@ class HarborEnv(ContainerShellEnv):
 
         return TaskList(build, lambda: range(len(names)))
 
-    def begin(self, seed: int) -> ShellTask:
-        """See `ContainerShellEnv.begin`; builds the task's image unless it has one."""
+    def choose(self, seed: int) -> ShellTask:
+        """See `ContainerShellEnv.choose`; builds the task's image unless it has one."""
         task = self._tasks[seed % len(self._tasks)]
         env = task.part("environment")
         image = str(env.get("docker_image") or self._images.get(task.digest) or "")

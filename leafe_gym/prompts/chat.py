@@ -74,6 +74,7 @@ class ChatPrompts:
         templates: texts that replace the shipped ones, by the names in `PLACEHOLDERS`; a subclass
             sets those it changes. "experience", "reflect" and "refine" are appended to a turn.
         reminder: ends the message about an unusable reply.
+        names_step: whether a reflection after a failure names a step; if not, it is the last one.
         hash: covers the templates and, for a class outside this package, its code.
 
     Raises:
@@ -83,6 +84,7 @@ class ChatPrompts:
     name = "chat"
     reminder: ClassVar[str] = 'Reply with one line that starts with "Action: ".'
     templates: ClassVar[Mapping[str, str]] = {}
+    names_step: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self._texts = _templates(type(self).__qualname__, self.templates)
@@ -171,7 +173,7 @@ class ChatPrompts:
         over = bool(steps) and steps[-1].over
         count = len(acted)
         texts = {name: self._texts[name].substitute() for name in ("reason", "advice")}
-        shape = (1, True) if kind == "refine" else (count, over)
+        shape = (1, True) if kind == "refine" else (self._nameable(count, over), over)
         request = self._texts[kind].substitute(
             outcome="The attempt failed." if over else "The task is not done yet.",
             actions="\n".join(self._line(number, step) for number, step in enumerate(acted)),
@@ -185,7 +187,11 @@ class ChatPrompts:
 
     def reflection_schema(self, actions: int, over: bool) -> Json:
         """See `PromptSet.reflection_schema`."""
-        return reflection_schema(actions, over)
+        return reflection_schema(self._nameable(actions, over), over)
+
+    def _nameable(self, actions: int, over: bool) -> int:
+        """Number of actions of which a reflection may name one."""
+        return 1 if over and not self.names_step else actions
 
     def parse_action(self, completion: Completion, admissible: Sequence[str] = ()) -> str:
         """See `PromptSet.parse_action`; which forms count is said in `read_action`."""
@@ -193,7 +199,8 @@ class ChatPrompts:
 
     def parse_reflection(self, completion: Completion, actions: int) -> ReflectionVerdict:
         """See `PromptSet.parse_reflection`; one JSON object."""
-        return read_reflection(completion, actions, self._said)
+        unnamed = None if self.names_step else actions - 1
+        return read_reflection(completion, actions, self._said, unnamed)
 
     def parse_refinement(self, completion: Completion) -> ReflectionVerdict:
         """See `PromptSet.parse_refinement`; one JSON object."""

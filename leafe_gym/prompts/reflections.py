@@ -82,7 +82,10 @@ def asks_no_step(actions: int, over: bool) -> bool:
 
 
 def read_reflection(
-    completion: Completion, actions: int, prompt_texts: Iterable[str]
+    completion: Completion,
+    actions: int,
+    prompt_texts: Iterable[str],
+    unnamed: int | None = None,
 ) -> ReflectionVerdict:
     """The reflection in a reply.
 
@@ -93,16 +96,20 @@ def read_reflection(
         actions: number of actions taken, >= 1.
         prompt_texts: texts of the prompt; an experience that only repeats sentences of them is
             refused.
+        unnamed: the step that is meant by a reply without the key "step"; None where a step must
+            be named.
 
     Raises:
         BadReply: if it cannot be read, its step is out of range or it holds no experience.
     """
     reply, repaired = parse.read_json(completion, ReflectionReply)
     step, text = reply.step, reply.experience or ""
-    if actions == 1 and (step is not None or "step" not in reply.model_fields_set):
+    if "step" not in reply.model_fields_set:
+        step = 0 if actions == 1 else unnamed
+        if step is None:
+            raise BadReply("its JSON is wrong: step: Field required")
+    elif actions == 1 and step is not None:
         step = 0
-    elif "step" not in reply.model_fields_set:
-        raise BadReply("its JSON is wrong: step: Field required")
     if step is None:
         return ReflectionVerdict(step=None, repaired=repaired)
     if not 0 <= step < actions:

@@ -1,13 +1,15 @@
 """The demonstrator of the small model: a solver with a weakness.
 
 The demonstrator knows the distance of every position, so the pretraining corpus comes from an
-oracle. The weakness that the model is to recover from is built in here, in one of two ways:
+oracle. The weakness that the model is to recover from is built in here, in one of these ways:
 
 * `blind`: pushes up and pushes left are made five thousand times less often than they should be.
   Each is a situation in which the needed action is all but never sampled at temperature 1 (at
   temperature 2 plain sampling finds it). The factor was chosen with figures on test levels in
   sight: at 1e-3 GRPO had solved nearly all of them.
 * `noisy`: every action is random most of the time. Nothing is missing, it is only diluted.
+* `natural`: none. The model is weak because it is trained little, and on short solutions only
+  (`leafe_gym.tiny.pretrain.NATURAL`).
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from numpy.typing import NDArray
 from leafe_gym.envs.sokoban.graph import NEVER, StateGraph
 from leafe_gym.envs.sokoban.rules import ACTIONS
 
-WeaknessKind = Literal["blind", "noisy"]
+WeaknessKind = Literal["blind", "noisy", "natural"]
 
 BLIND = ("up", "left")
 """Directions in which the blind demonstrator hardly pushes."""
@@ -49,6 +51,7 @@ class Weakness:
 WEAKNESSES: dict[WeaknessKind, Weakness] = {
     "blind": Weakness(kind="blind"),
     "noisy": Weakness(kind="noisy", blind=1.0, noise=0.75),
+    "natural": Weakness(kind="natural", blind=1.0),
 }
 
 

@@ -143,7 +143,7 @@ class TinyPolicy:
         said = [self.world.words[word] for word in completion.split()]
         return (*prompt, *said, vocabulary()[END]), len(prompt)
 
-    def chances(self, ids: NDArray[np.int64]) -> NDArray[np.float64]:
+    def chances(self, ids: NDArray[np.int64], temperature: float = 1.0) -> NDArray[np.float64]:
         """The chance that the reply to each prompt is exactly an action; [prompts, 4].
 
         The four replies are read in one pass, side by side behind the prompt: each sees the
@@ -166,12 +166,13 @@ class TinyPolicy:
                     position_ids=place.expand(rows, -1),
                     use_cache=False,
                 ).last_hidden_state[:, length - 1 :]
-                likely = torch.softmax(self.network.lm_head(hidden).double(), dim=-1)
+                logits = self.network.lm_head(hidden).double() / temperature
+                likely = torch.softmax(logits, dim=-1)
                 end = likely[:, 1:, vocabulary()[END]]
                 found.append((likely[:, 0, actions] * end).cpu().numpy())
         return np.concatenate(found)
 
-    def next_word(self, ids: NDArray[np.int64]) -> NDArray[np.float64]:
+    def next_word(self, ids: NDArray[np.int64], temperature: float = 1.0) -> NDArray[np.float64]:
         """The chance of each word right after each prompt, all equally long; [prompts, words]."""
         found: list[NDArray[np.float64]] = []
         with torch.inference_mode():
@@ -179,7 +180,8 @@ class TinyPolicy:
                 hidden = self.network.model(
                     self._here(torch.from_numpy(ids[at : at + _BATCH])), use_cache=False
                 ).last_hidden_state[:, -1]
-                likely = torch.softmax(self.network.lm_head(hidden).double(), dim=-1)
+                logits = self.network.lm_head(hidden).double() / temperature
+                likely = torch.softmax(logits, dim=-1)
                 found.append(likely.cpu().numpy())
         return np.concatenate(found)
 

@@ -7,10 +7,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, fields
-from itertools import count, repeat
+from dataclasses import asdict, dataclass, fields, replace
+from itertools import count, islice, repeat
 from multiprocessing import get_context
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -20,9 +20,16 @@ from torch.nn.functional import cross_entropy, log_softmax
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from leafe_gym.envs.sokoban.graph import StateGraph
+from leafe_gym.envs.sokoban.layouts import boards
 from leafe_gym.envs.sokoban.rules import ACTIONS
 from leafe_gym.tiny.corpus import IGNORE, ActingBatch, Corpus, ReflectionBatch
-from leafe_gym.tiny.demonstrator import WEAKNESSES, WeaknessKind, demonstrator, expert
+from leafe_gym.tiny.demonstrator import (
+    WEAKNESSES,
+    Weakness,
+    WeaknessKind,
+    demonstrator,
+    expert,
+)
 from leafe_gym.tiny.transcripts import Conversations, TranscriptCorpus
 from leafe_gym.tiny.words import END, SMALL, World, vocabulary
 from leafe_gym.types import Json
@@ -55,6 +62,11 @@ class Recipe:
         lr: peak learning rate.
         memory: read and act in whole conversations; else one prompt a step.
         transcripts: whole episodes a step, in place of the three kinds of examples, with memory.
+        blind: weight of a blind push, in place of that of the kind "blind".
+        by_layout: only levels whose layout is of the training split
+            (`leafe_gym.envs.sokoban.layouts`).
+        short: fewest and most actions of the shortest solution of the levels that acting examples
+            come from, in place of the world's.
     """
 
     kind: WeaknessKind = "blind"
@@ -72,6 +84,9 @@ class Recipe:
     lr: float = 3e-3
     memory: bool = False
     transcripts: int = 44
+    blind: float | None = None
+    by_layout: bool = False
+    short: tuple[int, int] | None = None
 
     @classmethod
     def of(cls, written: Json) -> Recipe | None:
@@ -79,9 +94,19 @@ class Recipe:
         names = {one.name for one in fields(cls)}
         if not isinstance(written, dict) or not set(written) <= names:
             return None
-        return cls(**written | {"world": World.read(written.get("world"))})
+        short = written.get("short")
+        plain = written | {"world": World.read(written.get("world"))}
+        return cls(**plain | {"short": tuple(short) if short else None})
+
+    @property
+    def weakness(self) -> Weakness:
+        """Of the demonstrator."""
+        known = WEAKNESSES[self.kind]
+        return known if self.blind is None else replace(known, blind=self.blind)
 
 
+NATURAL = Recipe(kind="natural", by_layout=True, short=(3, 5), steps=140)
+"""A base without a designed weakness: trained a tenth as long, on short solutions."""
 Losses = dict[str, torch.Tensor]
 PretrainProgress = Callable[[int, dict[str, float]], None]
 
@@ -134,6 +159,8 @@ def graphs(recipe: Recipe) -> Iterator[StateGraph]:
         first = recipe.first_level + number * recipe.levels
         return range(first, first + recipe.levels)
 
+    if recipe.by_layout:
+        yield from repeat(_of_training_layouts(recipe, {}))
     if recipe.fresh is None:
         yield from repeat(make_levels("train", seeds(0), recipe.world))
         return
@@ -149,12 +176,19 @@ def graphs(recipe: Recipe) -> Iterator[StateGraph]:
             yield made
 
 
+def _of_training_layouts(recipe: Recipe, changes: dict[str, Json]) -> StateGraph:
+    """Levels of training layouts; `changes` override the arguments of the environment."""
+    arguments = {**recipe.world.levels, **changes}
+    found = boards("train", arguments, count(recipe.first_level))
+    return StateGraph.of([board for _, board in islice(found, recipe.levels)])
+
+
 def pretrain(recipe: Recipe, progress: PretrainProgress | None = None, device: str = "cpu") -> Any:
     """A base model.
 
-    A blind base learns from the blind demonstrator throughout. A noisy one learns from the solver
-    first and learns the noise in the last fifth: from noise alone a model this small learns
-    neither to plan nor to follow experiences. Failed episodes are the weak demonstrator's in both.
+    A blind or natural base learns from its demonstrator throughout. A noisy one learns from the
+    solver first and learns the noise in the last fifth: from noise alone a model this small learns
+    neither to plan nor to follow experiences. Failed episodes are the weak demonstrator's in all.
 
     Args:
         recipe: what to train.
@@ -163,7 +197,7 @@ def pretrain(recipe: Recipe, progress: PretrainProgress | None = None, device: s
     """
     rng = np.random.default_rng(recipe.seed)
     supply = graphs(recipe)
-    early, weak = _corpora(recipe, next(supply), rng)
+    corpora = _corpora(recipe, next(supply), rng)
     model = make_model(recipe).to(device).train()
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.lr, betas=(0.9, 0.98), weight_decay=0.01
@@ -172,16 +206,16 @@ def pretrain(recipe: Recipe, progress: PretrainProgress | None = None, device: s
     began = time.process_time()
     for step in range(recipe.steps):
         if recipe.fresh is not None and step and step % recipe.fresh == 0:
-            early, weak = _corpora(recipe, next(supply), rng)
-        corpus = early if step < 0.8 * recipe.steps else weak
+            corpora = _corpora(recipe, next(supply), rng)
+        corpus = corpora.early if step < 0.8 * recipe.steps else corpora.weak
         if isinstance(corpus, TranscriptCorpus):
             losses = conversation_losses(model, corpus.transcripts(recipe.transcripts))
         else:
-            act = acting_loss(model, corpus.acting(recipe.acting))
+            act = acting_loss(model, (corpora.short or corpus).acting(recipe.acting))
             experience = acting_loss(
                 model, corpus.advised(recipe.advised, int(rng.choice(EXPERIENCES)))
             )
-            reflection, verdict = reflection_loss(model, weak.reflecting(recipe.reflecting))
+            reflection, verdict = reflection_loss(model, corpora.weak.reflecting(recipe.reflecting))
             losses = {
                 "act": act,
                 "experience": experience,
@@ -201,12 +235,28 @@ def pretrain(recipe: Recipe, progress: PretrainProgress | None = None, device: s
     return model.eval()
 
 
-def _corpora(recipe: Recipe, graph: StateGraph, rng: np.random.Generator) -> tuple[Corpus, Corpus]:
-    """The corpus of the first four fifths of the steps, and that of the last fifth."""
+class _Corpora(NamedTuple):
+    """The corpora of the first four fifths of the steps, of the last fifth and of failed episodes.
+
+    Attributes:
+        early: of the first four fifths.
+        weak: of the last fifth, and of failed episodes.
+        short: acting examples, where they come from other levels.
+    """
+
+    early: Corpus
+    weak: Corpus
+    short: Corpus | None
+
+
+def _corpora(recipe: Recipe, graph: StateGraph, rng: np.random.Generator) -> _Corpora:
     kind = TranscriptCorpus if recipe.memory else Corpus
-    weak = kind(graph, demonstrator(graph, WEAKNESSES[recipe.kind]), recipe.world, rng)
-    early = weak if recipe.kind == "blind" else kind(graph, expert(graph), recipe.world, rng)
-    return early, weak
+    weak = kind(graph, demonstrator(graph, recipe.weakness), recipe.world, rng)
+    early = kind(graph, expert(graph), recipe.world, rng) if recipe.kind == "noisy" else weak
+    if recipe.short is None:
+        return _Corpora(early, weak, None)
+    easy = _of_training_layouts(recipe, {"solution": list(recipe.short)})
+    return _Corpora(early, weak, kind(easy, demonstrator(easy, recipe.weakness), recipe.world, rng))
 
 
 def _rate(step: int, steps: int) -> float:

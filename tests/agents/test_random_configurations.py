@@ -19,7 +19,7 @@ def test_random_configurations_give_one_tree_and_ledger_at_any_concurrency(
         grow = draw(Random(number))
         alone = grow(1)
         assert ledger(alone).interactions == recount_interactions(alone), number
-        for concurrency in (3, 17):
+        for concurrency in (3, 17) if counts(0, 1) else ((3, 17)[number % 2],):
             assert canonical(grow(concurrency)) == canonical(alone), (number, concurrency)
         endings |= {branch.ending for branch in alone.branches}
     assert endings == {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -31,12 +32,12 @@ def spend(agent: Agent, env: lg.RollbackWrapper, budget: Budget, concurrency: in
 
 
 @pytest.mark.parametrize("method", AGENTS)
-def test_no_limit_of_calls_is_ever_exceeded(method: str) -> None:
+def test_no_limit_of_calls_is_ever_exceeded(method: str, counts: Callable[[int, int], int]) -> None:
     env = lock("abab")
     agent: Agent = AGENTS[method](noisy())
     whole = spend(agent, env, Budget(interactions=200))
     assert len(whole.branches) > 12
-    for limit in range(2, 201, 1 if method == "tree" else 5):
+    for limit in range(2, 201, counts(5, 1) if method == "tree" else 5):
         tree = spend(agent, env, Budget(interactions=limit))
         assert limit - 1 <= tree.spent.interactions <= limit
         assert tree.spent.overhead_model_calls == 0, (

@@ -21,17 +21,6 @@ SOKOBAN = "leafe/Sokoban-v0"
 METHODS = "is,ir,tree,best-first,tree-other-experience"
 
 
-def leafe(*arguments: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """The command as a person starts it."""
-    return subprocess.run(
-        [sys.executable, "-m", "leafe_gym.cli", *map(str, arguments)],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
-
-
 def here(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
     """The command in this process; its exit code."""
     monkeypatch.setattr(sys, "argv", ["leafe", *map(str, arguments)])

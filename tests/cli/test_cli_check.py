@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
-from pathlib import Path
+from collections.abc import Iterator
 
+import gymnasium as gym
 import pytest
+from commands import leafe
 
 MODULE = '''
 import gymnasium as gym
@@ -44,15 +44,17 @@ for cls in (Door, Deaf, Leaky):
 '''
 
 
-def check(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    (tmp_path / "doors.py").write_text(MODULE)
-    return subprocess.run(
-        [sys.executable, "-m", "leafe_gym.cli", "check", *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-        timeout=900,
-    )
+@pytest.fixture(scope="module", autouse=True)
+def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A module `doors`, as a user has it on the path."""
+    folder = tmp_path_factory.mktemp("doors")
+    (folder / "doors.py").write_text(MODULE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        yield
+    sys.modules.pop("doors", None)
+    for name in ("Door", "Deaf", "Leaky"):
+        gym.registry.pop(f"my/{name}-v0", None)
 
 
 @pytest.mark.parametrize(
@@ -65,17 +67,16 @@ def check(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         (["doors:my/Deaf-v0", "-a", "sesame"], 3, "UNPROVED"),
     ],
 )
-def test_exit_codes(arguments: list[str], code: int, said: str, tmp_path: Path) -> None:
-    done = check(tmp_path, *arguments)
+def test_exit_codes(arguments: list[str], code: int, said: str) -> None:
+    done = leafe("check", *arguments)
     assert done.returncode == code, done.stdout + done.stderr
     text = " ".join(done.stdout.split())
     assert said in text
     assert "actions=" not in text
-    assert "Traceback" not in done.stderr
 
 
-def test_unproved_is_not_ok_in_json(tmp_path: Path) -> None:
-    done = check(tmp_path, "doors:my/Deaf-v0", "--json", "-")
+def test_unproved_is_not_ok_in_json() -> None:
+    done = leafe("check", "doors:my/Deaf-v0", "--json", "-")
     report = json.loads(done.stdout)
     assert (done.returncode, report["ok"], report["unproved"]) == (3, False, True)
     assert report["failures"] == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -105,14 +104,12 @@ def test_bad_input(
     assert not list(tmp_path.iterdir())
 
 
-def test_folders_that_hold_something_else(run: Path, tmp_path: Path) -> None:
+def test_folders_that_hold_something_else(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "thesis.txt").touch()
-    command = [sys.executable, "-m", "leafe_gym.cli", "distill"]
     for folder, said in ((run, "holds something else"), (tmp_path, "no run here")):
-        done = subprocess.run(
-            [*command, folder, "--out", tmp_path, "--format", "jsonl"],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 2
-        assert said in done.stderr
+        command = ["distill", folder, "--out", tmp_path, "--format", "jsonl"]
+        assert here(monkeypatch, *command) == 2
+        assert said in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]

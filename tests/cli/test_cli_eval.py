@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from commands import leafe
 from typer.testing import CliRunner
 
 from leafe_gym.cli.app import build
-
-
-def leafe(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "leafe_gym.cli", *arguments],
-        capture_output=True, text=True, timeout=900, check=False,
-    )  # fmt: skip
 
 
 def test_eval_table_json_picture_and_resume(tmp_path: Path) -> None:

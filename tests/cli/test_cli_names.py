@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -93,7 +92,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield found
     sys.path[:] = before
     gym.registry.pop("mine/Guess-v0", None)
-    for name in ("mine", "sibling"):
+    for name in ("mine", "sibling", "healing"):
         sys.modules.pop(name, None)
 
 
@@ -187,7 +186,9 @@ def test_what_cannot_work_is_named(
     assert out == ""
 
 
-def test_an_outage_uses_up_no_task(folder: Path, tmp_path: Path) -> None:
+def test_an_outage_uses_up_no_task(
+    here: Here, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = folder / "healing.py"
     source.write_text(
         "import os\nfrom leafe_gym.errors import PolicyUnavailable\n"
@@ -196,15 +197,11 @@ def test_an_outage_uses_up_no_task(folder: Path, tmp_path: Path) -> None:
         "    return 'Action: 3'\n"
     )
     command = ["explore", GUESS, "-n", "2", "--out", tmp_path / "r", "--model", "healing:act"]
-    command = [sys.executable, "-P", "-m", "leafe_gym.cli", *map(str, command), "--json", "-"]
-    first = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900)
-    assert first.returncode == 1
-    again = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=900,
-        env={**os.environ, "KEY": "1"},
-    )  # fmt: skip
-    assert again.returncode == 0, again.stderr
-    assert json.loads(again.stdout)["tasks"] == 2
+    assert here(*command, "--json", "-")[0] == 1
+    monkeypatch.setenv("KEY", "1")
+    code, out, err = here(*command, "--json", "-")
+    assert code == 0, err
+    assert json.loads(out)["tasks"] == 2
 
 
 def test_an_edited_policy_does_not_continue_a_run(folder: Path, tmp_path: Path) -> None:

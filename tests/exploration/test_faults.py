@@ -227,8 +227,12 @@ class Hangs(gym.Env[str, str]):
 def test_a_step_that_hangs_or_grows_ends_its_attempt_only(
     tmp_path: Path, action: str, timeouts: ForkTimeouts, said: str
 ) -> None:
+    asked = 0
+
     def policy(messages: list[lg.Message], sampling: lg.Sampling) -> str:
-        return f"Action: {(action, 'go', 'go', 'go')[sampling.seed % 4]}"
+        nonlocal asked
+        asked += 1
+        return f"Action: {action if asked == 2 else 'go'}"
 
     gym.register("test/Hangs-v0", Hangs)
     try:
@@ -236,7 +240,7 @@ def test_a_step_that_hangs_or_grows_ends_its_attempt_only(
         with lg.explore(
             lg.ReflectiveTreeAgent(policy, lg.AgentConfig(reflect_every=None)),
             tasks,
-            budget=lg.Budget(interactions=24),
+            budget=lg.Budget(interactions=16),
             out=tmp_path,
             concurrency=1,
             config=lg.ExploreConfig(backend=ForkBackend(timeouts=timeouts)),
@@ -244,11 +248,10 @@ def test_a_step_that_hangs_or_grows_ends_its_attempt_only(
             branches = [branch for tree in run.trees() for branch in tree.branches]
     finally:
         gym.registry.pop("test/Hangs-v0")
+    (broken,) = (branch for branch in branches if branch.reason)
     assert len(branches) > 2
-    broken = [branch for branch in branches if branch.reason]
-    assert broken
-    assert {branch.ending for branch in broken} <= {"env_error", "backend_error"}
-    assert all(re.search(said, branch.reason) for branch in broken)
+    assert broken.ending in ("env_error", "backend_error")
+    assert re.search(said, broken.reason)
 
 
 def test_the_choice_of_auto_is_kept_in_the_run(tmp_path: Path, expected: str) -> None:

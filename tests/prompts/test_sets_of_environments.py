@@ -22,8 +22,8 @@ from leafe_gym.prompts.base import prompt_set
 @pytest.mark.parametrize(
     ("environment", "name"),
     [
-        (MbppEnv, "code"),
-        (CodeContestsEnv, "code"),
+        (MbppEnv, "program"),
+        (CodeContestsEnv, "program"),
         (PythonReplEnv, "code"),
         (TextWorldEnv, "react"),
         (JerichoEnv, "react"),

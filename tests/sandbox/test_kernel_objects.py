@@ -92,21 +92,6 @@ REFUSED = {
         "import os, signal; signal.pthread_sigmask(0, {10}); os.kill(os.getpid(), 10)",
         "signals",
     ),
-    "handler before a fork": (
-        "import os\nd = {1: {2: [0]}}\ndef more(): d[1][2][0] += 1\n"
-        "os.register_at_fork(before=more)",
-        "a handler",
-    ),
-    "handler in each copy": (
-        "import os, time\nd = [[0]]\ndef now(): d[0][0] = time.time_ns()\n"
-        "os.register_at_fork(after_in_child=now)",
-        "a handler",
-    ),
-    "handler of a module of its own": (
-        "open('own.py', 'w').write('import posix; posix.register_at_fork(before=lambda: None)')\n"
-        "import importlib, sys; sys.path.insert(0, '.'); import own",
-        "a handler",
-    ),
     "forked child": (
         "import os\nif not os.fork(): os._exit(3)",
         "child process",
@@ -208,6 +193,22 @@ SET_ASIDE = {
         "os.nice(0) == raised",
         "True\n",
     ),
+    "adoption of orphans": (
+        "import ctypes, os\ncall = ctypes.CDLL(None).prctl; call(36, 1)\n"
+        "def adopts():\n  if not (pid := os.fork()):\n"
+        "    if not os.fork(): os._exit(7)\n    os._exit(0)\n"
+        "  os.waitpid(pid, 0)\n"
+        "  try: return os.wait()[1] >> 8\n  except ChildProcessError: return None",
+        "call(36, 0)",
+        "adopts()",
+        "7\n",
+    ),
+    "no adoption of orphans": (
+        "import ctypes; call = ctypes.CDLL(None).prctl; flag = ctypes.c_int()",
+        "call(36, 1); None",
+        "call(37, ctypes.byref(flag)); flag.value",
+        "0\n",
+    ),
     "processors": (
         "import os; all_ = os.sched_getaffinity(0)",
         "os.sched_setaffinity(0, {min(all_)})",
@@ -236,6 +237,63 @@ def test_brought_back(name: str, box: EmbeddedSandbox) -> None:
         box.restore(snapshot)
         assert box.run_cell(look).stdout == shown
         box.restore(snapshot)
+
+
+@pytest.mark.parametrize("folder", ["'.'", "'/usr'", "'/tmp'"])
+@pytest.mark.parametrize("events", ["fcntl.DN_CREATE", "fcntl.DN_ACCESS | fcntl.DN_MULTISHOT"])
+def test_a_watch_that_a_copy_would_lack_cannot_be_had(
+    folder: str, events: str, box: EmbeddedSandbox
+) -> None:
+    code = (
+        f"import fcntl, os\nfcntl.fcntl(os.open({folder}, os.O_RDONLY), fcntl.F_NOTIFY, {events})"
+    )
+    assert "PermissionError" in box.run_cell(code).error
+    assert box.run_cell("import os; fcntl.fcntl(os.open('.', os.O_RDONLY), fcntl.F_GETFD)").stdout
+
+
+HANDLERS = {
+    "before": "d = [[0]]\ndef more(): d[0][0] += 1\nos.register_at_fork(before=more)",
+    "in the original": "d = [[0]]\ndef more(): d[0][0] += 1\n"
+    "os.register_at_fork(after_in_parent=more)",
+    "in each copy": "d = [[0]]\ndef more(): d[0][0] += 1\nos.register_at_fork(after_in_child=more)",
+    "of a module": "open('own.py', 'w').write('d = [[0]]\\nimport posix\\n"
+    "def more(): d[0][0] += 1\\nposix.register_at_fork(before=more, after_in_child=more)')\n"
+    "import sys; sys.path.insert(0, '.'); from own import d",
+    "one that fails": "d = [[0]]\ndef more(): d[0][0] += 1; raise SystemExit\n"
+    "os.register_at_fork(before=more, after_in_parent=more, after_in_child=more)",
+}
+
+
+@pytest.mark.parametrize("name", HANDLERS)
+def test_handlers_of_forks_do_not_run_in_copies(name: str, box: EmbeddedSandbox) -> None:
+    """The sandbox's own forks are no forks of the session; those of its code are."""
+    assert not box.run_cell(f"import os\n{HANDLERS[name]}").error
+    snapshot = box.snapshot()
+    for _ in range(2):
+        box.restore(snapshot)
+        assert box.run_cell("d").stdout == "[[0]]\n"
+    child = "if not (pid := os.fork()): os._exit(d[0][0])\nstatus = os.waitpid(pid, 0)[1] >> 8"
+    box.run_cell(child)
+    assert box.run_cell("status + d[0][0] > 0").stdout == "True\n"
+
+
+RANDOM = {
+    "random": ("import random", "random.random()"),
+    "a generator of its own": ("import random; r = random.Random()", "r.random()"),
+    "before it is seeded": ("import random; random.seed()", "random.getrandbits(64)"),
+}
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_generators_go_on_in_each_copy(name: str, box: EmbeddedSandbox) -> None:
+    make, draw = RANDOM[name]
+    box.run_cell(make)
+    snapshot = box.snapshot()
+    seen = set()
+    for _ in range(3):
+        seen.add(box.run_cell(draw).stdout)
+        box.restore(snapshot)
+    assert len(seen) == 1
 
 
 HOLDERS = """

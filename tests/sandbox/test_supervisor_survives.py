@@ -55,6 +55,57 @@ def test_trees_are_saved_and_compared(name: str, box: EmbeddedSandbox) -> None:
         pytest.fail(str(error))
 
 
+HOLES = {
+    "at the end": ((0, b"start"),),
+    "at the start": ((4_999_990, b"end"),),
+    "in the middle": ((0, b"start"), (2_500_000, b"middle"), (4_999_990, b"end")),
+    "nothing else": (),
+}
+
+
+@pytest.mark.parametrize("name", HOLES)
+def test_holes_of_a_file_stay_holes(name: str, box: EmbeddedSandbox) -> None:
+    """As data they could exceed the quota when files are copied."""
+    box.run_cell(
+        "import os\nwith open('f', 'wb') as file:\n  os.truncate('f', 5_000_000)\n"
+        f"  for at, data in {HOLES[name]}: file.seek(at); file.write(data)"
+    )
+    look = (
+        "import zlib; os.stat('f').st_size, os.stat('f').st_blocks,"
+        " zlib.crc32(open('f', 'rb').read())"
+    )
+    before = box.run_cell(look).stdout
+    assert before.startswith("(5000000, ")
+    snapshot = box.snapshot()
+    for _ in range(2):
+        box.run_cell("open('f', 'w').write('changed')")
+        box.restore(snapshot)
+        assert box.run_cell(look).stdout == before
+
+
+SOCKETS = {
+    "stream": "s = socket.socket(socket.AF_UNIX); s.bind('sock'); s.close()",
+    "datagrams, without rights": (
+        "s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); s.bind('sock'); s.close()\n"
+        "os.chmod('sock', 0)"
+    ),
+    "renamed": "s = socket.socket(socket.AF_UNIX); s.bind('a'); s.close(); os.rename('a', 'sock')",
+}
+
+
+@pytest.mark.parametrize("name", SOCKETS)
+def test_the_name_of_a_socket_is_restored(name: str, box: EmbeddedSandbox) -> None:
+    assert not box.run_cell(f"import os, socket, stat\n{SOCKETS[name]}").error
+    look = "oct(os.stat('sock').st_mode)"
+    before = box.run_cell(look).stdout
+    assert before.startswith("'0o14")
+    snapshot = box.snapshot()
+    for _ in range(2):
+        box.run_cell("os.unlink('sock')")
+        box.restore(snapshot)
+        assert box.run_cell(look).stdout == before
+
+
 @pytest.mark.parametrize("depth", [0, 1, 1100])
 def test_trees_of_any_depth(depth: int) -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as top:

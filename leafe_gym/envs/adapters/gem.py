@@ -6,18 +6,13 @@ written with or without GEM's `\boxed{...}`.
 
 from __future__ import annotations
 
-from difflib import get_close_matches
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
 from leafe_gym._optional import require
-from leafe_gym.envs.adapters.base import (
-    GlobalRandomGame,
-    Opening,
-    StepOutcome,
-    constructor_errors,
-)
-from leafe_gym.errors import UsageError
+from leafe_gym.envs.adapters.base import GlobalRandomGame, check_name, constructor_errors
+from leafe_gym.envs.text_env import Opening, StepOutcome
 
 _WON = "Congratulations"
 """Start of the last observation of a won game; GEM has no other indication."""
@@ -28,8 +23,8 @@ class GemEnv(GlobalRandomGame):
 
     Args:
         game: GEM's id, such as "game:Sokoban-v0-easy" or "game:Minesweeper-v0-easy".
-        max_steps: see `AdaptedGame`; GEM's games have limits of their own.
-        render_mode: see `AdaptedGame`.
+        max_steps: see `TextEnv`; GEM's games have limits of their own.
+        render_mode: see `TextEnv`.
         **kwargs: of the game's own constructor.
 
     Raises:
@@ -47,11 +42,13 @@ class GemEnv(GlobalRandomGame):
         **kwargs: Any,
     ) -> None:
         super().__init__(max_steps, render_mode)
-        self.game = _known_id(game)
+        known = import_module(f"{_library().__name__}.envs.registration").ENV_REGISTRY
+        self.game = check_name("game", game, known, "GEM", "gem.print_envs()")
         self._kwargs = kwargs
         self._env: Any = None
 
-    def _begin(self, seed: int | None) -> Opening:
+    def begin(self, seed: int | None, options: Mapping[str, Any]) -> Opening:
+        """See `TextEnv.begin`."""
         number = self._seed_global_rng(seed)
         if self._env is None:
             with constructor_errors(f"game={self.game!r}"):
@@ -59,7 +56,8 @@ class GemEnv(GlobalRandomGame):
         instruction, info = self._env.reset(seed=number % 2**32)
         return Opening(str(info.get("suffix") or instruction), str(instruction))
 
-    def _play(self, action: str) -> StepOutcome:
+    def play(self, action: str) -> StepOutcome:
+        """See `TextEnv.play`."""
         given = action if "\\boxed" in action else f"\\boxed{{{action.strip()}}}"
         said, reward, terminated, truncated, info = self._env.step(given)
         won = bool(terminated) and str(said).startswith(_WON)
@@ -76,14 +74,3 @@ class GemEnv(GlobalRandomGame):
 
 def _library() -> Any:
     return require("gem", "gem", "GEM's games")
-
-
-def _known_id(game: str) -> str:
-    if not isinstance(game, str):
-        raise UsageError(f"game={game!r}: give one of GEM's ids as a string")
-    known = import_module(f"{_library().__name__}.envs.registration").ENV_REGISTRY
-    if game in known:
-        return game
-    near = get_close_matches(game, known, n=3)
-    advice = f"did you mean {' or '.join(near)}?" if near else "see gem.print_envs()"
-    raise UsageError(f"GEM has no game {game!r}; {advice}")

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from urllib.request import urlopen
 
 from leafe_gym._optional import require
-from leafe_gym.envs.adapters.base import AdaptedGame, Opening, StepOutcome
+from leafe_gym.envs.text_env import Opening, StepOutcome, TextEnv
 from leafe_gym.errors import EnvironmentFailure, SnapshotUnsupported, UsageError
 from leafe_gym.types import Json
 
@@ -34,7 +34,7 @@ class RemoteState(NamedTuple):
         return len(repr(self))
 
 
-class OpenEnvEnv(AdaptedGame):
+class OpenEnvEnv(TextEnv):
     """The environment of an OpenEnv server; an instance is one session.
 
     An observation is one field of the server's, or all as JSON; an action is the text of the
@@ -48,8 +48,8 @@ class OpenEnvEnv(AdaptedGame):
         action: the field to fill; None: the only required one, else actions are JSON.
         reset: arguments of the server's `reset` besides the seed.
         timeout: seconds to wait for an answer, > 0.
-        max_steps: see `AdaptedGame`.
-        render_mode: see `AdaptedGame`.
+        max_steps: see `TextEnv`.
+        render_mode: see `TextEnv`.
 
     Raises:
         MissingExtra: if OpenEnv is not installed.
@@ -120,14 +120,16 @@ class OpenEnvEnv(AdaptedGame):
             session.close()
         super().close()
 
-    def _begin(self, seed: int | None) -> Opening:
+    def begin(self, seed: int | None, options: Mapping[str, Any]) -> Opening:
+        """See `TextEnv.begin`."""
         number = int(self.np_random.integers(2**31)) if seed is None else seed
         seen = self._answered(self._connected().begin, seed=number, **self._reset)
         text = self._text(seen.observation)
         instruction = str(seen.observation.get("instruction") or "")
         return Opening(text, instruction, _about(seen)[2])
 
-    def _play(self, action: str) -> StepOutcome:
+    def play(self, action: str) -> StepOutcome:
+        """See `TextEnv.play`."""
         try:
             seen = self._answered(self._connected().step, self._payload(action))
         except EnvironmentFailure as error:

@@ -7,17 +7,13 @@ contain the history. Actions may be written with or without TextArena's square b
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
 from leafe_gym._optional import require
-from leafe_gym.envs.adapters.base import (
-    GlobalRandomGame,
-    Opening,
-    StepOutcome,
-    constructor_errors,
-)
+from leafe_gym.envs.adapters.base import GlobalRandomGame, check_name, constructor_errors
+from leafe_gym.envs.text_env import Opening, StepOutcome
 from leafe_gym.errors import UsageError
 
 _CUT = re.compile(r"\b(turn|move) limit\b|maximum of \d+ turns", re.IGNORECASE)
@@ -34,8 +30,8 @@ class TextArenaEnv(GlobalRandomGame):
 
     Args:
         game: TextArena's id, such as "2048-v0", "Minesweeper-v0", "Blackjack-v0", "Bandit-v0".
-        max_steps: see `AdaptedGame`.
-        render_mode: see `AdaptedGame`.
+        max_steps: see `TextEnv`.
+        render_mode: see `TextEnv`.
         **kwargs: of the game's own constructor.
 
     Raises:
@@ -56,7 +52,8 @@ class TextArenaEnv(GlobalRandomGame):
         self._kwargs = kwargs
         self._env: Any = None
 
-    def _begin(self, seed: int | None) -> Opening:
+    def begin(self, seed: int | None, options: Mapping[str, Any]) -> Opening:
+        """See `TextEnv.begin`."""
         number = self._seed_global_rng(seed)
         # A new game each time, because TextArena's own reset keeps parts of the old episode.
         with constructor_errors(f"game={self.game!r}"):
@@ -68,7 +65,8 @@ class TextArenaEnv(GlobalRandomGame):
         prompts, others = self._news()
         return Opening("\n".join(others) or "The game begins.", "\n".join(prompts))
 
-    def _play(self, action: str) -> StepOutcome:
+    def play(self, action: str) -> StepOutcome:
+        """See `TextEnv.play`."""
         bare = "[" not in action and "]" not in action
         done, _ = self._env.step(f"[{action.strip()}]" if bare else action)
         _, news = self._news()
@@ -109,13 +107,6 @@ def _library() -> Any:
 
 def _raw_id(game: str) -> str:
     """The id of the game without TextArena's wrappers."""
-    if not isinstance(game, str):
-        raise UsageError(f"game={game!r}: give one of TextArena's ids as a string")
-    library = _library()
-    known = import_module(f"{library.__name__}.envs.registration").ENV_REGISTRY
-    for name in (game if game.endswith("-raw") else f"{game}-raw", game):
-        if name in known:
-            return name
-    near = get_close_matches(game, known, n=3)
-    advice = f"did you mean {' or '.join(near)}?" if near else "see textarena.envs"
-    raise UsageError(f"TextArena has no game {game!r}; {advice}")
+    known = import_module(f"{_library().__name__}.envs.registration").ENV_REGISTRY
+    raw = f"{game}-raw"
+    return raw if raw in known else check_name("game", game, known, "TextArena", "textarena.envs")

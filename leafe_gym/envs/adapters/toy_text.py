@@ -6,17 +6,19 @@ saved state is the position and the step count, a few numbers.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import gymnasium as gym
 
-from leafe_gym.envs.adapters.base import AdaptedGame, Opening, StepOutcome, constructor_errors
+from leafe_gym.envs.adapters.base import constructor_errors
+from leafe_gym.envs.text_env import Opening, StepOutcome, TextEnv
 
 ToyTextState = tuple[int, bool, tuple[Any, ...]]
 """Steps taken, whether the episode is over, and the values of the game's `fields`."""
 
 
-class ToyTextEnv(AdaptedGame):
+class ToyTextEnv(TextEnv):
     """One of Gymnasium's toy-text environments; an unknown action costs a step.
 
     Attributes:
@@ -25,15 +27,15 @@ class ToyTextEnv(AdaptedGame):
         fields: attributes of the game that an episode changes.
 
     Args:
-        max_steps: see `AdaptedGame`.
-        render_mode: see `AdaptedGame`.
+        max_steps: see `TextEnv`.
+        render_mode: see `TextEnv`.
         **kwargs: of the game, see Gymnasium's documentation.
 
     Raises:
         UsageError: if an argument cannot be used.
     """
 
-    metadata: dict[str, Any] = {**AdaptedGame.metadata, "prompts": "chat"}  # noqa: RUF012
+    metadata: dict[str, Any] = {**TextEnv.metadata, "prompts": "chat"}  # noqa: RUF012
     game_id: ClassVar[str] = ""
     words: ClassVar[tuple[str, ...]] = ()
     fields: ClassVar[tuple[str, ...]] = ("s", "lastaction")
@@ -73,13 +75,15 @@ class ToyTextEnv(AdaptedGame):
         """What happened in the last step, if the position alone does not show it."""
         return ""
 
-    def _begin(self, seed: int | None) -> Opening:
+    def begin(self, seed: int | None, options: Mapping[str, Any]) -> Opening:
+        """See `TextEnv.begin`."""
         # The game draws from this environment's generator, so saving that generator is enough.
         self._game.np_random = self.np_random
         self._game.reset()
         return Opening(self.describe(), f"{self.instruction()} Actions: {', '.join(self.words)}.")
 
-    def _play(self, action: str) -> StepOutcome:
+    def play(self, action: str) -> StepOutcome:
+        """See `TextEnv.play`."""
         word = action.strip().casefold()
         if word not in self.words:
             note = f"{action!r} is not an action; use one of {', '.join(self.words)}."
@@ -187,9 +191,10 @@ class CliffWalkingEnv(ToyTextEnv):
             return "You reached the goal."
         return "You fell off the cliff and are back at the start." if reward <= -100 else ""
 
-    def _play(self, action: str) -> StepOutcome:
+    def play(self, action: str) -> StepOutcome:
+        """See `TextEnv.play`."""
         # All rewards are negative here; reaching the goal terminates the episode.
-        outcome = super()._play(action)
+        outcome = super().play(action)
         return outcome._replace(won=outcome.terminated, score=float(outcome.terminated))
 
 

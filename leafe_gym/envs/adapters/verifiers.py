@@ -15,8 +15,9 @@ from typing import Any
 
 from leafe_gym._optional import require
 from leafe_gym.arguments import whole_number
-from leafe_gym.envs.adapters.base import GlobalRandomGame, Opening, StepOutcome
+from leafe_gym.envs.adapters.base import GlobalRandomGame
 from leafe_gym.envs.adapters.stepped import SteppedProgram, Turn
+from leafe_gym.envs.text_env import Opening, StepOutcome
 from leafe_gym.errors import EnvironmentFailure, UsageError
 from leafe_gym.types import Json
 
@@ -36,8 +37,8 @@ class VerifiersEnv(GlobalRandomGame):
         env: further fields of the environment's config, such as `{"id": "best-of-n"}`.
         limit: most tasks that are used, >= 1.
         won_from: least reward that counts as won.
-        max_steps: see `AdaptedGame`.
-        render_mode: see `AdaptedGame`.
+        max_steps: see `TextEnv`.
+        render_mode: see `TextEnv`.
 
     Raises:
         MissingExtra: if verifiers is not installed.
@@ -83,7 +84,8 @@ class VerifiersEnv(GlobalRandomGame):
             program.close()
         super().close()
 
-    def _begin(self, seed: int | None) -> Opening:
+    def begin(self, seed: int | None, options: Mapping[str, Any]) -> Opening:
+        """See `TextEnv.begin`."""
         number = self._seed_global_rng(seed)
         self._tasks = self._tasks or list(islice(self._env.taskset, self._limit))
         self._program = self._program or SteppedProgram(self._episode, "verifiers")
@@ -94,7 +96,8 @@ class VerifiersEnv(GlobalRandomGame):
         rules = [text for role, text in turn.messages if role == "system"]
         return Opening(self._news(turn.messages), "\n\n".join(rules))
 
-    def _play(self, action: str) -> StepOutcome:
+    def play(self, action: str) -> StepOutcome:
+        """See `TextEnv.play`."""
         assert self._program is not None
         self._known.append(("assistant", action))
         turn = self._program.answer(action)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from leafe_gym.envs.alfworld.official_files import is_trial, official_root
 from leafe_gym.envs.alfworld.room_tables import TASK_TYPES
 from leafe_gym.envs.data_files import data_argument, find_data
-from leafe_gym.envs.tasks import SPLITS
+from leafe_gym.envs.tasks import check_split
 from leafe_gym.errors import UsageError
 
 _GAMES = ("auto", "generated", "official")
@@ -50,11 +50,10 @@ class ALFWorldConfig:
         """
         if not isinstance(games, str) or games not in _GAMES:
             raise UsageError(f"games={games!r}: use one of {', '.join(_GAMES)}")
-        if split is not None and split not in SPLITS:
-            raise UsageError(f"split={split!r}: use one of {', '.join(SPLITS)}, or None")
+        check_split(split, optional=True)
         if trial is not None and (not isinstance(trial, str) or not trial):
             raise UsageError(f"trial={trial!r}: give the path of a trial's folder")
-        folder = data_argument(data, "data", None)
+        folder = data_argument(data)
         if folder is not None and games == "generated":
             raise UsageError(f"data={folder!r} is for official games; drop games='generated'")
         if folder is not None and is_trial(place := find_data(folder)):

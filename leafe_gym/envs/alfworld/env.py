@@ -8,7 +8,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from leafe_gym.envs.adapters.base import AdaptedGame, Opening, StepOutcome
 from leafe_gym.envs.alfworld.command_forms import command_forms
 from leafe_gym.envs.alfworld.config import ALFWorldConfig
 from leafe_gym.envs.alfworld.game_file import ALFWorldGame, load_planner
@@ -16,7 +15,8 @@ from leafe_gym.envs.alfworld.generate import generate
 from leafe_gym.envs.alfworld.official_files import find_trials, is_trial, need_root, trial_file
 from leafe_gym.envs.alfworld.tasks import list_tasks
 from leafe_gym.envs.data_files import search_data
-from leafe_gym.errors import ResetNeeded, UsageError
+from leafe_gym.envs.text_env import Opening, StepOutcome, TextEnv
+from leafe_gym.errors import UsageError
 from leafe_gym.types import Json, Task
 
 _TASK = "Your task is to:"
@@ -39,7 +39,7 @@ class ALFWorldState(NamedTuple):
     planner: Any
 
 
-class ALFWorldEnv(AdaptedGame):
+class ALFWorldEnv(TextEnv):
     """A household task as text: find, clean, heat, cool or examine objects and put them away.
 
     The reward is 1 for the step that completes the task, which ends the episode, and 0 before;
@@ -56,8 +56,8 @@ class ALFWorldEnv(AdaptedGame):
             `json_2.1.1`.
         task_types: names of task types or their numbers in ALFWorld, 1 to 6; None for all six.
         split: play only games of this split; for official games the default is "train".
-        max_steps: see `AdaptedGame`; 50 is ALFWorld's limit.
-        render_mode: see `AdaptedGame`.
+        max_steps: see `TextEnv`; 50 is ALFWorld's limit.
+        render_mode: see `TextEnv`.
 
     Raises:
         MissingExtra: if ALFWorld is not installed.
@@ -104,15 +104,14 @@ class ALFWorldEnv(AdaptedGame):
             ResetNeeded: before the first reset.
             UsageError: if the planner finds none.
         """
-        if self._engine is None or self._game is None:
-            raise ResetNeeded("no episode is running; call reset() first")
+        engine, game = self._started(self._engine), self.game
         if self._plan is None:
-            now = self._engine.save_state()
-            self._engine.begin(self._game)
-            self._plan = self._engine.plan()
-            self._engine.load_state(now)
+            now = engine.save_state()
+            engine.begin(game)
+            self._plan = engine.plan()
+            engine.load_state(now)
         if not self._plan:
-            raise UsageError(f"{self._game.name}: the planner finds no solution; leave it out")
+            raise UsageError(f"{game.name}: the planner finds no solution; leave it out")
         return list(self._plan)
 
     @property
@@ -122,12 +121,10 @@ class ALFWorldEnv(AdaptedGame):
         Raises:
             ResetNeeded: before the first reset.
         """
-        if self._game is None:
-            raise ResetNeeded("no episode is running; call reset() first")
-        return self._game
+        return self._started(self._game)
 
     def actions(self) -> list[str]:
-        """See `AdaptedGame.actions`."""
+        """See `TextEnv.actions`."""
         return list(self._engine.state.admissible_commands)
 
     def get_state(self) -> ALFWorldState:
@@ -136,9 +133,8 @@ class ALFWorldEnv(AdaptedGame):
         Raises:
             ResetNeeded: before the first reset.
         """
-        if self._engine is None:
-            raise ResetNeeded("no episode is running; call reset() first")
-        return ALFWorldState(self._steps, self._over, self._shown, self._engine.save_state())
+        planner = self._started(self._engine).save_state()
+        return ALFWorldState(self._steps, self._over, self._shown, planner)
 
     def set_state(self, state: ALFWorldState) -> None:
         """Restore a state that `get_state` of an equally configured environment returned."""
@@ -148,6 +144,7 @@ class ALFWorldEnv(AdaptedGame):
 
     def close(self) -> None:
         """Leave the planner's library to the next environment."""
+        super().close()
         if self._engine is not None:
             self._engine.close()
         self._engine = None
@@ -161,7 +158,8 @@ class ALFWorldEnv(AdaptedGame):
         if game is not self._game:
             self._game, self._plan = game, None
 
-    def _begin(self, seed: int | None) -> Opening:
+    def begin(self, seed: int | None, options: Mapping[str, Any]) -> Opening:
+        """See `TextEnv.begin`."""
         game = self._choose(seed)
         state = self._running().begin(game)
         self._take(self._engine.game)
@@ -170,7 +168,8 @@ class ALFWorldEnv(AdaptedGame):
         forms = command_forms(game.grammar)
         return Opening(observation, f"{_TASK}{task}\n{forms}".strip())
 
-    def _play(self, action: str) -> StepOutcome:
+    def play(self, action: str) -> StepOutcome:
+        """See `TextEnv.play`."""
         state = self._engine.act(" ".join(action.split()))
         won = bool(state["won"])
         said = state.feedback.strip()

@@ -9,7 +9,7 @@ from typing import Any
 from leafe_gym.envs.alfworld.config import ALFWorldConfig
 from leafe_gym.envs.alfworld.official_files import find_trials, need_root
 from leafe_gym.envs.alfworld.room_tables import TASK_TYPES
-from leafe_gym.envs.tasks import SEEDS, TaskList, check_split, hash_of, json_kwargs
+from leafe_gym.envs.tasks import TaskList, list_arguments, seed_tasks, tag_of
 from leafe_gym.errors import UsageError
 from leafe_gym.types import Json, Task
 
@@ -30,10 +30,7 @@ def list_tasks(split: str, kwargs: Mapping[str, Any]) -> TaskList:
     Raises:
         UsageError: if the split or an argument cannot be used, or the official games are not found.
     """
-    check_split(split)
-    given = json_kwargs(kwargs)
-    if given.pop("trial", None) is not None:
-        raise UsageError("trial= selects one game, and a task list contains all of them: drop it")
+    given = list_arguments(split, kwargs, ("trial",))
     chosen = {name: given[name] for name in ("data", "games", "task_types") if name in given}
     config = ALFWorldConfig.of(**chosen, split=split)
     if config.trial is not None:
@@ -44,14 +41,15 @@ def list_tasks(split: str, kwargs: Mapping[str, Any]) -> TaskList:
     rest = {name: value for name, value in given.items() if name != "games"}
     if config.games == "official":
         return _official(need_root(config.data), split, config, rest)
-    return _generated(split, {**rest, **some})
+    rest = {**rest, **some}
+    kwargs = {"games": "generated", "split": split, **rest}
+    return seed_tasks(ENV_ID, split, kwargs, tag_of(rest))
 
 
 def _official(root: Path, split: str, config: ALFWorldConfig, rest: Mapping[str, Json]) -> TaskList:
     trials: list[str] = []
     # Ids do not depend on the folder, so that they are equal on all machines.
-    content = {name: value for name, value in rest.items() if name != "data"}
-    tag = f":{hash_of(content)}" if content else ""
+    tag = tag_of({name: value for name, value in rest.items() if name != "data"})
 
     def numbers() -> range:
         trials[:] = find_trials(root, split, config.task_types)
@@ -63,14 +61,3 @@ def _official(root: Path, split: str, config: ALFWorldConfig, rest: Mapping[str,
         return Task(id=f"{ENV_ID}:{trial}{tag}", env_id=ENV_ID, kwargs=kwargs, split=split)
 
     return TaskList(build, numbers)
-
-
-def _generated(split: str, rest: Mapping[str, Json]) -> TaskList:
-    tag = f":{hash_of(rest)}" if rest else ""
-    kwargs = {"games": "generated", "split": split, **rest}
-
-    def build(seed: int) -> Task:
-        task_id = f"{ENV_ID}:{split}:{seed}{tag}"
-        return Task(id=task_id, env_id=ENV_ID, kwargs=dict(kwargs), split=split, seed=seed)
-
-    return TaskList(build, range(SEEDS))

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import gymnasium as gym
-
-from leafe_gym.envs.space import TextSpace
-from leafe_gym.errors import BackendError, ResetNeeded, SandboxError, UsageError
+from leafe_gym.arguments import whole_number
+from leafe_gym.envs.arguments import check_above_zero
+from leafe_gym.envs.text_env import Opening, StepOutcome, TextEnv
+from leafe_gym.errors import BackendError, SandboxError, UsageError
 from leafe_gym.sandbox.docker.command_container import (
     CommandContainer,
     CommandResult,
     ContainerSettings,
 )
-from leafe_gym.types import Info
 
 SUBMIT = "submit"
 """The action that ends the attempt."""
@@ -51,7 +51,7 @@ class ShellState:
     owner: CommandContainer = field(repr=False)
 
 
-class ContainerShellEnv(gym.Env[str, str]):
+class ContainerShellEnv(TextEnv):
     """A shell in a container.
 
     An action is a shell command. Each begins in the working folder; its processes end with it, so
@@ -68,73 +68,54 @@ class ContainerShellEnv(gym.Env[str, str]):
     """
 
     metadata: dict[str, Any] = {"render_modes": [], "prompts": "shell"}  # noqa: RUF012
+    action_form = "a string, a shell command"
 
     def __init__(self, max_steps: int = 30, command_seconds: float = 60.0) -> None:
-        if type(max_steps) is not int or max_steps < 1:
-            raise UsageError(f"max_steps={max_steps!r}: expected an integer >= 1")
-        number = isinstance(command_seconds, int | float) and not isinstance(command_seconds, bool)
-        if not number or not 0 < command_seconds < float("inf"):
-            raise UsageError(f"command_seconds={command_seconds!r}: expected seconds above 0")
-        self.observation_space = self.action_space = TextSpace()
-        self.max_steps, self._seconds = max_steps, command_seconds
+        super().__init__(whole_number("max_steps", max_steps, 1))
+        check_above_zero("command_seconds", command_seconds, "seconds")
+        self._last, self._seconds = max_steps - 1, command_seconds
         self._task: ShellTask | None = None
         self._box: CommandContainer | None = None
-        self._steps, self._over = 0, True
 
     @abstractmethod
-    def begin(self, seed: int) -> ShellTask:
+    def choose(self, seed: int) -> ShellTask:
         """The task of a seed."""
 
     @abstractmethod
     def judge(self, task: ShellTask, box: CommandContainer) -> tuple[float, str]:
         """The reward of an episode that is over, and what it rests on."""
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[str, Info]:
+    def begin(self, seed: int | None, options: Mapping[str, Any]) -> Opening:
         """Begin a task in a new container.
 
         Raises:
-            UsageError: for any option.
             SandboxUnavailable: if its image is not there and cannot be built.
             SandboxError: if the engine refuses.
         """
-        super().reset(seed=seed)
-        if options:
-            raise UsageError(f"unknown reset options {', '.join(map(repr, options))}")
-        self._task, task = None, self.begin(seed or 0)
+        self._task, task = None, self.choose(seed or 0)
         box = self._container()
         box.start(task.settings)
-        self._task, self._steps, self._over = task, 0, False
+        self._task = task
         where = _shown(box.run("pwd; ls -a", user=task.user), self._seconds)
         told = f"You have {self.max_steps} commands. End with the command {SUBMIT}."
-        return f"$ pwd; ls -a\n{where}", {"instruction": f"{task.instruction.strip()}\n\n{told}"}
+        return Opening(f"$ pwd; ls -a\n{where}", f"{task.instruction.strip()}\n\n{told}")
 
-    def step(self, action: str) -> tuple[str, float, bool, bool, Info]:
+    def play(self, action: str) -> StepOutcome:
         """Run a command, or judge the episode.
 
         Raises:
-            ResetNeeded: if no episode is running.
-            UsageError: if the action is not a string.
             EnvironmentFailure: if there is no judgement.
             SandboxError: if the engine refuses.
         """
-        if not isinstance(action, str):
-            raise UsageError(f"action {action!r:.80}: expected a string, a shell command")
-        if self._over:
-            raise ResetNeeded("no episode is running; call reset() before step()")
-        task, box, done = self._running(), self._container(), action.strip() == SUBMIT
+        task, box, done = self._started(self._task), self._container(), action.strip() == SUBMIT
         observation, reward, said = "", 0.0, ""
         if not done:
             result = box.run(action, seconds=self._seconds, user=task.user, shell="bash")
             observation = _shown(result, self._seconds)
-        self._steps += 1
-        self._over = done or self._steps >= self.max_steps
-        if self._over:
+        if done or self._steps >= self._last:
             reward, said = self.judge(task, box)
             observation = f"{observation}\nReward: {reward:g}".strip()
-        info: Info = {"won": reward >= 1, "score": reward, "feedback": said}
-        return observation, reward, done, self._over and not done, info
+        return StepOutcome(observation, reward, done, won=reward >= 1, score=reward, feedback=said)
 
     def get_state(self) -> ShellState:
         """The episode, with an image of the container's files.
@@ -143,7 +124,7 @@ class ContainerShellEnv(gym.Env[str, str]):
             ResetNeeded: if no episode was started.
             BackendError: if the container cannot be saved.
         """
-        task, box = self._running(), self._container()
+        task, box = self._started(self._task), self._container()
         try:
             return ShellState(task, box.save(), self._steps, self._over, box)
         except SandboxError as error:
@@ -170,19 +151,15 @@ class ContainerShellEnv(gym.Env[str, str]):
 
     def close(self) -> None:
         """Remove the container and all images of its states."""
+        super().close()
         if self._box is not None:
             self._box.close()
-        self._box, self._task, self._over = None, None, True
+        self._box, self._task = None, None
 
     def _container(self) -> CommandContainer:
         if self._box is None:
             self._box = CommandContainer()
         return self._box
-
-    def _running(self) -> ShellTask:
-        if self._task is None:
-            raise ResetNeeded("no episode was started; call reset() first")
-        return self._task
 
 
 def _shown(result: CommandResult, seconds: float) -> str:

@@ -6,17 +6,17 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from leafe_gym.envs.arguments import check_above_zero
 from leafe_gym.envs.code import contest_set
 from leafe_gym.envs.code.contest_files import SOURCE, ContestFile, read_contests
 from leafe_gym.envs.code.judge_result import JudgeResult, clip
 from leafe_gym.envs.code.language import language as language_called
 from leafe_gym.envs.code.problem import Problem, split_of
-from leafe_gym.envs.code.problem_files import find_file
-from leafe_gym.envs.code.problem_tasks import check_scale, list_problems, select_problems
+from leafe_gym.envs.code.problem_tasks import list_problems, select_problems
 from leafe_gym.envs.code.program_runner import ProgramRunner
 from leafe_gym.envs.code.programs import ProgramJudge
 from leafe_gym.envs.code.submissions import SubmissionEnv
-from leafe_gym.envs.data_files import data_argument
+from leafe_gym.envs.data_files import data_argument, find_data, take_data
 from leafe_gym.errors import UsageError
 from leafe_gym.types import Json, Task
 
@@ -82,7 +82,7 @@ class CodeContestsEnv(SubmissionEnv[Problem]):
         known = _names(self._file, several_answers or problem is not None)
         names = select_problems(known, problem, split, split_of)
         super().__init__(names, max_attempts, language_called(language))
-        check_scale(time_scale)
+        check_above_zero("time_scale", time_scale)
         self._runner = ProgramRunner(
             sandbox, allow_unsandboxed=allow_unsandboxed, options=sandbox_options
         )
@@ -99,16 +99,11 @@ class CodeContestsEnv(SubmissionEnv[Problem]):
         Raises:
             UsageError: if the split or an argument cannot be used.
         """
-        given = data_argument(kwargs.get("data"), "problems", kwargs.pop("problems", None))
+        given = take_data(kwargs, "problems")
         file = None if given is None else _file(given)
         where = None if file is None else str(file.path)
         names = _names(file, kwargs.get("several_answers") is True)
         return list_problems(cls, ENV_ID, split, kwargs, names, split_of, where)
-
-    @classmethod
-    def selects_one(cls, kwargs: Mapping[str, Json]) -> bool:
-        """Whether arguments leave one problem."""
-        return kwargs.get("problem") is not None
 
     def load(self, name: str) -> Problem:
         """The problem called `name`."""
@@ -141,13 +136,13 @@ class CodeContestsEnv(SubmissionEnv[Problem]):
         return self._runner.kind
 
     def close(self) -> None:
-        """See `SubmissionEnv.close`."""
+        """Close the sandboxes; a later episode starts others."""
         super().close()
         self._runner.close()
 
 
 def _file(given: Any) -> ContestFile:
-    return read_contests(find_file(given, SOURCE, folder=True))
+    return read_contests(find_data(given, SOURCE))
 
 
 def _names(file: ContestFile | None, several: bool = False) -> Sequence[str]:

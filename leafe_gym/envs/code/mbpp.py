@@ -8,15 +8,15 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from leafe_gym.envs.arguments import check_above_zero
 from leafe_gym.envs.code.function_files import SOURCE, FunctionFile, read_functions
 from leafe_gym.envs.code.functions import FunctionJudge, FunctionProblem
 from leafe_gym.envs.code.judge_result import JudgeResult
 from leafe_gym.envs.code.problem import split_of
-from leafe_gym.envs.code.problem_files import find_file
-from leafe_gym.envs.code.problem_tasks import check_scale, list_problems, select_problems
+from leafe_gym.envs.code.problem_tasks import list_problems, select_problems
 from leafe_gym.envs.code.program_runner import ProgramRunner
 from leafe_gym.envs.code.submissions import SubmissionEnv
-from leafe_gym.envs.data_files import data_argument
+from leafe_gym.envs.data_files import data_argument, find_data, take_data
 from leafe_gym.types import Json, Task
 
 ENV_ID = "leafe/MBPP-v0"
@@ -63,7 +63,7 @@ class MbppEnv(SubmissionEnv[FunctionProblem]):
         super().__init__(
             select_problems(tuple(self._file.problems), problem, split, split_of), max_attempts
         )
-        check_scale(time_scale)
+        check_above_zero("time_scale", time_scale)
         solutions, tests = (
             ProgramRunner(sandbox, allow_unsandboxed=allow_unsandboxed, options=sandbox_options)
             for _ in range(2)
@@ -81,15 +81,10 @@ class MbppEnv(SubmissionEnv[FunctionProblem]):
         Raises:
             UsageError: if the split or an argument cannot be used.
         """
-        given = data_argument(kwargs.get("data"), "problems", kwargs.pop("problems", None))
+        given = take_data(kwargs, "problems")
         file = _file(given)
         where = None if given is None else str(file.path)
         return list_problems(cls, ENV_ID, split, kwargs, tuple(file.problems), split_of, where)
-
-    @classmethod
-    def selects_one(cls, kwargs: Mapping[str, Json]) -> bool:
-        """Whether arguments leave one problem."""
-        return kwargs.get("problem") is not None
 
     def load(self, name: str) -> FunctionProblem:
         """The problem with this task id."""
@@ -112,14 +107,14 @@ class MbppEnv(SubmissionEnv[FunctionProblem]):
         return self._judge.solutions.kind
 
     def close(self) -> None:
-        """See `SubmissionEnv.close`."""
+        """Close the sandboxes; a later episode starts others."""
         super().close()
         self._judge.solutions.close()
         self._judge.tests.close()
 
 
 def _file(given: Any) -> FunctionFile:
-    return read_functions(builtin() if given is None else find_file(given, SOURCE))
+    return read_functions(builtin() if given is None else find_data(given, SOURCE, Path.is_file))
 
 
 def builtin() -> Path:

@@ -1,40 +1,15 @@
-"""Finds and reads problem files: JSON lines, plain or gzip."""
+"""Reads problem files: JSON lines, plain or gzip."""
 
 from __future__ import annotations
 
 import gzip
 import json
-import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from leafe_gym.errors import BadRecord, UsageError
-
-
-def find_file(given: str | os.PathLike[str], source: str, *, folder: bool = False) -> Path:
-    """The file at path `given`, or the file of that name in the folder `LEAFE_DATA`.
-
-    Args:
-        given: a path; a relative one is also looked for in `LEAFE_DATA`.
-        source: where to download such a file, for the message.
-        folder: whether it may be a folder.
-
-    Raises:
-        UsageError: if `given` is not a path or the file does not exist; says where to get it.
-    """
-    if not isinstance(given, str | os.PathLike) or not os.fspath(given):
-        raise UsageError(f"data={given!r}: expected the path of a file. {source}")
-    path = Path(given).expanduser()
-    places = [path]
-    if (root := os.environ.get("LEAFE_DATA")) and not path.is_absolute():
-        places.append(Path(root) / path)
-    for place in places:
-        if place.is_file() or (folder and place.is_dir()):
-            return place.resolve()
-    looked = " and ".join(map(str, places))
-    raise UsageError(f"no file {looked}. {source}")
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from inspect import signature
-from math import isfinite
 from typing import Any
 
-from leafe_gym.envs.tasks import SPLITS, TaskList, hash_of, json_kwargs
+from leafe_gym.envs.tasks import TaskList, check_split, list_arguments, tag_of
 from leafe_gym.errors import UsageError
 from leafe_gym.types import Json, Task
 
@@ -33,7 +32,7 @@ def select_problems(
     Raises:
         UsageError: if the problem does not exist, or the split is unknown or empty.
     """
-    check_split(split)
+    check_split(split, optional=True)
     if not names:
         raise UsageError("data: none of the file's problems can be used; see leafe check-problems")
     if problem is not None:
@@ -73,14 +72,13 @@ def list_problems(
     Raises:
         UsageError: if the split or an argument cannot be used.
     """
-    if not isinstance(split, str) or split not in (*SPLITS, "all"):
-        raise UsageError(f"split={split!r}: use one of {', '.join(SPLITS)}, or all")
+    checked = list_arguments(split, kwargs, also=("all",))
     known = signature(env.__init__).parameters.keys() - {"self", "problem", "split"}
     if unknown := kwargs.keys() - known:
         raise UsageError(
             f"unknown arguments {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}"
         )
-    given = json_kwargs({**kwargs, **({} if path is None else {"data": path})})
+    given = checked if path is None else {**checked, "data": path}
     numbers = [n for n, name in enumerate(names) if split in ("all", split_of(name))]
     return TaskList(partial(_task, env, env_id, names, given, split_of), numbers)
 
@@ -96,44 +94,9 @@ def _task(
     name = names[number]
     defaults = {key: one.default for key, one in signature(env.__init__).parameters.items()}
     changed = {k: v for k, v in kwargs.items() if k not in _PLACE and v != defaults[k]}
-    tag = f":{hash_of(changed)}" if changed else ""
     return Task(
-        id=f"{env_id}:{name}{tag}",
+        id=f"{env_id}:{name}{tag_of(changed)}",
         env_id=env_id,
         kwargs={**kwargs, "problem": name},
         split=split_of(name),
     )
-
-
-def check_scale(value: Any) -> None:
-    """Raise a `UsageError` unless `value` is a finite number > 0."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not isfinite(value) or value <= 0:
-        raise UsageError(f"time_scale={value!r}: expected a number above 0")
-
-
-def check_split(split: Any) -> None:
-    """Raise a `UsageError` unless `split` is the name of a split or None."""
-    if split is not None and (not isinstance(split, str) or split not in SPLITS):
-        raise UsageError(f"split={split!r}: use one of {', '.join(SPLITS)}, or None for all")
-
-
-def check_reset(seed: Any, options: Any, known: Collection[str]) -> Mapping[str, Any]:
-    """The options of a `reset` as a mapping.
-
-    Args:
-        seed: as given to `reset`.
-        options: as given to `reset`.
-        known: names of the options that exist.
-
-    Raises:
-        UsageError: if the seed is not an integer >= 0 or None, or an option is unknown.
-    """
-    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or seed < 0):
-        raise UsageError(f"seed={seed!r}: expected an integer >= 0, or None")
-    if options is not None and not isinstance(options, Mapping):
-        raise UsageError(f"options={options!r}: expected a mapping, or None")
-    if unknown := [key for key in options or () if key not in known]:
-        rest = f"use {', '.join(known)}" if known else "there are none"
-        raise UsageError(f"unknown reset options {', '.join(map(repr, unknown))}; {rest}")
-    return options or {}

@@ -11,20 +11,18 @@ from inspect import signature
 from random import Random
 from typing import Any
 
-import gymnasium as gym
-
 from leafe_gym._process_guard import ProcessGuard
+from leafe_gym.arguments import whole_number
+from leafe_gym.envs.arguments import check_above_zero
 from leafe_gym.envs.code.extract import MAX_CODE, extract_code
 from leafe_gym.envs.code.judge_result import stable
-from leafe_gym.envs.code.problem_tasks import check_reset, check_split
 from leafe_gym.envs.code.program_runner import close_sandbox
 from leafe_gym.envs.code.repl_goals import KINDS, GoalProgress, ReplGoal
 from leafe_gym.envs.code.repl_state import ReplState
-from leafe_gym.envs.space import TextSpace
-from leafe_gym.envs.tasks import SPLITS, TaskList, hash_of, json_kwargs, split_by_hash
+from leafe_gym.envs.tasks import TaskList, check_split, list_arguments, split_by_hash, tag_of
+from leafe_gym.envs.text_env import Opening, StepOutcome, TextEnv
 from leafe_gym.errors import (
     BackendError,
-    ResetNeeded,
     RestoreMismatch,
     SandboxError,
     SandboxUnavailable,
@@ -39,7 +37,7 @@ from leafe_gym.sandbox.base import (
     check_sandbox_choice,
     make_sandbox,
 )
-from leafe_gym.types import Info, Json, Task
+from leafe_gym.types import Json, Task
 
 ENV_ID = "leafe/PythonREPL-v0"
 SEEDS = 1000
@@ -55,7 +53,7 @@ error. You have {steps} cells.
 {goal}"""
 
 
-class PythonReplEnv(gym.Env[str, str]):
+class PythonReplEnv(TextEnv):
     """A Python session with files, and a task to do in it.
 
     An action is a cell of code; the observation is its output or traceback. After each cell the
@@ -86,6 +84,9 @@ class PythonReplEnv(gym.Env[str, str]):
     """
 
     metadata: dict[str, Any] = {"render_modes": [], "prompts": "code"}  # noqa: RUF012
+    one_of = ("goal",)
+    action_form = "a string, a cell of code"
+    process_bound = "a PythonREPL environment"
 
     def __init__(
         self,
@@ -98,16 +99,13 @@ class PythonReplEnv(gym.Env[str, str]):
         allow_unsandboxed: bool = False,
         sandbox_options: Mapping[str, Any] | None = None,
     ) -> None:
-        _check(kind, goal, split, max_steps, cell_seconds)
+        _check(kind, goal, split, cell_seconds)
         check_sandbox_choice(sandbox, allow_unsandboxed, sandbox_options)
-        self.observation_space = TextSpace()
-        self.action_space = TextSpace()
-        self.max_steps = max_steps
+        super().__init__(whole_number("max_steps", max_steps, 1))
         self._kind = kind
         self._goal_seed = goal
         self._split = split
         self._seconds = cell_seconds
-        self._guard: ProcessGuard | None = None
         self._make = (sandbox, allow_unsandboxed, dict(sandbox_options or {}))
         self._sandbox: Sandbox | None = None
         self._blank: SandboxSnapshot | None = None
@@ -116,7 +114,6 @@ class PythonReplEnv(gym.Env[str, str]):
         self._goal: ReplGoal | None = None
         self._cells: tuple[tuple[str, str], ...] = ()
         self._score = 0.0
-        self._over = False
 
     @classmethod
     def tasks(cls, split: str = "train", **kwargs: Json) -> Sequence[Task]:
@@ -129,17 +126,13 @@ class PythonReplEnv(gym.Env[str, str]):
         Raises:
             UsageError: if the split or an argument cannot be used.
         """
-        if split not in SPLITS:
-            raise UsageError(f"split={split!r}: use one of {', '.join(SPLITS)}")
-        if taken := kwargs.keys() & {"goal", "split"}:
-            raise UsageError(f"the tasks set {', '.join(sorted(taken))} themselves; omit it")
-        if unknown := kwargs.keys() - signature(cls.__init__).parameters.keys():
+        given = list_arguments(split, kwargs, (*cls.one_of, "split"))
+        if unknown := given.keys() - signature(cls.__init__).parameters.keys():
             raise UsageError(f"unknown arguments: {', '.join(sorted(unknown))}")
-        given = json_kwargs(kwargs)
         cls(**given)
         kind = given.get("kind")
         changed = {k: v for k, v in given.items() if not k.startswith(("sandbox", "allow"))}
-        tag = f":{hash_of(changed)}" if changed else ""
+        tag = tag_of(changed)
 
         def build(seed: int) -> Task:
             return Task(
@@ -151,56 +144,40 @@ class PythonReplEnv(gym.Env[str, str]):
 
         return TaskList(build, lambda: [n for n in range(SEEDS) if _split(kind, n) == split])
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[str, Info]:
+    def begin(self, seed: int | None, options: Mapping[str, Any]) -> Opening:
         """Start a task in a new session.
 
-        Args:
-            seed: which task, if there are several; an integer >= 0.
-            options: none exist.
-
         Raises:
-            UsageError: for a seed that is not an integer >= 0, and for any option.
-            ForkedUse: after a fork, in the child.
             SandboxError: if no session can be started.
         """
-        self._bind()
-        check_reset(seed, options, ())
-        super().reset(seed=seed)
-        goal = self._goal_seed
-        while goal is None:
+        chosen = self._goal_seed
+        while chosen is None:
             drawn = int(self.np_random.integers(2**31))
             if self._split is None or _split(self._kind, drawn) == self._split:
-                goal = drawn
-        self._start(goal)
-        assert self._goal is not None
-        files = ", ".join(sorted(self._goal.files)) or "none"
-        instruction = _INSTRUCTION.format(steps=self.max_steps, goal=self._goal.text)
-        return f"Files: {files}", {"instruction": instruction, "won": False, "score": self._score}
+                chosen = drawn
+        goal = self._start(chosen)
+        files = ", ".join(sorted(goal.files)) or "none"
+        instruction = _INSTRUCTION.format(steps=self.max_steps, goal=goal.text)
+        return Opening(f"Files: {files}", instruction, self._score)
 
-    def step(self, action: str) -> tuple[str, float, bool, bool, Info]:
+    def play(self, action: str) -> StepOutcome:
         """Run a cell: plain code, or a code fence among other text.
 
         Raises:
-            ResetNeeded: if no episode is running.
-            UsageError: if the action is not a string.
-            ForkedUse: after a fork, in the child.
             SandboxError: if the session is lost and cannot be rebuilt.
         """
-        self._bind()
-        if not isinstance(action, str):
-            raise UsageError(f"action {action!r:.80}: expected a string, a cell of code")
-        if self._goal is None or self._over:
-            raise ResetNeeded("no episode is running; call reset() before step()")
         cell = extract_code(action)
         observation, progress = self._run_with_recovery(cell)
         self._cells = (*self._cells, (cell, observation))
         self._score = progress.score
-        truncated = not progress.done and len(self._cells) >= self.max_steps
-        self._over = progress.done or truncated
-        info: Info = {"won": progress.done, "score": progress.score, "feedback": progress.remark}
-        return observation, float(progress.done), progress.done, truncated, info
+        return StepOutcome(
+            observation,
+            reward=float(progress.done),
+            terminated=progress.done,
+            won=progress.done,
+            score=progress.score,
+            feedback=progress.remark,
+        )
 
     def get_state(self) -> ReplState:
         """The episode with a snapshot of the session; `release_state` releases the snapshot.
@@ -215,22 +192,23 @@ class PythonReplEnv(gym.Env[str, str]):
             BackendError: if the sandbox cannot save the session.
         """
         self._bind()
-        if self._goal is None or self._sandbox is None:
-            raise ResetNeeded("no episode was started; call reset() first")
+        self._started(self._goal)
+        sandbox = self._started(self._sandbox)
         try:
-            snapshot = self._sandbox.snapshot()
+            snapshot = sandbox.snapshot()
         except SnapshotRefused as refusal:
             return self._state_to_replay(str(refusal))
         except SandboxError:  # the session was lost: rebuild it
             self._replay(self._seed, cells := self._cells)
             self._cells = cells
+            sandbox = self._started(self._sandbox)
             try:
-                snapshot = self._sandbox.snapshot()
+                snapshot = sandbox.snapshot()
             except SnapshotRefused as refusal:
                 return self._state_to_replay(str(refusal))
             except SandboxError as error:
                 raise BackendError(f"the session could not be saved: {error}") from error
-        return ReplState(self._seed, self._cells, self._over, self._score, self._sandbox, snapshot)
+        return ReplState(self._seed, self._cells, self._over, self._score, sandbox, snapshot)
 
     def set_state(self, state: ReplState) -> None:
         """Restore a state; if its snapshot is lost, replay its cells and compare their output.
@@ -259,6 +237,7 @@ class PythonReplEnv(gym.Env[str, str]):
             self._replay(state.seed, state.cells)
         self._seed, self._goal = state.seed, _goal(self._kind, state.seed)
         self._cells, self._over, self._score = state.cells, state.over, state.score
+        self._steps = len(state.cells)
 
     def release_state(self, state: ReplState) -> None:
         """Release the snapshot of a state; safe to call twice."""
@@ -272,8 +251,8 @@ class PythonReplEnv(gym.Env[str, str]):
 
     def close(self) -> None:
         """End the session; after a fork, the child only drops its references."""
+        super().close()
         self._end_session()
-        self._guard = None
 
     def _end_session(self) -> None:
         self._sandbox = self._blank = self._goal = None
@@ -282,16 +261,7 @@ class PythonReplEnv(gym.Env[str, str]):
             with suppress(SandboxError):  # the sandbox is discarded anyway
                 finalizer()
 
-    def _bind(self) -> None:
-        """Bind the environment to the first process that uses it; raise `ForkedUse` in another."""
-        if self._guard is None:
-            self._guard = ProcessGuard("a PythonREPL environment")
-        self._guard.check()
-
-    def __getstate__(self) -> Mapping[str, Any]:
-        raise TypeError("the environment holds a sandbox; use get_state() and set_state()")
-
-    def _start(self, seed: int) -> None:
+    def _start(self, seed: int) -> ReplGoal:
         goal = _goal(self._kind, seed)
         self._goal = None
         self._fresh_session()
@@ -303,8 +273,9 @@ class PythonReplEnv(gym.Env[str, str]):
         )
         if ready.error:
             raise SandboxError(f"the session could not be prepared: {ready.error}")
-        self._seed, self._goal, self._cells, self._over = seed, goal, (), False
+        self._seed, self._goal, self._cells = seed, goal, ()
         self._score = self._progress().score
+        return goal
 
     def _fresh_session(self) -> None:
         """Restore the session to its empty state, or start a new one."""
@@ -435,16 +406,10 @@ def _split(kind: str | None, seed: int) -> str:
     return split_by_hash(content.digest())
 
 
-def _check(
-    kind: str | None, goal: int | None, split: str | None, max_steps: int, cell_seconds: float
-) -> None:
+def _check(kind: str | None, goal: int | None, split: str | None, cell_seconds: float) -> None:
     if kind is not None and (not isinstance(kind, str) or kind not in KINDS):
         raise UsageError(f"kind={kind!r}: use one of {', '.join(sorted(KINDS))}, or None for any")
-    if goal is not None and (type(goal) is not int or goal < 0):
-        raise UsageError(f"goal={goal!r}: expected an integer >= 0")
-    check_split(split)
-    if type(max_steps) is not int or max_steps < 1:
-        raise UsageError(f"max_steps={max_steps!r}: expected an integer >= 1")
-    number = isinstance(cell_seconds, int | float) and not isinstance(cell_seconds, bool)
-    if not number or not 0 < cell_seconds < float("inf"):
-        raise UsageError(f"cell_seconds={cell_seconds!r}: expected a number of seconds above 0")
+    if goal is not None:
+        whole_number("goal", goal, 0)
+    check_split(split, optional=True)
+    check_above_zero("cell_seconds", cell_seconds, "seconds")

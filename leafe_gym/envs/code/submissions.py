@@ -7,16 +7,12 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
-import gymnasium as gym
-
-from leafe_gym._process_guard import ProcessGuard
+from leafe_gym.arguments import whole_number
 from leafe_gym.envs.code.extract import MAX_CODE, extract_code
 from leafe_gym.envs.code.judge_result import JudgeResult
 from leafe_gym.envs.code.language import PYTHON, Language
-from leafe_gym.envs.code.problem_tasks import check_reset
-from leafe_gym.envs.space import TextSpace
-from leafe_gym.errors import ResetNeeded, UsageError
-from leafe_gym.types import Info
+from leafe_gym.envs.text_env import Opening, StepOutcome, TextEnv
+from leafe_gym.errors import UsageError
 
 _Problem = TypeVar("_Problem")
 State = tuple[str, int, bool]
@@ -25,7 +21,7 @@ State = tuple[str, int, bool]
 _REMEMBERED = 512
 
 
-class SubmissionEnv(gym.Env[str, str], Generic[_Problem]):
+class SubmissionEnv(TextEnv, Generic[_Problem]):
     """An episode is up to `max_attempts` submissions for one problem.
 
     The observation after a submission is the judge's result. The reward is 1 if all tests passed,
@@ -49,23 +45,20 @@ class SubmissionEnv(gym.Env[str, str], Generic[_Problem]):
         UsageError: if `max_attempts` is not an integer >= 1.
     """
 
-    metadata: dict[str, Any] = {"render_modes": [], "prompts": "code"}  # noqa: RUF012
+    metadata: dict[str, Any] = {"render_modes": [], "prompts": "program"}  # noqa: RUF012
+    one_of = reset_options = ("problem",)
+    action_form = "a string, the program to submit"
+    process_bound = "a code environment"
 
     def __init__(
         self, names: Sequence[str], max_attempts: int, language: Language = PYTHON
     ) -> None:
-        if type(max_attempts) is not int or max_attempts < 1:
-            raise UsageError(f"max_attempts={max_attempts!r}: expected an integer >= 1")
-        self._guard: ProcessGuard | None = None
-        self.observation_space = TextSpace()
-        self.action_space = TextSpace()
-        self.max_attempts = max_attempts
+        super().__init__()
+        self.max_attempts = whole_number("max_attempts", max_attempts, 1)
         self.language = language
         self._names = names
         self._problem: _Problem | None = None
         self._name = ""
-        self._attempts = 0
-        self._over = False
         self._results: OrderedDict[tuple[str, str], JudgeResult] = OrderedDict()
 
     @abstractmethod
@@ -84,62 +77,36 @@ class SubmissionEnv(gym.Env[str, str], Generic[_Problem]):
             SandboxError: if the sandbox fails; this is independent of the program.
         """
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[str, Info]:
-        """Start an episode.
-
-        Args:
-            seed: selects the problem, if there are several; an integer >= 0.
-            options: `{"problem": name}` selects a problem by name.
+    def begin(self, seed: int | None, options: Mapping[str, Any]) -> Opening:
+        """Take the problem of the options, else one that the seed selects.
 
         Raises:
-            UsageError: if the seed is not an integer >= 0, an option is unknown, or no problem has
-                that name.
-            ForkedUse: after a fork, in the child.
+            UsageError: if no problem has that name.
         """
-        self._bind()
-        options = dict(check_reset(seed, options, ("problem",)))
-        super().reset(seed=seed)
         name = options.get("problem")
         if name is None:
             name = self._names[int(self.np_random.integers(len(self._names)))]
-        self._start(str(name))
-        assert self._problem is not None
+        problem = self._enter(str(name))
         observation = f"Submit a program. Attempts left: {self.max_attempts}."
-        return observation, {
-            "instruction": self.instruct(self._problem),
-            "won": False,
-            "score": 0.0,
-        }
+        return Opening(observation, self.instruct(problem))
 
-    def step(self, action: str) -> tuple[str, float, bool, bool, Info]:
+    def play(self, action: str) -> StepOutcome:
         """Submit a program: plain, or in a code fence within other text.
 
         Raises:
-            ResetNeeded: if no episode is running.
-            UsageError: if the action is not a string.
-            ForkedUse: after a fork, in the child.
             SandboxError: if the sandbox fails; the attempt does not count.
         """
-        self._bind()
-        if not isinstance(action, str):
-            raise UsageError(f"action {action!r:.80}: expected a string, the program to submit")
-        if self._problem is None or self._over:
-            raise ResetNeeded("no episode is running; call reset() before step()")
-        result = self._judge_action(self._problem, action)
-        self._attempts += 1
-        left = self.max_attempts - self._attempts
-        self._over = result.accepted or not left
-        observation = result.observation
-        if not self._over:
-            observation += f"\nAttempts left: {left}."
-        info: Info = {
-            "won": result.accepted,
-            "score": result.score,
-            "feedback": result.feedback,
-        }
-        return observation, float(result.accepted), self._over, False, info
+        result = self._judge_action(self._started(self._problem), action)
+        left = self.max_attempts - self._steps - 1
+        over = result.accepted or not left
+        return StepOutcome(
+            result.observation if over else f"{result.observation}\nAttempts left: {left}.",
+            reward=float(result.accepted),
+            terminated=over,
+            won=result.accepted,
+            score=result.score,
+            feedback=result.feedback,
+        )
 
     def get_state(self) -> State:
         """The state of the episode without `np_random`.
@@ -149,9 +116,8 @@ class SubmissionEnv(gym.Env[str, str], Generic[_Problem]):
             ForkedUse: after a fork, in the child.
         """
         self._bind()
-        if self._problem is None:
-            raise ResetNeeded("no episode was started; call reset() first")
-        return self._name, self._attempts, self._over
+        self._started(self._problem)
+        return self._name, self._steps, self._over
 
     def set_state(self, state: State) -> None:
         """Restore a state that `get_state` of an equally configured environment returned.
@@ -163,27 +129,14 @@ class SubmissionEnv(gym.Env[str, str], Generic[_Problem]):
         self._bind()
         if not isinstance(state, tuple) or tuple(map(type, state)) != (str, int, bool):
             raise UsageError(f"state {state!r:.80}: expected what get_state() returned")
-        name, attempts, over = state
-        self._start(name)
-        self._attempts, self._over = attempts, over
+        name, self._steps, self._over = state
+        self._enter(name)
 
-    def close(self) -> None:
-        """Close the sandboxes; a later episode starts others."""
-        self._guard = None
-
-    def __getstate__(self) -> Mapping[str, Any]:
-        raise TypeError("the environment holds a sandbox; use get_state() and set_state()")
-
-    def _bind(self) -> None:
-        """Bind the environment to the first process that uses it; raise `ForkedUse` in another."""
-        if self._guard is None:
-            self._guard = ProcessGuard("a code environment")
-        self._guard.check()
-
-    def _start(self, name: str) -> None:
+    def _enter(self, name: str) -> _Problem:
         if self._problem is None or name != self._name:
             self._problem = self.load(name)
-        self._name, self._attempts, self._over = name, 0, False
+        self._name = name
+        return self._problem
 
     def _judge_action(self, problem: _Problem, action: str) -> JudgeResult:
         code = extract_code(action, self.language)

@@ -6,9 +6,6 @@ tasks.py           task lists
 interpreter.py     one running game: begin, step, list actions, replay
 game_pool.py       idle and held games, shared by all environments of a process
 jvm.py             the simulator in a Java process; separates the static variables of games
-java_process.py    starting and ending the Java process
-py4j_client.py     calls into Java over a socket
-java_runtime.py    locations of Java and the simulator
 refusals.py        which answers of the simulator refuse an action
 
 The library's own `ScienceWorldEnv` is not used: it starts one Java process per environment, cannot

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from leafe_gym.arguments import true_or_false
-from leafe_gym.envs.adapters.base import AdaptedGame, Opening, StepOutcome
 from leafe_gym.envs.scienceworld.game_pool import GameHandle, release_held
 from leafe_gym.envs.scienceworld.interpreter import History, Interpreter
-from leafe_gym.envs.scienceworld.java_runtime import check_requirements
+from leafe_gym.envs.scienceworld.jvm import LIBRARY
 from leafe_gym.envs.scienceworld.refusals import refusal
 from leafe_gym.envs.scienceworld.task_catalogue import (
     TASKS,
@@ -22,7 +21,8 @@ from leafe_gym.envs.scienceworld.task_catalogue import (
     variations,
 )
 from leafe_gym.envs.scienceworld.tasks import list_tasks
-from leafe_gym.errors import EnvironmentFailure, ResetNeeded, UsageError
+from leafe_gym.envs.text_env import Opening, StepOutcome, TextEnv
+from leafe_gym.errors import EnvironmentFailure, UsageError
 from leafe_gym.types import Json, Task
 
 _LONGEST = 500
@@ -49,7 +49,7 @@ class ScienceWorldState(NamedTuple):
     history: History
 
 
-class ScienceWorldEnv(AdaptedGame):
+class ScienceWorldEnv(TextEnv):
     """An elementary science task in a house with ten locations.
 
     The reward is the change of the points, which range from 0 to 100; focusing on the wrong object
@@ -68,8 +68,8 @@ class ScienceWorldEnv(AdaptedGame):
         simplifications: "easy", or comma-separated names; see `task_catalogue.SIMPLIFICATIONS`.
         split: only variations of "train", "val" or "test"; None for all.
         admissible: list `admissible_commands`: 100 to 2,000 commands, 30 ms or more per step.
-        max_steps: see `AdaptedGame`; 100 is ScienceWorld's own.
-        render_mode: see `AdaptedGame`.
+        max_steps: see `TextEnv`; 100 is ScienceWorld's own.
+        render_mode: see `TextEnv`.
 
     Raises:
         MissingExtra: if ScienceWorld is not installed.
@@ -95,7 +95,7 @@ class ScienceWorldEnv(AdaptedGame):
         self._split = split
         self._variation = self._checked(variation)
         self.admissible = true_or_false("admissible", admissible)
-        check_requirements()
+        LIBRARY.check()
         self._scenario: Scenario | None = None
         self._history: History = ()
         self._points = 0
@@ -115,9 +115,7 @@ class ScienceWorldEnv(AdaptedGame):
         Raises:
             ResetNeeded: before the first reset.
         """
-        if self._scenario is None:
-            raise ResetNeeded("no episode is running; call reset() first")
-        return self._scenario
+        return self._started(self._scenario)
 
     def walkthrough(self) -> list[str]:
         """The simulator's own solution from the start; takes 1 to 20 s the first time.
@@ -129,7 +127,7 @@ class ScienceWorldEnv(AdaptedGame):
         return list(_gold(self.scenario))
 
     def actions(self) -> list[str]:
-        """See `AdaptedGame.actions`; computed once per state."""
+        """See `TextEnv.actions`; computed once per state."""
         if self._commands is None:
             self._commands = tuple(self._game().commands()) if self.admissible else ()
         return list(self._commands)
@@ -185,6 +183,7 @@ class ScienceWorldEnv(AdaptedGame):
 
     def close(self) -> None:
         """Leave the Java process, which ends with its last environment."""
+        super().close()
         self._handle.close()
 
     def _checked(self, variation: int | None) -> int | None:
@@ -200,7 +199,8 @@ class ScienceWorldEnv(AdaptedGame):
             )
         return variation
 
-    def _begin(self, seed: int | None) -> Opening:
+    def begin(self, seed: int | None, options: Mapping[str, Any]) -> Opening:
+        """See `TextEnv.begin`."""
         self._scenario = self._choose()
         observation = self._handle.begin(self._scenario)
         game = self._game()
@@ -218,7 +218,8 @@ class ScienceWorldEnv(AdaptedGame):
         chosen = number if self._variation is None else self._variation
         return Scenario(name, chosen, self._simplifications)
 
-    def _play(self, action: str) -> StepOutcome:
+    def play(self, action: str) -> StepOutcome:
+        """See `TextEnv.play`."""
         game = self._game()
         before = self._points
         try:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import NamedTuple
 
+from leafe_gym.envs.java.py4j_client import JavaRef, JavaValue, Py4JClient, as_ref
 from leafe_gym.envs.scienceworld.jvm import Simulator, lines
-from leafe_gym.envs.scienceworld.py4j_client import JavaRef, JavaValue, Py4JClient, as_ref
 from leafe_gym.envs.scienceworld.task_catalogue import Scenario
 from leafe_gym.errors import EnvironmentFailure, RestoreMismatch, UsageError
 

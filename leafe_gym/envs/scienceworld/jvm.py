@@ -17,16 +17,18 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from leafe_gym.envs.scienceworld.java_process import JavaProcess
-from leafe_gym.envs.scienceworld.java_runtime import reinstall_advice, simulator_jar
-from leafe_gym.envs.scienceworld.py4j_client import (
+from leafe_gym.envs.java.process import JavaProcess
+from leafe_gym.envs.java.py4j_client import (
     JavaError,
     JavaRef,
     JavaValue,
     Py4JClient,
     as_ref,
 )
+from leafe_gym.envs.java.runtime import JavaLibrary
 from leafe_gym.errors import EnvironmentFailure, UsageError
+
+LIBRARY = JavaLibrary("scienceworld", "scienceworld.jar", "scienceworld", "ScienceWorld")
 
 _TIMEOUT = 300.0
 """Seconds after which a call fails; a gold path takes up to 30 s on a busy machine."""
@@ -52,7 +54,7 @@ class Simulator:
         self.lock = threading.RLock()
         self._current: Statics | None = None
         self._end_reason = ""
-        self._process = JavaProcess()
+        self._process = JavaProcess(LIBRARY)
         _connected.add(self)
         self._wire: Py4JClient | None = None
         try:
@@ -61,7 +63,7 @@ class Simulator:
         except EnvironmentFailure as error:
             self.stop()
             raise UsageError(
-                f"{simulator_jar()} cannot be used ({error}); {reinstall_advice()}"
+                f"{LIBRARY.jar_path()} cannot be used ({error}); {LIBRARY.reinstall_advice()}"
             ) from error
 
     def _look_up(self, wire: Py4JClient) -> None:

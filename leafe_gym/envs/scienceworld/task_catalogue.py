@@ -6,41 +6,13 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from leafe_gym.envs.tasks import SPLITS
+from leafe_gym.envs.data_files import packaged_json
+from leafe_gym.envs.tasks import SPLITS, check_split
 from leafe_gym.errors import UsageError
 
-VARIATIONS = {
-    "boil": 30,
-    "melt": 30,
-    "freeze": 30,
-    "change-the-state-of-matter-of": 30,
-    "use-thermometer": 540,
-    "measure-melting-point-known-substance": 436,
-    "measure-melting-point-unknown-substance": 300,
-    "power-component": 20,
-    "power-component-renewable-vs-nonrenewable-energy": 20,
-    "test-conductivity": 900,
-    "test-conductivity-of-unknown-substances": 600,
-    "find-living-thing": 300,
-    "find-non-living-thing": 300,
-    "find-plant": 300,
-    "find-animal": 300,
-    "grow-plant": 126,
-    "grow-fruit": 126,
-    "chemistry-mix": 32,
-    "chemistry-mix-paint-secondary-color": 36,
-    "chemistry-mix-paint-tertiary-color": 36,
-    "lifespan-longest-lived": 125,
-    "lifespan-shortest-lived": 125,
-    "lifespan-longest-lived-then-shortest-lived": 125,
-    "identify-life-stages-1": 14,
-    "identify-life-stages-2": 10,
-    "inclined-plane-determine-angle": 168,
-    "inclined-plane-friction-named-surfaces": 1386,
-    "inclined-plane-friction-unnamed-surfaces": 162,
-    "mendelian-genetics-known-plant": 120,
-    "mendelian-genetics-unknown-plant": 480,
-}
+_CATALOGUE = packaged_json("scienceworld", "task_catalogue.json")
+
+VARIATIONS: dict[str, int] = _CATALOGUE["variations"]
 """Task -> number of its variations, in the order of the paper's table of tasks."""
 
 TASKS = tuple(VARIATIONS)
@@ -50,13 +22,7 @@ NUMBERS = tuple(
 )
 """The paper's numbers of the tasks, "1-1" to "10-2", in the same order."""
 
-SIMPLIFICATIONS = (
-    "teleportAction",
-    "openDoors",
-    "openContainers",
-    "selfWateringFlowerPots",
-    "noElectricalAction",
-)
+SIMPLIFICATIONS: tuple[str, ...] = tuple(_CATALOGUE["simplifications"])
 _ELECTRIC = re.compile("power-component|conductivity")
 
 
@@ -96,8 +62,7 @@ def variations(task: str, split: str | None = None) -> range:
     count = VARIATIONS[task]
     if split is None:
         return range(count)
-    if split not in SPLITS:
-        raise UsageError(f"split={split!r}: use one of {', '.join(SPLITS)}")
+    check_split(split)
     quarter = count // 4
     bounds = (0, 2 * quarter, 3 * quarter, count)
     number = SPLITS.index(split)

@@ -12,8 +12,7 @@ from leafe_gym.envs.scienceworld.task_catalogue import (
     task_of,
     variations,
 )
-from leafe_gym.envs.tasks import TaskList, check_split, hash_of, json_kwargs
-from leafe_gym.errors import UsageError
+from leafe_gym.envs.tasks import TaskList, list_arguments, tag_of
 from leafe_gym.types import Json, Task
 
 ENV_ID = "leafe/ScienceWorld-v0"
@@ -29,12 +28,7 @@ def list_tasks(split: str, kwargs: Mapping[str, Any]) -> TaskList:
     Raises:
         UsageError: if the split or an argument cannot be used.
     """
-    check_split(split)
-    given = json_kwargs(kwargs)
-    if given.pop("variation", None) is not None:
-        raise UsageError(
-            "variation= selects one game, and a task list contains all of them: drop it"
-        )
+    given = list_arguments(split, kwargs, ("variation",))
     only = given.pop("task", None)
     names = TASKS if only is None else (task_of(only),)
     if "simplifications" in given:
@@ -51,9 +45,8 @@ def list_tasks(split: str, kwargs: Mapping[str, Any]) -> TaskList:
 
 def _build(pairs: list[tuple[str, int]], split: str, rest: Mapping[str, Json], number: int) -> Task:
     name, variation = pairs[number]
-    tag = f":{hash_of(dict(rest))}" if rest else ""
     return Task(
-        id=f"{ENV_ID}:{name}:{variation}{tag}",
+        id=f"{ENV_ID}:{name}:{variation}{tag_of(rest)}",
         env_id=ENV_ID,
         kwargs={"task": name, "variation": variation, **rest},
         split=split,

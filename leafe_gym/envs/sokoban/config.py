@@ -12,7 +12,7 @@ from leafe_gym.arguments import whole_number
 from leafe_gym.envs.data_files import data_argument, find_data
 from leafe_gym.envs.sokoban.boxoban import LevelFile, read_levels
 from leafe_gym.envs.sokoban.levels import Shape
-from leafe_gym.envs.tasks import SPLITS, json_kwargs
+from leafe_gym.envs.tasks import check_split, json_kwargs
 from leafe_gym.errors import UsageError
 from leafe_gym.types import Json
 
@@ -59,8 +59,7 @@ class SokobanConfig:
         Raises:
             UsageError: if an argument cannot be used; says which values can.
         """
-        if split is not None and split not in SPLITS:
-            raise UsageError(f"split={split!r}: use one of {', '.join(SPLITS)}, or None for all")
+        check_split(split, optional=True)
         shape = _shape(size, boxes, inner_walls, pulls, solution)
         path = data_argument(data, "levels", levels)
         _check_level(path, level, split)

@@ -6,9 +6,6 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import gymnasium as gym
-
-from leafe_gym.envs.arguments import check_render_mode, check_reset
 from leafe_gym.envs.display import TextGrid
 from leafe_gym.envs.sokoban import feedback
 from leafe_gym.envs.sokoban.board_text import find_grid
@@ -18,9 +15,8 @@ from leafe_gym.envs.sokoban.parse import parse_board
 from leafe_gym.envs.sokoban.rules import ACTIONS, STEP_REWARD, Board, move, offsets, reward_of
 from leafe_gym.envs.sokoban.solver import NODE_LIMIT, distance, solve
 from leafe_gym.envs.sokoban.tasks import list_tasks
-from leafe_gym.envs.space import TextSpace
-from leafe_gym.errors import ResetNeeded, UsageError
-from leafe_gym.types import Info, Json, Task
+from leafe_gym.envs.text_env import Opening, StepOutcome, TextEnv
+from leafe_gym.types import Json, Task
 
 _INSTRUCTION = (
     "Push every box ($) onto a target (.). You are @. # is a wall, - is floor, * is a box on a "
@@ -33,7 +29,7 @@ SokobanState = tuple[bytes, int]
 """The rows of the board joined by newlines, and the steps taken."""
 
 
-class SokobanEnv(gym.Env[str, str]):
+class SokobanEnv(TextEnv):
     r"""Sokoban; the observation is the board, an action one of four words.
 
     Rewards: -0.1 each step, +1 for a box pushed onto a target, -1 for one pushed off, +10 when
@@ -69,11 +65,13 @@ class SokobanEnv(gym.Env[str, str]):
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012
-        "render_modes": ["ansi"],
-        "render_fps": 4,
+        **TextEnv.metadata,
         "inline_steps": True,
         "prompts": "chat",
     }
+    one_of = ("level",)
+    reset_options = ("board",)
+    action_form = f"a string, one of {', '.join(ACTIONS)}"
     keymap: ClassVar[Mapping[str, str]] = {"w": "up", "s": "down", "a": "left", "d": "right"}
 
     def __init__(
@@ -102,18 +100,8 @@ class SokobanEnv(gym.Env[str, str]):
             split=split,
             solution=solution,
         )
-        check_render_mode(render_mode)
-        self.render_mode = render_mode
-        self.observation_space = TextSpace()
-        self.action_space = TextSpace()
+        super().__init__(self.config.max_steps, render_mode)
         self._board: Board | None = None
-        self._steps = 0
-        self._over = False
-
-    @classmethod
-    def selects_one(cls, kwargs: Mapping[str, Json]) -> bool:
-        """Whether arguments leave one level."""
-        return kwargs.get("level") is not None
 
     @classmethod
     def tasks(cls, split: str = "train", **kwargs: Json) -> Sequence[Task]:
@@ -125,47 +113,17 @@ class SokobanEnv(gym.Env[str, str]):
         """The last board in a text; see `leafe_gym.envs.display`."""
         return find_grid(text)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[str, Info]:
-        """Start an episode.
+    def begin(self, seed: int | None, options: Mapping[str, Any]) -> Opening:
+        """Take the board of the options, else the level of the seed."""
+        board = parse_board(options["board"]) if "board" in options else self._draw()
+        self._enter(board)
+        instruction = _INSTRUCTION.format(max_steps=self.max_steps)
+        return Opening(board.text, instruction, board.placed / self._boxes)
 
-        Args:
-            seed: seed of the level; the same seed gives the same level everywhere.
-            options: `{"board": text}` starts with that board instead.
-
-        Raises:
-            UsageError: if the seed or an option cannot be used, or no level fits the constructor's
-                arguments.
-        """
-        given = check_reset(seed, options)
-        if unknown := given.keys() - {"board"}:
-            names = sorted(map(str, unknown))
-            raise UsageError(f"unknown reset options {names}; the only one is 'board'")
-        super().reset(seed=seed)
-        board = parse_board(given["board"]) if "board" in given else self._draw()
-        self._begin(board, 0)
-        info: Info = {
-            "instruction": _INSTRUCTION.format(max_steps=self.config.max_steps),
-            "won": False,
-            "score": board.placed / self._boxes,
-            "admissible_commands": list(ACTIONS),
-        }
-        return board.text, info
-
-    def step(self, action: str) -> tuple[str, float, bool, bool, Info]:
-        """Try to move one cell.
-
-        Raises:
-            ResetNeeded: if no episode is running.
-            UsageError: if the action is not a string.
-        """
-        if not isinstance(action, str):
-            raise UsageError(f"action {action!r}: give a string, one of {', '.join(ACTIONS)}")
+    def play(self, action: str) -> StepOutcome:
+        """Try to move one cell."""
         before = self._board
-        if before is None or self._over:
-            raise ResetNeeded("no episode is running; call reset() before step()")
-        self._steps += 1
+        assert before is not None
         word = action if action in self._offsets else action.strip().casefold()
         offset = self._offsets.get(word)
         if offset is None:
@@ -178,19 +136,11 @@ class SokobanEnv(gym.Env[str, str]):
             else:
                 remark = feedback.moved(before, after, word)
         won = after.won
-        truncated = not won and self._steps >= self.config.max_steps
-        self._over = won or truncated
-        info: Info = {
-            "won": won,
-            "score": after.placed / self._boxes,
-            "feedback": remark,
-            "admissible_commands": list(ACTIONS),
-        }
-        return after.text, reward, won, truncated, info
+        return StepOutcome(after.text, reward, won, False, won, after.placed / self._boxes, remark)
 
-    def render(self) -> str | None:
-        """The board as text where `render_mode` is "ansi"; None otherwise."""
-        return self.board.text if self.render_mode == "ansi" else None
+    def actions(self) -> list[str]:
+        """The four words, whether or not they change something."""
+        return list(ACTIONS)
 
     @property
     def board(self) -> Board:
@@ -199,9 +149,7 @@ class SokobanEnv(gym.Env[str, str]):
         Raises:
             ResetNeeded: before the first reset.
         """
-        if self._board is None:
-            raise ResetNeeded("no episode is running; call reset() first")
-        return self._board
+        return self._started(self._board)
 
     def get_state(self) -> SokobanState:
         """The state of the episode except `np_random`: the board and the steps taken.
@@ -213,8 +161,11 @@ class SokobanEnv(gym.Env[str, str]):
 
     def set_state(self, state: SokobanState) -> None:
         """Restore a state that `get_state` of an equally configured environment returned."""
-        cells, steps = state
-        self._begin(Board.of(cells), steps)
+        cells, self._steps = state
+        board = Board.of(cells)
+        self._enter(board)
+        self._shown = board.text
+        self._over = board.won or self._steps >= self.config.max_steps
 
     def distance(self, limit: int = NODE_LIMIT) -> int | None:
         """Length of a shortest solution from here, ignoring the step limit; None if unsolvable.
@@ -232,12 +183,9 @@ class SokobanEnv(gym.Env[str, str]):
         """Actions that solve the level from here, ignoring the step limit; see `solver.solve`."""
         return solve(self.board, optimal=optimal, limit=limit)
 
-    def _begin(self, board: Board, steps: int) -> None:
-        self._board = board
-        self._steps = steps
-        self._boxes = board.boxes
+    def _enter(self, board: Board) -> None:
+        self._board, self._boxes = board, board.boxes
         self._offsets = offsets(board.width)
-        self._over = board.won or steps >= self.config.max_steps
 
     def _draw(self) -> Board:
         """The next level: from the file if there is one, otherwise a generated one."""

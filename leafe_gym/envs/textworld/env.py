@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from leafe_gym.envs.adapters.base import AdaptedGame, Opening, StepOutcome
 from leafe_gym.envs.data_files import data_argument, find_data
-from leafe_gym.envs.tasks import SEEDS, TaskList, check_split, hash_of, json_kwargs
+from leafe_gym.envs.tasks import list_arguments, seed_tasks, tag_of
+from leafe_gym.envs.text_env import Opening, StepOutcome, TextEnv
 from leafe_gym.envs.textworld import game_text, progress
 from leafe_gym.envs.textworld.commands import OUTSIDE, one_line, outside
 from leafe_gym.envs.textworld.game_cache import game_file
 from leafe_gym.envs.textworld.game_spec import FORMS, GameSpec, load_textworld
 from leafe_gym.envs.textworld.jericho_warnings import no_unknown_story_warning
 from leafe_gym.envs.textworld.story_file import check_story
-from leafe_gym.errors import ResetNeeded, UsageError
+from leafe_gym.errors import UsageError
 from leafe_gym.types import Json, Task
 
 ENV_ID = "leafe/TextWorld-v0"
@@ -49,7 +49,7 @@ class TextWorldState(NamedTuple):
     progress: progress.Progress
 
 
-class TextWorldEnv(AdaptedGame):
+class TextWorldEnv(TextEnv):
     """A game of TextWorld; without `data`, one generated game per seed.
 
     The reward is the change of the game's points, `score` the share of all points. `feedback` is
@@ -67,8 +67,8 @@ class TextWorldEnv(AdaptedGame):
         settings: see there.
         split: see there.
         form: see there.
-        max_steps: see `AdaptedGame`.
-        render_mode: see `AdaptedGame`.
+        max_steps: see `TextEnv`.
+        render_mode: see `TextEnv`.
         game: older name of `data`.
 
     Raises:
@@ -110,20 +110,9 @@ class TextWorldEnv(AdaptedGame):
         Raises:
             UsageError: if the split or an argument cannot be used.
         """
-        check_split(split)
-        for name in ("data", "game"):
-            if kwargs.get(name) is not None:
-                raise UsageError(f"{name}= is one game, not a list of tasks; make the environment")
-        given = json_kwargs({**kwargs, "split": split})
-        made = cls(**given)
-        made.close()
-        tag = f":{hash_of(given)}" if kwargs else ""
-
-        def build(seed: int) -> Task:
-            task_id = f"{ENV_ID}:{split}:{seed}{tag}"
-            return Task(id=task_id, env_id=ENV_ID, kwargs=dict(given), split=split, seed=seed)
-
-        return TaskList(build, range(SEEDS))
+        given: dict[str, Any] = {**list_arguments(split, kwargs, cls.one_of), "split": split}
+        cls(**given).close()
+        return seed_tasks(ENV_ID, split, given, tag_of(given) if kwargs else "")
 
     def walkthrough(self) -> list[str]:
         """Commands that win the current game from its start; empty if it has none.
@@ -131,8 +120,7 @@ class TextWorldEnv(AdaptedGame):
         Raises:
             ResetNeeded: before the first reset.
         """
-        if self._game is None:
-            raise ResetNeeded("no episode is running; call reset() first")
+        self._started(self._game)
         return list(self._data.metadata.get("walkthrough") or ())
 
     @property
@@ -141,7 +129,7 @@ class TextWorldEnv(AdaptedGame):
         return self._path
 
     def actions(self) -> list[str]:
-        """See `AdaptedGame.actions`."""
+        """See `TextEnv.actions`."""
         return list(self._commands)
 
     def get_state(self) -> TextWorldState:
@@ -150,9 +138,7 @@ class TextWorldEnv(AdaptedGame):
         Raises:
             ResetNeeded: before the first reset.
         """
-        if self._game is None:
-            raise ResetNeeded("no episode is running; call reset() first")
-        saved = progress.save(self._game)
+        saved = progress.save(self._started(self._game))
         over, shown = self._over, self._shown
         return TextWorldState(
             self._path, self._steps, over, self._points, self._commands, shown, saved
@@ -168,11 +154,13 @@ class TextWorldEnv(AdaptedGame):
 
     def close(self) -> None:
         """Free the interpreter."""
+        super().close()
         if self._game is not None:
             self._game.close()
         self._game, self._path = None, ""
 
-    def _begin(self, seed: int | None) -> Opening:
+    def begin(self, seed: int | None, options: Mapping[str, Any]) -> Opening:
+        """See `TextEnv.begin`."""
         path = self._file
         if path is None:
             number = int(self.np_random.integers(2**31)) if seed is None else seed
@@ -184,7 +172,8 @@ class TextWorldEnv(AdaptedGame):
         instruction = f"{objective or _NO_GOAL}\n{_COMMAND_FORMS}"
         return Opening(self._say(state, opening), instruction, self._score())
 
-    def _play(self, action: str) -> StepOutcome:
+    def play(self, action: str) -> StepOutcome:
+        """See `TextEnv.play`."""
         command = one_line(action)
         # The parser ignores case, so the list of commands does, too.
         command = {one.lower(): one for one in self._commands}.get(command.lower(), command)

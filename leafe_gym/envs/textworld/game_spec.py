@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from leafe_gym._optional import require
 from leafe_gym.arguments import whole_number
-from leafe_gym.envs.tasks import SPLITS, hash_of, json_kwargs
+from leafe_gym.envs.tasks import check_split, hash_of, json_kwargs
 from leafe_gym.envs.textworld.jericho_warnings import no_unknown_story_warning
 from leafe_gym.envs.textworld.shared_parsers import serialize_parsers
 from leafe_gym.errors import UsageError
@@ -61,8 +61,7 @@ class GameSpec:
             raise UsageError(f"settings={self.settings!r}: give a dict, or None")
         if self.form not in FORMS:
             raise UsageError(f"form={self.form!r}: use 'z8' (prose) or 'json' (no compiler)")
-        if self.split is not None and self.split not in SPLITS:
-            raise UsageError(f"split={self.split!r}: use one of {', '.join(SPLITS)}, or None")
+        check_split(self.split, optional=True)
         if self.settings and self.challenge is None:
             raise UsageError("settings= needs challenge= as well")
 

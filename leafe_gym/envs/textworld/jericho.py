@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from leafe_gym._optional import available, require
 from leafe_gym.arguments import true_or_false
-from leafe_gym.envs.adapters.base import AdaptedGame, Opening, StepOutcome
-from leafe_gym.envs.data_files import data_argument, find_data
-from leafe_gym.envs.tasks import SPLITS, TaskList, check_split, hash_of, json_kwargs
+from leafe_gym.envs.data_files import data_argument, find_data, take_data
+from leafe_gym.envs.tasks import SPLITS, TaskList, hash_of, list_arguments
+from leafe_gym.envs.text_env import Opening, StepOutcome, TextEnv
 from leafe_gym.envs.textworld.commands import OUTSIDE, one_line, outside
 from leafe_gym.envs.textworld.game_text import clean
 from leafe_gym.envs.textworld.jericho_warnings import no_unknown_story_warning
 from leafe_gym.envs.textworld.story_file import check_story
-from leafe_gym.errors import ResetNeeded, UsageError
+from leafe_gym.errors import UsageError
 from leafe_gym.types import Json, Task
 
 ENV_ID = "leafe/Jericho-v0"
@@ -41,7 +41,7 @@ class JerichoState(NamedTuple):
     machine: Any
 
 
-class JerichoEnv(AdaptedGame):
+class JerichoEnv(TextEnv):
     """A story file; the seed is the interpreter's, so stories with random events differ by seed.
 
     For stories that Jericho knows (https://github.com/microsoft/jericho), the reward is the change
@@ -55,8 +55,8 @@ class JerichoEnv(AdaptedGame):
             `LEAFE_DATA`.
         admissible: list `admissible_commands`, which takes Jericho 0.1 to 1 s per step and needs
             spaCy's model (`python -m spacy download en_core_web_sm`).
-        max_steps: see `AdaptedGame`.
-        render_mode: see `AdaptedGame`.
+        max_steps: see `TextEnv`.
+        render_mode: see `TextEnv`.
         game: older name of `data`.
 
     Raises:
@@ -91,11 +91,8 @@ class JerichoEnv(AdaptedGame):
         Raises:
             UsageError: if the split or an argument cannot be used.
         """
-        check_split(split)
-        rest = {name: value for name, value in kwargs.items() if name not in ("data", "game")}
-        data = data_argument(kwargs.get("data"), "game", kwargs.get("game"))
-        given = json_kwargs({"data": data, **rest})
-        path = Path(check_story(_story(data, None)))
+        given = {"data": take_data(kwargs, "game"), **list_arguments(split, kwargs)}
+        path = Path(check_story(_story(given["data"], None)))
         content = hash_of(path.read_bytes().hex())
         here = SPLITS[int(content, 16) % len(SPLITS)] == split
         task_id = f"{ENV_ID}:{path.name}@{content}"
@@ -103,7 +100,7 @@ class JerichoEnv(AdaptedGame):
         return TaskList(lambda _: task, range(int(here)))
 
     def actions(self) -> list[str]:
-        """See `AdaptedGame.actions`; computed once per state."""
+        """See `TextEnv.actions`; computed once per state."""
         if self._commands is None:
             listed = self.admissible and self._game.is_fully_supported
             found = self._game.get_valid_actions(use_parallel=False) if listed else []
@@ -116,7 +113,7 @@ class JerichoEnv(AdaptedGame):
         Raises:
             ResetNeeded: before the first reset.
         """
-        game = self._running_game()
+        game = self._started(self._game)
         return list(game.get_walkthrough()) if game.is_fully_supported else []
 
     def get_state(self) -> JerichoState:
@@ -125,7 +122,7 @@ class JerichoEnv(AdaptedGame):
         Raises:
             ResetNeeded: before the first reset.
         """
-        machine = self._running_game().get_state()
+        machine = self._started(self._game).get_state()
         return JerichoState(
             self._steps, self._over, self._points, self._commands, self._shown, machine
         )
@@ -140,14 +137,11 @@ class JerichoEnv(AdaptedGame):
 
     def close(self) -> None:
         """Free the interpreter."""
+        super().close()
         self._game = None
 
-    def _running_game(self) -> Any:
-        if self._game is None:
-            raise ResetNeeded("no episode is running; call reset() first")
-        return self._game
-
-    def _begin(self, seed: int | None) -> Opening:
+    def begin(self, seed: int | None, options: Mapping[str, Any]) -> Opening:
+        """See `TextEnv.begin`."""
         number = int(self.np_random.integers(2**31)) if seed is None else seed
         if self._game is None:
             self._open(1)
@@ -157,7 +151,8 @@ class JerichoEnv(AdaptedGame):
         self._points, self._commands = int(self._game.get_score()), None
         return Opening(clean(said), _INSTRUCTION, self._score())
 
-    def _play(self, action: str) -> StepOutcome:
+    def play(self, action: str) -> StepOutcome:
+        """See `TextEnv.play`."""
         command = one_line(action)
         if outside(command):
             return StepOutcome(OUTSIDE, score=self._score(), feedback=OUTSIDE)

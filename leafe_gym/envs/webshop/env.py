@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from leafe_gym.arguments import true_or_false
-from leafe_gym.envs.adapters.base import AdaptedGame, Opening, StepOutcome
 from leafe_gym.envs.data_files import data_argument
+from leafe_gym.envs.text_env import Opening, StepOutcome, TextEnv
 from leafe_gym.envs.webshop.goals import ShoppingGoal
 from leafe_gym.envs.webshop.pages import (
     BUY,
@@ -25,7 +25,7 @@ from leafe_gym.envs.webshop.products import Product
 from leafe_gym.envs.webshop.reward import matching_options
 from leafe_gym.envs.webshop.shop import check_packages, open_shop
 from leafe_gym.envs.webshop.tasks import list_tasks
-from leafe_gym.errors import ResetNeeded, UsageError
+from leafe_gym.errors import UsageError
 from leafe_gym.types import Json, Task
 
 _ACTION = re.compile(r"\s*(search|click)\[(.*)\]\s*", re.IGNORECASE | re.DOTALL)
@@ -50,7 +50,7 @@ class WebShopState(NamedTuple):
     session: BrowserSession
 
 
-class WebShopEnv(AdaptedGame):
+class WebShopEnv(TextEnv):
     """Buy the product that an instruction describes (Yao et al. 2022, arXiv 2207.01206).
 
     The purchase ends the episode with a reward from 0 to 1, see `reward.Score`; `score` is that
@@ -68,15 +68,15 @@ class WebShopEnv(AdaptedGame):
         split: only goals of "train", "val" or "test"; None for all.
         goals: "human" instructions, or "synthetic" ones.
         show_attributes: show a page of attributes, as WebShop's flag of that name.
-        max_steps: see `AdaptedGame`; 15 is the limit of ReAct (Yao et al. 2023) and later agents.
-        render_mode: see `AdaptedGame`.
+        max_steps: see `TextEnv`; 15 is the limit of ReAct (Yao et al. 2023) and later agents.
+        render_mode: see `TextEnv`.
 
     Raises:
         MissingExtra: if a package of the extra is not installed.
         UsageError: if an argument or a file cannot be used.
     """
 
-    metadata: dict[str, Any] = {**AdaptedGame.metadata, "prompts": "shop"}  # noqa: RUF012
+    metadata: dict[str, Any] = {**TextEnv.metadata, "prompts": "shop"}  # noqa: RUF012
 
     one_of = ("goal",)
 
@@ -92,7 +92,7 @@ class WebShopEnv(AdaptedGame):
     ) -> None:
         super().__init__(max_steps, render_mode)
         check_packages()
-        self.shop = open_shop(data_argument(data, "data", None), goals)
+        self.shop = open_shop(data_argument(data), goals)
         self._numbers = self.shop.split(split)
         if goal is not None:
             self.shop.goal(goal)
@@ -114,9 +114,7 @@ class WebShopEnv(AdaptedGame):
         Raises:
             ResetNeeded: before the first reset.
         """
-        if self._session is None:
-            raise ResetNeeded("no episode is running; call reset() first")
-        return self._session
+        return self._started(self._session)
 
     def walkthrough(self) -> list[str]:
         """Actions that win from the start of the episode by buying the goal's own product.
@@ -150,7 +148,7 @@ class WebShopEnv(AdaptedGame):
         return way
 
     def actions(self) -> list[str]:
-        """See `AdaptedGame.actions`."""
+        """See `TextEnv.actions`."""
         if self.session.page == "search":
             return [f"search[{self.shop.goal(self.session.goal).instruction.lower()}]"]
         found = labels(self.shop, self.session, self._show_attributes)
@@ -169,13 +167,15 @@ class WebShopEnv(AdaptedGame):
         self._steps, self._over = state.steps, state.over
         self._shown = self._go(state.session)
 
-    def _begin(self, seed: int | None) -> Opening:
+    def begin(self, seed: int | None, options: Mapping[str, Any]) -> Opening:
+        """See `TextEnv.begin`."""
         drawn = self._numbers[int(self.np_random.integers(len(self._numbers)))]
         at = BrowserSession(drawn if self._goal is None else self._goal)
         instruction = self.shop.goal(at.goal).instruction
         return Opening(self._go(at), f"{instruction}\n{_COMMAND_FORMS}")
 
-    def _play(self, action: str) -> StepOutcome:
+    def play(self, action: str) -> StepOutcome:
+        """See `TextEnv.play`."""
         to = self._after(action)
         if to is None:
             return StepOutcome(self._shown, feedback=_IMPOSSIBLE)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from leafe_gym._optional import require
-from leafe_gym.envs.tasks import SPLITS, split_by_hash
+from leafe_gym.envs.tasks import check_split, split_by_hash
 from leafe_gym.envs.webshop import builtin_catalogue
 from leafe_gym.envs.webshop.build_cache import cached_folder, fingerprint
 from leafe_gym.envs.webshop.goals import KINDS, ShoppingGoal, official_split, splits_officially
@@ -77,8 +77,7 @@ class Shop:
         """
         if split is None:
             return range(self.goals)
-        if split not in SPLITS:
-            raise UsageError(f"split={split!r}: use one of {', '.join(SPLITS)}")
+        check_split(split)
         if splits_officially(self.goals):
             return official_split(self.goals, split)
         found = self._by_asin(split)

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from leafe_gym.envs.tasks import TaskList, check_split, hash_of, json_kwargs
+from leafe_gym.envs.tasks import TaskList, list_arguments, tag_of
 from leafe_gym.envs.webshop.shop import check_packages, open_shop
-from leafe_gym.errors import UsageError
 from leafe_gym.types import Json, Task
 
 ENV_ID = "leafe/WebShop-v0"
@@ -25,19 +24,15 @@ def list_tasks(split: str, kwargs: Mapping[str, Any]) -> TaskList:
         MissingExtra: if a package of the extra is not installed.
         UsageError: if the split or an argument cannot be used.
     """
-    check_split(split)
-    given = json_kwargs(kwargs)
-    if given.pop("goal", None) is not None:
-        raise UsageError("goal= selects one task, and a task list contains all of them: drop it")
+    given = list_arguments(split, kwargs, ("goal",))
     check_packages()
     data, kind = given.get("data"), given.get("goals", "human")
     return TaskList(partial(_build, split, given), lambda: open_shop(data, kind).split(split))
 
 
 def _build(split: str, rest: Mapping[str, Json], goal: int) -> Task:
-    tag = f":{hash_of(dict(rest))}" if rest else ""
     return Task(
-        id=f"{ENV_ID}:{goal}{tag}",
+        id=f"{ENV_ID}:{goal}{tag_of(rest)}",
         env_id=ENV_ID,
         kwargs={"goal": goal, **rest},
         split=split,

@@ -6,6 +6,7 @@ import re
 from functools import cache
 
 from leafe_gym._optional import require
+from leafe_gym.envs.data_files import packaged_json
 
 EXTRA = ("webshop", "WebShop")
 """The optional dependencies of this environment, as arguments of `require`."""
@@ -14,26 +15,10 @@ _WORD = re.compile(r"[^\W_]+(?:[.'’][^\W_]+)*")  # noqa: RUF001 - the apostrop
 _LETTERS = re.compile(r"[^\W\d_]{2,}")
 _POSSESSIVE = re.compile(r"['’]s\b")  # noqa: RUF001
 
-_UNITS = frozenset(
-    """
-        cm mm km ft feet foot inch inches yd yard yards meter meters metre metres oz ounce ounces fl
-        lb lbs pound pounds kg gram grams mg ml cl liter liters litre litres gallon gallons qt quart
-        quarts pc pcs piece pieces pk pack packs count ct pair pairs mah gb tb mb hz ghz mhz watt
-        watts volt volts amp amps xs xl xxl xxxl
-    """.split()  # noqa: SIM905 - a page otherwise
-)
-
-# WebShop's colour names, in its order: the first one that is part of an option counts.
-_COLORS = """
-    alabaster apricot aqua ash asphalt azure banana beige black blue blush bordeaux bronze brown
-    burgundy camel camo caramel champagne charcoal cheetah chestnut chocolate christmas coffee
-    cognac copper coral cranberry cream crystal dark denim eggplant elephant espresso fuchsia
-    gold granite grape graphite grass gray green grey heather indigo ivory ivy khaki lavender
-    lemon leopard light lilac lime magenta maroon mauve merlot midnight mint mocha multicolor
-    mushroom mustard natural navy nude olive orange peach pewter pink plum purple rainbow red
-    rose royal rust sand sapphire seashell silver skull slate steel stone stonewash sunflower
-    tan taupe teal tiger turquoise violet walnut wheat white wine yellow
-    """.split()  # noqa: SIM905 - a page and a half otherwise
+_LISTS = packaged_json("webshop", "word_lists.json")
+_UNITS = frozenset(_LISTS["units"])
+_COLORS: list[str] = _LISTS["colors"]
+"""WebShop's colour names, in its order: the first one that is part of an option counts."""
 
 
 def split_words(text: str) -> list[str]:

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leafe_gym.envs.sokoban.graph import NEVER, StateGraph
+from leafe_gym.envs.sokoban.layouts import Place, Split, find_levels, read_levels
 from leafe_gym.envs.tasks import tasks as list_tasks
 from leafe_gym.evals.reproduce.batched_sampling import ConversationSampler
 from leafe_gym.evals.reproduce.exact import Episodes, PolicyChain
-from leafe_gym.evals.reproduce.layouts import Split, pick_levels
 from leafe_gym.evals.reproduce.protocol import POOL_ROLLOUTS, POOL_SLACK
 from leafe_gym.seeds import derive_rng
 from leafe_gym.tiny.corpus import Ids, act_prompts, state_rows
@@ -57,10 +57,10 @@ class LevelSet:
         distinct: bool = True,
         **changes: Json,
     ) -> LevelSet:
-        """`count` levels whose layout belongs to `split`; see `leafe_gym.evals.reproduce.layouts`.
+        """`count` levels whose layout belongs to `split`; see `leafe_gym.envs.sokoban.layouts`.
 
         Args:
-            split: of the layouts, and of the boards.
+            split: of the layouts.
             count: of levels.
             world: the rooms.
             distinct: one level of each layout.
@@ -69,18 +69,24 @@ class LevelSet:
         Raises:
             UsageError: if the split has not so many.
         """
-        tasks, boards = pick_levels(split, count, {**world.levels, **changes}, distinct=distinct)
+        arguments = {**world.levels, **changes}
+        return cls.at(find_levels(split, count, arguments, distinct=distinct), world, **changes)
+
+    @classmethod
+    def at(cls, places: Sequence[Place], world: World = SMALL, **changes: Json) -> LevelSet:
+        """The levels at `places`; see `leafe_gym.envs.sokoban.layouts.find_levels`."""
+        tasks, boards = read_levels(places, {**world.levels, **changes})
         graph = StateGraph.of(boards)
         return cls(tasks, graph, state_rows(graph, world), world)
 
-    def chain(self, network: Any) -> PolicyChain:
-        """A model playing these levels without memory."""
+    def chain(self, network: Any, temperature: float = 1.0) -> PolicyChain:
+        """A model playing these levels without memory, sampled at `temperature`."""
         policy = TinyPolicy(network)
         words = vocabulary()
 
         def chances(states: NDArray[np.int64], step: int) -> NDArray[np.float64]:
             steps = np.full(len(states), words[f"s{step}"])
-            return policy.chances(act_prompts(self.rows[states], steps))
+            return policy.chances(act_prompts(self.rows[states], steps), temperature)
 
         return PolicyChain(self.graph, chances, self.world.steps)
 

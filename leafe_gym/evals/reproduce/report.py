@@ -97,6 +97,9 @@ def _ties(data: Json) -> str:
     return f"Undecided against the rollback tree at equal interactions: {', '.join(tied)}."
 
 
+_LEVELS = "All levels are generated Sokoban rooms, not the paper's data."
+
+
 def _opening(data: Json) -> list[str]:
     rows = [
         [name, _signed(data["differences"][name]), data["differences"][name]["verdict"]]
@@ -106,6 +109,8 @@ def _opening(data: Json) -> list[str]:
         "# The paper's comparisons with a model of 0.2 M parameters",
         "",
         _ties(data),
+        "",
+        _LEVELS,
         "",
         *_table(["ordering of samplers", "difference [95 %]", ""], rows),
         "",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from leafe_gym.distill.data.config import RowConfig
 from leafe_gym.distill.data.dataset import rows as make_rows
@@ -80,17 +81,28 @@ def alternatives(
     visited = acted & kept[:, None]
     rows, steps = np.nonzero(visited)
     level = rows // most
+    picked: list[int] = []
     for name in range(len(graph.starts)):
         own = np.flatnonzero(level == name)
-        if not len(own):
-            continue
-        picked = own[rng.integers(0, len(own), size=per_level // 2)]
-        states = episodes.states[rows[picked], steps[picked]]
-        for state, at in zip(states.tolist(), steps[picked].tolist(), strict=True):
-            chances = chain.chances(np.array([state]), at)[0]
-            action = int(rng.choice(4, p=chances / chances.sum()))
-            predict.append(_predict(levels, state, at, action))
+        if len(own):
+            picked += own[rng.integers(0, len(own), size=per_level // 2)].tolist()
+    states, at = episodes.states[rows[picked], steps[picked]], steps[picked]
+    chances = _chances(chain, states, at)
+    for state, step, row in zip(states.tolist(), at.tolist(), chances, strict=True):
+        predict.append(_predict(levels, state, step, int(rng.choice(4, p=row / row.sum()))))
     return predict, imitate
+
+
+def _chances(
+    chain: PolicyChain, states: NDArray[np.int64], steps: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """The policy at each (state, step), one call for each step; [states, 4]."""
+    found = np.zeros((len(states), 4))
+    for step in np.unique(steps):
+        here = steps == step
+        unique, where = np.unique(states[here], return_inverse=True)
+        found[here] = chain.chances(unique, int(step))[where]
+    return found
 
 
 def _act(levels: LevelSet, state: int, step: int, action: int) -> Encoded:

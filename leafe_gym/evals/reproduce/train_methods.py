@@ -6,10 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.random import Generator
 
 from leafe_gym._files import write_text
 from leafe_gym.agents.agent import resolve_prompts
@@ -19,8 +15,8 @@ from leafe_gym.distill.training.config import TrainConfig
 from leafe_gym.distill.training.train import train
 from leafe_gym.envs.sokoban.rules import ACTIONS
 from leafe_gym.evals.controls import Donor, random_tau, swap_experiences
-from leafe_gym.evals.reproduce.exact import Episodes
-from leafe_gym.evals.reproduce.grpo import EpisodeBatch, ReplySample, grpo
+from leafe_gym.evals.reproduce.group_budget import GroupBudget
+from leafe_gym.evals.reproduce.grpo import GrpoConfig, grpo
 from leafe_gym.evals.reproduce.levels import LevelSet, load
 from leafe_gym.evals.reproduce.protocol import AGENT, Scale
 from leafe_gym.evals.reproduce.row_batches import alternatives, drawn, run_rows
@@ -29,10 +25,7 @@ from leafe_gym.exploration.config import ExploreConfig
 from leafe_gym.exploration.engine import explore
 from leafe_gym.policies.base import Policy
 from leafe_gym.seeds import derive_rng
-from leafe_gym.tiny.corpus import Ids, act_prompts
 from leafe_gym.tiny.policy import TinyPolicy
-from leafe_gym.tiny.sampling import inverse_cdf
-from leafe_gym.tiny.words import END, vocabulary
 from leafe_gym.types import Json
 
 RANDOM_EXPERIENCES = tuple(
@@ -135,8 +128,14 @@ class MethodTrainer:
         out, done = self.folder / "models" / name, self.folder / "models" / name / "grpo.json"
         if not done.exists():
             network = load(model, self.scale.device)
-            budget = _GroupBudget(self.train, self.scale, factor, derive_rng(self.seed, name))
-            taken = grpo(network, budget.sample, lr=self.scale.grpo_lr)
+            budget = GroupBudget(
+                self.train,
+                factor * self.scale.train_interactions,
+                derive_rng(self.seed, name),
+                group=self.scale.group,
+                tasks=self.scale.grpo_tasks,
+            )
+            taken = grpo(network, budget.sample, GrpoConfig(lr=self.scale.grpo_lr))
             network.save_pretrained(str(out))
             write_text(done, json.dumps({"updates": taken, "interactions": budget.spent}))
         self.notes[name] = json.loads(done.read_text("utf-8"))
@@ -151,81 +150,3 @@ class MethodTrainer:
         batch, half = self.scale.batch, self.scale.steps // 2
         world = self.distil("early-world", self.base, (predict, batch), steps=half)
         return self.distil("early", world, (imitate, batch))
-
-
-class _GroupBudget:
-    """Groups of rollouts, until no level's budget holds two more rollouts."""
-
-    def __init__(self, levels: LevelSet, scale: Scale, factor: int, rng: Generator) -> None:
-        self._levels, self._scale, self._rng = levels, scale, rng
-        self._left = np.full(len(levels.tasks), factor * scale.train_interactions)
-        self._whole = int(self._left.sum())
-        self._deck: list[int] = []
-
-    @property
-    def spent(self) -> int:
-        """Calls, all levels together."""
-        return self._whole - int(self._left.sum())
-
-    def sample(self, network: Any, update: int) -> EpisodeBatch | None:
-        """See `leafe_gym.evals.reproduce.grpo.EpisodeSampler`."""
-        sizes = np.minimum(self._scale.group, self._left // (2 * self._levels.world.steps))
-        if not self._deck:
-            self._deck = self._rng.permutation(np.flatnonzero(sizes >= 2)).tolist()
-        if not self._deck:
-            return None
-        levels = np.array(self._deck[: self._scale.grpo_tasks])
-        del self._deck[: self._scale.grpo_tasks]
-        groups = np.repeat(levels, sizes[levels])
-        graph = self._levels.graph
-        episodes = self._levels.chain(network).sample(graph.starts[groups], self._rng)
-        # Unusable replies can make a group cost more than planned: what exceeds the budget is cut.
-        before = np.array(
-            [episodes.interactions[:at][groups[:at] == g].sum() for at, g in enumerate(groups)]
-        )
-        kept = before + episodes.interactions <= self._left[groups]
-        np.subtract.at(self._left, groups[kept], episodes.interactions[kept])
-        self._left[groups[~kept]] = 0
-        episodes, groups = episodes.only(kept), groups[kept]
-        return EpisodeBatch(
-            samples=_samples(self._levels, network, episodes, self._rng),
-            rewards=episodes.won.astype(np.float64),
-            groups=groups,
-        )
-
-
-def _samples(
-    levels: LevelSet, network: Any, episodes: Episodes, rng: Generator
-) -> list[ReplySample]:
-    """Every reply of the episodes; of an unusable one the first word, which makes it unusable."""
-    words = vocabulary()
-    steps = np.array([words[f"s{number}"] for number in range(levels.world.steps)])
-    names = [words[action] for action in ACTIONS]
-
-    def prompts(episode: Ids, step: Ids) -> Ids:
-        return act_prompts(levels.rows[episodes.states[episode, step]], steps[step])
-
-    def sample(prompt: list[int], reply: tuple[int, ...], episode: int) -> ReplySample:
-        return ReplySample(ids=(*prompt, *reply), target_start=len(prompt), episode=episode)
-
-    episode, step = np.nonzero(episodes.acted)
-    taken = episodes.actions[episode, step].tolist()
-    found = [
-        sample(prompt, (names[action], words[END]), number)
-        for prompt, action, number in zip(
-            prompts(episode, step).tolist(), taken, episode.tolist(), strict=True
-        )
-    ]
-    episode, step = np.nonzero(episodes.unusable)
-    if not len(episode):
-        return found
-    times = episodes.unusable[episode, step]
-    asked, owner = prompts(episode, step).repeat(times, axis=0), episode.repeat(times)
-    likely = TinyPolicy(network).next_word(asked)
-    likely[:, names] = 0.0
-    edges = likely.cumsum(axis=1)
-    said = inverse_cdf(edges, rng.random(len(asked)) * edges[:, -1])
-    return found + [
-        sample(prompt, (word,), number)
-        for prompt, word, number in zip(asked.tolist(), said.tolist(), owner.tolist(), strict=True)
-    ]

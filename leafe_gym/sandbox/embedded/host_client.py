@@ -15,6 +15,7 @@ from typing import Any
 from leafe_gym.errors import SandboxUnavailable, UsageError
 from leafe_gym.sandbox.embedded.diagnose import explain
 from leafe_gym.sandbox.embedded.inside.wire import Channel, ChannelBroken
+from leafe_gym.sandbox.embedded.memory_cgroup import make_memory_cgroup
 from leafe_gym.sandbox.supervisor_client import SupervisorClient
 
 _START_S = 30.0
@@ -67,6 +68,8 @@ class HostClient(SupervisorClient):
         python = interpreter()
         given = dict(settings, path=f"{python.parent}:/usr/local/bin:/usr/bin:/bin")
         given["folders"] = [sys.base_prefix, sys.base_exec_prefix, *settings["folders"]]
+        self._cgroup = make_memory_cgroup()
+        given["cgroup"] = fds = [*self._cgroup.fds] if self._cgroup else []
         command = [str(python), "-s", "-S", "-P", "-c", _BOOT]
         try:
             self._child = subprocess.Popen(
@@ -76,12 +79,14 @@ class HostClient(SupervisorClient):
                 stderr=subprocess.DEVNULL,
                 cwd="/",
                 env=_ENVIRON,
-                pass_fds=(theirs.fileno(), owner),
+                pass_fds=(theirs.fileno(), owner, *fds),
                 start_new_session=True,
             )
         finally:
             theirs.close()
             os.close(owner)
+            if self._cgroup:
+                self._cgroup.close_files()
         try:
             assert self._child.stdin is not None
             with suppress(BrokenPipeError), self._child.stdin as top:
@@ -115,6 +120,8 @@ class HostClient(SupervisorClient):
             with suppress(ProcessLookupError):
                 self._child.kill()
             self._child.wait()
+        if self._cgroup:
+            self._cgroup.close()
 
 
 def readable_folders(folders: Sequence[str | Path]) -> list[str]:

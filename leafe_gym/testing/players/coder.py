@@ -17,7 +17,7 @@ from leafe_gym.envs.code import contest_set
 from leafe_gym.envs.code.function_files import SOURCE, FunctionFile, read_functions
 from leafe_gym.envs.code.functions import FunctionProblem
 from leafe_gym.envs.code.mbpp import builtin
-from leafe_gym.envs.code.problem_files import find_file
+from leafe_gym.envs.data_files import find_data
 from leafe_gym.errors import PolicyError
 from leafe_gym.testing.players.base import FoundMistake, ScriptedPlayer, probability
 from leafe_gym.types import Message, Sampling
@@ -118,5 +118,5 @@ def coder(
     """
     known = {**contest_solutions(), **function_solutions(read_functions(builtin()))}
     if problems is not None:
-        known |= function_solutions(read_functions(find_file(problems, SOURCE)))
+        known |= function_solutions(read_functions(find_data(problems, SOURCE)))
     return Coder(known, fails, kinds)

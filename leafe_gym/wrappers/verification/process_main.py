@@ -7,6 +7,7 @@ threads, windows and models nor earlier jobs affect a job.
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import pickle
 import signal
@@ -62,6 +63,7 @@ def main(argv: list[str]) -> None:
     if os.getppid() != program:
         os._exit(0)  # it ended while this process was starting
     BACKENDS.names()  # scans the installed packages once, for all jobs
+    gc.freeze()  # a garbage collection in a job would copy the memory of all that was imported
     sock = socket.socket(fileno=int(argv[0]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, _reap)

@@ -106,7 +106,7 @@ def test_files_that_are_not_there_or_not_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LEAFE_DATA", str(tmp_path))
-    with pytest.raises(UsageError, match=r"no file .*mbpp\.jsonl.*github\.com/google-research"):
+    with pytest.raises(UsageError, match=r"there is no .*mbpp\.jsonl.*github\.com/google-research"):
         MbppEnv(problems="mbpp.jsonl")
     write_lines(tmp_path / "mbpp.jsonl", [MBPP])
     assert MbppEnv(problems="mbpp.jsonl").load("11").entry == "double"

@@ -15,7 +15,7 @@ from typing import Any
 import gymnasium as gym
 import pytest
 from gymnasium.utils.env_checker import check_env
-from scienceworld_java import need_java, quick_java
+from java_games import need_java, quick_java
 
 import leafe_gym as lg
 from leafe_gym.envs.scienceworld.game_pool import MAX_IDLE, GameHandle, GamePool

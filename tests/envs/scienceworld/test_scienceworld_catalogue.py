@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import leafe_gym as lg
-from leafe_gym.envs.scienceworld import java_runtime
-from leafe_gym.envs.scienceworld.py4j_client import _decoded, _encoded
+from leafe_gym.envs.java import runtime as java_runtime
+from leafe_gym.envs.java.py4j_client import _decoded, _encoded
 from leafe_gym.envs.scienceworld.refusals import refusal
 from leafe_gym.envs.scienceworld.task_catalogue import (
     NUMBERS,

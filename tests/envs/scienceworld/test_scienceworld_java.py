@@ -15,13 +15,13 @@ from typing import Any
 
 import gymnasium as gym
 import pytest
-from scienceworld_java import need_java, quick_java
+from java_games import need_java, quick_java
 
 import leafe_gym as lg
-from leafe_gym.envs.scienceworld import java_process
-from leafe_gym.envs.scienceworld import jvm as jvm_module
+from leafe_gym.envs.java import process as java_process
+from leafe_gym.envs.java.py4j_client import Py4JClient
+from leafe_gym.envs.java.runtime import JavaLibrary
 from leafe_gym.envs.scienceworld.game_pool import GameHandle
-from leafe_gym.envs.scienceworld.py4j_client import Py4JClient
 from leafe_gym.errors import EnvironmentFailure, UsageError
 
 pytestmark = pytest.mark.jvm
@@ -202,7 +202,6 @@ def test_a_java_that_does_not_start(
 def test_a_jar_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     jar = tmp_path / "scienceworld.jar"
     jar.write_text("<html>404</html>")
-    for module in (java_process, jvm_module):
-        monkeypatch.setattr(module, "simulator_jar", lambda: jar)
+    monkeypatch.setattr(JavaLibrary, "jar_path", lambda self: jar)
     with pytest.raises(UsageError, match=r"scienceworld.jar cannot be used .*install it again"):
         made().reset(seed=0)

@@ -160,7 +160,7 @@ def test_tasks_of_a_file(tmp_path: Path) -> None:
     [
         ("all", {}, "use one of train, val, test"),
         ("dev", {}, "use one of"),
-        ("test", {"level": 3}, "level=3: a task list contains every level"),
+        ("test", {"level": 3}, "level=3 selects one task"),
         ("test", {"colour": "red"}, "unknown arguments colour; there are boxes"),
         ("test", {"size": 2}, "size=2"),
         ("test", {"data": 3}, "give the path"),

@@ -85,7 +85,7 @@ def test_triples_of_generated_and_cooking_games(counts: Counts) -> None:
     for kwargs in (SIZES, {"challenge": "tw-cooking", "settings": cooking}):
         found = triples(
             lambda kwargs=kwargs: gym.make(ENV, form="json", **kwargs),  # type: ignore[misc]
-            counts(15, 240),
+            counts(6, 240),
             backend="native",
             seeds=counts(1, 3),
         )

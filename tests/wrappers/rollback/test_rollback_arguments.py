@@ -51,8 +51,13 @@ class Plain(gym.Env[Any, Any]):
         self.count = state
 
 
+def wrapped(**parts: Any) -> lg.RollbackWrapper:
+    """Its backend is verified once for all tests, on an environment that does what it should."""
+    return lg.RollbackWrapper(Plain(**parts), "replay", factory=Plain)
+
+
 def ready(**parts: Any) -> lg.RollbackWrapper:
-    env = lg.RollbackWrapper(Plain(**parts), "replay")
+    env = wrapped(**parts)
     env.reset(seed=0)
     return env
 
@@ -208,7 +213,7 @@ def test_outcomes_that_are_none(parts: dict[str, Any]) -> None:
     "outcome", ["start", None, ("a", "b", {}), ("a", None), ("a", [])], ids=named
 )
 def test_resets_that_are_none(outcome: Any) -> None:
-    env = lg.RollbackWrapper(Plain(reset=outcome), "replay")
+    env = wrapped(reset=outcome)
     with pytest.raises(Failure, match=r"reset\(seed=0\)"):
         env.reset(seed=0)
 
@@ -232,7 +237,7 @@ def test_commands_are_a_list_in_a_fixed_order(commands: Any) -> None:
     assert info["admissible_commands"] == expected
     assert type(info["admissible_commands"]) is list
     assert env.transitions[-1].info["admissible_commands"] == expected
-    first = lg.RollbackWrapper(Plain(reset_info={"admissible_commands": {"b", "a"}}), "replay")
+    first = wrapped(reset_info={"admissible_commands": {"b", "a"}})
     assert first.reset(seed=0)[1]["admissible_commands"] == ["a", "b"]
 
 

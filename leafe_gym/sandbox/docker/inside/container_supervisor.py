@@ -23,6 +23,7 @@ from leafe_gym.sandbox.docker.inside.file_trees import (
 )
 from leafe_gym.sandbox.embedded.inside import processes, syscalls
 from leafe_gym.sandbox.embedded.inside.privileges import drop_privileges
+from leafe_gym.sandbox.embedded.inside.program_cgroup import ProgramCgroup
 from leafe_gym.sandbox.embedded.inside.programs import WORK
 from leafe_gym.sandbox.embedded.inside.saveable import threads
 from leafe_gym.sandbox.embedded.inside.session_manager import RequestFailed, SessionManager
@@ -39,7 +40,6 @@ PROCESSES = 30_000
 """Limit on the user's processes on the whole host; the container has a lower limit of its own."""
 
 _ST_RDONLY = 1
-_SET_CHILD_SUBREAPER = 36
 _KILL_S = 2.0
 
 
@@ -68,6 +68,7 @@ class ContainerContext:
 
     def __init__(self, path: str, protected: Callable[[], Sequence[int]]) -> None:
         self.path = path
+        self.cgroup = ProgramCgroup(())  # the container is one
         self._protected = protected
 
     def fork(self) -> int:
@@ -76,7 +77,7 @@ class ContainerContext:
 
     def enter(self, disk_mb: int, own_folder: bool) -> None:
         """See `ProgramContext.enter`; the supervisor empties the folders, which are limited."""
-        syscalls.prctl(_SET_CHILD_SUBREAPER, 1)
+        syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
 
     def end_rest(self) -> None:
         """See `ProgramContext.end_rest`; orphans become children of this process."""

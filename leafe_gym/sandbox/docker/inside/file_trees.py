@@ -42,7 +42,7 @@ class MemoryFiles:
     def freeze(self) -> Chain:
         """See `Layers.freeze`."""
         try:
-            tree = read_trees(self._folders)
+            tree = read_trees(self._folders, exact=True)
         except OSError as error:
             raise FilesBusy(f"the files cannot be read: {error.strerror}") from error
         self._count += 1
@@ -68,10 +68,15 @@ class MemoryFiles:
         return sum(len(data) for _, _, data in self._saved[chain[0]].values())
 
 
-def read_trees(folders: Sequence[str]) -> Tree:
-    """All folders, regular files, links and pipes below some folders.
+def read_trees(folders: Sequence[str], *, exact: bool = False) -> Tree:
+    """All folders, regular files, links, pipes and names of sockets below some folders.
+
+    Args:
+        folders: the folders.
+        exact: refuse files of which an entry does not contain everything.
 
     Raises:
+        FilesBusy: if a file has several hard links or extended attributes, and `exact` is set.
         OSError: if a path cannot be read, for example because it exceeds the kernel's limit.
     """
     found: Tree = {}
@@ -82,16 +87,26 @@ def read_trees(folders: Sequence[str]) -> Tree:
             for one in sorted(os.scandir(folder), key=lambda one: one.name):
                 status = one.stat(follow_symlinks=False)
                 data = b""
+                if exact:
+                    _refuse_inexact(one.path, status)
                 if stat.S_ISDIR(status.st_mode):
                     waiting.append(one.path)
                 elif stat.S_ISLNK(status.st_mode):
                     data = os.fsencode(os.readlink(one.path))
                 elif stat.S_ISREG(status.st_mode):
                     data = _content(one.path)
-                elif not stat.S_ISFIFO(status.st_mode):
-                    continue
                 found[one.path] = status.st_mode, status.st_mtime_ns, data
     return found
+
+
+def _refuse_inexact(path: str, status: os.stat_result) -> None:
+    what = ""
+    if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
+        what = "several hard links"
+    elif os.listxattr(path, follow_symlinks=False):
+        what = "extended attributes"
+    if what:
+        raise FilesBusy(f"the file {path!r} has {what}, which no snapshot can hold; remove them")
 
 
 def put_trees(folders: Sequence[str], tree: Mapping[str, Entry]) -> None:
@@ -154,6 +169,9 @@ def _make(path: str, mode: int, data: bytes) -> None:
     elif stat.S_ISFIFO(mode):
         if not os.path.lexists(path):
             os.mkfifo(path)
+    elif stat.S_ISSOCK(mode):
+        if not os.path.lexists(path):
+            os.mknod(path, mode)
     elif not os.path.lexists(path) or _content(path) != data:
         if os.path.lexists(path):
             os.chmod(path, _OWN)

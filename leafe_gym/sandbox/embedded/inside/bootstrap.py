@@ -17,6 +17,7 @@ from typing import Any
 
 from leafe_gym.sandbox.embedded.inside import jail, syscalls
 from leafe_gym.sandbox.embedded.inside.layers import make_layers
+from leafe_gym.sandbox.embedded.inside.program_cgroup import ProgramCgroup
 from leafe_gym.sandbox.embedded.inside.programs import ENVIRON, NamespacedContext
 from leafe_gym.sandbox.embedded.inside.session_manager import SessionManager
 from leafe_gym.sandbox.embedded.inside.supervisor import Supervisor
@@ -122,10 +123,10 @@ def _first(settings: dict[str, Any], host: Channel, owner: int, parts: jail.Host
             os.environ["PYTHONPATH"] = ENVIRON["PYTHONPATH"] = settings["python_path"]
         layers = make_layers(settings["disk_mb"], settings["files"])
         own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-        path = settings["path"]
-        template = _template(settings["prepared"], path, own)
+        context = NamespacedContext(settings["path"], own, ProgramCgroup(settings["cgroup"]))
+        template = _template(settings["prepared"], context)
         session = SessionManager(settings, owner, layers)
-        supervisor = Supervisor(host, owner, session, NamespacedContext(path, own), template)
+        supervisor = Supervisor(host, owner, session, context, template)
     except OSError as error:
         _report_failure(host, error)
         os._exit(1)
@@ -133,10 +134,10 @@ def _first(settings: dict[str, Any], host: Channel, owner: int, parts: jail.Host
     os._exit(0)
 
 
-def _template(source: str, path: str, own: int) -> ProgramTemplate | None:
+def _template(source: str, context: NamespacedContext) -> ProgramTemplate | None:
     """The template for programs with this source; None if there is none, or it fails."""
     with suppress(TemplateFailed):
-        return ProgramTemplate(source, path, own) if source else None
+        return ProgramTemplate(source, context) if source else None
     return None
 
 

@@ -19,6 +19,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from leafe_gym.sandbox.embedded.inside import syscalls
+
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 _STREAMS = (0, 1, 2)
 _TRIES, _PAUSE_S = 200, 0.01
@@ -58,6 +60,7 @@ class KeptState:
         timers: seconds left and interval of each timer.
         blocked: signals that were blocked before.
         handler: handler of SIGCHLD.
+        adopts: orphaned descendants become children of this process.
     """
 
     folder: str
@@ -66,6 +69,7 @@ class KeptState:
     timers: list[tuple[float, float]]
     blocked: set[Any]
     handler: Any
+    adopts: bool
 
     @classmethod
     def of_this_process(cls) -> KeptState:
@@ -86,6 +90,7 @@ class KeptState:
             [(0.0, 0.0)] * len(_TIMERS),
             signal.pthread_sigmask(signal.SIG_BLOCK, ()),
             signal.getsignal(signal.SIGCHLD),
+            syscalls.adopts_orphans(),
         )
 
     def release(self) -> None:
@@ -118,6 +123,7 @@ class KeptState:
             with suppress(OSError):
                 fcntl.fcntl(fd, fcntl.F_SETFL, flags)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL if self.handler is None else self.handler)
+        syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, self.adopts)
         for one, (left, interval) in zip(_TIMERS, self.timers, strict=True):
             if left:
                 signal.setitimer(one, left, interval)

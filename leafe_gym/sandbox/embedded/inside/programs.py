@@ -24,7 +24,8 @@ from typing import Any, NoReturn, Protocol
 from leafe_gym.sandbox.embedded.inside import syscalls
 from leafe_gym.sandbox.embedded.inside.jail import HOME, mount_proc
 from leafe_gym.sandbox.embedded.inside.privileges import drop_privileges, set_limits
-from leafe_gym.sandbox.embedded.inside.usage import UsageWatcher
+from leafe_gym.sandbox.embedded.inside.program_cgroup import ProgramCgroup
+from leafe_gym.sandbox.embedded.inside.usage import SLACK, UsageWatcher
 
 WORK = f"{HOME}/work"
 MAX_ARTIFACT = 32 * 2**20
@@ -41,9 +42,11 @@ class ProgramContext(Protocol):
 
     Attributes:
         path: search path for programs.
+        cgroup: of programs.
     """
 
     path: str
+    cgroup: ProgramCgroup
 
     def fork(self) -> int:
         """Fork the process that becomes the program's parent."""
@@ -85,11 +88,18 @@ class NamespacedContext:
     Args:
         path: search path for programs.
         pid_namespace: descriptor of the supervisor's own process namespace, to return to.
+        cgroup: of programs.
     """
 
-    def __init__(self, path: str, pid_namespace: int) -> None:
+    def __init__(self, path: str, pid_namespace: int, cgroup: ProgramCgroup) -> None:
         self.path = path
+        self.cgroup = cgroup
         self._pid_namespace = pid_namespace
+
+    @property
+    def descriptors(self) -> list[int]:
+        """What it is made of: the process namespace, then the cgroup's."""
+        return [self._pid_namespace, *self.cgroup.fds]
 
     def fork(self) -> int:
         """See `ProgramContext.fork`."""
@@ -178,6 +188,8 @@ def run_program(
     pipes = [os.pipe() for _ in range(3)]
     writes = [write for _, write in pipes]
     reserved = len(known) + 1
+    killed = context.cgroup.kills()
+    context.cgroup.limit(request["memory_mb"] * 2**20 + 2 * request["disk_mb"] * 2**20 + SLACK)
     try:
         if template is not None:
             first = template.start(request, [given, *writes], reserved)
@@ -195,6 +207,8 @@ def run_program(
     os.waitpid(first, 0) if template is None else template.reap(first)
     for one in (out, err, report):
         os.close(one.fd)
+    if context.cgroup.kills() > killed:
+        why = "memory"
     ended: dict[str, Any] = {"code": -1, "signal": signal.SIGKILL, "cpu": 0.0, "peak": 0}
     head, _, artifact = bytes(report.data).partition(b"\n")
     if head and not why:
@@ -266,6 +280,7 @@ def run_first(
     out, err, report = writes
     artifact = b""
     try:
+        context.cgroup.join()
         context.enter(request["disk_mb"], files is not None)
         os.chdir(WORK)
         for name, data in (files or {}).items():

@@ -64,6 +64,7 @@ _PRIORITY = {"x86_64": 141, "aarch64": 140}
 _IOPRIO = {"x86_64": 251, "aarch64": 30}
 _SCHEDULING = {"x86_64": (142, 144, 203, 314), "aarch64": (118, 119, 122, 274)}
 _SHARED, _ANONYMOUS, _LARGE_PAGES, _SET_PIPE_SIZE = 1, 0x20, 0x40000, 1031
+_NOTIFY = 1026  # a watch on a folder, which a saved copy would lack
 _LOST_AT_FORK = (10, 18)  # MADV_DONTFORK, MADV_WIPEONFORK
 # kill, tkill, tgkill, rt_sigqueueinfo, rt_tgsigqueueinfo, pidfd_open: the target comes first.
 _SIGNALS = {
@@ -154,7 +155,13 @@ def _checks(machine: str) -> list[bytes]:
             *(_step(_EQUAL, one, 1 - n, n) for n, one in enumerate(_LOST_AT_FORK)),
             _refuse(errno.EINVAL),
         ),
-        _on(checked[_FCNTL], _argument(1), _step(_EQUAL, _SET_PIPE_SIZE, 0, 1), _refuse()),
+        _on(
+            checked[_FCNTL],
+            _argument(1),
+            _step(_EQUAL, _SET_PIPE_SIZE, 1, 0),
+            _step(_EQUAL, _NOTIFY, 0, 1),
+            _refuse(),
+        ),
         _own_only(_PRIORITY[machine], 0),  # PRIO_PROCESS
         _own_only(_IOPRIO[machine], 1),  # IOPRIO_WHO_PROCESS
         *(

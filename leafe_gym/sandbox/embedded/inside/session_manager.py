@@ -15,15 +15,15 @@ import signal
 import socket
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from leafe_gym.sandbox.embedded.inside import processes, syscalls
 from leafe_gym.sandbox.embedded.inside.jail import HOME
-from leafe_gym.sandbox.embedded.inside.layers import TOP, Chain, FilesBusy, Layers
+from leafe_gym.sandbox.embedded.inside.layers import TOP, FilesBusy, Layers
 from leafe_gym.sandbox.embedded.inside.privileges import drop_privileges, set_limits
 from leafe_gym.sandbox.embedded.inside.programs import CappedOutput
 from leafe_gym.sandbox.embedded.inside.saveable import obstacle
+from leafe_gym.sandbox.embedded.inside.session_processes import SessionProcess, SessionSnapshot
 from leafe_gym.sandbox.embedded.inside.trees import difference
 from leafe_gym.sandbox.embedded.inside.usage import UsageWatcher
 from leafe_gym.sandbox.embedded.inside.wire import Channel, ChannelBroken
@@ -32,11 +32,7 @@ from leafe_gym.sandbox.embedded.inside.worker import SessionWorker
 _FORK_S = 20.0
 """Time limit for a session to fork a copy, in seconds."""
 
-_DIGEST_S = 5.0
 _KILL_S = 2.0
-_MAX_UNSOLICITED = 8
-"""Unsolicited messages accepted from a paused process; it sends one, its digest."""
-
 _SEND_S = 5.0
 _POLL_MS = 20
 _CHANNEL = 3
@@ -48,53 +44,6 @@ class RequestFailed(Exception):
     def __init__(self, kind: str, text: str) -> None:
         super().__init__(text)
         self.kind = kind
-
-
-@dataclass(slots=True)
-class SessionProcess:
-    """Process of the live session or of a saved state.
-
-    Attributes:
-        pid: its process id.
-        channel: connection to it.
-        socket: inode of its end of the connection.
-        digest: of its variables; "" until it was sent.
-        mark: what it computed from its state when it was forked, to compare copies with.
-    """
-
-    pid: int
-    channel: Channel
-    socket: int
-    digest: str = ""
-    mark: str = ""
-
-    def go(self) -> None:
-        """Let it run, whatever has stopped it."""
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGCONT)
-
-    def end(self) -> None:
-        """Kill it."""
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
-        self.channel.close()
-
-
-@dataclass(slots=True)
-class SessionSnapshot:
-    """A saved state.
-
-    Attributes:
-        process: its paused process; None once that has died.
-        chain: its files.
-        mark: that each restored copy of the process must have.
-        digest: of its variables; "" until it was sent.
-    """
-
-    process: SessionProcess | None
-    chain: Chain
-    mark: str
-    digest: str = ""
 
 
 class SessionManager:
@@ -185,7 +134,7 @@ class SessionManager:
         other = self.save()
         lost, made = self.saved[number], self.saved.pop(other)
         assert made.process is not None
-        made.digest = made.digest or self._await_digest(made.process)
+        made.await_digest()
         where = difference(self.layers.view(lost.chain), TOP)
         if where or not lost.digest or lost.digest != made.digest:
             made.process.end()
@@ -197,60 +146,50 @@ class SessionManager:
 
     def digest(self, number: int) -> str:
         """Digest of a saved state's variables; "" if its process died before it was complete."""
-        saved = self.saved[number]
-        if self.is_held(number) and not saved.digest and saved.process is not None:
-            saved.digest = self._await_digest(saved.process)
-        return saved.digest
+        return self.saved[number].await_digest()
 
     def current_digest(self) -> str:
         """Digest of the live session's variables, computed by the session."""
         self.ensure_alive()
         live = self.live_process()
         live.go()
-        try:
-            live.channel.send({"do": "digest"}, seconds=_SEND_S)
-            message, _ = live.channel.receive(_DIGEST_S, 4096)
-        except ChannelBroken as error:
-            raise RequestFailed("dead", f"the session does not respond: {error}") from error
-        return str(message.get("digest", ""))
+        live.digest = ""
+        if not (digest := live.await_digest("digest")):
+            raise RequestFailed("dead", "the session does not respond")
+        return digest
 
     def release_unused(self) -> None:
-        """Release unused layers and reap processes; runs after each response."""
+        """Clean up, and have digests computed; runs after each response."""
+        for saved in self.saved.values():
+            saved.ask_digest()
         self.layers.retain([self._empty, *(one.chain for one in self.saved.values())])
         processes.reap()
 
     def ensure_alive(self) -> None:
         """Restore the session to its current state if it was killed from outside."""
         live = self._live
-        if live is not None and _receive_unsolicited(live):
+        if live is not None and live.is_alive():
             return
-        if self.current_id is None or not self.is_held(self.current_id):
+        if self.current_id is None or not self.saved[self.current_id].is_held():
             self.kill()
             raise RequestFailed("dead", "the session's interpreter was killed from outside")
         self.restore(self.current_id)
 
     def find_or_make_guard(self) -> tuple[int | None, bool]:
         """(number of a saved state equal to the current one, whether it was created now)."""
-        if self.current_id is not None and self.is_held(self.current_id):
+        if self.current_id is not None and self.saved[self.current_id].is_held():
             return self.current_id, False
         try:
-            return self.save(digest=False), True
+            return self.save(), True
         except RequestFailed:
             return None, False
 
-    def save(self, *, digest: bool = True) -> int:
-        """Save the session and its files.
-
-        Args:
-            digest: compute a digest of the variables, which a rebuild is compared with.
-
-        Returns:
-            The number of the saved state.
-        """
+    def save(self) -> int:
+        """Save the session and its files; returns the number of the saved state."""
         live = self.live_process()
         self.require_saveable()
         try:
-            new = self._fork(live, digest)
+            new = self._receive_copy(live, self._start_copy(live))
         except ChannelBroken as error:
             raise RequestFailed("unsaved", f"the session cannot be saved: {error}") from error
         try:
@@ -260,7 +199,7 @@ class SessionManager:
             raise RequestFailed("unsaved", str(error)) from None
         self._live = new
         self._count += 1
-        self.saved[self._count] = SessionSnapshot(live, chain, new.mark, live.digest)
+        self.saved[self._count] = SessionSnapshot(live, chain, new.mark)
         self.current_id = self._count
         return self._count
 
@@ -269,56 +208,36 @@ class SessionManager:
         if number not in self.saved:
             raise RequestFailed("lost", "the snapshot was dropped")
         saved = self.saved[number]
-        if not self.is_held(number) or saved.process is None:
+        if not saved.is_held() or saved.process is None:
             raise RequestFailed("gone", "the process that held the snapshot has died")
         self.kill()
-        self.layers.restore(saved.chain)
         try:
-            new = self._fork(saved.process)
+            try:
+                started = self._start_copy(saved.process)
+            finally:  # while the process forks
+                self.layers.restore(saved.chain)
+            new = self._receive_copy(saved.process, started)
             if new.mark != saved.mark:
                 new.end()
                 raise ChannelBroken("its state has changed")
         except ChannelBroken as error:
-            self._discard_process(saved)
+            saved.discard()
             raise RequestFailed(
                 "gone", f"the process that held the snapshot failed: {error}"
             ) from error
         self._live = new
         self.current_id = number
 
-    def is_held(self, number: int) -> bool:
-        """Whether the process of a saved state is alive; also receives its digest."""
-        saved = self.saved[number]
-        if saved.process is None:
-            return False
-        if not _receive_unsolicited(saved.process):
-            self._discard_process(saved)
-            return False
-        saved.digest = saved.digest or saved.process.digest
-        return True
-
-    def _await_digest(self, process: SessionProcess) -> str:
-        try:
-            message, _ = process.channel.receive(_DIGEST_S, 4096)
-        except ChannelBroken:
-            return ""
-        return str(message.get("digest", ""))
-
-    def _discard_process(self, saved: SessionSnapshot) -> None:
-        if saved.process is not None:
-            saved.process.end()
-            saved.process = None
-
     def drop(self, number: int) -> None:
         """Release a saved state."""
         saved = self.saved.pop(number, None)
         if saved is not None:
-            self._discard_process(saved)
+            saved.discard()
         if self.current_id == number:
             self.current_id = None
 
-    def _fork(self, process: SessionProcess, digest: bool = False) -> SessionProcess:
-        """Make a process fork a copy of itself; returns the copy."""
+    def _start_copy(self, process: SessionProcess) -> tuple[Channel, int]:
+        """Let a process fork a copy of itself; the channel to the copy, and its socket's inode."""
         ours, theirs = socket.socketpair()
         inode = os.fstat(theirs.fileno()).st_ino
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
@@ -328,12 +247,19 @@ class SessionManager:
                 process.pid, self._settings["processes"] + self.reserved_processes() + 1
             )
             process.go()
-            request = {"do": "fork", "digest": digest, "token": secrets.token_hex(8)}
+            request = {"do": "fork", "token": secrets.token_hex(8)}
             process.channel.send(request, fd=theirs.fileno(), seconds=_FORK_S)
         finally:
             theirs.close()
+        return channel, inode
+
+    def _receive_copy(
+        self, process: SessionProcess, started: tuple[Channel, int]
+    ) -> SessionProcess:
+        """The copy that a process forked of itself."""
+        channel, inode = started
         waiting = select.poll()
-        waiting.register(ours, select.POLLIN)
+        waiting.register(channel, select.POLLIN)
         waiting.register(process.channel.sock, select.POLLIN)
         deadline = time.monotonic() + _FORK_S
         watcher = self._watcher(process)
@@ -440,7 +366,7 @@ class SessionManager:
                 most = 8 * self._settings["output_bytes"] + 2**16
                 message, _ = live.channel.receive(max(left, 0.1), most)
                 if "error" not in message:
-                    continue  # the digest of a snapshot that was refused
+                    continue
                 while any([one.take() for one in outputs]):
                     pass
                 return "", str(message.get("error", ""))
@@ -466,7 +392,7 @@ class SessionManager:
             os.kill(-1, signal.SIGKILL)
         self._live = None
         for saved in self.saved.values():
-            self._discard_process(saved)
+            saved.discard()
 
     def own_pids(self) -> list[int]:
         """Process ids of the session and of all saved states, and `others`."""
@@ -485,16 +411,3 @@ class SessionManager:
             one = CappedOutput(read, 0)
             while one.take():
                 pass
-
-
-def _receive_unsolicited(process: SessionProcess) -> bool:
-    """Receive a process's unsolicited messages, such as its digest; returns whether it is alive."""
-    try:
-        for _ in range(_MAX_UNSOLICITED):
-            if not select.select([process.channel.sock], [], [], 0)[0]:
-                return True
-            message, _ = process.channel.receive(1.0, 4096)
-            process.digest = process.digest or str(message.get("digest", ""))
-    except ChannelBroken:
-        pass
-    return False

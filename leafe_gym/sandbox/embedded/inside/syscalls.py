@@ -8,12 +8,14 @@ import struct
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _LIBC.syscall.restype = ctypes.c_long
+_HOLDING_GIL = ctypes.PyDLL(None, use_errno=True)
 
 NEWNS, NEWCGROUP, NEWUTS, NEWIPC = 0x00020000, 0x02000000, 0x04000000, 0x08000000
 NEWUSER, NEWPID, NEWNET = 0x10000000, 0x20000000, 0x40000000
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP = 1, 4, 22, 24
 PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 38, 47, 4
+PR_SET_CHILD_SUBREAPER, PR_GET_CHILD_SUBREAPER = 36, 37
 SECCOMP_MODE_FILTER = 2
 
 MS_REC, MS_PRIVATE = 0x4000, 0x40000
@@ -51,10 +53,26 @@ def syscall(what: str, number: int, *arguments: int | bytes | None) -> int:
     return _done(what, _LIBC.syscall(ctypes.c_long(number), *given))
 
 
+def fork() -> int:
+    """`fork(2)` without Python's handlers, for a process of one thread.
+
+    With `os.fork`, handlers run in the copy: those of the standard library seed `random` anew and
+    replace locks, and code can register its own. The copy of a session must not differ from it.
+    """
+    return _done("fork", _HOLDING_GIL.fork())
+
+
 def prctl(option: int, *arguments: int) -> int:
     """`prctl(2)`; missing arguments are 0."""
     given = [ctypes.c_ulong(one) for one in (*arguments, 0, 0, 0, 0)[:4]]
     return _done(f"prctl {option}", _LIBC.prctl(option, *given))
+
+
+def adopts_orphans() -> bool:
+    """Whether orphaned descendants become children of this process."""
+    found = ctypes.c_int()
+    prctl(PR_GET_CHILD_SUBREAPER, ctypes.addressof(found))
+    return bool(found.value)
 
 
 def unshare(flags: int, what: str) -> None:

@@ -20,13 +20,14 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from leafe_gym.sandbox.embedded.inside import seccomp, syscalls
+from leafe_gym.sandbox.embedded.inside.program_cgroup import ProgramCgroup
 from leafe_gym.sandbox.embedded.inside.programs import ENVIRON, NamespacedContext, run_first
 
 START_S = 20.0
 """Time limit for the template to execute its source, and to fork a copy, in seconds."""
 
 _MOST = 2**16
-_SOCKET, _NAMESPACE = 3, 4
+_FIRST_FD = 3
 _FILE = "<string>"  # as with `python -c`
 
 
@@ -40,8 +41,7 @@ class ProgramTemplate:
     Args:
         source: Python source that defines `main`, by the sandbox's owner; it is executed with
             the supervisor's privileges, `main` without them.
-        path: search path for programs.
-        pid_namespace: descriptor of this process's process namespace.
+        context: environment of programs.
 
     Raises:
         TemplateFailed: if the source raises an exception.
@@ -50,12 +50,12 @@ class ProgramTemplate:
         pid: of the template.
     """
 
-    def __init__(self, source: str, path: str, pid_namespace: int) -> None:
+    def __init__(self, source: str, context: NamespacedContext) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.settimeout(START_S)
         self.pid = os.fork()
         if not self.pid:
-            _become_template(theirs, pid_namespace, source, path)
+            _become_template(theirs, context, source)
         theirs.close()
         self._response()
 
@@ -104,15 +104,17 @@ class ProgramTemplate:
         return response
 
 
-def _become_template(sock: socket.socket, namespace: int, source: str, path: str) -> NoReturn:
+def _become_template(sock: socket.socket, context: NamespacedContext, source: str) -> NoReturn:
     """Run the template in this new process."""
     try:
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
-        high = [os.dup2(fd, 100 + fd) for fd in (sock.fileno(), namespace)]
-        for number, fd in zip((_SOCKET, _NAMESPACE), high, strict=True):
-            os.dup2(fd, number, inheritable=False)
-        os.closerange(_NAMESPACE + 1, 2**20)
-        server = _Template(socket.socket(fileno=_SOCKET), NamespacedContext(path, _NAMESPACE))
+        kept = [sock.fileno(), *context.descriptors]
+        high = [os.dup2(fd, 100 + fd) for fd in kept]
+        low = [os.dup2(fd, _FIRST_FD + n, inheritable=False) for n, fd in enumerate(high)]
+        os.closerange(low[-1] + 1, 2**20)
+        own, namespace, *cgroup = low
+        context = NamespacedContext(context.path, namespace, ProgramCgroup(cgroup))
+        server = _Template(socket.socket(fileno=own), context)
         server.prepare(source)
         server.serve()
     finally:

@@ -6,9 +6,9 @@ Paths longer than the kernel accepts cannot be opened, and deep recursion ends t
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
-import shutil
 import stat
 from contextlib import suppress
 
@@ -96,6 +96,8 @@ def copy_tree(source: str, target: str) -> None:
             _copy_file(name, here.fd, there.fd, status)
         elif stat.S_ISFIFO(status.st_mode):
             os.mkfifo(name, stat.S_IMODE(status.st_mode), dir_fd=there.fd)
+        elif stat.S_ISSOCK(status.st_mode):  # the name that a socket was bound to
+            os.mknod(name, status.st_mode, dir_fd=there.fd)
 
 
 def difference(one: str, other: str) -> str:
@@ -189,8 +191,24 @@ def _copy_file(name: str, source: int, target: int, status: os.stat_result) -> N
         open(os.open(name, os.O_RDONLY | _FILE, dir_fd=source), "rb", buffering=0) as here,
         open(os.open(name, flags, 0o600, dir_fd=target), "wb", buffering=0) as there,
     ):
-        shutil.copyfileobj(here, there, _PART)
+        _copy_data(here.fileno(), there.fileno(), status.st_size)
         _copy_attributes(here.fileno(), there.fileno(), status)
+
+
+def _copy_data(source: int, target: int, size: int) -> None:
+    """Copy a file's content; its holes stay holes, which need no space."""
+    at = 0
+    while at < size:
+        try:
+            at = os.lseek(source, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # only a hole is left
+                break
+            raise
+        end = os.lseek(source, at, os.SEEK_HOLE)
+        while at < end:
+            at += os.pwrite(target, os.pread(source, min(end - at, _PART), at), at)
+    os.truncate(target, size)
 
 
 def _copy_attributes(source: int, target: int, status: os.stat_result) -> None:

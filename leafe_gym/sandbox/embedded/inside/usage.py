@@ -2,7 +2,8 @@
 
 Memory is what the processes occupy, each page divided among those that share it (proportional set
 size), and what the kernel keeps for them: buffers of pipes and sockets count with their largest
-size; mappings and file locks are counted in one process at each measurement. Memory that no
+size; mappings, file locks and entries of epoll objects are counted in one process at each
+measurement. Memory that no
 process shows, such as shared memory without a file, is refused by the filter of system calls.
 """
 
@@ -15,14 +16,16 @@ from collections.abc import Collection
 from leafe_gym.sandbox.embedded.inside.processes import all_processes, resident_bytes
 
 _TICK_S = 0.015
-_SLACK = 32 * 2**20
+SLACK = 32 * 2**20
+"""Memory above the limit before a program or cell is killed, in bytes."""
+
 _FEW_FILES = 128
 """Open files, in all processes together, whose buffers are not counted."""
 
 _BUFFERS = {"pipe": 2**16, "socket": 416 * 2**10}
 _OTHER = 2**16
 _OBJECT_BYTES = 256
-"""Kernel memory of a mapping or a file lock, in bytes."""
+"""Kernel memory of a mapping, a file lock or an entry of an epoll object, in bytes."""
 
 _FEW_PAGES = 2**14
 """Address space, in pages, below which mappings are not counted: there cannot be more of them."""
@@ -46,7 +49,7 @@ class UsageWatcher:
 
     def __init__(self, memory_mb: int, known: Collection[int], cpu_s: float | None = None) -> None:
         self.cpu_s = 0.0
-        self._most = memory_mb * 2**20 + _SLACK
+        self._most = memory_mb * 2**20 + SLACK
         self._known = known
         self._cpu_limit = cpu_s
         self._used: dict[tuple[int, bytes], float] = {}
@@ -139,7 +142,7 @@ def open_files(pid: int) -> int:
 
 
 def object_bytes(pid: int) -> int:
-    """Kernel memory of a process's mappings and file locks, in bytes."""
+    """Kernel memory of a process's mappings, file locks and epoll objects, in bytes."""
     count = 0
     try:
         with open(f"/proc/{pid}/statm", "rb") as file:
@@ -147,7 +150,7 @@ def object_bytes(pid: int) -> int:
         if pages > _FEW_PAGES:
             count += _occurrences(f"/proc/{pid}/maps", b"\n")
         for name in os.listdir(f"/proc/{pid}/fdinfo"):
-            count += _occurrences(f"/proc/{pid}/fdinfo/{name}", b"\nlock:")
+            count += _occurrences(f"/proc/{pid}/fdinfo/{name}", b"\nlock:", b"\ntfd:")
     except (OSError, ValueError, IndexError):
         pass
     return count * _OBJECT_BYTES
@@ -161,6 +164,7 @@ def unix_sockets(pid: int) -> int:
         return 0
 
 
-def _occurrences(path: str, what: bytes) -> int:
+def _occurrences(path: str, *what: bytes) -> int:
     with open(path, "rb", buffering=0) as file:
-        return sum(part.count(what) for part in iter(lambda: file.read(2**18), b""))
+        parts = iter(lambda: file.read(2**18), b"")
+        return sum(part.count(one) for part in parts for one in what)

@@ -18,17 +18,12 @@ import traceback
 import types
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import wraps
 from typing import Any, TextIO
 
-from leafe_gym.sandbox.embedded.inside.jail import HOME
 from leafe_gym.sandbox.embedded.inside.kept_state import CannotKeep, KeptState
 from leafe_gym.sandbox.embedded.inside.state_digest import digest_steps, quick_digest
-from leafe_gym.sandbox.embedded.inside.syscalls import PR_SET_DUMPABLE, prctl
+from leafe_gym.sandbox.embedded.inside.syscalls import PR_SET_DUMPABLE, fork, prctl
 from leafe_gym.sandbox.embedded.inside.wire import Channel, ChannelBroken
-
-_get_random_state, _set_random_state = random.getstate, random.setstate
-"""Taken before code of the session can replace them."""
 
 _RESERVED_FDS = 4
 """Descriptors kept free of the cell's use, as forking a copy needs some."""
@@ -51,7 +46,6 @@ class SessionWorker:
         self._holding = False
         self._token = ""
         self._digesting: Iterator[str] | None = None
-        self._fork_handlers = False
         self._out, self._err = _stream(1), _stream(2)
 
     def serve(self) -> None:
@@ -75,8 +69,10 @@ class SessionWorker:
             elif message.get("do") == "digest":
                 self._resume()
                 self._send({"digest": "".join(digest_steps(self._main.__dict__))})
+            elif message.get("do") == "digest_paused":
+                self._digesting = digest_steps(self._main.__dict__)
             else:
-                self._fork(bool(message.get("digest")), str(message.get("token", "")))
+                self._fork(str(message.get("token", "")))
 
     def _resume(self) -> None:
         """Take up again what was released for a copy."""
@@ -96,23 +92,6 @@ class SessionWorker:
         site.main()
         if more := os.environ.get("PYTHONPATH"):
             sys.path[:0] = more.split(":")
-        self._watch_fork_handlers()
-
-    def _watch_fork_handlers(self) -> None:
-        """Note handlers that code of the session registers: they would change each copy."""
-        register = os.register_at_fork
-
-        @wraps(register)
-        def register_at_fork(**handlers: Any) -> None:
-            register(**handlers)
-            space = sys._getframe(1).f_globals
-            module = sys.modules.get(str(space.get("__name__")))
-            file = str(space.get("__file__", HOME))
-            if vars(module or self._main) is not space or file.startswith(HOME):
-                self._fork_handlers = True
-
-        for name in ("os", "posix"):
-            vars(sys.modules[name])["register_at_fork"] = register_at_fork
 
     def _digest_step(self) -> None:
         """Compute a part of the state digest while the process is paused and idle."""
@@ -159,19 +138,16 @@ class SessionWorker:
             value = eval(compile(ast.Expression(last.value), name, "eval"), space)
             sys.displayhook(value)
 
-    def _fork(self, digest: bool, token: str) -> None:
+    def _fork(self, token: str) -> None:
         """Fork: this process pauses, the copy continues on the socket that was passed."""
         new = -1
         try:
             new = self._channel.passed()
-            if self._fork_handlers:
-                raise CannotKeep("a handler that the session registered changes each copy of it")
             if self._kept is None:
                 kept = KeptState.of_this_process()
                 kept.release()
                 self._kept = kept
-            rng_state = _get_random_state()  # a forked process is reseeded
-            child = os.fork()
+            child = fork()
         except (OSError, CannotKeep, ChannelBroken) as error:
             self._send({"refused": str(error)})
             if new >= 0:
@@ -182,11 +158,8 @@ class SessionWorker:
             if not self._holding:
                 self._holding = True
                 prctl(PR_SET_DUMPABLE, 0)  # later cells must not read or change this process
-                if digest:
-                    self._digesting = digest_steps(self._main.__dict__)
                 self._token = token
             return
-        _set_random_state(rng_state)
         prctl(PR_SET_DUMPABLE, 1)
         self._digesting = None
         self._holding = False

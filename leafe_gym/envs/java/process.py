@@ -14,7 +14,7 @@ import tempfile
 import weakref
 from contextlib import suppress
 
-from leafe_gym.envs.scienceworld.java_runtime import java_command, py4j_jar, simulator_jar
+from leafe_gym.envs.java.runtime import JavaLibrary, java_command
 from leafe_gym.errors import UsageError
 
 _LOGGER = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ _LOGGER = logging.getLogger(__name__)
 FLAGS = (
     "-XX:+IgnoreUnrecognizedVMOptions",
     "-XX:+UnlockExperimentalVMOptions",
-    "-XX:hashCode=2",  # every identity hash is 1; see `jvm`
+    "-XX:hashCode=2",  # every identity hash is 1; see `scienceworld.jvm`
     "-Xms256m",
     "-Xmn160m",  # loading a game creates many short-lived objects
     "-Xmx1g",
@@ -40,6 +40,9 @@ _running: weakref.WeakSet[JavaProcess] = weakref.WeakSet()
 class JavaProcess:
     """A running Java process with a Py4J server.
 
+    Args:
+        library: whose jar it runs.
+
     Attributes:
         port: of the server.
         token: authentication token.
@@ -49,11 +52,11 @@ class JavaProcess:
         UsageError: if Java or the simulator's jar is missing, or Java does not start.
     """
 
-    def __init__(self) -> None:
-        jar = simulator_jar()
-        classes = os.pathsep.join((py4j_jar(), str(jar)))
+    def __init__(self, library: JavaLibrary) -> None:
+        jar = library.jar_path()
+        classes = os.pathsep.join((library.py4j_jar(), str(jar)))
         server = ["py4j.GatewayServer", "--die-on-broken-pipe", "--enable-auth", "0"]
-        command = [java_command(), *FLAGS, "-classpath", classes, *server]
+        command = [java_command(library.title), *FLAGS, "-classpath", classes, *server]
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process runs
         try:
             self._process = subprocess.Popen(
@@ -61,7 +64,7 @@ class JavaProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,
-                # The simulator reads its table of types from here; elsewhere it would write one.
+                # Simulators read their tables from here; elsewhere they would write some.
                 cwd=jar.parent,
                 start_new_session=True,
             )
@@ -72,7 +75,7 @@ class JavaProcess:
                 "runtime"
             ) from error
         _running.add(self)
-        _LOGGER.warning("starting ScienceWorld's simulator; the first episode takes 10 to 40 s")
+        _LOGGER.warning("starting Java for %s; the first episode takes 5 to 40 s", library.title)
         self.port, self.token = self._greeting(command[0])
 
     def _greeting(self, command: str) -> tuple[int, str]:

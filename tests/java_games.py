@@ -8,14 +8,15 @@ from contextlib import contextmanager
 
 import pytest
 
-from leafe_gym.envs.scienceworld.java_runtime import check_requirements
+from leafe_gym.envs.java.runtime import JavaLibrary
+from leafe_gym.envs.scienceworld.jvm import LIBRARY
 from leafe_gym.errors import UsageError
 
 
-def need_java() -> None:
-    """Skip or fail where ScienceWorld cannot be played."""
+def need_java(library: JavaLibrary = LIBRARY) -> None:
+    """Skip or fail where a game in Java cannot be played."""
     try:
-        check_requirements()
+        library.check()
     except UsageError as error:
         if os.environ.get("CI") == "true":
             pytest.fail(str(error))

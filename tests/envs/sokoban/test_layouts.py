@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from leafe_gym.envs.sokoban.layouts import layout_split
 from leafe_gym.envs.sokoban.parse import parse_board
 from leafe_gym.envs.sokoban.symmetry import canonical, layout
 from leafe_gym.errors import UsageError
-from leafe_gym.evals.reproduce.layouts import layout_split
 from leafe_gym.evals.reproduce.levels import LevelSet
 
 BOARD = "######\n#@---#\n#-$-.#\n#----#\n#-#--#\n######"
@@ -46,6 +46,6 @@ def test_no_state_of_a_training_level_is_a_state_of_a_test_level(counts) -> None
 
 
 def test_too_few_layouts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("leafe_gym.evals.reproduce.layouts.TRIES", 1)
+    monkeypatch.setattr("leafe_gym.envs.sokoban.layouts.TRIES", 1)
     with pytest.raises(UsageError, match="the split 'val' has"):
         LevelSet.of_layouts("val", 20, inner_walls=[0, 0])

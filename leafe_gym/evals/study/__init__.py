@@ -1,0 +1,1 @@
+"""Which objective raises Pass@1 and which Pass@128: the study of docs/reproduction/protocol.md."""

@@ -1,0 +1,252 @@
+"""Figures of the study with intervals over seeds and layouts, and the declared orderings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leafe_gym.evals.bench import UNIT_KEYS
+from leafe_gym.evals.intervals import holm, two_way_difference, two_way_mean
+from leafe_gym.evals.passk import pass_from_chance
+from leafe_gym.evals.reproduce.merge import MARGIN
+from leafe_gym.evals.study.bases import CURVE, NAMED, NATURAL_NAME, blind_name
+from leafe_gym.evals.study.cells import FROM_GRPO
+from leafe_gym.evals.study.run import ARMS, IN_ROUNDS, ON_THE_CURVE
+from leafe_gym.evals.study.scale import StudyScale
+from leafe_gym.types import Json
+
+Values = NDArray[np.float64]
+KS = (1, 4, 16, 64, 128)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ordering:
+    """A declared ordering of two arms.
+
+    Attributes:
+        ours: the arm that is declared to be better.
+        theirs: the other one.
+        measure: "solved" of samplers, or "pass1" or "pass128" of trained models.
+        margin: how much worse it may be and still count.
+    """
+
+    ours: str
+    theirs: str
+    measure: str
+    margin: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """Such as "leafe_paper_gt_grpo_pass128"."""
+        ours, theirs = self.ours.replace("-", "_"), self.theirs.replace("-", "_")
+        return f"{ours}_{'ge' if self.margin else 'gt'}_{theirs}_{self.measure}"
+
+
+ORDERINGS = (
+    Ordering(ours="tree", theirs="is", measure="solved"),
+    Ordering(ours="tree", theirs="ir-all", measure="solved"),
+    Ordering(ours="tree", theirs="tree-random-tau", measure="solved"),
+    Ordering(ours="leafe_paper", theirs="grpo", measure="pass128"),
+    Ordering(ours="leafe_paper", theirs="rft", measure="pass128"),
+    Ordering(ours="leafe_paper", theirs="reh", measure="pass128"),
+    Ordering(ours="leafe_paper", theirs="reh", measure="pass1"),
+    Ordering(ours="leafe_kl", theirs="leafe", measure="pass1"),
+    Ordering(ours="leafe_kl", theirs="leafe", measure="pass128", margin=MARGIN),
+    Ordering(ours="leafe_kl", theirs="kl_everywhere", measure="pass128"),
+    Ordering(ours="leafe_kl", theirs="kl_unverified", measure="pass1"),
+    Ordering(ours="reh", theirs="reh_random", measure="pass1"),
+)
+"""Those of docs/reproduction/protocol.md, section 4, in its order."""
+
+
+class BaseFigures:
+    """The finished cells of one kind of base.
+
+    Args:
+        folder: of the study.
+        base: name of the base.
+        scale: of the study.
+    """
+
+    def __init__(self, folder: Path, base: str, scale: StudyScale) -> None:
+        self.scale = scale
+        self._cells: list[dict[str, Json]] = []
+        for seed in range(100):
+            own = folder / f"{base}-{seed}" / "cells"
+            if own.is_dir():
+                found = {path.stem: json.loads(path.read_text()) for path in own.glob("*.json")}
+                self._cells.append(found)
+
+    @property
+    def seeds(self) -> int:
+        """Pretraining seeds with a finished cell."""
+        return len(self._cells)
+
+    def has(self, name: str) -> bool:
+        """Whether a cell is finished on every seed, with all its runs."""
+        runs = self.scale.grpo_runs if name == "grpo" else 1
+        wanted = [name, *(f"{name}_{run}" for run in range(1, runs))]
+        return bool(self._cells) and all(one in own for own in self._cells for one in wanted)
+
+    def passed(self, arm: str, k: int, where: str = "success", title: str = "") -> Values:
+        """1 - (1 - p)^k, averaged over the runs of a seed; nan without a state; [seeds, levels]."""
+        found = []
+        for own in self._cells:
+            runs = [one for name, one in own.items() if _arm(name) == arm]
+            chances = [one[where][title] if title else one[where] for one in runs]
+            values = np.mean([pass_from_chance(one, k) for one in chances], axis=0)
+            if where == "recovery":
+                whole = np.full(len(runs[0]["success"]), np.nan)
+                whole[np.asarray(runs[0]["pool"], dtype=np.int64)] = values
+                values = whole
+            found.append(values)
+        return np.array(found, dtype=np.float64)
+
+    def solved(self, sampler: str, unit: str = "interactions") -> Values:
+        """1.0 where a sampler solved a level within the budget, else 0.0; [seeds, levels].
+
+        In tokens the budget is the largest at which the solved levels of all samplers are known.
+        """
+        found = []
+        for own in self._cells:
+            methods = own["stage1"]["methods"]
+            level = float(self.scale.stage1_interactions)
+            if unit != "interactions":
+                level = min(_known(one[unit]) for one in methods.values())
+            found.append(_solved_at(methods[sampler][unit]) <= level)
+        return np.array(found, dtype=np.float64)
+
+    def samplers(self) -> list[str]:
+        """Names of the samplers compared; [] before they have run on every seed."""
+        return list(self._cells[0]["stage1"]["methods"]) if self.has("stage1") else []
+
+    def ledger(self) -> Json:
+        """Pass@k, recovery and costs of every arm that is finished."""
+        return {arm: self._arm_figures(arm) for arm in ARMS if self.has(arm)}
+
+    def stage1(self) -> Json:
+        """Levels solved by each sampler at equal budgets."""
+        return {
+            name.replace("-", "_"): {
+                unit: two_way_mean(self.solved(name, unit)).as_dict() for unit in UNIT_KEYS
+            }
+            for name in self.samplers()
+        }
+
+    def rounds(self) -> Json:
+        """Pass@1 and Pass@128 after each round of each method."""
+        found: Json = {}
+        for method in IN_ROUNDS:
+            titles = [f"{method}-round-{n}" for n in range(1, self.scale.rounds + 1)]
+            if all(self.has(title) for title in titles):
+                found[method] = {
+                    str(number): one
+                    for number, one in zip(count(1), self.ends(titles).values(), strict=False)
+                }
+        return found
+
+    def ends(self, arms: Sequence[str]) -> dict[str, Json]:
+        """Pass@1 and Pass@128 of those arms that are finished."""
+        return {
+            arm: {f"pass{k}": two_way_mean(self.passed(arm, k)).as_dict() for k in (1, 128)}
+            for arm in arms
+            if self.has(arm)
+        }
+
+    def differences(self, ordering: Ordering) -> tuple[Values, Values] | None:
+        """Both sides of an ordering; None where a cell is not finished."""
+        pair = (ordering.ours, ordering.theirs)
+        if ordering.measure == "solved":
+            if not set(pair) <= set(self.samplers()):
+                return None
+            return self.solved(pair[0]), self.solved(pair[1])
+        if not all(self.has(one) for one in pair):
+            return None
+        k = int(ordering.measure.removeprefix("pass"))
+        return self.passed(pair[0], k), self.passed(pair[1], k)
+
+    def _arm_figures(self, arm: str) -> Json:
+        own = [one for cells in self._cells for name, one in cells.items() if _arm(name) == arm]
+        costs = [one["costs"] for one in own]
+        names = sorted({name for one in costs for name, value in one.items() if value is not None})
+        figures = {f"pass{k}": two_way_mean(self.passed(arm, k)).as_dict() for k in KS}
+        figures |= {
+            f"recovery{k}": two_way_mean(self.passed(arm, k, "recovery")).as_dict() for k in (1, 16)
+        }
+        elsewhere = own[0]["elsewhere"]
+        return figures | {
+            "elsewhere": {
+                title: {
+                    f"pass{k}": two_way_mean(self.passed(arm, k, "elsewhere", title)).as_dict()
+                    for k in (1, 128)
+                }
+                for title in elsewhere
+            },
+            "costs": {
+                name: float(np.mean([one[name] for one in costs if name in one])) for name in names
+            },
+            "seconds": float(np.mean([one["seconds"] for one in own])),
+            "runs": len(own),
+        }
+
+
+def orderings(figures: BaseFigures) -> Json:
+    """The declared orderings that can be decided on, corrected together; others are "missing"."""
+    found: dict[str, Json] = {}
+    for one in ORDERINGS:
+        pair = figures.differences(one)
+        if pair is None:
+            continue
+        gap = two_way_difference(*pair, one.margin)
+        found[one.name] = gap.interval.as_dict() | {"p_value": gap.p_value, "margin": one.margin}
+    # A missing ordering counts in the correction, as if nothing were known about it.
+    missing = {one.name: 1.0 for one in ORDERINGS if one.name not in found}
+    rejected = holm({name: one["p_value"] for name, one in found.items()} | missing)
+    for name, one in found.items():
+        sign = "reproduced" if one["mean"] > -one["margin"] else "reversed"
+        one["verdict"] = sign if rejected[name] else "undecided"
+    return found | {name: {"verdict": "missing"} for name in missing}
+
+
+def conclude(folder: Path, scale: StudyScale) -> Json:
+    """All figures that the finished cells of a folder give, for JSON."""
+    named, natural = (BaseFigures(folder, base, scale) for base in (NAMED, NATURAL_NAME))
+    curve: Json = {}
+    for weight in CURVE:
+        base = BaseFigures(folder, blind_name(weight), scale)
+        found = base.ends(ON_THE_CURVE)
+        if found:
+            curve[f"{weight:g}"] = {"seeds": base.seeds, "arms": found}
+    settings = folder / "settings.json"
+    return {
+        "ledger": named.ledger(),
+        "stage1": named.stage1(),
+        "orderings": orderings(named),
+        "rounds": named.rounds(),
+        "natural": {"ledger": natural.ledger(), "stage1": natural.stage1()},
+        "curve": curve,
+        "tuning": json.loads(settings.read_text())["methods"] if settings.exists() else {},
+        "seeds": {"blind": named.seeds, "natural": natural.seeds},
+    }
+
+
+def _arm(name: str) -> str:
+    """The arm of a cell; runs of GRPO are numbered."""
+    stem, _, number = name.rpartition("_")
+    return stem if number.isdigit() and name != FROM_GRPO else name
+
+
+def _solved_at(spending: Json) -> Values:
+    return np.array([np.inf if at is None else at for at in spending["solved_at"]])
+
+
+def _known(spending: Json) -> float:
+    """The largest spending at which the solved levels are known."""
+    unsolved = np.array(spending["used"], dtype=np.float64)[np.isinf(_solved_at(spending))]
+    return float(unsolved.min(initial=np.inf))

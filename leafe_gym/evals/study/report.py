@@ -1,0 +1,200 @@
+"""The report of the study: one Markdown page and its pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from leafe_gym._files import write_text
+from leafe_gym.evals.intervals import Interval
+from leafe_gym.evals.plot_style import (
+    band,
+    legend_below,
+    new_figure,
+    plain_points,
+    rollouts_axis,
+    save,
+)
+from leafe_gym.evals.reproduce.report import SAMPLERS
+from leafe_gym.evals.study.conclude import KS
+from leafe_gym.evals.study.methods import TITLES
+from leafe_gym.types import Json
+
+DRAWN = ("base", "rft", "grpo", "reh", "leafe_paper", "leafe", "leafe_kl")
+"""Arms in the pictures."""
+PROTOCOL = (
+    "By the [protocol](protocol.md): splits by layout, every method tuned with the same number of "
+    "trials on validation levels, equal interactions, intervals of 95 % over pretraining seeds and "
+    "layouts together, declared orderings corrected by Holm's method. Everything that is not "
+    "declared is exploratory."
+)
+WORDS = {"missing": "not run yet"}
+
+
+def write_report(found: Json, folder: Path) -> Path:
+    """The page `study.md` and its pictures.
+
+    Args:
+        found: what `conclude` returned.
+        folder: where to.
+
+    Raises:
+        MissingExtra: without matplotlib.
+    """
+    lines = ["# Which objective raises Pass@1, and which Pass@128", "", PROTOCOL, ""]
+    lines += _orderings(found["orderings"])
+    seeds = found["seeds"]
+    if found["ledger"]:
+        draw_ledger(found["ledger"], folder / "study-blind.png")
+        lines += [f"## The blind base, {seeds['blind']} pretraining seeds", ""]
+        lines += ["![Pass@k of the arms on the blind base](study-blind.png)", ""]
+        lines += _ledger(found["ledger"]) + _costs(found["ledger"]) + _stage1(found["stage1"])
+    natural = found["natural"]
+    if natural["ledger"]:
+        draw_ledger(natural["ledger"], folder / "study-natural.png")
+        lines += [f"## The natural base, {seeds['natural']} pretraining seeds", ""]
+        lines += ["![Pass@k of the arms on the natural base](study-natural.png)", ""]
+        lines += _ledger(natural["ledger"]) + _stage1(natural["stage1"])
+    lines += _rounds(found["rounds"], found["ledger"]) + _curve(found["curve"])
+    lines += _tuning(found["tuning"])
+    path = folder / "study.md"
+    write_text(path, "\n".join(lines).rstrip() + "\n")
+    return path
+
+
+def draw_ledger(ledger: Json, path: Path) -> None:
+    """Pass@k of some arms, and the points as JSON beside the picture."""
+    figure = new_figure(6.4, 6.2)
+    axes = figure.subplots()
+    curves = {}
+    for number, arm in enumerate(one for one in DRAWN if one in ledger):
+        points = [(float(k), Interval(**ledger[arm][f"pass{k}"])) for k in KS]
+        band(axes, points, TITLES[arm], number)
+        curves[TITLES[arm]] = plain_points(points)
+    rollouts_axis(axes, KS)
+    axes.set_ylabel("Pass@k on test layouts")
+    legend_below(axes)
+    save(figure, path, curves)
+
+
+def share(one: Json) -> str:
+    """A share with its interval in per cent."""
+    return f"{100 * one['mean']:.1f} [{100 * one['low']:.1f}, {100 * one['high']:.1f}]"
+
+
+def _orderings(found: Json) -> list[str]:
+    lines = ["## Declared orderings", "", "| ordering | difference [95 %] | p | verdict |"]
+    lines.append("| --- | --- | --- | --- |")
+    for name, one in found.items():
+        known = "mean" in one
+        gap = f"{one['mean']:+.3f} [{one['low']:+.3f}, {one['high']:+.3f}]" if known else ""
+        p = f"{one['p_value']:.3g}" if known else ""
+        lines.append(f"| {name} | {gap} | {p} | {WORDS.get(one['verdict'], one['verdict'])} |")
+    return [*lines, ""]
+
+
+def _ledger(ledger: Json) -> list[str]:
+    columns = ("pass1", "pass128", "recovery1", "recovery16")
+    lines = ["### Trained models, %", "", "| | Pass@1 | Pass@128 | recovery@1 | recovery@16 |"]
+    lines.append("| --- | --- | --- | --- | --- |")
+    for arm, one in ledger.items():
+        lines.append(f"| {TITLES[arm]} | {' | '.join(share(one[name]) for name in columns)} |")
+    titles = list(next(iter(ledger.values()))["elsewhere"])
+    lines += ["", "### Out of distribution, Pass@1 / Pass@128, %", ""]
+    lines += [f"| | {' | '.join(titles)} |", "| --- |" + " --- |" * len(titles)]
+    for arm, one in ledger.items():
+        if one["elsewhere"]:
+            cells = [
+                f"{100 * one['elsewhere'][t]['pass1']['mean']:.1f} / "
+                f"{100 * one['elsewhere'][t]['pass128']['mean']:.1f}"
+                for t in titles
+            ]
+            lines.append(f"| {TITLES[arm]} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def _costs(ledger: Json) -> list[str]:
+    names = {
+        "interactions": "interactions",
+        "tokens_sampled": "tokens sampled",
+        "rehearsal": "rehearsal rows",
+        "counterfactual": "counterfactual rows",
+        "steps": "optimizer steps",
+        "tokens_read": "tokens read in training",
+    }
+    lines = ["### Costs, mean over seeds", "", f"| | {' | '.join(names.values())} | CPU s |"]
+    lines.append("| --- |" + " --- |" * (len(names) + 1))
+    for arm, one in ledger.items():
+        cells = [f"{one['costs'][n]:,.0f}" if n in one["costs"] else "" for n in names]
+        lines.append(f"| {TITLES[arm]} | {' | '.join(cells)} | {one['seconds']:.0f} |")
+    return [*lines, ""]
+
+
+def _stage1(stage1: Json) -> list[str]:
+    if not stage1:
+        return []
+    units = ("interactions", "tokens_total", "tokens_uncached")
+    lines = ["### Samplers at equal budgets, % of levels solved", ""]
+    lines += ["| | interactions | tokens | uncached tokens |", "| --- | --- | --- | --- |"]
+    for name, one in stage1.items():
+        cells = [share(one[unit]) for unit in units if unit in one]
+        lines.append(f"| {SAMPLERS.get(name, name)} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def _rounds(rounds: Json, ledger: Json) -> list[str]:
+    if not rounds:
+        return []
+    count = len(next(iter(rounds.values())))
+    head = " | ".join(f"round {number}" for number in range(1, count + 1))
+    lines = [f"## {count} rounds that share the budget, Pass@1 / Pass@128, %", ""]
+    lines += [f"| | {head} | one round |", "| --- |" + " --- |" * (count + 1)]
+    for method, one in rounds.items():
+        cells = [_both(one[str(number)]) for number in range(1, count + 1)]
+        whole = _both(ledger[method]) if method in ledger else ""
+        lines.append(f"| {TITLES[method]} | {' | '.join(cells)} | {whole} |")
+    return [*lines, ""]
+
+
+def _curve(curve: Json) -> list[str]:
+    if not curve:
+        return []
+    arms = list(dict.fromkeys(arm for one in curve.values() for arm in one["arms"]))
+    lines = ["## The weight of the blind pushes, Pass@1 / Pass@128, %", ""]
+    lines += [f"| | {' | '.join(curve)} |", "| --- |" + " --- |" * len(curve)]
+    for arm in arms:
+        cells = [_both(one["arms"][arm]) if arm in one["arms"] else "" for one in curve.values()]
+        lines.append(f"| {TITLES[arm]} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def _tuning(tuning: Json) -> list[str]:
+    if not tuning:
+        return []
+    lines = ["## Tuning on validation levels", ""]
+    lines.append("The trial with the largest Pass@1 + Pass@128 is in bold; the first is the")
+    lines += ["setting of the earlier published figures.", ""]
+    for method, one in tuning.items():
+        lines += [f"### {TITLES[method]}", "", *_trials(one["trials"], one["chosen"]), ""]
+    return lines
+
+
+def _trials(trials: Sequence[Json], chosen: int) -> list[str]:
+    names = list(trials[0]["setting"])
+    lines = [
+        f"| {' | '.join(names)} | Pass@1 | Pass@128 |",
+        "| --- |" * 1 + " --- |" * (len(names) + 1),
+    ]
+    for number, one in enumerate(trials):
+        cells = [_plain(one["setting"][name]) for name in names]
+        cells += [f"{100 * one['pass1']:.1f}", f"{100 * one['pass128']:.1f}"]
+        lines.append("| " + " | ".join(f"**{c}**" if number == chosen else c for c in cells) + " |")
+    return lines
+
+
+def _plain(value: Json) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else "none" if value is None else str(value)
+
+
+def _both(one: Json) -> str:
+    return f"{100 * one['pass1']['mean']:.1f} / {100 * one['pass128']['mean']:.1f}"

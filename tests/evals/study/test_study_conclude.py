@@ -1,0 +1,110 @@
+"""Figures and orderings from the cells of a study, by hand-made cells."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from leafe_gym.evals.study.bases import NAMED, NATURAL_NAME
+from leafe_gym.evals.study.conclude import ORDERINGS, BaseFigures, conclude, orderings
+from leafe_gym.evals.study.report import share, write_report
+from leafe_gym.evals.study.scale import StudyScale
+
+SCALE = StudyScale(grpo_runs=2, rounds=2, stage1_interactions=10)
+LEVELS = 40
+
+
+def cell(folder: Path, base: str, seed: int, name: str, chance: float) -> None:
+    rng = np.random.default_rng([seed, len(name)])
+    success = np.clip(chance + 0.02 * rng.standard_normal(LEVELS), 0, 1).tolist()
+    found = {
+        "costs": {"steps": 3},
+        "success": success,
+        "pool": [0, 2, 5 + seed],
+        "recovery": [chance] * 3,
+        "elsewhere": {"more walls": success[:5]},
+        "seconds": 1.0,
+    }
+    path = folder / f"{base}-{seed}" / "cells" / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found))
+
+
+def stage1(folder: Path, seed: int) -> None:
+    def spent(solved: int) -> dict[str, object]:
+        one = {"solved_at": [5] * solved + [None] * (LEVELS - solved), "used": [10] * LEVELS}
+        return {"interactions": one, "tokens_total": one, "tokens_uncached": one}
+
+    methods = {"is": spent(8), "ir-all": spent(10), "tree": spent(30), "tree-random-tau": spent(31)}
+    path = folder / f"{NAMED}-{seed}" / "cells" / "stage1.json"
+    path.write_text(json.dumps({"methods": methods, "seconds": 1.0}))
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    for seed in range(3):
+        for name, chance in (
+            ("base", 0.1), ("leafe_paper", 0.6), ("reh", 0.5), ("rft", 0.3),
+            ("leafe", 0.6), ("leafe_kl", 0.6), ("grpo", 0.2),
+        ):  # fmt: skip
+            cell(tmp_path, NAMED, seed, name, chance)
+        cell(tmp_path, NAMED, seed, "grpo_1", 0.8)
+        for number in (1, 2):
+            cell(tmp_path, NAMED, seed, f"reh-round-{number}", 0.1 * number)
+        stage1(tmp_path, seed)
+    cell(tmp_path, NATURAL_NAME, 0, "base", 0.05)
+    return tmp_path
+
+
+def test_runs_of_grpo_are_averaged_within_their_seed(study: Path) -> None:
+    found = BaseFigures(study, NAMED, SCALE)
+    assert found.passed("grpo", 1).shape == (3, LEVELS)
+    assert found.passed("grpo", 1).mean() == pytest.approx(0.5, abs=0.02)
+    (study / f"{NAMED}-2" / "cells" / "grpo_1.json").unlink()
+    assert not BaseFigures(study, NAMED, SCALE).has("grpo")
+
+
+def test_the_pool_of_a_seed_has_its_own_levels(study: Path) -> None:
+    found = BaseFigures(study, NAMED, SCALE).passed("reh", 1, "recovery")
+    assert (~np.isnan(found)).sum(axis=1).tolist() == [3, 3, 3]
+    assert np.flatnonzero(~np.isnan(found[2])).tolist() == [0, 2, 7]
+
+
+def test_orderings_are_decided_corrected_and_missing(study: Path) -> None:
+    found = orderings(BaseFigures(study, NAMED, SCALE))
+    assert len(found) == len(ORDERINGS) == 12
+    assert found["leafe_paper_gt_rft_pass128"]["verdict"] == "undecided", "both reach nearly 1"
+    assert found["leafe_paper_gt_reh_pass1"]["verdict"] == "reproduced"
+    assert found["leafe_kl_gt_leafe_pass1"]["verdict"] == "undecided"
+    assert found["tree_gt_is_solved"]["verdict"] == "reproduced"
+    assert found["tree_gt_tree_random_tau_solved"]["verdict"] == "undecided"
+    assert found["reh_gt_reh_random_pass1"] == {"verdict": "missing"}
+
+
+def test_a_missing_ordering_weakens_no_correction(study: Path) -> None:
+    name = "leafe_paper_gt_reh_pass1"
+    before = orderings(BaseFigures(study, NAMED, SCALE))[name]
+    for seed in range(3):
+        (study / f"{NAMED}-{seed}" / "cells" / "stage1.json").unlink()
+    assert orderings(BaseFigures(study, NAMED, SCALE))[name] == before
+
+
+def test_the_report_shows_what_is_there(study: Path) -> None:
+    found = conclude(study, SCALE)
+    assert found["seeds"] == {"blind": 3, "natural": 1}
+    assert set(found["rounds"]) == {"reh"}
+    assert "leafe_kl" in found["ledger"]
+    text = write_report(found, study).read_text()
+    assert f"| GRPO | {share(found['ledger']['grpo']['pass1'])} |" in text
+    assert "not run yet" in text
+    assert (study / "study-blind.png").stat().st_size > 5_000
+
+
+def test_an_empty_folder_concludes_nothing(tmp_path: Path) -> None:
+    found = conclude(tmp_path, SCALE)
+    assert found["ledger"] == found["curve"] == found["rounds"] == {}
+    assert {one["verdict"] for one in found["orderings"].values()} == {"missing"}
+    assert "not run yet" in write_report(found, tmp_path).read_text()
