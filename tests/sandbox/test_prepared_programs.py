@@ -188,6 +188,24 @@ def test_programs_go_on_without_the_prepared_process() -> None:
         box.close()
 
 
+def test_what_fails_leaves_no_processes_and_descriptors() -> None:
+    box = EmbeddedSandbox(LIMITS)
+    box.prepare(ARGV)
+    box.start()
+    try:
+        assert box.pid is not None
+        (supervisor,) = children(box.pid)
+        assert ran(box, "print(1)").stdout == "1\n"
+        before = len(os.listdir(f"/proc/{supervisor}/fd")), len(children(supervisor))
+        os.kill(template_of(box), signal.SIGKILL)
+        assert ran(box, "print(2)").stdout == "2\n"
+        after = len(os.listdir(f"/proc/{supervisor}/fd")), len(children(supervisor))
+        assert after[0] <= before[0]
+        assert after[1] == before[1] - 1
+    finally:
+        box.close()
+
+
 @pytest.mark.parametrize(
     "cell",
     [

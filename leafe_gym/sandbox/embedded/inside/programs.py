@@ -195,6 +195,10 @@ def run_program(
             first = template.start(request, [given, *writes], reserved)
         elif not (first := context.fork()):
             run_first(request, files, context, given, writes, reserved)
+    except BaseException:
+        for read, _ in pipes:
+            os.close(read)
+        raise
     finally:
         for fd in (given, *writes):
             os.close(fd)

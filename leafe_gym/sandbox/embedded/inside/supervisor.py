@@ -104,6 +104,7 @@ class Supervisor:
         except TemplateFailed:  # a cell may have killed it
             self._template = None
             self._session.others.clear()
+            self._session.kill_leftovers()  # the template and what it may still have started
             ended, outputs = run_program(request, stdin, files, self._context, known)
         if "failed" in ended:
             raise RequestFailed("sandbox", f"the program could not be started: {ended['failed']}")
