@@ -26,10 +26,11 @@ ROUNDS = 5
 FILE = "mbpp.jsonl"
 
 CHILD = """
-import contextlib, json, os, sys, time
+import contextlib, json, os, pathlib, sys, time
 sys.path[:0] = [sys.argv[1] + "/benchmarks", sys.argv[1]]
 import mbpp
-problems = list(mbpp.read_functions(mbpp.find_file(mbpp.FILE, mbpp.SOURCE)).problems.values())
+file = pathlib.Path(os.environ["LEAFE_DATA"], mbpp.FILE)
+problems = list(mbpp.read_functions(file).problems.values())
 first, count = int(sys.argv[2]), int(sys.argv[3])
 
 def family(pid):

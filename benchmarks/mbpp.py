@@ -26,7 +26,7 @@ from leafe_gym.envs.code.functions import FunctionJudge, FunctionProblem
 from leafe_gym.envs.code.judge_result import JudgeResult
 from leafe_gym.envs.code.language import PYTHON_COMMAND
 from leafe_gym.envs.code.mbpp import SECONDS
-from leafe_gym.envs.code.problem_files import find_file
+from leafe_gym.envs.data_files import find_data
 from leafe_gym.envs.code.program_runner import ProgramRunner
 from leafe_gym.errors import UsageError
 from leafe_gym.sandbox.base import SandboxLimits, make_sandbox
@@ -50,10 +50,10 @@ def measure() -> Report:
     """Judge references and mutants, then repeat for the time."""
     cores = os.cpu_count() or 1
     try:
-        find_file(FILE, SOURCE)
+        find_data(FILE, SOURCE)
     except UsageError as error:
         return Report(figures={"problems": None}, skipped={"problems": str(error)})
-    problems = list(read_functions(find_file(FILE, SOURCE)).problems.values())
+    problems = list(read_functions(find_data(FILE, SOURCE)).problems.values())
     references = [(one.name, one.code) for one in problems]
     mutants = [job for one in problems for job in mutant(one)]
     with ProcessPoolExecutor(cores) as pool:
@@ -109,7 +109,7 @@ def judged(job: Job) -> JudgeResult:
     if _judge is None:
         _judge = FunctionJudge(runner(), runner(), SECONDS)
     name, code = job
-    return _judge.judge(read_functions(find_file(FILE, SOURCE)).problem(name), code)
+    return _judge.judge(read_functions(find_data(FILE, SOURCE)).problem(name), code)
 
 
 def asserted(job: Job) -> bool:
@@ -118,7 +118,7 @@ def asserted(job: Job) -> bool:
     if _script is None:
         _script = runner()
     name, code = job
-    problem = read_functions(find_file(FILE, SOURCE)).problem(name)
+    problem = read_functions(find_data(FILE, SOURCE)).problem(name)
     text = "\n".join((code, problem.setup, *problem.tests))
     limits = SandboxLimits(call_s=2 * SECONDS + 2, cpu_s=SECONDS, memory_mb=512)
     result = _script.run((*PYTHON_COMMAND, "script.py"), "", limits, {"script.py": text.encode()})
