@@ -22,7 +22,7 @@ from _harness import ROOT, Report, main, median, ratio
 SLICE = 6
 """Problems of a slice."""
 
-ROUNDS = 5
+ROUNDS = 4
 FILE = "mbpp.jsonl"
 
 CHILD = """

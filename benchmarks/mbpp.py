@@ -26,8 +26,8 @@ from leafe_gym.envs.code.functions import FunctionJudge, FunctionProblem
 from leafe_gym.envs.code.judge_result import JudgeResult
 from leafe_gym.envs.code.language import PYTHON_COMMAND
 from leafe_gym.envs.code.mbpp import SECONDS
-from leafe_gym.envs.data_files import find_data
 from leafe_gym.envs.code.program_runner import ProgramRunner
+from leafe_gym.envs.data_files import find_data
 from leafe_gym.errors import UsageError
 from leafe_gym.sandbox.base import SandboxLimits, make_sandbox
 
