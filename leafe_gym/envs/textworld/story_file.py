@@ -17,23 +17,24 @@ _UNIT = {1: 2, 2: 2, 3: 2, 4: 4, 5: 4, 6: 8, 7: 8, 8: 8}
 def check_story(path: Path) -> str:
     """The path as a string.
 
+    The version in the name may be another one than the file's: `zork1.z5` of Jericho's game suite
+    is a story of version 3.
+
     Raises:
-        UsageError: if there is no such file, or it is not a complete story of the version in its
-            name.
+        UsageError: if there is no such file, or it is not a complete story.
     """
     if not _NAME.fullmatch(path.suffix):
         raise UsageError(f"{path}: story files of the Z-machine end in .z1 to .z8")
     if not path.is_file():
         raise UsageError(f"{path}: there is no such file; give the path of a story file")
-    version = int(path.suffix[2])
     with path.open("rb") as file:
         head = file.read(_HEADER)
-    if len(head) < _HEADER or head[0] != version:
+    if len(head) < _HEADER or head[0] not in _UNIT:
         raise UsageError(
-            f"{path}: is not a story of Z-machine version {version} (its first byte is another "
-            "version); get the file again"
+            f"{path}: is not a story of the Z-machine (its first byte is not a version, 1 to 8); "
+            "get the file again"
         )
-    length = int.from_bytes(head[_LENGTH_AT : _LENGTH_AT + 2], "big") * _UNIT[version]
+    length = int.from_bytes(head[_LENGTH_AT : _LENGTH_AT + 2], "big") * _UNIT[head[0]]
     if path.stat().st_size < length:
         raise UsageError(
             f"{path}: is truncated, {path.stat().st_size} of {length} bytes; get the file again"

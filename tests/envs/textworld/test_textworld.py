@@ -405,15 +405,32 @@ def test_wrong_files(story: Path, tmp_path: Path) -> None:
         gym.make(STORY, data=str(tmp_path / "none.z5"))
     with pytest.raises(UsageError, match=r"end in \.z1 to \.z8"):
         gym.make(STORY, game=str(tmp_path / "game.ulx"))
-    (tmp_path / "bad.z5").write_bytes(story.read_bytes())
-    with pytest.raises(UsageError, match="first byte is another version"):
-        gym.make(STORY, game=str(tmp_path / "bad.z5"))
+    for first in (b"\0", b"\x09", b"G", b"\xff"):
+        (tmp_path / "bad.z5").write_bytes(first + story.read_bytes()[1:])
+        with pytest.raises(UsageError, match="its first byte is not a version"):
+            gym.make(STORY, game=str(tmp_path / "bad.z5"))
     cut = tmp_path / "cut.z8"
     cut.write_bytes(story.read_bytes()[:5000])
     shutil.copy(story.with_suffix(".json"), cut.with_suffix(".json"))
     for env_id in (ENV, STORY):
         with pytest.raises(UsageError, match="truncated"):
             gym.make(env_id, data=str(cut))
+
+
+@pytest.mark.parametrize("name", ["renamed.z5", "renamed.z3", "renamed.Z8"])
+def test_a_story_plays_whatever_version_its_name_says(
+    story: Path, tmp_path: Path, name: str
+) -> None:
+    renamed = Path(shutil.copy(story, tmp_path / name))
+    first, second = (gym.make(STORY, data=str(path)) for path in (story, renamed))
+    for env in (first, second):
+        env.reset(seed=1)
+    for action in ("look", "inventory", "go north"):
+        assert first.step(action)[:4] == second.step(action)[:4]
+    cut = tmp_path / f"cut{renamed.suffix}"
+    cut.write_bytes(story.read_bytes()[:5000])
+    with pytest.raises(UsageError, match="truncated"):
+        gym.make(STORY, data=str(cut))
 
 
 @pytest.mark.parametrize(
