@@ -110,6 +110,8 @@ def options(script: str, original: str, **extra: str) -> argparse.ArgumentParser
         extra: further path options -> help text.
     """
     parser = argparse.ArgumentParser(description=script.partition("\n")[0])
+    # Kept now: libraries change `sys.argv`.
+    parser.set_defaults(script=Path(sys.argv[0]).stem.removeprefix("vs_"))
     if original:
         parser.add_argument("--original", type=Path, required=True, help=original)
     for name, text in extra.items():
@@ -143,7 +145,7 @@ def report(counts: Counts, given: argparse.Namespace, original: Mapping[str, str
     sys.stdout.write(json.dumps(told, indent=2, ensure_ascii=False) + "\n")
     if given.save:
         saved = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-        saved[Path(sys.argv[0]).stem.removeprefix("vs_")] = told
+        saved[given.script] = told
         saved["meta"] = machine_meta()
         order = sorted(saved, key=lambda name: (name == "meta", name))
         text = json.dumps({name: saved[name] for name in order}, indent=2, ensure_ascii=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -67,8 +66,9 @@ def test_differences_are_found(change: dict[int, dict[str, Any]], name: str, ste
     counts = played(change)
     assert counts.differences[name] == 1
     assert counts.numbers["steps"] == steps
-    assert counts.examples[0] | {"episode": "one", "step": steps, "field": name} == (
-        counts.examples[0]
+    assert (
+        counts.examples[0] | {"episode": "one", "step": steps, "field": name}
+        == (counts.examples[0])
     )
 
 
@@ -90,9 +90,11 @@ def test_counts_are_saved_by_script(
     results = tmp_path / "differential.json"
     results.write_text(json.dumps({"zork": {"steps": 1}, "sokoban": {"steps": 2}}))
     monkeypatch.setattr(compare, "RESULTS", results)
-    monkeypatch.setattr(sys, "argv", ["vs_sokoban.py"])
+    monkeypatch.setattr(sys, "argv", ["vs_sokoban.py", "--save"])
+    given = compare.options("What it does.", "").parse_args()
+    monkeypatch.setattr(sys, "argv", ["translate"])  # as a planner does
     counts = played({})
-    compare.report(counts, argparse.Namespace(save=True, seed=0), {"other": "1"})
+    compare.report(counts, given, {"other": "1"})
     saved = json.loads(results.read_text())
     assert json.loads(capsys.readouterr().out) == saved["sokoban"]
     assert saved["sokoban"]["steps"] == 30
