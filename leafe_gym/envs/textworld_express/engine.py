@@ -79,7 +79,7 @@ class SharedJava:
         self._process = JavaProcess(LIBRARY)
         self._wire = Py4JClient(self._process.port, self._process.token, _TIMEOUT)
         self.usable = True
-        self._finalizer = weakref.finalize(self, self._process.end, immediately=True)
+        self._finalizer = weakref.finalize(self, _end, self._wire, self._process)
 
     @contextmanager
     def calls(self) -> Iterator[Py4JClient]:
@@ -239,6 +239,11 @@ def _shared_java() -> SharedJava:
             java = SharedJava()
             _shared = weakref.ref(java)
         return java
+
+
+def _end(wire: Py4JClient, process: JavaProcess) -> None:
+    wire.close()
+    process.end(immediately=True)
 
 
 def _forget(java: SharedJava, game: JavaRef) -> None:

@@ -241,7 +241,7 @@ def _joined(params: Mapping[str, Json] | None) -> str:
         for name, value in params.items()
     ):
         raise UsageError(f"params={shown(params)}: give a dict of names and whole numbers")
-    return ",".join(f"{name}={int(value)}" for name, value in params.items())  # type: ignore[arg-type]
+    return ",".join(f"{name}={int(value)}" for name, value in params.items())
 
 
 def _clean(action: str) -> str:
