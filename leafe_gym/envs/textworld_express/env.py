@@ -64,7 +64,8 @@ class TextWorldExpressEnv(TextEnv):
     `admissible_commands`. The first episode of a process takes 2 s or more, because Java starts.
 
     A restore generates the game again and repeats the actions, unless the game is at an earlier
-    state of the same episode; the last answer is compared.
+    state of the same episode; the last answer is compared. The same happens in a step after another
+    environment of the process has taken one, because the simulator keeps state in statics.
 
     Args:
         game: one of `GAMES`.
@@ -175,7 +176,7 @@ class TextWorldExpressEnv(TextEnv):
         self._scenario = Scenario(self.game, self._params, _split_of(number), number)
         game = self._ready()
         answer = game.begin(self._scenario)
-        return Opening(answer.text, f"{game.task()}\n{_COMMAND_FORMS}", max(0.0, answer.score))
+        return Opening(answer.text, f"{game.task}\n{_COMMAND_FORMS}", max(0.0, answer.score))
 
     def play(self, action: str) -> StepOutcome:
         """See `TextEnv.play`."""
@@ -183,7 +184,7 @@ class TextWorldExpressEnv(TextEnv):
         before = game.answer
         command = _clean(action)
         if command == "help":  # as in the library; no step of the simulator
-            return StepOutcome(game.task(), score=max(0.0, before.score))
+            return StepOutcome(game.task, score=max(0.0, before.score))
         answer = game.step(command)
         return StepOutcome(
             observation=answer.text,
