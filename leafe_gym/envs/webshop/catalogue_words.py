@@ -37,7 +37,7 @@ OPTIONS: dict[str, list[str]] = _WORDS["options"]
 
 
 def _kind(record: dict[str, Any]) -> ProductKind:
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
     return ProductKind(**values)
 
 
