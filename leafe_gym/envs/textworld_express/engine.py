@@ -31,7 +31,7 @@ _TIMEOUT = 120.0
 """Seconds after which a call fails."""
 
 
-class Scenario(NamedTuple):
+class ExpressScenario(NamedTuple):
     """What a game is generated from.
 
     Attributes:
@@ -47,7 +47,7 @@ class Scenario(NamedTuple):
     seed: int
 
 
-class Answer(NamedTuple):
+class ExpressAnswer(NamedTuple):
     """What the simulator says about a state.
 
     Attributes:
@@ -136,7 +136,7 @@ class ExpressGame:
         with self._java.calls() as wire:
             self._game = wire.new(_INTERFACE)
         weakref.finalize(self, _forget, self._java, self._game)
-        self._scenario: Scenario | None = None
+        self._scenario: ExpressScenario | None = None
         self.history: tuple[str, ...] = ()
 
     @property
@@ -144,7 +144,7 @@ class ExpressGame:
         """Whether its Java process is there, and is this process's own."""
         return self._java.usable and self._java.pid == os.getpid()
 
-    def begin(self, scenario: Scenario, gold: bool = False) -> Answer:
+    def begin(self, scenario: ExpressScenario, gold: bool = False) -> ExpressAnswer:
         """Generate a game; returns its first answer.
 
         Args:
@@ -169,7 +169,7 @@ class ExpressGame:
         self._scenario, self.history = scenario, ()
         return self.answer
 
-    def step(self, action: str) -> Answer:
+    def step(self, action: str) -> ExpressAnswer:
         """Take an action; returns the answer.
 
         Raises:
@@ -180,7 +180,7 @@ class ExpressGame:
                 self.replay(self._scenario, self.history, self.answer.digest())
             return self._step(action)
 
-    def _step(self, action: str) -> Answer:
+    def _step(self, action: str) -> ExpressAnswer:
         scenario, self._scenario = self._scenario, None  # unknown where the call fails
         with self._java.calls() as wire:
             said = wire.call(self._game, "stepJSON", action)
@@ -188,7 +188,7 @@ class ExpressGame:
         self._scenario, self.history = scenario, (*self.history, action)
         return self.answer
 
-    def gold_path(self, scenario: Scenario) -> list[str]:
+    def gold_path(self, scenario: ExpressScenario) -> list[str]:
         """The library's own solution of a game, up to the action that wins; empty if none does.
 
         Raises:
@@ -205,7 +205,7 @@ class ExpressGame:
                     return path[:number]
         return []
 
-    def replay(self, scenario: Scenario, history: tuple[str, ...], digest: int) -> None:
+    def replay(self, scenario: ExpressScenario, history: tuple[str, ...], digest: int) -> None:
         """Reach the end of a history; starts again unless this game is intact at a prefix of it.
 
         Raises:
@@ -269,9 +269,9 @@ def _after_fork_in_child() -> None:
 os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-def _read(said: Any) -> Answer:
+def _read(said: Any) -> ExpressAnswer:
     found = json.loads(str(said))
-    return Answer(
+    return ExpressAnswer(
         text=str(found["observation"]).strip(),
         score=float(found["score"]),
         won=bool(found["tasksuccess"]) or float(found["score"]) >= 1,
