@@ -15,7 +15,7 @@ PAGES = [
     if "design" not in path.parts
 ]
 IMPORT = re.compile(r"^(?:import|from) .*\bleafe_gym\b", re.MULTILINE)
-FIGURE = re.compile(r"<!-- (?:reproduce|sokoban|webshop|restore:(?:meta\.)?(?:alfworld|webshop))\b")
+FIGURE = re.compile(r"<!-- (?:reproduce|sokoban|webshop|restore:(?:meta\.)?(?:alfworld|webshop))")
 LABEL = re.compile(r"generated|built-in|made-up", re.IGNORECASE)
 
 

@@ -62,6 +62,9 @@ _COSTS = {
 ms."""
 
 
+_NEW = ("ReasoningGym", "Tau2", "TextWorldExpress")
+"""Environments that 0.1 had not."""
+
 _SUBSTITUTES = {
     "Sokoban": "generated levels",
     "TextWorld": "a generated game",
@@ -165,7 +168,7 @@ def environment_facts(env_id: str) -> str:
     needs, licence = _NEEDS.get(name, ("nothing", "MIT"))
     steps = next((signature.parameters[p].default for p in ("max_steps", "max_attempts")
                   if p in signature.parameters), None)  # fmt: skip
-    tasks = "a list of its own, split by content" if hasattr(kind, "tasks") else "seeds"
+    tasks = "a list of its own, no task in two splits" if hasattr(kind, "tasks") else "seeds"
     rows = {
         "id": f"`{env_id}`",
         "needs": needs,
@@ -175,7 +178,7 @@ def environment_facts(env_id: str) -> str:
         "tasks": f"{tasks} (`lg.tasks({env_id!r}, split)`)",
         "prompt set": f"`{kind.metadata.get('prompts', 'chat')}`",
         **_costs(name),
-        "versions": "v0: the first; from leafe-gym 0.1.0 on",
+        "versions": f"v0: the first; from leafe-gym {'0.2.0' if name in _NEW else '0.1.0'} on",
     }
     lines = [
         "| property | value |",

@@ -71,8 +71,8 @@ def _size(node: ast.expr) -> float:
     Raises:
         ValueError: if it is something else.
     """
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
-        return 1 + math.log2(abs(node.value) + 1) / 4
+    if (number := _number(node)) is not None:
+        return 1 + math.log2(number + 1) / 4
     if isinstance(node, ast.Name) and (len(node.id) == 1 or node.id in ("pi", "theta")):
         return 1
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
@@ -102,7 +102,14 @@ def _exponent(node: ast.expr) -> float:
         return _exponent(node.operand)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
         return max(_exponent(node.left), _exponent(node.right))
-    number = isinstance(node, ast.Constant) and type(node.value) in (int, float)
-    if number and abs(node.value) <= _LARGEST_EXPONENT:  # type: ignore[attr-defined]
-        return max(1.0, abs(node.value))  # type: ignore[attr-defined]
-    raise ValueError("not a small number")
+    number = _number(node)
+    if number is None or not number <= _LARGEST_EXPONENT:
+        raise ValueError("not a small number")
+    return max(1.0, number)
+
+
+def _number(node: ast.expr) -> float | None:
+    """The value of a constant that is a real number, which is never negative; else None."""
+    value = node.value if isinstance(node, ast.Constant) else None
+    real = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if real else None  # type: ignore[return-value]

@@ -49,7 +49,8 @@ class ReasoningGymEnv(GlobalRandomGame):
     after a wrong answer tells its score and nothing else.
 
     Some scorers evaluate the answer as Python. Such an answer is parsed first, and one that is
-    more than a small arithmetic expression or a list of values scores 0; see `answer_check`.
+    more than a small arithmetic expression or a list of values counts as empty; see
+    `answer_check`.
 
     Args:
         dataset: the library's name of the data set, such as "countdown".
@@ -168,11 +169,10 @@ class ReasoningGymEnv(GlobalRandomGame):
         )
 
     def _score(self, answer: str) -> float:
-        """The library's score; 0 for an answer that it cannot read or must not evaluate."""
-        if not may_be_scored(self.dataset, answer):
-            return 0.0
+        """The library's score; for an answer that must not be evaluated, that of an empty one."""
+        given = answer if may_be_scored(self.dataset, answer) else ""
         try:
-            score = float(self._scorer.score_answer(answer, self.entry))
+            score = float(self._scorer.score_answer(given, self.entry))
         except Exception:  # noqa: BLE001 - scorers raise many kinds for malformed answers
             return 0.0
         return min(1.0, max(0.0, score))

@@ -1,4 +1,8 @@
-"""One running game of TextWorldExpress, and the Java process that all games of a process share."""
+"""One running game of TextWorldExpress, and the Java process that all games of a process share.
+
+The simulator keeps part of a game in statics, so only the game that was generated last is intact. A
+game that continues after another one is generated again, and its actions are repeated.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +31,7 @@ _TIMEOUT = 120.0
 """Seconds after which a call fails."""
 
 
-class Scenario(NamedTuple):
+class ExpressScenario(NamedTuple):
     """What a game is generated from.
 
     Attributes:
@@ -43,7 +47,7 @@ class Scenario(NamedTuple):
     seed: int
 
 
-class Answer(NamedTuple):
+class ExpressAnswer(NamedTuple):
     """What the simulator says about a state.
 
     Attributes:
@@ -72,14 +76,15 @@ class SharedJava:
     Attributes:
         lock: held during each call.
         pid: of the Python process.
+        intact: the game that was generated last, as its `id`; 0 for none.
     """
 
     def __init__(self) -> None:
         self.lock, self.pid = threading.RLock(), os.getpid()
         self._process = JavaProcess(LIBRARY)
         self._wire = Py4JClient(self._process.port, self._process.token, _TIMEOUT)
-        self.usable = True
-        self._finalizer = weakref.finalize(self, self._process.end, immediately=True)
+        self.usable, self.intact = True, 0
+        self._finalizer = weakref.finalize(self, _end, self._wire, self._process)
 
     @contextmanager
     def calls(self) -> Iterator[Py4JClient]:
@@ -121,6 +126,7 @@ class ExpressGame:
     """One game; not thread-safe.
 
     Attributes:
+        task: the description of the task.
         answer: the last answer.
         history: the actions taken.
     """
@@ -130,7 +136,7 @@ class ExpressGame:
         with self._java.calls() as wire:
             self._game = wire.new(_INTERFACE)
         weakref.finalize(self, _forget, self._java, self._game)
-        self._scenario: Scenario | None = None
+        self._scenario: ExpressScenario | None = None
         self.history: tuple[str, ...] = ()
 
     @property
@@ -138,7 +144,7 @@ class ExpressGame:
         """Whether its Java process is there, and is this process's own."""
         return self._java.usable and self._java.pid == os.getpid()
 
-    def begin(self, scenario: Scenario, gold: bool = False) -> Answer:
+    def begin(self, scenario: ExpressScenario, gold: bool = False) -> ExpressAnswer:
         """Generate a game; returns its first answer.
 
         Args:
@@ -149,24 +155,32 @@ class ExpressGame:
             UsageError: if the library does not know the game or a parameter.
             EnvironmentFailure: if the simulator fails.
         """
-        loaded = self._scenario is not None and self._scenario[:2] == scenario[:2]
         self._scenario = None
         with self._java.calls() as wire:
-            wrong = "" if loaded else wire.call(self._game, "load", scenario.game, scenario.params)
+            self._java.intact = 0
+            wrong = wire.call(self._game, "load", scenario.game, scenario.params)
             if wrong:
                 raise UsageError(f"TextWorldExpress cannot load {scenario[:2]}: {wrong}")
             fold = FOLDS[scenario.split]
             said = wire.call(self._game, "generateNewGameJSON", scenario.seed, fold, gold)
+            self.task = str(wire.call(self._game, "getTaskDescription"))
+            self._java.intact = id(self)
         self.answer = _read(said)
         self._scenario, self.history = scenario, ()
         return self.answer
 
-    def step(self, action: str) -> Answer:
+    def step(self, action: str) -> ExpressAnswer:
         """Take an action; returns the answer.
 
         Raises:
             EnvironmentFailure: if the simulator fails.
         """
+        with self._java.lock:
+            if self._scenario is not None and self._java.intact != id(self):
+                self.replay(self._scenario, self.history, self.answer.digest())
+            return self._step(action)
+
+    def _step(self, action: str) -> ExpressAnswer:
         scenario, self._scenario = self._scenario, None  # unknown where the call fails
         with self._java.calls() as wire:
             said = wire.call(self._game, "stepJSON", action)
@@ -174,49 +188,36 @@ class ExpressGame:
         self._scenario, self.history = scenario, (*self.history, action)
         return self.answer
 
-    def task(self) -> str:
-        """The description of the task."""
-        with self._java.calls() as wire:
-            return str(wire.call(self._game, "getTaskDescription"))
-
-    def gold_path(self, scenario: Scenario) -> list[str]:
+    def gold_path(self, scenario: ExpressScenario) -> list[str]:
         """The library's own solution of a game, up to the action that wins; empty if none does.
 
         Raises:
             UsageError: see `begin`.
             EnvironmentFailure: see `begin`.
         """
-        self.begin(scenario, gold=True)
         with self._java.calls() as wire:
+            self.begin(scenario, gold=True)
             listed = as_ref(wire.call(self._game, "getGoldActionSequence"))
             path = str(wire.static("java.lang.String", "join", "\n", listed)).split("\n")
             wire.forget(listed)
-        for number, action in enumerate(path, 1):
-            if self.step(action).won:
-                return path[:number]
+            for number, action in enumerate(path, 1):
+                if self._step(action).won:
+                    return path[:number]
         return []
 
-    def parameters(self) -> dict[str, Any]:
-        """The parameters of the current game, defaults included."""
-        with self._java.calls() as wire:
-            found: dict[str, Any] = json.loads(
-                str(wire.call(self._game, "getGenerationPropertiesJSON"))
-            )
-        return found
-
-    def replay(self, scenario: Scenario, history: tuple[str, ...], digest: int) -> None:
-        """Reach the end of a history; starts again unless this game is at a prefix of it.
+    def replay(self, scenario: ExpressScenario, history: tuple[str, ...], digest: int) -> None:
+        """Reach the end of a history; starts again unless this game is intact at a prefix of it.
 
         Raises:
             RestoreMismatch: if the last answer is another one.
             EnvironmentFailure: if the simulator fails.
         """
-        done = len(self.history)
-        if self._scenario != scenario or history[:done] != self.history:
-            self.begin(scenario)
-            done = 0
-        for action in history[done:]:
-            self.step(action)
+        with self._java.lock:
+            intact = self._java.intact == id(self) and self._scenario == scenario
+            if not intact or history[: len(self.history)] != self.history:
+                self.begin(scenario)
+            for action in history[len(self.history) :]:
+                self._step(action)
         if self.answer.digest() != digest:
             self._scenario = None
             raise RestoreMismatch(
@@ -241,6 +242,11 @@ def _shared_java() -> SharedJava:
         return java
 
 
+def _end(wire: Py4JClient, process: JavaProcess) -> None:
+    wire.close()
+    process.end(immediately=True)
+
+
 def _forget(java: SharedJava, game: JavaRef) -> None:
     """Free a game in Java; for finalizers, which must not wait for a lock."""
     if java.usable and java.pid == os.getpid() and java.lock.acquire(blocking=False):
@@ -263,9 +269,9 @@ def _after_fork_in_child() -> None:
 os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-def _read(said: Any) -> Answer:
+def _read(said: Any) -> ExpressAnswer:
     found = json.loads(str(said))
-    return Answer(
+    return ExpressAnswer(
         text=str(found["observation"]).strip(),
         score=float(found["score"]),
         won=bool(found["tasksuccess"]) or float(found["score"]) >= 1,

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 from leafe_gym.arguments import one_of, shown, whole_number
 from leafe_gym.envs.tasks import TaskList, check_split, list_arguments, tag_of
 from leafe_gym.envs.text_env import Opening, StepOutcome, TextEnv
-from leafe_gym.envs.textworld_express.engine import FOLDS, LIBRARY, ExpressGame, Scenario
+from leafe_gym.envs.textworld_express.engine import FOLDS, LIBRARY, ExpressGame, ExpressScenario
 from leafe_gym.errors import UsageError
 from leafe_gym.types import Json, Task
 
@@ -51,7 +51,7 @@ class TextWorldExpressState(NamedTuple):
     steps: int
     over: bool
     shown: str
-    scenario: Scenario
+    scenario: ExpressScenario
     history: tuple[str, ...]
     digest: int
 
@@ -64,7 +64,8 @@ class TextWorldExpressEnv(TextEnv):
     `admissible_commands`. The first episode of a process takes 2 s or more, because Java starts.
 
     A restore generates the game again and repeats the actions, unless the game is at an earlier
-    state of the same episode; the last answer is compared.
+    state of the same episode; the last answer is compared. The same happens in a step after another
+    environment of the process has taken one, because the simulator keeps state in statics.
 
     Args:
         game: one of `GAMES`.
@@ -102,7 +103,7 @@ class TextWorldExpressEnv(TextEnv):
             raise UsageError(f"variation={variation} is not in split {split!r}; drop one of them")
         LIBRARY.check()
         self._game: ExpressGame | None = None
-        self._scenario: Scenario | None = None
+        self._scenario: ExpressScenario | None = None
 
     @classmethod
     def tasks(cls, split: str = "train", **kwargs: Json) -> Sequence[Task]:
@@ -118,7 +119,7 @@ class TextWorldExpressEnv(TextEnv):
         return TaskList(partial(_task, split, made), range(VARIATIONS))
 
     @property
-    def scenario(self) -> Scenario:
+    def scenario(self) -> ExpressScenario:
         """What is being played.
 
         Raises:
@@ -172,10 +173,10 @@ class TextWorldExpressEnv(TextEnv):
         if number is None:
             split = self._splits[int(self.np_random.integers(len(self._splits)))]
             number = _FIRST[split] + int(self.np_random.integers(VARIATIONS))
-        self._scenario = Scenario(self.game, self._params, _split_of(number), number)
+        self._scenario = ExpressScenario(self.game, self._params, _split_of(number), number)
         game = self._ready()
         answer = game.begin(self._scenario)
-        return Opening(answer.text, f"{game.task()}\n{_COMMAND_FORMS}", max(0.0, answer.score))
+        return Opening(answer.text, f"{game.task}\n{_COMMAND_FORMS}", max(0.0, answer.score))
 
     def play(self, action: str) -> StepOutcome:
         """See `TextEnv.play`."""
@@ -183,7 +184,7 @@ class TextWorldExpressEnv(TextEnv):
         before = game.answer
         command = _clean(action)
         if command == "help":  # as in the library; no step of the simulator
-            return StepOutcome(game.task(), score=max(0.0, before.score))
+            return StepOutcome(game.task, score=max(0.0, before.score))
         answer = game.step(command)
         return StepOutcome(
             observation=answer.text,
@@ -241,7 +242,7 @@ def _joined(params: Mapping[str, Json] | None) -> str:
         for name, value in params.items()
     ):
         raise UsageError(f"params={shown(params)}: give a dict of names and whole numbers")
-    return ",".join(f"{name}={int(value)}" for name, value in params.items())  # type: ignore[arg-type]
+    return ",".join(f"{name}={int(value)}" for name, value in params.items())
 
 
 def _clean(action: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from leafe_gym.envs.data_files import packaged_json
 
@@ -35,7 +35,10 @@ BRANDS: list[str] = _WORDS["brands"]
 OPTIONS: dict[str, list[str]] = _WORDS["options"]
 """Name of an option -> its values."""
 
-WARES = tuple(
-    ProductKind(**{k: tuple(v) if isinstance(v, list) else v for k, v in one.items()})
-    for one in _WORDS["wares"]
-)
+
+def _kind(record: dict[str, Any]) -> ProductKind:
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
+    return ProductKind(**values)
+
+
+WARES = tuple(map(_kind, _WORDS["wares"]))

@@ -92,7 +92,7 @@ def test_a_file_of_contests_and_of_functions(tmp_path: Path, make: Any) -> None:
         env.reset(seed=tasks[1].seed)
         assert env.step(code)[1:3] == (1.0, True)
         env.close()
-    with pytest.raises(UsageError, match="no file"):
+    with pytest.raises(UsageError, match="there is no"):
         gym.make(IDS[0], problems="absent.parquet")
 
 

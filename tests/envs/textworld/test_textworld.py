@@ -433,6 +433,20 @@ def test_a_story_plays_whatever_version_its_name_says(
         gym.make(STORY, data=str(cut))
 
 
+@pytest.mark.parametrize("place", [0.01, 0.5, 0.99])
+def test_a_damaged_story_is_refused_before_it_runs(
+    story: Path, tmp_path: Path, place: float
+) -> None:
+    content = bytearray(story.read_bytes())
+    content[64 + int(place * (len(content) - 600))] ^= 0xFF
+    damaged = tmp_path / "damaged.z8"
+    damaged.write_bytes(content)
+    shutil.copy(story.with_suffix(".json"), damaged.with_suffix(".json"))
+    for env_id in (ENV, STORY):
+        with pytest.raises(UsageError, match="is damaged"):
+            gym.make(env_id, data=str(damaged))
+
+
 @pytest.mark.parametrize(
     ("kwargs", "said"),
     [
