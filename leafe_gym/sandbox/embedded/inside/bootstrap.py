@@ -68,11 +68,12 @@ def main(arguments: list[str]) -> None:
     _watch(first, owner)
 
 
-_WATCHES = {"max_inotify_instances": 32, "max_inotify_watches": 4096}
+_WATCHES = {"max_inotify_instances": 4, "max_inotify_watches": 4096}
+"""Each instance holds up to 8 MB of events, which no process shows."""
 
 
 def _limit_watches() -> None:
-    """Leave the host's user most of the watches on files, which code in the sandbox counts to."""
+    """Leave the host's user most of the watches on files, and bound the memory of their events."""
     for name, most in _WATCHES.items():
         with suppress(OSError), open(f"/proc/sys/user/{name}", "w") as file:
             file.write(str(most))
