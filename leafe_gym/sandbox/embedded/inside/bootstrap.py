@@ -118,9 +118,9 @@ def _first(settings: dict[str, Any], host: Channel, owner: int, parts: jail.Host
         os.umask(0o022)
         syscalls.sethostname(b"box")
         jail.enter(parts)
-        os.environ["PATH"] = settings["path"]
         if settings["python_path"]:
-            os.environ["PYTHONPATH"] = ENVIRON["PYTHONPATH"] = settings["python_path"]
+            ENVIRON["PYTHONPATH"] = settings["python_path"]
+        os.environ.update(ENVIRON, PATH=settings["path"])
         session = SessionManager(
             settings, owner, make_layers(settings["disk_mb"], settings["files"])
         )
