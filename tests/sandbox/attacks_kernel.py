@@ -160,14 +160,14 @@ for pid in (1, os.getppid()):
     if pid in (0, os.getpid()): continue
     for name in ("oom_score_adj", "coredump_filter", "timerslack_ns", "comm", "clear_refs",
                  "uid_map", "setgroups", "loginuid", "attr/current"):
-        refused(f"{pid} {name}", lambda: open(f"/proc/{pid}/{name}", "w").write("1"))
-refused("oom", lambda: open("/proc/self/oom_score_adj", "w").write("-900"))
+        refused(f"{pid} {name}", lambda: open(f"/proc/{pid}/{name}", "wb", 0).write(b"1"))
+refused("oom", lambda: open("/proc/self/oom_score_adj", "wb", 0).write(b"-900"))
 for name in ("uid_map", "gid_map"):
-    refused(name, lambda: open(f"/proc/self/{name}", "w").write("0 0 1"))
+    refused(name, lambda: open(f"/proc/self/{name}", "wb", 0).write(b"0 0 1"))
 """,
     "control groups": """
 for place in ("/sys/fs/cgroup", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/unified"):
     refused(place, lambda: os.mkdir(place + "/@MARKER@"))
-    refused(place, lambda: open(place + "/cgroup.procs", "w").write(str(os.getpid())))
+    refused(place, lambda: open(place + "/cgroup.procs", "wb", 0).write(b"%d" % os.getpid()))
 """,
 }

@@ -11,7 +11,7 @@ import pytest
 from leafe_gym.envs.code.functions import FunctionJudge, FunctionProblem
 from leafe_gym.envs.code.program_runner import ProgramRunner
 from leafe_gym.errors import UsageError
-from leafe_gym.sandbox.base import Sandbox, make_sandbox
+from leafe_gym.sandbox.base import Sandbox, SandboxLimits, make_sandbox
 from leafe_gym.sandbox.embedded.packages import package_paths
 
 NAME, MODULE = "typing-inspection", "typing_inspection"
@@ -46,6 +46,33 @@ def test_other_packages_of_the_environment_are_not_shared(sandbox: Sandbox) -> N
     shown = sandbox.run_program([*PYTHON, f"import os; print(*os.listdir({root!r}))"]).stdout
     assert MODULE in shown.split()
     assert "pydantic" not in shown.split()
+
+
+@pytest.mark.parametrize(
+    "call", ["(a @ a).sum()", "np.linalg.inv(a)[0, 0]", "np.random.default_rng(0).random()"]
+)
+def test_a_session_with_numpy_has_no_threads_and_is_saved(call: str) -> None:
+    """Its linear algebra starts one for each processor, unless the environment says otherwise."""
+    box = make_sandbox("embedded", limits=SandboxLimits(call_s=120.0), packages=["numpy"])
+    box.start()
+    assert not box.run_cell("import numpy as np; a = np.random.rand(300, 300)").error
+    snapshot = box.snapshot()
+    seen = box.run_cell(f"float({call})").stdout
+    box.run_cell("a[:] = 0")
+    box.restore(snapshot)
+    assert box.run_cell(f"float({call})").stdout == seen
+    assert float(seen) != 0
+    box.close()
+
+
+def test_cells_and_programs_have_the_same_environment() -> None:
+    box = make_sandbox("embedded")
+    box.start()
+    look = "import os; print(sorted(os.environ.items()))"
+    cell, program = box.run_cell(look).stdout, box.run_program([*PYTHON, look]).stdout
+    assert eval(program) == [one for one in eval(cell) if one[0] != "PYTHONDONTWRITEBYTECODE"]
+    assert "/home/box/work" in program
+    box.close()
 
 
 def test_judged_functions_import_a_package() -> None:

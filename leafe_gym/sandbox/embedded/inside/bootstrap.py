@@ -69,11 +69,12 @@ def main(arguments: list[str]) -> None:
     _watch(first, owner)
 
 
-_WATCHES = {"max_inotify_instances": 32, "max_inotify_watches": 4096}
+_WATCHES = {"max_inotify_instances": 4, "max_inotify_watches": 4096}
+"""Each instance holds up to 8 MB of events, which no process shows."""
 
 
 def _limit_watches() -> None:
-    """Leave the host's user most of the watches on files, which code in the sandbox counts to."""
+    """Leave the host's user most of the watches on files, and bound the memory of their events."""
     for name, most in _WATCHES.items():
         with suppress(OSError), open(f"/proc/sys/user/{name}", "w") as file:
             file.write(str(most))
@@ -118,9 +119,9 @@ def _first(settings: dict[str, Any], host: Channel, owner: int, parts: jail.Host
         os.umask(0o022)
         syscalls.sethostname(b"box")
         jail.enter(parts)
-        os.environ["PATH"] = settings["path"]
         if settings["python_path"]:
-            os.environ["PYTHONPATH"] = ENVIRON["PYTHONPATH"] = settings["python_path"]
+            ENVIRON["PYTHONPATH"] = settings["python_path"]
+        os.environ.update(ENVIRON, PATH=settings["path"])
         layers = make_layers(settings["disk_mb"], settings["files"])
         own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         context = NamespacedContext(settings["path"], own, ProgramCgroup(settings["cgroup"]))

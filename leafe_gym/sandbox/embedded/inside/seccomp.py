@@ -50,13 +50,15 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     # Memory that is not attributed to any process.
     "memfd_create": (319, 279), "memfd_secret": (447, 447), "shmget": (29, 194),
     "msgget": (68, 186), "semget": (64, 190), "io_setup": (206, 0),
+    "landlock_create_ruleset": (444, 444), "landlock_add_rule": (445, 445),
+    "landlock_restrict_self": (446, 446), "seccomp": (317, 277),
     "setrlimit": (160, 164),
 }  # fmt: skip
 
-_CLONE, _CLONE3, _SOCKET, _IOCTL, _PRLIMIT, _KILL, _MMAP, _FCNTL, _MADVISE = range(9)
+_CLONE, _CLONE3, _SOCKET, _IOCTL, _PRLIMIT, _KILL, _MMAP, _FCNTL, _MADVISE, _PRCTL = range(10)
 _CHECKED = {
-    "x86_64": (56, 435, 41, 16, 302, 62, 9, 72, 28),
-    "aarch64": (220, 435, 198, 29, 261, 129, 222, 25, 233),
+    "x86_64": (56, 435, 41, 16, 302, 62, 9, 72, 28, 157),
+    "aarch64": (220, 435, 198, 29, 261, 129, 222, 25, 233, 167),
 }
 # A process may change its own priority and scheduling only, not those of saved copies of itself:
 # setpriority, ioprio_set; sched_setparam, sched_setscheduler, sched_setaffinity, sched_setattr.
@@ -162,6 +164,7 @@ def _checks(machine: str) -> list[bytes]:
             _step(_EQUAL, _NOTIFY, 0, 1),
             _refuse(),
         ),
+        _on(checked[_PRCTL], _argument(0), _step(_EQUAL, PR_SET_SECCOMP, 0, 1), _refuse()),
         _own_only(_PRIORITY[machine], 0),  # PRIO_PROCESS
         _own_only(_IOPRIO[machine], 1),  # IOPRIO_WHO_PROCESS
         *(
