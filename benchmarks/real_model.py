@@ -12,6 +12,7 @@ reported: which problems an interrupted run covers does not depend on how hard t
 * LEAFE_SECONDS: stop exploring after this time and report; default no limit.
 * LEAFE_REFLECT_SERVER, LEAFE_REFLECT_MODEL: another model that reflects and refines.
 * LEAFE_AGENT: fields of `AgentConfig` as JSON that replace those of `CONFIG`.
+* LEAFE_GROUP: problems of a group, default 10; a larger one fills a server's batch better.
 * LEAFE_METHODS: the methods to run now, separated by commas; default all.
 
 Beside the methods there is a control, `is_fresh`: independent sampling that writes every program
@@ -62,10 +63,10 @@ METHODS = ("is", "ir", "tree")
 COMPARED = ("is", "tree")
 """They decide how many problems are reported; a method that has finished fewer is left out."""
 CONTROL = "is_fresh"
-GROUP = 10
+GROUP = int(os.environ.get("LEAFE_GROUP", "10"))
 """Problems that all methods finish before the next ones begin."""
 INTERACTIONS = 24
-CONCURRENCY = 12
+CONCURRENCY = max(12, GROUP)
 """Attempts at the same time for each method."""
 SEED = 0
 CONFIG: dict[str, Any] = {

@@ -268,7 +268,7 @@ except PolicyUnavailable as error:
 open_one = lg.policy("vllm", model={str(multiturn)!r}, dtype="float32")
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=900
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=3000
     )
     assert done.returncode == 0, done.stderr
     assert "first 2" in done.stdout or "first 1" in done.stdout
