@@ -15,7 +15,7 @@ def check_render_mode(render_mode: Any) -> None:
     Raises:
         UsageError: if it is neither "ansi" nor None.
     """
-    if render_mode is not None and render_mode != "ansi":
+    if render_mode is not None and not (isinstance(render_mode, str) and render_mode == "ansi"):
         raise UsageError(f"render_mode={render_mode!r}: use 'ansi' or None")
 
 

@@ -9,12 +9,11 @@ import pytest
 
 from leafe_gym.envs.sokoban.parse import parse_board
 from leafe_gym.envs.sokoban.solver import distance
+from leafe_gym.evals.reproduce.group_budget import GroupBudget
 from leafe_gym.evals.reproduce.levels import LevelSet
 from leafe_gym.evals.reproduce.mistakes import mistakes
 from leafe_gym.evals.reproduce.oracle_reflection import OracleTau
-from leafe_gym.evals.reproduce.protocol import Scale
 from leafe_gym.evals.reproduce.reflection_quality import reflection_quality
-from leafe_gym.evals.reproduce.train_methods import _GroupBudget
 from leafe_gym.policies.base import policy
 from leafe_gym.prompts.base import prompt_set
 from leafe_gym.tiny.words import END, SMALL, vocabulary
@@ -104,12 +103,12 @@ def test_quality_counts_what_it_says() -> None:
 
 def test_groups_use_the_budget_and_never_more() -> None:
     levels = LevelSet.of("train", 7)
-    scale = Scale(train_levels=7, train_interactions=230, grpo_tasks=3)
-    budget = _GroupBudget(levels, scale, 1, np.random.default_rng(0))
+    whole = 8
+    budget = GroupBudget(levels, 230, np.random.default_rng(0), group=whole, tasks=3)
     network = policy("tiny").network  # type: ignore[attr-defined]
     longest = 2 * SMALL.steps
     spent = np.zeros(7)
-    smallest = scale.group
+    smallest = whole
     while (batch := budget.sample(network, 0)) is not None:
         assert len(batch.rewards) == len(batch.groups)
         for sample in batch.samples:
@@ -120,4 +119,4 @@ def test_groups_use_the_budget_and_never_more() -> None:
     assert (spent <= 230).all()
     assert (spent > 230 - 2 * longest).all(), "two more of the longest rollouts would not fit"
     assert budget.spent == spent.sum()
-    assert 2 <= smallest < scale.group
+    assert 2 <= smallest < whole

@@ -198,8 +198,12 @@ def test_what_fails_leaves_no_processes_and_descriptors() -> None:
         assert ran(box, "print(1)").stdout == "1\n"
         before = len(os.listdir(f"/proc/{supervisor}/fd")), len(children(supervisor))
         os.kill(template_of(box), signal.SIGKILL)
-        assert ran(box, "print(2)").stdout == "2\n"
-        after = len(os.listdir(f"/proc/{supervisor}/fd")), len(children(supervisor))
+        # What was killed is waited for after a request; a loaded machine may need another one.
+        for _ in range(20):
+            assert ran(box, "print(2)").stdout == "2\n"
+            after = len(os.listdir(f"/proc/{supervisor}/fd")), len(children(supervisor))
+            if after[1] < before[1]:
+                break
         assert after[0] <= before[0]
         assert after[1] == before[1] - 1
     finally:

@@ -18,7 +18,7 @@ from leafe_gym.evals.reproduce.run_base import spending
 from leafe_gym.evals.study.bases import make_base
 from leafe_gym.evals.study.in_context import in_context, playbook
 from leafe_gym.evals.study.measure import Levels, tested
-from leafe_gym.evals.study.methods import METHODS, Bench, Trained
+from leafe_gym.evals.study.methods import METHODS, MethodContext, Trained
 from leafe_gym.evals.study.scale import StudyScale
 from leafe_gym.evals.study.settings import Setting
 from leafe_gym.evals.study.waiting import alone
@@ -63,10 +63,10 @@ class Study:
     scale: StudyScale
     levels: Levels
 
-    def bench(self, base: str, seed: int, run: int = 0) -> Bench:
+    def context(self, base: str, seed: int, run: int = 0) -> MethodContext:
         """A base, pretrained if it is not there yet, with its training levels."""
         folder = self.folder / f"{base}-{seed}"
-        return Bench(
+        return MethodContext(
             base=make_base(base, seed, folder, self.scale.recipe),
             levels=self.levels.train, interactions=self.scale.interactions, scale=self.scale,
             seed=seed, folder=folder, run=run,
@@ -79,25 +79,25 @@ class Study:
         name = f"{method}_{run}" if run else method
 
         def make() -> Json:
-            bench = self.bench(base, seed, run)
+            context = self.context(base, seed, run)
             if method in PROMPTED:
-                return PROMPTED[method](bench, self.levels)
-            origin = bench.base
+                return PROMPTED[method](context, self.levels)
+            origin = context.base
             if method == "base":
                 made = Trained(model=origin)
             elif method == FROM_GRPO:
-                made = self._from_grpo(bench, settings)
+                made = self._from_grpo(context, settings)
             else:
-                made = METHODS[method](bench, settings[method], name)
+                made = METHODS[method](context, settings[method], name)
             return {"costs": made.costs} | tested(made.model, origin, self.levels, seed)
 
         return kept(self.folder / f"{base}-{seed}" / "cells" / f"{name}.json", make)
 
-    def _from_grpo(self, bench: Bench, settings: dict[str, Setting]) -> Trained:
+    def _from_grpo(self, context: MethodContext, settings: dict[str, Setting]) -> Trained:
         """LEAFE as published from the result of GRPO, charged for both."""
-        first = METHODS["grpo"](bench, settings["grpo"], "grpo")
-        bench = replace(bench, base=first.model, name="grpo")
-        made = METHODS["leafe_paper"](bench, settings["leafe_paper"], FROM_GRPO)
+        first = METHODS["grpo"](context, settings["grpo"], "grpo")
+        context = replace(context, base=first.model, name="grpo")
+        made = METHODS["leafe_paper"](context, settings["leafe_paper"], FROM_GRPO)
         before = {f"grpo_{key}": value for key, value in first.costs.items()}
         return Trained(model=made.model, costs=before | made.costs)
 
@@ -108,24 +108,24 @@ class Study:
         that round.
         """
         count = self.scale.rounds
-        bench = self.bench(base, seed)
-        origin = bench.base
+        context = self.context(base, seed)
+        origin = context.base
         setting = settings[method]
         setting = replace(setting, steps=max(1, setting.steps // count))
-        bench = replace(bench, interactions=self.scale.interactions // count)
+        context = replace(context, interactions=self.scale.interactions // count)
         found: list[Json] = []
         for number in range(1, count + 1):
             title = f"{method}-round-{number}"
-            bench = replace(bench, name=f"{method}-after-{number - 1}", run=number)
+            context = replace(context, name=f"{method}-after-{number - 1}", run=number)
 
-            def make(bench: Bench = bench, title: str = title) -> Json:
-                made = METHODS[method](bench, setting, title)
+            def make(context: MethodContext = context, title: str = title) -> Json:
+                made = METHODS[method](context, setting, title)
                 measured = tested(made.model, origin, self.levels, seed)
                 return {"costs": made.costs, "model": str(made.model), **measured}
 
             path = self.folder / f"{base}-{seed}" / "cells" / f"{title}.json"
             found.append(kept(path, make))
-            bench = replace(bench, base=Path(found[-1]["model"]))
+            context = replace(context, base=Path(found[-1]["model"]))
         return found
 
     def samplers(self, base: str, seed: int) -> Json:
@@ -133,7 +133,7 @@ class Study:
         folder = self.folder / f"{base}-{seed}"
 
         def make() -> Json:
-            policy = TinyPolicy.load(self.bench(base, seed).base)
+            policy = TinyPolicy.load(self.context(base, seed).base)
             tasks = self.levels.test.tasks[: self.scale.stage1_levels]
             run = run_bench(
                 policy, tasks, methods=("is", *SAMPLERS), out=folder / "stage1", config=AGENT,

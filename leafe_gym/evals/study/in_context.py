@@ -15,7 +15,7 @@ from leafe_gym.evals.reproduce.exact import PolicyChain
 from leafe_gym.evals.reproduce.levels import LevelSet, StatePool, recovery_pool
 from leafe_gym.evals.reproduce.protocol import AGENT
 from leafe_gym.evals.study.measure import Levels
-from leafe_gym.evals.study.methods import Bench
+from leafe_gym.evals.study.methods import MethodContext
 from leafe_gym.evals.study.settings import Setting
 from leafe_gym.prompts.base import ReflectionVerdict
 from leafe_gym.prompts.tiny import TinyPrompts
@@ -34,7 +34,7 @@ _Told = tuple[int, str]
 """Step and text of an experience."""
 
 
-def in_context(bench: Bench, levels: Levels) -> Json:
+def in_context(context: MethodContext, levels: Levels) -> Json:
     """The base with its own experience on each test level in its prompt, at step tau.
 
     The experience comes from a failed rollout on the same test level: the arm needs an attempt and
@@ -42,10 +42,10 @@ def in_context(bench: Bench, levels: Levels) -> Json:
     A level on which no rollout failed, or the reflection cannot be used, is played without.
     """
     test = levels.test
-    policy = TinyPolicy.load(bench.base)
-    told = asyncio.run(_reflections(policy, test, bench.seed))
+    policy = TinyPolicy.load(context.base)
+    told = asyncio.run(_reflections(policy, test, context.seed))
     calls = int(test.world.steps * 2 + 1) * len(test.tasks)
-    pool = recovery_pool(test, policy.network, bench.seed)
+    pool = recovery_pool(test, policy.network, context.seed)
     chains = {one: told_chain(test, policy, [one]) for one in sorted(set(told.values()))}
     plain = test.chain(policy.network)
     found = plain.success()
@@ -60,13 +60,13 @@ def in_context(bench: Bench, levels: Levels) -> Json:
     }
 
 
-def playbook(bench: Bench, levels: Levels) -> Json:
+def playbook(context: MethodContext, levels: Levels) -> Json:
     """The base with the most frequent successful experiences of training levels in its prompt.
 
     In the manner of ACE (the paper's training-free baseline): one playbook for all levels, grown on
     the training levels, here from the branches of the tree that won.
     """
-    run = bench.collect("tree", Setting())
+    run = context.collect("tree", Setting())
     counts: Counter[_Told] = Counter()
     with RunReader(run.folder) as reader:
         for tree in reader.trees():
@@ -74,8 +74,8 @@ def playbook(bench: Bench, levels: Levels) -> Json:
                 if branch.won and branch.experience is not None:
                     counts[branch.experience.step, branch.experience.text] += 1
     told = [one for one, _ in sorted(counts.items(), key=lambda kv: (-kv[1], kv[0]))[:PLAYBOOK]]
-    policy = TinyPolicy.load(bench.base)
-    pool: StatePool = recovery_pool(levels.test, policy.network, bench.seed)
+    policy = TinyPolicy.load(context.base)
+    pool: StatePool = recovery_pool(levels.test, policy.network, context.seed)
 
     def chances(on: LevelSet, at: StatePool | None = None) -> list[float]:
         chain = told_chain(on, policy, told, always=True)

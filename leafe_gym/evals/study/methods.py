@@ -35,7 +35,7 @@ class Trained:
 
 
 @dataclass(slots=True, kw_only=True)
-class Bench:
+class MethodContext:
     """One base with its training levels, on which methods are run.
 
     Attributes:
@@ -89,16 +89,16 @@ class Bench:
         return Trained(model=trained, costs=counts | costs)
 
 
-Method = Callable[[Bench, Setting, str], Trained]
-"""`f(bench, setting, title)`: the trained model, kept under `title`."""
+Method = Callable[[MethodContext, Setting, str], Trained]
+"""`f(context, setting, title)`: the trained model, kept under `title`."""
 
 
 def rehearse(sampler: str) -> Method:
     """Likelihood of every step of every success of a sampler."""
 
-    def method(bench: Bench, setting: Setting, title: str) -> Trained:
-        run = bench.collect(sampler, setting)
-        return _with(bench.fit(title, setting, run.rehearsal(), []), run)
+    def method(context: MethodContext, setting: Setting, title: str) -> Trained:
+        run = context.collect(sampler, setting)
+        return _with(context.fit(title, setting, run.rehearsal(), []), run)
 
     return method
 
@@ -106,21 +106,21 @@ def rehearse(sampler: str) -> Method:
 def leafe(sampler: str) -> Method:
     """L_cf on sampled replies of branches that won or improved, and L_reh on every success."""
 
-    def method(bench: Bench, setting: Setting, title: str) -> Trained:
-        run = bench.collect(sampler, setting)
+    def method(context: MethodContext, setting: Setting, title: str) -> Trained:
+        run = context.collect(sampler, setting)
         revised = _counterfactual(run, RowConfig(keep=setting.keep, per_task=None, hidden="keep"))
-        return _with(bench.fit(title, setting, run.rehearsal(), revised), run)
+        return _with(context.fit(title, setting, run.rehearsal(), revised), run)
 
     return method
 
 
-def leafe_paper(bench: Bench, setting: Setting, title: str) -> Trained:
+def leafe_paper(context: MethodContext, setting: Setting, title: str) -> Trained:
     """Stage 2 as published: all branches, three rows a task, 20 % of the successes."""
-    run = bench.collect("tree", setting)
-    rows = run.rows(RowConfig.paper(hidden="keep", seed=bench.seed))
+    run = context.collect("tree", setting)
+    rows = run.rows(RowConfig.paper(hidden="keep", seed=context.seed))
     plain = [row for row in rows if row.kind == "rehearsal"]
     revised = [row for row in rows if row.kind == "counterfactual"]
-    return _with(bench.fit(title, setting, plain, revised), run)
+    return _with(context.fit(title, setting, plain, revised), run)
 
 
 def taught(*, everywhere: bool = False, improved: bool = True) -> Method:
@@ -131,13 +131,13 @@ def taught(*, everywhere: bool = False, improved: bool = True) -> Method:
         improved: only branches that were executed and did better than their parent.
     """
 
-    def method(bench: Bench, setting: Setting, title: str) -> Trained:
-        run = bench.collect("tree", setting)
+    def method(context: MethodContext, setting: Setting, title: str) -> Trained:
+        run = context.collect("tree", setting)
         config = RowConfig.verified(per_task=None, hidden="keep")
         if not improved:
             config = config.replace(keep="all")
         revised = run.everywhere() if everywhere else _counterfactual(run, config)
-        made = bench.fit(
+        made = context.fit(
             title, setting if improved else replace(setting, weight="one"),
             run.rehearsal(), revised, taught=True, improved=improved,
         )  # fmt: skip
@@ -146,29 +146,38 @@ def taught(*, everywhere: bool = False, improved: bool = True) -> Method:
     return method
 
 
-def early(bench: Bench, setting: Setting, title: str) -> Trained:
+def early(context: MethodContext, setting: Setting, title: str) -> Trained:
     """Early Experience: predict what alternatives lead to, then imitate."""
-    rng = derive_rng(bench.seed, "early", bench.run)
-    chain = bench.levels.chain(load(bench.base), setting.temperature)
-    predict, imitate = alternatives(bench.levels, chain, bench.interactions, rng)
+    rng = derive_rng(context.seed, "early", context.run)
+    chain = context.levels.chain(load(context.base), setting.temperature)
+    predict, imitate = alternatives(context.levels, chain, context.interactions, rng)
     first = max(1, round(setting.steps * setting.predict))
-    world = bench.fit(f"{title}-world", replace(setting, steps=first), predict, [])
+    world = context.fit(f"{title}-world", replace(setting, steps=first), predict, [])
     rest = replace(setting, steps=max(1, setting.steps - first))
-    made = bench.fit(title, rest, imitate, [], model=world.model)
+    made = context.fit(title, rest, imitate, [], model=world.model)
     both = (world.costs, made.costs)
     sums = {
         name: sum(one.get(name, 0) for one in both)
         for name in ("steps", "tokens_read", "cpu_seconds")
     }
-    spent = {"interactions": bench.interactions * len(bench.levels.tasks), "predict": len(predict)}
+    spent = {
+        "interactions": context.interactions * len(context.levels.tasks),
+        "predict": len(predict),
+    }
     return Trained(model=made.model, costs=made.costs | sums | spent)
 
 
-def grpo(bench: Bench, setting: Setting, title: str) -> Trained:
+def grpo(context: MethodContext, setting: Setting, title: str) -> Trained:
     """Group-relative policy optimization on the success of whole episodes."""
-    rng = derive_rng(bench.seed, "grpo", bench.name, bench.run)
+    rng = derive_rng(context.seed, "grpo", context.name, context.run)
     model, costs = reinforced(
-        title, bench.base, bench.levels, bench.interactions, setting, bench.folder / "models", rng
+        title,
+        context.base,
+        context.levels,
+        context.interactions,
+        setting,
+        context.folder / "models",
+        rng,
     )
     return Trained(model=model, costs=costs)
 

@@ -33,8 +33,8 @@ def tried(study: Study, base: str, method: str, number: int) -> Json:
     setting = trials(method, study.scale.trials)[number]
 
     def make() -> Json:
-        bench = study.bench(base, 0)
-        made = METHODS[method](bench, setting, f"trial-{method}-{number}")
+        context = study.context(base, 0)
+        made = METHODS[method](context, setting, f"trial-{method}-{number}")
         found = validated(made.model, study.levels)
         for folder in (study.folder / f"{base}-0" / "models").glob(f"trial-{method}-{number}*"):
             shutil.rmtree(folder)

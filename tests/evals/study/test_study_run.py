@@ -35,7 +35,7 @@ def study(tmp_path: Path) -> Study:
     found = Study(tmp_path, SMALL, Levels(SMALL, tmp_path))
     # The base that comes with the package fails and reflects sensibly; 6 steps teach nothing.
     folder = tmp_path / f"{NAMED}-0" / "base"
-    found.bench(NAMED, 0)
+    found.context(NAMED, 0)
     for file in ("model.safetensors", "config.json"):
         (folder / file).write_bytes((SHIPPED / "blind" / file).read_bytes())
     return found
@@ -54,7 +54,7 @@ def test_all_arms_on_one_base(study: Study, monkeypatch: pytest.MonkeyPatch) -> 
     def never(*_: object) -> None:
         raise AssertionError("a finished cell is computed again")
 
-    monkeypatch.setattr(Study, "bench", never)
+    monkeypatch.setattr(Study, "context", never)
     assert study.cell(NAMED, 0, "grpo", settings)["costs"]["interactions"] <= 600
     figures = conclude(study.folder, SMALL)
     assert set(figures["ledger"]) == {*ARMS, "in_context", "playbook"}
