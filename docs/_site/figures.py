@@ -3,7 +3,8 @@
 python docs/_site/figures.py     writes the figures of the result files into the pages
 
 The number before the comment is the value at that key of `benchmarks/results/<file>.json`, with as
-many digits as the page has. Figures of `reproduce` are shares and shown in per cent.
+many digits as the page has. Figures of `reproduce` and `reproduce_first` are shares and shown in
+per cent.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ def shown(written: str, file: str, key: str) -> str:
         value = value[part]
     digits = len(written.partition("e")[0].partition(".")[2])
     form = f".{digits}e" if "e" in written else f".{digits}f"
-    return format(100 * value if file == "reproduce" else value, form)
+    per_cent = file.startswith("reproduce") and not isinstance(value, int)
+    return format(100 * value if per_cent else value, form)
 
 
 def main() -> None:

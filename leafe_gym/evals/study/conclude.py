@@ -15,7 +15,7 @@ from leafe_gym.evals.bench import UNIT_KEYS
 from leafe_gym.evals.intervals import holm, two_way_difference, two_way_mean
 from leafe_gym.evals.passk import pass_from_chance
 from leafe_gym.evals.reproduce.merge import MARGIN
-from leafe_gym.evals.study.bases import CURVE, NAMED, NATURAL_NAME, blind_name
+from leafe_gym.evals.study.bases import CURVE, NAMED, NATURAL_NAME, SEEDS, blind_name
 from leafe_gym.evals.study.cells import FROM_GRPO
 from leafe_gym.evals.study.run import ARMS, IN_ROUNDS, ON_THE_CURVE
 from leafe_gym.evals.study.scale import StudyScale
@@ -196,8 +196,18 @@ class BaseFigures:
         }
 
 
-def orderings(figures: BaseFigures) -> Json:
-    """The declared orderings that can be decided on, corrected together; others are "missing"."""
+def orderings(figures: BaseFigures, seeds: int = SEEDS) -> Json:
+    """The declared orderings, corrected together.
+
+    Args:
+        figures: of the base that they are about.
+        seeds: pretraining seeds that the protocol asks for; the verdict is "incomplete" before all
+            of them have run.
+
+    Returns:
+        Difference, p-value and verdict of each: "reproduced", "reversed", "undecided",
+        "incomplete" or, without any figures, "missing".
+    """
     found: dict[str, Json] = {}
     for one in ORDERINGS:
         pair = figures.differences(one)
@@ -211,6 +221,8 @@ def orderings(figures: BaseFigures) -> Json:
     for name, one in found.items():
         sign = "reproduced" if one["mean"] > -one["margin"] else "reversed"
         one["verdict"] = sign if rejected[name] else "undecided"
+        if figures.seeds < seeds:
+            one["verdict"] = "incomplete"
     return found | {name: {"verdict": "missing"} for name in missing}
 
 

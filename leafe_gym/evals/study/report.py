@@ -16,6 +16,7 @@ from leafe_gym.evals.plot_style import (
     save,
 )
 from leafe_gym.evals.reproduce.report import SAMPLERS
+from leafe_gym.evals.study.bases import SEEDS
 from leafe_gym.evals.study.conclude import KS
 from leafe_gym.evals.study.methods import TITLES
 from leafe_gym.types import Json
@@ -28,7 +29,7 @@ PROTOCOL = (
     "layouts together, declared orderings corrected by Holm's method. Everything that is not "
     "declared is exploratory."
 )
-WORDS = {"missing": "not run yet"}
+WORDS = {"missing": "not run yet", "incomplete": "not decided: seeds are missing"}
 
 
 def write_report(found: Json, folder: Path) -> Path:
@@ -46,13 +47,13 @@ def write_report(found: Json, folder: Path) -> Path:
     seeds = found["seeds"]
     if found["ledger"]:
         draw_ledger(found["ledger"], folder / "study-blind.png")
-        lines += [f"## The blind base, {seeds['blind']} pretraining seeds", ""]
+        lines += [f"## The blind base, pretraining seeds: {seeds['blind']} of {SEEDS}", ""]
         lines += ["![Pass@k of the arms on the blind base](study-blind.png)", ""]
         lines += _ledger(found["ledger"]) + _costs(found["ledger"]) + _stage1(found["stage1"])
     natural = found["natural"]
     if natural["ledger"]:
         draw_ledger(natural["ledger"], folder / "study-natural.png")
-        lines += [f"## The natural base, {seeds['natural']} pretraining seeds", ""]
+        lines += [f"## The natural base, pretraining seeds: {seeds['natural']} of {SEEDS}", ""]
         lines += ["![Pass@k of the arms on the natural base](study-natural.png)", ""]
         lines += _ledger(natural["ledger"]) + _stage1(natural["stage1"])
     lines += _rounds(found["rounds"], found["ledger"]) + _curve(found["curve"])
