@@ -1,6 +1,6 @@
 """`leafe/WebShop-v0` against WebShop's own loader, goals and reward.
 
-    python benchmarks/differential/vs_webshop.py --original WebShop [--data FOLDER]
+    python benchmarks/differential/vs_webshop.py --original WebShop [--data FOLDER] [--tagger NAME]
 
 `--original` is a checkout of https://github.com/princeton-nlp/WebShop; it needs the packages
 `thefuzz`, `tqdm` and `rich`. `--data` is a folder with its files (`items_shuffle_1000.json`,
@@ -8,7 +8,8 @@
 same form, with options that stand twice. `--episodes` products are read, and `--steps` purchases of
 each goal are scored. Price limits, which the original draws without a seed, are set equal.
 
-Without spaCy's model `en_core_web_sm` both sides take the nouns of this package, so that the type
+With `--tagger` both sides take the nouns from that spaCy pipeline; WebShop's own is
+`en_core_web_lg`. Without it both sides take the nouns of this package's heuristic, so that the type
 factor's arithmetic is compared, but not the tagger.
 """
 
@@ -27,15 +28,14 @@ from typing import Any
 
 from _compare import Counts, Fields, commit_of, options, report
 
-from leafe_gym._optional import available
 from leafe_gym.envs.webshop import builtin_catalogue
 from leafe_gym.envs.webshop.goals import ShoppingGoal, human_goals, synthetic_goals
 from leafe_gym.envs.webshop.products import Product, read_product
 from leafe_gym.envs.webshop.reward import score
+from leafe_gym.envs.webshop.taggers import find_tagger
 from leafe_gym.envs.webshop.word_lists import nouns
 
 FILES = ("items_shuffle_1000.json", "items_ins_v2_1000.json", "items_human_ins.json")
-TAGGER = "en_core_web_sm"
 UNUSED = (
     "flask", "pyserini", "pyserini.search", "pyserini.search.lucene", "rank_bm25", "cleantext",
     "rich",
@@ -52,24 +52,29 @@ class _Anything(types.ModuleType):
         return lambda *_, **__: None
 
 
-class _Tagger(types.ModuleType):
-    """In place of spaCy: this package's nouns."""
+class _Spacy(types.ModuleType):
+    """In place of spaCy: has one pipeline, whatever its name, or this package's nouns."""
 
-    @staticmethod
-    def load(_: str) -> Any:
-        """The tagger."""
+    def __init__(self, pipeline: Any) -> None:
+        super().__init__("spacy")
+        self._pipeline = pipeline
+
+    def load(self, _: str) -> Any:
+        """The pipeline."""
+        if self._pipeline is not None:
+            return self._pipeline
         return lambda text: [types.SimpleNamespace(text=one, pos_="NOUN") for one in nouns(text)]
 
 
-def original(checkout: Path) -> tuple[Any, Any]:
+def original(checkout: Path, tagger: str | None) -> tuple[Any, Any]:
     """(engine, goal) of the checkout, without the packages for its web site."""
     for name in UNUSED:
         try:
             importlib.import_module(name)
         except ImportError:
             sys.modules[name] = _Anything(name)
-    if not available(TAGGER):
-        sys.modules["spacy"] = _Tagger("spacy")
+    pipeline = None if tagger is None else importlib.import_module("spacy").load(tagger)
+    sys.modules["spacy"] = _Spacy(pipeline)
     sys.path.insert(0, str(checkout))
     engine = importlib.import_module("web_agent_site.engine.engine")
     return engine, importlib.import_module("web_agent_site.engine.goal")
@@ -99,8 +104,11 @@ def write_catalogue(folder: Path) -> None:
 
 def main() -> None:
     """Load, and score purchases."""
-    args = options(__doc__ or "", "checkout of WebShop", data="folder with its files").parse_args()
-    engine, goal_module = original(args.original)
+    parser = options(__doc__ or "", "checkout of WebShop", data="folder with its files")
+    parser.add_argument("--tagger", help="spaCy pipeline for both sides")
+    args = parser.parse_args()
+    tagger = find_tagger(args.tagger)
+    engine, goal_module = original(args.original, args.tagger)
     counts = Counts()
     with tempfile.TemporaryDirectory() as made:
         folder = args.data or Path(made)
@@ -120,14 +128,15 @@ def main() -> None:
                     str(folder / FILES[0]), args.episodes, human_goals=kind == "human"
                 )[:3]
                 theirs = goal_module.get_goals(loaded[0], loaded[2], kind == "human")
-            _compare_kind(counts, kind, goal_module, (ours, entries), (loaded, theirs), args)
-    tagger = "spaCy's" if available(TAGGER) else "this package's nouns on both sides"
-    report(counts, args, {"WebShop": commit_of(args.original), "tagger": tagger})
+            mine, other = (ours, entries, tagger), (loaded, theirs)
+            _compare_kind(counts, kind, goal_module, mine, other, args)
+    name = args.tagger or "this package's nouns on both sides"
+    report(counts, args, {"WebShop": commit_of(args.original), "tagger": name})
 
 
 def _compare_kind(counts: Counts, kind: str, module: Any, mine: Any, other: Any, args: Any) -> None:
     """Compare products, goals and rewards for one kind of goals."""
-    (ours, entries), ((items, by_asin, _), theirs) = mine, other
+    (ours, entries, tagger), ((items, by_asin, _), theirs) = mine, other
     for item in items:
         counts.numbers["products"] += 1
         counts.compare({"product": item["asin"]}, _shown(ours[item["asin"]]), _loaded(item))
@@ -155,7 +164,7 @@ def _compare_kind(counts: Counts, kind: str, module: Any, mine: Any, other: Any,
             ]
             counts.numbers["purchases"] += 1
             there = _their_reward(module, by_asin[bought], their, goal, ours[bought], chosen)
-            here = score(ours[bought], chosen, goal, ours[asin]).reward
+            here = score(ours[bought], chosen, goal, ours[asin], tagger).reward
             where = {"goal": goal.instruction, "bought": bought, "chosen": chosen}
             counts.compare(where, {"reward": round(here, 9)}, {"reward": there})
 

@@ -62,6 +62,17 @@ def one_line(action: str) -> str:
 
 
 def outside(command: str) -> bool:
-    """Whether a command is empty, or a part of it is for the interpreter."""
+    r"""Whether a command is empty, or a part of it is for the interpreter.
+
+    A backslash is the interpreter's escape character: a command such as `\help` never returns, and
+    `\R` writes a file.
+    """
+    if "\\" in command:
+        return True
     firsts = [part.split()[0] for part in _PARTS.split(command.lower()) if part.split()]
     return not firsts or any(word in _META or word.startswith("tw-") for word in firsts)
+
+
+def outside_keys(command: str) -> bool:
+    """As `outside`, where the story reads single keys: `q` is then a key, not a command."""
+    return outside(command) and (len(command) != 1 or command == "\\")

@@ -12,16 +12,19 @@ from leafe_gym.arguments import true_or_false
 from leafe_gym.envs.data_files import data_argument, find_data, take_data
 from leafe_gym.envs.tasks import SPLITS, TaskList, hash_of, list_arguments
 from leafe_gym.envs.text_env import Opening, StepOutcome, TextEnv
-from leafe_gym.envs.textworld.commands import OUTSIDE, one_line, outside
+from leafe_gym.envs.textworld.commands import OUTSIDE, one_line, outside, outside_keys
 from leafe_gym.envs.textworld.game_text import clean
 from leafe_gym.envs.textworld.jericho_warnings import no_unknown_story_warning
 from leafe_gym.envs.textworld.story_file import check_story
+from leafe_gym.envs.textworld.story_trial import try_story
 from leafe_gym.errors import UsageError
 from leafe_gym.types import Json, Task
 
 ENV_ID = "leafe/Jericho-v0"
 TAGGER = "en_core_web_sm"
 """spaCy's English model."""
+_READ_CHAR = 246
+"""Opcode that reads one key."""
 _MENU = "Would you like to RESTART"
 _WON = ("*** You have won ***", "*** The End ***")
 _INSTRUCTION = (
@@ -31,13 +34,24 @@ _INSTRUCTION = (
 
 
 class JerichoState(NamedTuple):
-    """The state of an episode except `np_random`: the interpreter's memory and attributes."""
+    """The state of an episode except `np_random`.
+
+    Attributes:
+        steps: steps taken.
+        over: whether the episode has ended.
+        points: points scored.
+        commands: admissible commands; None if they are not computed yet.
+        shown: the last observation.
+        keys: keys of earlier commands that the story has not read yet.
+        machine: the interpreter's memory.
+    """
 
     steps: int
     over: bool
     points: int
     commands: tuple[str, ...] | None
     shown: str
+    keys: str
     machine: Any
 
 
@@ -49,6 +63,10 @@ class JerichoEnv(TextEnv):
     `admissible_commands` lists commands that change something. Other stories have no points: the
     episode ends at the closing menu of Inform stories, and its text decides whether it is won, with
     reward 1. Commands for the interpreter (save, undo, restart, ...) are not passed on.
+
+    Where the story reads a single key, it gets the first character of the command and, as long as
+    it goes on to read keys, the others in the following steps instead of their commands; the next
+    line that it reads discards the rest. This is what Jericho does.
 
     Args:
         data: the story file, `.z1` to `.z8`; required. A relative path is also looked up in
@@ -78,10 +96,12 @@ class JerichoEnv(TextEnv):
         self.admissible = true_or_false("admissible", admissible)
         _load_jericho()
         self._path = check_story(_story(data, game))
+        try_story(self._path)
         if self.admissible:
             check_tagger()
         self._game: Any = None
         self._points = 0
+        self._keys = ""
         self._commands: tuple[str, ...] | None = None
 
     @classmethod
@@ -100,9 +120,9 @@ class JerichoEnv(TextEnv):
         return TaskList(lambda _: task, range(int(here)))
 
     def actions(self) -> list[str]:
-        """See `TextEnv.actions`; computed once per state."""
+        """See `TextEnv.actions`; computed once per state. None are listed for a single key."""
         if self._commands is None:
-            listed = self.admissible and self._game.is_fully_supported
+            listed = self.admissible and self._game.is_fully_supported and not self._reads_key()
             found = self._game.get_valid_actions(use_parallel=False) if listed else []
             self._commands = tuple(sorted(found))
         return list(self._commands)
@@ -124,7 +144,13 @@ class JerichoEnv(TextEnv):
         """
         machine = self._started(self._game).get_state()
         return JerichoState(
-            self._steps, self._over, self._points, self._commands, self._shown, machine
+            self._steps,
+            self._over,
+            self._points,
+            self._commands,
+            self._shown,
+            self._keys,
+            machine,
         )
 
     def set_state(self, state: JerichoState) -> None:
@@ -133,7 +159,7 @@ class JerichoEnv(TextEnv):
             self._open(1)
         self._game.set_state(state.machine)
         self._steps, self._over, self._points = state.steps, state.over, state.points
-        self._commands, self._shown = state.commands, state.shown
+        self._commands, self._shown, self._keys = state.commands, state.shown, state.keys
 
     def close(self) -> None:
         """Free the interpreter."""
@@ -148,14 +174,20 @@ class JerichoEnv(TextEnv):
         # For Jericho 0 means "none", so seed 0 is a number that no other seed below 2**31 - 1 has.
         self._game.seed(number % (2**31 - 1) or 2**31 - 1)
         said, _ = self._game.reset()
-        self._points, self._commands = int(self._game.get_score()), None
+        self._points, self._commands, self._keys = int(self._game.get_score()), None, ""
         return Opening(clean(said), _INSTRUCTION, self._score())
 
     def play(self, action: str) -> StepOutcome:
         """See `TextEnv.play`."""
-        command = one_line(action)
-        if outside(command):
+        command, key = one_line(action), self._reads_key()
+        if outside_keys(command) if key else outside(command):
             return StepOutcome(OUTSIDE, score=self._score(), feedback=OUTSIDE)
+        if key:
+            # The interpreter would keep the other keys in memory that no snapshot contains.
+            keys = self._keys or command
+            command, self._keys = keys[0], keys[1:]
+        else:
+            self._keys = ""
         before = self._points
         text, _, over, _ = self._game.step(command)
         self._commands = None
@@ -175,6 +207,9 @@ class JerichoEnv(TextEnv):
             score=self._score(),
             feedback="" if changed else said,
         )
+
+    def _reads_key(self) -> bool:
+        return int(self._game.frotz_lib.get_opcode()) == _READ_CHAR
 
     def _score(self) -> float:
         most = int(self._game.get_max_score()) if self._game.is_fully_supported else 1

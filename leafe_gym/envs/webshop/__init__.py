@@ -11,6 +11,7 @@ ranking.py            BM25
 products.py           a record of the official file as a product
 goals.py              instructions as goals: price caps, order, splits
 reward.py             the reward of a purchase
+taggers.py            nouns of names, by a heuristic or by spaCy
 word_lists.py         tokens of searches and names, colour names
 official_files.py     locations and records of the official files
 builtin_catalogue.py  a small generated catalogue

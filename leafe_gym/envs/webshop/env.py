@@ -68,6 +68,9 @@ class WebShopEnv(TextEnv):
         split: only goals of "train", "val" or "test"; None for all.
         goals: "human" instructions, or "synthetic" ones.
         show_attributes: show a page of attributes, as WebShop's flag of that name.
+        tagger: finds the nouns of product names, which decide the type factor of the reward. None:
+            a heuristic without a model. The name of an installed spaCy pipeline gives WebShop's
+            own rewards; WebShop uses `en_core_web_lg`.
         max_steps: see `TextEnv`; 15 is the limit of ReAct (Yao et al. 2023) and later agents.
         render_mode: see `TextEnv`.
 
@@ -87,12 +90,13 @@ class WebShopEnv(TextEnv):
         split: str | None = None,
         goals: str = "human",
         show_attributes: bool = False,
+        tagger: str | None = None,
         max_steps: int | None = 15,
         render_mode: str | None = None,
     ) -> None:
         super().__init__(max_steps, render_mode)
         check_packages()
-        self.shop = open_shop(data_argument(data), goals)
+        self.shop = open_shop(data_argument(data), goals, tagger)
         self._numbers = self.shop.split(split)
         if goal is not None:
             self.shop.goal(goal)

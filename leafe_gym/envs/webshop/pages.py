@@ -58,7 +58,7 @@ def click(
         return to
     goal, product = shop.goal(at.goal), shop.product(at.product)
     chosen = [value for _, value in at.options]
-    worth = score(product, chosen, goal, shop.product(goal.product))
+    worth = score(product, chosen, goal, shop.product(goal.product), shop.tagger)
     return to._replace(reward=worth.reward)
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from leafe_gym._optional import require
 from leafe_gym.envs.webshop.goals import ShoppingGoal
 from leafe_gym.envs.webshop.products import BETWEEN, Product
+from leafe_gym.envs.webshop.taggers import Tagger
 from leafe_gym.envs.webshop.word_lists import EXTRA, nouns, plain_color, plain_pair
 
 _ALIKE = 85
@@ -37,7 +38,13 @@ class Score(NamedTuple):
         return self.r_type * ((self.attributes + self.options + self.cheap) / self.wanted)
 
 
-def score(bought: Product, chosen: Sequence[str], goal: ShoppingGoal, asked: Product) -> Score:
+def score(
+    bought: Product,
+    chosen: Sequence[str],
+    goal: ShoppingGoal,
+    asked: Product,
+    tagger: Tagger = nouns,
+) -> Score:
     """The score of a purchase.
 
     Args:
@@ -45,9 +52,10 @@ def score(bought: Product, chosen: Sequence[str], goal: ShoppingGoal, asked: Pro
         chosen: option values that were clicked.
         goal: the goal.
         asked: the goal's own product.
+        tagger: finds the nouns of a name.
     """
     return Score(
-        r_type=type_factor(bought, asked),
+        r_type=type_factor(bought, asked, tagger),
         attributes=sum(_holds(wanted, bought) for wanted in goal.attributes),
         options=matching_options(goal.options, chosen, goal.option_names),
         cheap=bought.price <= goal.price_upper,
@@ -55,9 +63,9 @@ def score(bought: Product, chosen: Sequence[str], goal: ShoppingGoal, asked: Pro
     )
 
 
-def type_factor(bought: Product, asked: Product) -> float:
+def type_factor(bought: Product, asked: Product, tagger: Tagger = nouns) -> float:
     """r_type, from the words shared by both names, the query and the category."""
-    shared = text_match(bought.name, asked.name)
+    shared = text_match(bought.name, asked.name, tagger)
     if shared == 0:
         return 0.0
     if shared < 0.1:
@@ -67,16 +75,16 @@ def type_factor(bought: Product, asked: Product) -> float:
     return 1.0 if same_query or levels >= 2 or shared > 0.2 else 0.5
 
 
-def text_match(bought: str, asked: str) -> float:
+def text_match(bought: str, asked: str, tagger: Tagger = nouns) -> float:
     """Share of the nouns of the name `asked` that also occur in the name `bought`.
 
     0.2 if `asked` has none. A noun that `asked` repeats counts once in the numerator and each time
     in the denominator, as in WebShop.
     """
-    wanted = nouns(asked)
+    wanted = tagger(asked)
     if not wanted:
         return 0.2
-    return len(set(wanted) & set(nouns(bought))) / len(wanted)
+    return len(set(wanted) & set(tagger(bought))) / len(wanted)
 
 
 def matching_options(

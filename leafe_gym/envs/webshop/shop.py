@@ -23,6 +23,7 @@ from leafe_gym.envs.webshop.products import Product
 from leafe_gym.envs.webshop.ranking import Ranking
 from leafe_gym.envs.webshop.record_file import RecordReader
 from leafe_gym.envs.webshop.shop_builder import GOALS, ORDER, PRODUCTS, VERSION, Streams, build
+from leafe_gym.envs.webshop.taggers import find_tagger
 from leafe_gym.envs.webshop.word_lists import EXTRA
 from leafe_gym.errors import UsageError
 
@@ -37,8 +38,11 @@ class Shop:
     state.
     """
 
-    def __init__(self, folder: Path, data: str | None, kind: str) -> None:
-        self._data, self._kind = data, kind
+    def __init__(
+        self, folder: Path, data: str | None, kind: str, tagger: str | None = None
+    ) -> None:
+        self._made_from = data, kind, tagger
+        self.tagger = find_tagger(tagger)
         self._products, self._goals = RecordReader(folder, PRODUCTS), RecordReader(folder, GOALS)
         self._order = np.load(folder / ORDER, mmap_mode="r", allow_pickle=False)
         self._ranking = Ranking(folder)
@@ -48,8 +52,8 @@ class Shop:
     def __deepcopy__(self, memo: Any) -> Shop:
         return self
 
-    def __reduce__(self) -> tuple[Any, tuple[str | None, str]]:
-        return open_shop, (self._data, self._kind)
+    def __reduce__(self) -> tuple[Any, tuple[str | None, str, str | None]]:
+        return open_shop, self._made_from
 
     @property
     def goals(self) -> int:
@@ -107,7 +111,7 @@ def check_packages() -> None:
         require(package, *EXTRA)
 
 
-def open_shop(data: str | None, kind: str) -> Shop:
+def open_shop(data: str | None, kind: str, tagger: str | None = None) -> Shop:
     """The shop of a data folder, opened once per process; None for the built-in catalogue.
 
     Official files are converted into a cache folder first, once per content.
@@ -115,13 +119,15 @@ def open_shop(data: str | None, kind: str) -> Shop:
     Args:
         data: see `find_files`.
         kind: kind of goals, see `KINDS`.
+        tagger: see `find_tagger`.
 
     Raises:
         MissingExtra: if a package of the extra is not installed.
-        UsageError: if the files cannot be used.
+        UsageError: if the files or the tagger cannot be used.
     """
     if kind not in KINDS:
         raise UsageError(f"goals={kind!r}: use one of {', '.join(KINDS)}")
+    find_tagger(tagger)  # an error before the long work
     files = None if data is None else find_files(data)
     if files is not None and kind == "human" and files.human is None:
         raise UsageError(
@@ -130,20 +136,20 @@ def open_shop(data: str | None, kind: str) -> Shop:
         )
     times = tuple(path.stat().st_mtime_ns for path in files or () if path)
     with _OPENING:
-        return _opened(files, times, kind)
+        return _opened(files, times, kind, tagger)
 
 
 @cache
-def _opened(files: DataFiles | None, times: tuple[int, ...], kind: str) -> Shop:
+def _opened(files: DataFiles | None, times: tuple[int, ...], kind: str, tagger: str | None) -> Shop:
     if files is None:
         # Open files stay readable after they are unlinked, so the folder can be removed at once.
         with tempfile.TemporaryDirectory(prefix="leafe-webshop-") as name:
             folder = Path(name)
             build(folder, builtin_catalogue.streams(), kind, "the built-in catalogue")
-            return Shop(folder, None, kind)
+            return Shop(folder, None, kind, tagger)
     prints = [(path.name, fingerprint(path)) for path in files if path]
     text = json.dumps([VERSION, kind, times, prints])
     key = blake2b(text.encode(), digest_size=12).hexdigest()
     name = str(files.products)
     folder = cached_folder(key, lambda new: build(new, Streams.of(files), kind, name))
-    return Shop(folder, name, kind)
+    return Shop(folder, name, kind, tagger)

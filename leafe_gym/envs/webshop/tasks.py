@@ -26,8 +26,8 @@ def list_tasks(split: str, kwargs: Mapping[str, Any]) -> TaskList:
     """
     given = list_arguments(split, kwargs, ("goal",))
     check_packages()
-    data, kind = given.get("data"), given.get("goals", "human")
-    return TaskList(partial(_build, split, given), lambda: open_shop(data, kind).split(split))
+    named = given.get("data"), given.get("goals", "human"), given.get("tagger")
+    return TaskList(partial(_build, split, given), lambda: open_shop(*named).split(split))
 
 
 def _build(split: str, rest: Mapping[str, Json], goal: int) -> Task:

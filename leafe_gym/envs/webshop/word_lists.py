@@ -16,7 +16,6 @@ _LETTERS = re.compile(r"[^\W\d_]{2,}")
 _POSSESSIVE = re.compile(r"['’]s\b")  # noqa: RUF001
 
 _LISTS = packaged_json("webshop", "word_lists.json")
-_UNITS = frozenset(_LISTS["units"])
 _COLORS: list[str] = _LISTS["colors"]
 """WebShop's colour names, in its order: the first one that is part of an option counts."""
 
@@ -41,11 +40,10 @@ def search_term(word: str) -> str:
 def nouns(name: str) -> list[str]:
     """A replacement for the nouns of a product's name, see `docs/design/2026-11-26-webshop.md`.
 
-    Runs of at least two letters, in lower case, without English stop words and units.
+    Runs of at least two letters, in lower case, without English stop words.
     """
     stop = _stop_words("STOPWORDS_EN_PLUS")
-    found = _LETTERS.findall(name.lower())
-    return [word for word in found if word not in stop and word not in _UNITS]
+    return [word for word in _LETTERS.findall(name.lower()) if word not in stop]
 
 
 def plain_color(option: str) -> str:

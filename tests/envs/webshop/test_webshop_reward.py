@@ -111,19 +111,27 @@ def test_the_type_below_a_tenth() -> None:
 
 
 def test_names_without_nouns_count_a_fifth() -> None:
-    asked = ASKED._replace(name="12 oz, for the 3")
+    asked = ASKED._replace(name="12, for the 3")
     assert text_match("anything", asked.name) == 0.2
     assert type_factor(ASKED, asked) == 1.0  # the same query
     assert type_factor(ASKED._replace(**OTHER), asked) == 0.5
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("The 2-Pack Men's Jacket by Alder & Co", "pack men jacket alder co"),
+        ("Jasmine Tea, 12oz (Pack of 3)", "jasmine tea oz pack"),
+        ("Lamp 5 W, 12 inch", "lamp inch"),
+        ("USB-C cable XL 2.5GB", "usb cable xl gb"),
+    ],
+)
+def test_nouns_of_the_heuristic(name: str, expected: str) -> None:
+    """Units count: spaCy tags them as nouns, too."""
+    assert nouns(name) == expected.split()
+
+
 def test_words() -> None:
-    assert nouns("The 2-Pack Men's Jacket, 12oz (XL) by Alder & Co") == [
-        "men",
-        "jacket",
-        "alder",
-        "co",
-    ]
     # A repeated noun counts once above and twice below.
     assert text_match("tea", "Tea and Tea") == 1 / 2
     assert plain_color("midnight black") == "black"
