@@ -29,6 +29,7 @@ Array line -> 62;
 Array parse -> 62;
 [ Main key n;
   print "Start.^";
+  OPENING
   for (::) {
     print "Line:^";
     line->0 = 60; line->1 = 0; parse->0 = 6;
@@ -46,15 +47,20 @@ Array parse -> 62;
 ];
 """
 """A line that begins with m opens a menu of five single keys; q leaves it."""
+OPENING = 'for (n = 0 : n < 3 : n++) { @read_char 1 -> key; print "Pressed ", key, ".^"; }'
+"""Three keys before the first line."""
 
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compiled(tmp_path_factory.mktemp("story"), "")
+
+
+def compiled(folder: Path, opening: str) -> Path:
     """`SOURCE`, compiled by the compiler that comes with TextWorld."""
     import textworld
 
-    folder = tmp_path_factory.mktemp("story")
-    (folder / "keys.inf").write_text(SOURCE)
+    (folder / "keys.inf").write_text(SOURCE.replace("OPENING", opening))
     compiler = next(Path(textworld.__file__).parent.glob("thirdparty/*/share/*/Compilers/inform6"))
     argv = [str(compiler), "-v5", "keys.inf", "keys.z5"]
     subprocess.run(argv, cwd=folder, check=True, stdout=subprocess.DEVNULL)
@@ -111,17 +117,22 @@ def test_pending_keys_belong_to_the_state(story: Path, counts: Counts, backend: 
     assert pending > 2
 
 
-def test_pending_keys_go_to_other_instances_and_end_with_the_episode(story: Path) -> None:
+def test_pending_keys_go_to_other_instances(story: Path) -> None:
     one, other = (gym.make(STORY, data=str(story)).unwrapped for _ in range(2))
     one.reset(seed=0)
     texts(one, ["menu", "abc"])
     other.set_state(one.get_state())  # type: ignore[attr-defined]
     assert texts(other, ["x", "y", "z"]) == texts(one, ["x", "y", "z"])
     assert "Pressed 122." in texts(one, ["z"])[0]
-    one.reset(seed=0)
-    texts(one, ["menu", "abc"])
-    one.reset(seed=0)
-    assert "Pressed 120." in texts(one, ["menu", "x"])[1], "b and c are of the last episode"
+
+
+@pytest.mark.parametrize("left", [["abc"], ["abc", "x"], ["a", "bcd"], ["a", "b", "c", "menu"]])
+def test_pending_keys_end_with_the_episode(tmp_path: Path, left: list[str]) -> None:
+    env = gym.make(STORY, data=str(compiled(tmp_path, OPENING)))
+    env.reset(seed=0)
+    texts(env, left)
+    env.reset(seed=0)
+    assert texts(env, ["x", "y"]) == ["Pressed 120.", "Pressed 121."]
 
 
 def test_a_key_may_be_a_word_of_the_interpreter(story: Path) -> None:
