@@ -17,7 +17,7 @@ from leafe_gym.envs.textworld import story_trial
 from leafe_gym.envs.textworld.commands import OUTSIDE, outside
 from leafe_gym.envs.textworld.game_text import clean
 from leafe_gym.envs.textworld.jericho_warnings import no_unknown_story_warning
-from leafe_gym.errors import UsageError
+from leafe_gym.errors import ResetNeeded, UsageError
 
 if find_spec("textworld") is None or find_spec("jericho") is None:
     pytest.skip("pip install 'leafe-gym[textworld,jericho]'", allow_module_level=True)
@@ -154,6 +154,28 @@ def test_the_escape_character_does_not_reach_the_interpreter(
     env.reset(seed=0)
     assert texts(env, [command, "menu", command, "x"])[::2] == [OUTSIDE, OUTSIDE]
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("before", [[], ["hello"], ["menu", "abc"], ["menu", "a", "q"]])
+def test_a_restore_works_after_the_interpreter_has_stopped(story: Path, before: list[str]) -> None:
+    """A line that is too long for this story's buffer stops it with an error."""
+    env, untouched = (gym.make(STORY, data=str(story)).unwrapped for _ in range(2))
+    for one in (env, untouched):
+        one.reset(seed=0)
+        texts(one, before)
+    state = env.get_state()  # type: ignore[attr-defined]
+    while not env.step("x" * 198)[2]:
+        pass
+    stopped = env.get_state()  # type: ignore[attr-defined]
+    env.set_state(state)  # type: ignore[attr-defined]
+    rest = ["hello", "menu", "xy", "z", "q", "hello"]
+    assert texts(env, rest) == texts(untouched, rest)
+    env.set_state(stopped)  # type: ignore[attr-defined]
+    with pytest.raises(ResetNeeded):
+        env.step("hello")
+    env.reset(seed=0)
+    untouched.reset(seed=0)
+    assert texts(env, rest) == texts(untouched, rest)
 
 
 # Broken code
