@@ -108,6 +108,7 @@ def main() -> None:
     parser.add_argument("--tagger", help="spaCy pipeline for both sides")
     args = parser.parse_args()
     tagger = find_tagger(args.tagger)
+    args.script += "_spacy" if args.tagger else ""
     engine, goal_module = original(args.original, args.tagger)
     counts = Counts()
     with tempfile.TemporaryDirectory() as made:

@@ -15,6 +15,7 @@ from leafe_gym.envs.text_env import Opening, StepOutcome, TextEnv
 from leafe_gym.envs.textworld.commands import OUTSIDE, one_line, outside, outside_keys
 from leafe_gym.envs.textworld.game_text import clean
 from leafe_gym.envs.textworld.jericho_warnings import no_unknown_story_warning
+from leafe_gym.envs.textworld.progress import load_machine
 from leafe_gym.envs.textworld.story_file import check_story
 from leafe_gym.envs.textworld.story_trial import try_story
 from leafe_gym.errors import UsageError
@@ -157,7 +158,7 @@ class JerichoEnv(TextEnv):
         """Restore a state that `get_state` of an equally configured environment returned."""
         if self._game is None:
             self._open(1)
-        self._game.set_state(state.machine)
+        load_machine(self._game, state.machine)
         self._steps, self._over, self._points = state.steps, state.over, state.points
         self._commands, self._shown, self._keys = state.commands, state.shown, state.keys
 

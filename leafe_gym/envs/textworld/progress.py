@@ -63,7 +63,14 @@ def load(game: Any, progress: Progress) -> None:
         if "state" in held:
             layer.state = state
         if "_jericho" in held:
-            held["_jericho"].set_state(progress.machine)
+            load_machine(held["_jericho"], progress.machine)
+
+
+def load_machine(interpreter: Any, machine: Any) -> None:
+    """Restore the memory of a Jericho interpreter, also of one that has stopped at an error."""
+    if interpreter._emulator_halted():
+        interpreter.reset()  # its states do not contain that it has stopped
+    interpreter.set_state(machine)
 
 
 def _layers(game: Any) -> Iterator[Any]:

@@ -17,7 +17,7 @@ from leafe_gym.envs.textworld import story_trial
 from leafe_gym.envs.textworld.commands import OUTSIDE, outside
 from leafe_gym.envs.textworld.game_text import clean
 from leafe_gym.envs.textworld.jericho_warnings import no_unknown_story_warning
-from leafe_gym.errors import UsageError
+from leafe_gym.errors import ResetNeeded, UsageError
 
 if find_spec("textworld") is None or find_spec("jericho") is None:
     pytest.skip("pip install 'leafe-gym[textworld,jericho]'", allow_module_level=True)
@@ -29,6 +29,7 @@ Array line -> 62;
 Array parse -> 62;
 [ Main key n;
   print "Start.^";
+  OPENING
   for (::) {
     print "Line:^";
     line->0 = 60; line->1 = 0; parse->0 = 6;
@@ -46,15 +47,20 @@ Array parse -> 62;
 ];
 """
 """A line that begins with m opens a menu of five single keys; q leaves it."""
+OPENING = 'for (n = 0 : n < 3 : n++) { @read_char 1 -> key; print "Pressed ", key, ".^"; }'
+"""Three keys before the first line."""
 
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compiled(tmp_path_factory.mktemp("story"), "")
+
+
+def compiled(folder: Path, opening: str) -> Path:
     """`SOURCE`, compiled by the compiler that comes with TextWorld."""
     import textworld
 
-    folder = tmp_path_factory.mktemp("story")
-    (folder / "keys.inf").write_text(SOURCE)
+    (folder / "keys.inf").write_text(SOURCE.replace("OPENING", opening))
     compiler = next(Path(textworld.__file__).parent.glob("thirdparty/*/share/*/Compilers/inform6"))
     argv = [str(compiler), "-v5", "keys.inf", "keys.z5"]
     subprocess.run(argv, cwd=folder, check=True, stdout=subprocess.DEVNULL)
@@ -111,17 +117,22 @@ def test_pending_keys_belong_to_the_state(story: Path, counts: Counts, backend: 
     assert pending > 2
 
 
-def test_pending_keys_go_to_other_instances_and_end_with_the_episode(story: Path) -> None:
+def test_pending_keys_go_to_other_instances(story: Path) -> None:
     one, other = (gym.make(STORY, data=str(story)).unwrapped for _ in range(2))
     one.reset(seed=0)
     texts(one, ["menu", "abc"])
     other.set_state(one.get_state())  # type: ignore[attr-defined]
     assert texts(other, ["x", "y", "z"]) == texts(one, ["x", "y", "z"])
     assert "Pressed 122." in texts(one, ["z"])[0]
-    one.reset(seed=0)
-    texts(one, ["menu", "abc"])
-    one.reset(seed=0)
-    assert "Pressed 120." in texts(one, ["menu", "x"])[1], "b and c are of the last episode"
+
+
+@pytest.mark.parametrize("left", [["abc"], ["abc", "x"], ["a", "bcd"], ["a", "b", "c", "menu"]])
+def test_pending_keys_end_with_the_episode(tmp_path: Path, left: list[str]) -> None:
+    env = gym.make(STORY, data=str(compiled(tmp_path, OPENING)))
+    env.reset(seed=0)
+    texts(env, left)
+    env.reset(seed=0)
+    assert texts(env, ["x", "y"]) == ["Pressed 120.", "Pressed 121."]
 
 
 def test_a_key_may_be_a_word_of_the_interpreter(story: Path) -> None:
@@ -143,6 +154,28 @@ def test_the_escape_character_does_not_reach_the_interpreter(
     env.reset(seed=0)
     assert texts(env, [command, "menu", command, "x"])[::2] == [OUTSIDE, OUTSIDE]
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("before", [[], ["hello"], ["menu", "abc"], ["menu", "a", "q"]])
+def test_a_restore_works_after_the_interpreter_has_stopped(story: Path, before: list[str]) -> None:
+    """A line that is too long for this story's buffer stops it with an error."""
+    env, untouched = (gym.make(STORY, data=str(story)).unwrapped for _ in range(2))
+    for one in (env, untouched):
+        one.reset(seed=0)
+        texts(one, before)
+    state = env.get_state()  # type: ignore[attr-defined]
+    while not env.step("x" * 198)[2]:
+        pass
+    stopped = env.get_state()  # type: ignore[attr-defined]
+    env.set_state(state)  # type: ignore[attr-defined]
+    rest = ["hello", "menu", "xy", "z", "q", "hello"]
+    assert texts(env, rest) == texts(untouched, rest)
+    env.set_state(stopped)  # type: ignore[attr-defined]
+    with pytest.raises(ResetNeeded):
+        env.step("hello")
+    env.reset(seed=0)
+    untouched.reset(seed=0)
+    assert texts(env, rest) == texts(untouched, rest)
 
 
 # Broken code

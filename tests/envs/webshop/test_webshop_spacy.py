@@ -34,7 +34,7 @@ PROPER = ["alder", "birch"]
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A small real pipeline: spaCy's English tokenizer and tags by rules."""
     made = spacy.blank("en")
-    ruler = made.add_pipe("attribute_ruler")
+    ruler: Any = made.add_pipe("attribute_ruler")
     ruler.add([[{"IS_ALPHA": True}]], {"POS": "NOUN"})
     ruler.add([[{"LOWER": {"IN": PROPER}}]], {"POS": "PROPN"})
     ruler.add([[{"LOWER": {"IN": NO_NOUNS}}]], {"POS": "ADJ"})
