@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -198,8 +198,8 @@ class Faulty(ProgramRunner):
         self.fails = fails
         self.started: list[Any] = []
 
-    def _started(self) -> Any:
-        sandbox = super()._started()
+    def _started(self, prepared: Sequence[str]) -> Any:
+        sandbox = super()._started(prepared)
         if sandbox not in self.started:
             self.started.append(sandbox)
         if self.fails:
@@ -234,7 +234,7 @@ def test_the_kernels_end_of_what_used_up_its_time_is_known(
     """Some sandboxes report a signal only."""
     ended = ProgramResult(exit_code=-1, signal=number, out_of_memory=memory, seconds=seconds)
     runner = ProgramRunner("embedded")
-    monkeypatch.setattr(type(runner._started()), "run_program", lambda *_, **__: ended)
+    monkeypatch.setattr(type(runner._started(())), "run_program", lambda *_, **__: ended)
     assert runner.run((), "", SandboxLimits(cpu_s=1.0)).timed_out is timed
     runner.close()
 
