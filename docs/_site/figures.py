@@ -30,7 +30,7 @@ def shown(written: str, file: str, key: str) -> str:
     """The figure at a key of a result file, in the form of the one that is written."""
     value: Any = json.loads((RESULTS / f"{file}.json").read_text("utf-8"))
     for part in key.split("."):
-        value = value[part]
+        value = value[int(part) if isinstance(value, list) else part]
     digits = len(written.partition("e")[0].partition(".")[2])
     form = f".{digits}e" if "e" in written else f".{digits}f"
     per_cent = file.startswith("reproduce") and not isinstance(value, int)

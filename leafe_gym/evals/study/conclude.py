@@ -180,7 +180,9 @@ class BaseFigures:
             f"recovery{k}": two_way_mean(self.passed(arm, k, "recovery")).as_dict() for k in (1, 16)
         }
         elsewhere = own[0]["elsewhere"]
+        by_seed = {f"pass{k}": self.passed(arm, k).mean(axis=1).tolist() for k in (1, 128)}
         return figures | {
+            "by_seed": by_seed,
             "elsewhere": {
                 title: {
                     f"pass{k}": two_way_mean(self.passed(arm, k, "elsewhere", title)).as_dict()
