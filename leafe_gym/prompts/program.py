@@ -58,7 +58,10 @@ class ProgramPrompts(CodePrompts):
         )
 
     def render_step(self, step: Step, number: int) -> list[Message]:
-        """See `PromptSet.render_step`."""
+        """See `PromptSet.render_step`; a class with a `render` of its own does not inherit it.
+
+        Without an experience `render` shows every turn, so later prompts extend earlier ones.
+        """
         return super().render_step(step, number)
 
 

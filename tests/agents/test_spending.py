@@ -49,10 +49,10 @@ def test_no_limit_of_calls_is_ever_exceeded(method: str, counts: Callable[[int, 
         assert [branch_json(b) for b in full] == [
             branch_json(b) for b in whole.branches[: len(full)]
         ]
-        twin = whole.branches[last.id]
-        assert last.steps == twin.steps[: len(last.steps)]
-        assert last.reflections == twin.reflections[: len(last.reflections)]
-        if len(last.steps) < len(twin.steps):
+        same = whole.branches[last.id]
+        assert last.steps == same.steps[: len(last.steps)]
+        assert last.reflections == same.reflections[: len(last.reflections)]
+        if len(last.steps) < len(same.steps):
             assert last.ending == "budget"
 
 

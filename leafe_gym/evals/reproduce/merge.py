@@ -57,7 +57,7 @@ class Merged:
     def __init__(self, seeds: Sequence[Json]) -> None:
         self.seeds = seeds
         self.samplers = list(seeds[0]["stage1"]["methods"])
-        self.models = sorted({_method(name) for name in seeds[0]["trained"]["success"]})
+        self.models = sorted({method_of(name) for name in seeds[0]["trained"]["success"]})
 
     def solved(self, method: str, unit: str, against: Sequence[str] | None = None) -> Values:
         """1.0 where a seed solved a test level within the budget, else 0.0; [seeds, tasks].
@@ -70,8 +70,8 @@ class Merged:
             methods = seed["stage1"]["methods"]
             level = float(seed["stage1"]["interactions"])
             if unit != "interactions":
-                level = min(_known(methods[name][unit]) for name in against or self.samplers)
-            per_seed.append(_solved_at(methods[method][unit]) <= level)
+                level = min(largest_known(methods[name][unit]) for name in against or self.samplers)
+            per_seed.append(spent_at_success(methods[method][unit]) <= level)
         return np.asarray(per_seed, dtype=np.float64)
 
     def pass_at(self, model: str, k: int, where: str = "success") -> Values:
@@ -82,7 +82,7 @@ class Merged:
         found: list[dict[int, float]] = []
         for seed in self.seeds:
             trained = seed["trained"]
-            names = [name for name in trained[where] if _method(name) == model]
+            names = [name for name in trained[where] if method_of(name) == model]
             values = np.mean([self._passed(trained, name, k, where) for name in names], axis=0)
             tasks = trained["pool"] if where == "recovery" else range(len(values))
             found.append(dict(zip(tasks, values.tolist(), strict=True)))
@@ -181,7 +181,7 @@ class Merged:
         found = []
         for seed in self.seeds:
             models = seed["trained"]["elsewhere"][title].items()
-            runs = [pass_from_chance(p, k) for name, p in models if _method(name) == model]
+            runs = [pass_from_chance(p, k) for name, p in models if method_of(name) == model]
             found.append(np.mean(runs, axis=0))
         return np.asarray(found, dtype=np.float64)
 
@@ -202,8 +202,8 @@ class Merged:
     def _elsewhere(self) -> Json:
         return {
             title: {
-                _method(name): {
-                    str(k): _mean(self.pass_elsewhere(title, _method(name), k)) for k in (1, 128)
+                method_of(name): {
+                    str(k): _mean(self.pass_elsewhere(title, method_of(name), k)) for k in (1, 128)
                 }
                 for name in models
             }
@@ -232,7 +232,7 @@ class Merged:
                 _mean(pass_from_chance(chances, k))
                 for seed in self.seeds
                 for name, chances in seed["trained"]["success"].items()
-                if _method(name) == "grpo"
+                if method_of(name) == "grpo"
             ]
             for k in (1, 128)
         }
@@ -242,19 +242,20 @@ def _mean(values: Values) -> float:
     return float(values.mean())
 
 
-def _method(name: str) -> str:
+def method_of(name: str) -> str:
     """The method of a model; the runs of GRPO are numbered."""
     stem, _, number = name.rpartition("_")
     return stem if number.isdigit() else name
 
 
-def _solved_at(spending: Json) -> Values:
+def spent_at_success(spending: Json) -> Values:
+    """What each task had cost at its first success, infinite without one; [tasks]."""
     return np.array([np.inf if at is None else at for at in spending["solved_at"]])
 
 
-def _known(spending: Json) -> float:
+def largest_known(spending: Json) -> float:
     """The largest spending at which the solved levels are known."""
-    unsolved = np.array(spending["used"], dtype=np.float64)[np.isinf(_solved_at(spending))]
+    unsolved = np.array(spending["used"], dtype=np.float64)[np.isinf(spent_at_success(spending))]
     return float(unsolved.min(initial=np.inf))
 
 

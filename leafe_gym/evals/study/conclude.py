@@ -9,20 +9,22 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from leafe_gym.evals.bench import UNIT_KEYS
 from leafe_gym.evals.intervals import holm, two_way_difference, two_way_mean
 from leafe_gym.evals.passk import pass_from_chance
-from leafe_gym.evals.reproduce.merge import MARGIN
+from leafe_gym.evals.reproduce.merge import (
+    MARGIN,
+    Values,
+    largest_known,
+    method_of,
+    spent_at_success,
+)
+from leafe_gym.evals.reproduce.protocol import KS
 from leafe_gym.evals.study.bases import CURVE, NAMED, NATURAL_NAME, SEEDS, blind_name
-from leafe_gym.evals.study.cells import FROM_GRPO
 from leafe_gym.evals.study.run import ARMS, IN_ROUNDS, ON_THE_CURVE
 from leafe_gym.evals.study.scale import StudyScale
 from leafe_gym.types import Json
-
-Values = NDArray[np.float64]
-KS = (1, 4, 16, 64, 128)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +100,7 @@ class BaseFigures:
         """1 - (1 - p)^k, averaged over the runs of a seed; nan without a state; [seeds, levels]."""
         found = []
         for own in self._cells:
-            runs = [one for name, one in own.items() if _arm(name) == arm]
+            runs = [one for name, one in own.items() if method_of(name) == arm]
             chances = [one[where][title] if title else one[where] for one in runs]
             values = np.mean([pass_from_chance(one, k) for one in chances], axis=0)
             if where == "recovery":
@@ -118,8 +120,8 @@ class BaseFigures:
             methods = own["stage1"]["methods"]
             level = float(self.scale.stage1_interactions)
             if unit != "interactions":
-                level = min(_known(one[unit]) for one in methods.values())
-            found.append(_solved_at(methods[sampler][unit]) <= level)
+                level = min(largest_known(one[unit]) for one in methods.values())
+            found.append(spent_at_success(methods[sampler][unit]) <= level)
         return np.array(found, dtype=np.float64)
 
     def samplers(self) -> list[str]:
@@ -172,7 +174,9 @@ class BaseFigures:
         return self.passed(pair[0], k), self.passed(pair[1], k)
 
     def _arm_figures(self, arm: str) -> Json:
-        own = [one for cells in self._cells for name, one in cells.items() if _arm(name) == arm]
+        own = [
+            one for cells in self._cells for name, one in cells.items() if method_of(name) == arm
+        ]
         costs = [one["costs"] for one in own]
         names = sorted({name for one in costs for name, value in one.items() if value is not None})
         figures = {f"pass{k}": two_way_mean(self.passed(arm, k)).as_dict() for k in KS}
@@ -248,19 +252,3 @@ def conclude(folder: Path, scale: StudyScale) -> Json:
         "tuning": json.loads(settings.read_text())["methods"] if settings.exists() else {},
         "seeds": {"blind": named.seeds, "natural": natural.seeds},
     }
-
-
-def _arm(name: str) -> str:
-    """The arm of a cell; runs of GRPO are numbered."""
-    stem, _, number = name.rpartition("_")
-    return stem if number.isdigit() and name != FROM_GRPO else name
-
-
-def _solved_at(spending: Json) -> Values:
-    return np.array([np.inf if at is None else at for at in spending["solved_at"]])
-
-
-def _known(spending: Json) -> float:
-    """The largest spending at which the solved levels are known."""
-    unsolved = np.array(spending["used"], dtype=np.float64)[np.isinf(_solved_at(spending))]
-    return float(unsolved.min(initial=np.inf))

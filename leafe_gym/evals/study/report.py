@@ -15,9 +15,9 @@ from leafe_gym.evals.plot_style import (
     rollouts_axis,
     save,
 )
+from leafe_gym.evals.reproduce.protocol import KS
 from leafe_gym.evals.reproduce.report import SAMPLERS
 from leafe_gym.evals.study.bases import SEEDS
-from leafe_gym.evals.study.conclude import KS
 from leafe_gym.evals.study.methods import TITLES
 from leafe_gym.types import Json
 
