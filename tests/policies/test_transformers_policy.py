@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import shutil
 import time
 from pathlib import Path
@@ -107,8 +108,10 @@ def test_batches_that_do_not_fit_are_halved(
 
     monkeypatch.setattr(policy.network, "forward", tight)
     assert together(policy, many) == wanted
-    assert sizes[1] == 16
-    assert max(sizes[2:]) == 8
+    # How many requests have arrived when decoding begins depends on the machine.
+    too_large = [size for size in sizes if size > 3]
+    assert too_large
+    assert all(after <= before // 2 for before, after in itertools.pairwise(too_large))
     assert max(sizes[-4:]) <= 3
 
 
