@@ -47,7 +47,7 @@ def stage1(folder: Path, seed: int) -> None:
 def study(tmp_path: Path) -> Path:
     for seed in range(3):
         for name, chance in (
-            ("base", 0.1), ("leafe_paper", 0.6), ("reh", 0.5), ("rft", 0.3),
+            ("base", 0.1), ("leafe_paper", 0.6), ("reh", 0.3), ("rft", 0.3),
             ("leafe", 0.6), ("leafe_kl", 0.6), ("grpo", 0.2),
         ):  # fmt: skip
             cell(tmp_path, NAMED, seed, name, chance)
