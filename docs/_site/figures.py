@@ -17,7 +17,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
-FIGURE = re.compile(r"([\d.e+-]+)(<!-- (\w+):([\w.]+) -->)")
+FIGURE = re.compile(r"([\d.e+-]+)(<!-- (\w+):([\w.-]+) -->)")
 
 
 def pages() -> Iterator[Path]:

@@ -240,7 +240,7 @@ def conclude(folder: Path, scale: StudyScale) -> Json:
         base = BaseFigures(folder, blind_name(weight), scale)
         found = base.ends(ON_THE_CURVE)
         if found:
-            curve[f"{weight:g}"] = {"seeds": base.seeds, "arms": found}
+            curve[f"{weight:.0e}"] = {"seeds": base.seeds, "arms": found}
     settings = folder / "settings.json"
     return {
         "ledger": named.ledger(),

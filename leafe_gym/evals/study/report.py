@@ -6,23 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from leafe_gym._files import write_text
-from leafe_gym.evals.intervals import Interval
-from leafe_gym.evals.plot_style import (
-    band,
-    legend_below,
-    new_figure,
-    plain_points,
-    rollouts_axis,
-    save,
-)
-from leafe_gym.evals.reproduce.protocol import KS
 from leafe_gym.evals.reproduce.report import SAMPLERS
 from leafe_gym.evals.study.bases import SEEDS
 from leafe_gym.evals.study.methods import TITLES
+from leafe_gym.evals.study.pictures import ENDS, draw_curve, draw_ledger
 from leafe_gym.types import Json
 
-DRAWN = ("base", "rft", "grpo", "reh", "leafe_paper", "leafe", "leafe_kl")
-"""Arms in the pictures."""
 PROTOCOL = (
     "By the [protocol](protocol.md): splits by layout, every method tuned with the same number of "
     "trials on validation levels, equal interactions, intervals of 95 % over pretraining seeds and "
@@ -56,26 +45,14 @@ def write_report(found: Json, folder: Path) -> Path:
         lines += [f"## The natural base, pretraining seeds: {seeds['natural']} of {SEEDS}", ""]
         lines += ["![Pass@k of the arms on the natural base](study-natural.png)", ""]
         lines += _ledger(natural["ledger"]) + _stage1(natural["stage1"])
-    lines += _rounds(found["rounds"], found["ledger"]) + _curve(found["curve"])
+    lines += _rounds(found["rounds"], found["ledger"])
+    if len(found["curve"]) > 1:
+        draw_curve(found["curve"], folder / "study-curve.png")
+        lines += _curve(found["curve"])
     lines += _tuning(found["tuning"])
     path = folder / "study.md"
     write_text(path, "\n".join(lines).rstrip() + "\n")
     return path
-
-
-def draw_ledger(ledger: Json, path: Path) -> None:
-    """Pass@k of some arms, and the points as JSON beside the picture."""
-    figure = new_figure(6.4, 6.2)
-    axes = figure.subplots()
-    curves = {}
-    for number, arm in enumerate(one for one in DRAWN if one in ledger):
-        points = [(float(k), Interval(**ledger[arm][f"pass{k}"])) for k in KS]
-        band(axes, points, TITLES[arm], number)
-        curves[TITLES[arm]] = plain_points(points)
-    rollouts_axis(axes, KS)
-    axes.set_ylabel("Pass@k on test layouts")
-    legend_below(axes)
-    save(figure, path, curves)
 
 
 def share(one: Json) -> str:
@@ -148,21 +125,25 @@ def _rounds(rounds: Json, ledger: Json) -> list[str]:
         return []
     count = len(next(iter(rounds.values())))
     head = " | ".join(f"round {number}" for number in range(1, count + 1))
-    lines = [f"## {count} rounds that share the budget, Pass@1 / Pass@128, %", ""]
-    lines += [f"| | {head} | one round |", "| --- |" + " --- |" * (count + 1)]
-    for method, one in rounds.items():
-        cells = [_both(one[str(number)]) for number in range(1, count + 1)]
-        whole = _both(ledger[method]) if method in ledger else ""
-        lines.append(f"| {TITLES[method]} | {' | '.join(cells)} | {whole} |")
-    return [*lines, ""]
+    lines = [f"## {count} rounds that share the budget", ""]
+    for end, title in ENDS.items():
+        lines += [f"### {title}, %", "", f"| | {head} | one round |"]
+        lines.append("| --- |" + " --- |" * (count + 1))
+        for method, one in rounds.items():
+            cells = [share(one[str(number)][end]) for number in range(1, count + 1)]
+            cells.append(share(ledger[method][end]) if method in ledger else "")
+            lines.append(f"| {TITLES[method]} | {' | '.join(cells)} |")
+        lines.append("")
+    return lines
 
 
 def _curve(curve: Json) -> list[str]:
-    if not curve:
-        return []
     arms = list(dict.fromkeys(arm for one in curve.values() for arm in one["arms"]))
     lines = ["## The weight of the blind pushes, Pass@1 / Pass@128, %", ""]
+    lines += ["![Pass@1 and Pass@128 against the weight of the blind pushes](study-curve.png)", ""]
     lines += [f"| | {' | '.join(curve)} |", "| --- |" + " --- |" * len(curve)]
+    seeds = [str(one["seeds"]) for one in curve.values()]
+    lines.append(f"| pretraining seeds | {' | '.join(seeds)} |")
     for arm in arms:
         cells = [_both(one["arms"][arm]) if arm in one["arms"] else "" for one in curve.values()]
         lines.append(f"| {TITLES[arm]} | {' | '.join(cells)} |")
@@ -184,7 +165,7 @@ def _trials(trials: Sequence[Json], chosen: int) -> list[str]:
     names = list(trials[0]["setting"])
     lines = [
         f"| {' | '.join(names)} | Pass@1 | Pass@128 |",
-        "| --- |" * 1 + " --- |" * (len(names) + 1),
+        "| --- |" + " --- |" * (len(names) + 1),
     ]
     for number, one in enumerate(trials):
         cells = [_plain(one["setting"][name]) for name in names]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from leafe_gym.evals.study.bases import NAMED, NATURAL_NAME
+from leafe_gym.evals.study.bases import NAMED, NATURAL_NAME, blind_name
 from leafe_gym.evals.study.conclude import ORDERINGS, BaseFigures, conclude, orderings
 from leafe_gym.evals.study.report import share, write_report
 from leafe_gym.evals.study.scale import StudyScale
@@ -107,6 +107,25 @@ def test_the_report_shows_what_is_there(study: Path) -> None:
     assert f"| GRPO | {share(found['ledger']['grpo']['pass1'])} |" in text
     assert "not run yet" in text
     assert (study / "study-blind.png").stat().st_size > 5_000
+
+
+def test_the_curve_has_every_weight_that_is_finished(study: Path) -> None:
+    assert set(conclude(study, SCALE)["curve"]) == {"1e-03"}
+    assert "study-curve.png" not in write_report(conclude(study, SCALE), study).read_text()
+    for seed in range(2):
+        cell(study, blind_name(1e-5), seed, "base", 0.01)
+        cell(study, blind_name(1e-5), seed, "reh", 0.3)
+    cell(study, blind_name(1e-5), 0, "rft", 0.3)  # not on the other seed
+    found = conclude(study, SCALE)
+    assert list(found["curve"]) == ["1e-03", "1e-05"]
+    assert set(found["curve"]["1e-05"]["arms"]) == {"base", "reh"}
+    text = write_report(found, study).read_text()
+    assert "| | 1e-03 | 1e-05 |" in text
+    assert "| pretraining seeds | 3 | 2 |" in text
+    drawn = json.loads((study / "study-curve.json").read_text())
+    points = drawn["rehearsal (L_reh)"]["Pass@128"]
+    assert [one["x"] for one in points] == [1e-3, 1e-5]
+    assert [one["x"] for one in drawn["rejection-sampling SFT"]["Pass@1"]] == [1e-3]
 
 
 def test_an_empty_folder_concludes_nothing(tmp_path: Path) -> None:
