@@ -67,6 +67,42 @@ def test_gain(parent: dict[str, Any], child: dict[str, Any], wanted: float) -> N
     assert gain(tree, tree.branches[1]) == wanted
 
 
+def stepped(rewards: list[float], ending: str = "failed") -> dict[str, Any]:
+    """An attempt with a reward at each step, and no score."""
+    return {"steps": tuple(step("x", reward=one) for one in rewards), "ending": ending}
+
+
+@pytest.mark.parametrize(
+    ("parent", "child", "wanted"),
+    [
+        # A penalty for each step: who is cut off early loses least.
+        (stepped([-0.1] * 9), stepped([-0.1] * 2, "unparsable"), 0.0),
+        (stepped([-0.1] * 9), stepped([-0.1] * 2, "budget"), 0.0),
+        (stepped([-0.1] * 9), stepped([-0.1] * 2, "context"), 0.0),
+        (stepped([-0.1] * 9), stepped([-0.1] * 2, "policy_error"), 0.0),
+        (stepped([-0.1] * 9), stepped([-0.1] * 2), 0.7),
+        (stepped([0.1], "budget"), stepped([0.1] * 3), 0.0),
+        (stepped([0.1], "env_error"), stepped([0.1] * 3), 0.0),
+        (stepped([0.1], "budget"), stepped([0.1] * 3, "won"), 0.2),
+        # A score says how far it is, also where it was cut off.
+        (scored(10), {**scored(40), "ending": "budget"}, 30.0),
+        (scored(10), {**scored(40), "ending": "unparsable"}, 30.0),
+        (scored(10), {**scored(40), "ending": "backend_error"}, 0.0),
+        (
+            {"steps": (*scored(50)["steps"], *scored(10)["steps"])},
+            {**scored(40), "ending": "budget"},
+            0.0,
+        ),
+        ({"steps": (*scored(50)["steps"], *scored(10)["steps"])}, scored(40), 30.0),
+    ],
+)
+def test_an_attempt_that_was_cut_off_has_no_final_result(
+    parent: dict[str, Any], child: dict[str, Any], wanted: float
+) -> None:
+    tree = branched(parent, child)
+    assert gain(tree, tree.branches[1]) == pytest.approx(wanted)
+
+
 @needs("datasets", "transformers")
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("form", ["trl", "jsonl", "shards"])

@@ -9,7 +9,7 @@ from leafe_gym.distill.data.config import RowConfig
 from leafe_gym.distill.data.dataset import rows
 from leafe_gym.distill.data.row_types import Encoded
 from leafe_gym.distill.training.encoded_rows import open_rows
-from leafe_gym.errors import UsageError
+from leafe_gym.errors import NoRows
 from leafe_gym.types import Json
 
 
@@ -40,15 +40,15 @@ def mixed_rows(runs: Sequence[Path], config: RowConfig, model: str) -> MixedRows
     """The rows of runs, encoded for a model; later rounds add what earlier ones did not have.
 
     Raises:
-        UsageError: if no run has a row; the reason of the last one.
+        NoRows: if no run has a row; the reason of the last one.
     """
     mixed = MixedRows()
-    reasons: list[UsageError] = []
+    reasons: list[NoRows] = []
     for run in runs:
-        found = rows(run, config)
         try:
+            found = rows(run, config)
             _ = found.counts  # raises where there is no row, and says why
-        except UsageError as error:
+        except NoRows as error:
             reasons.append(error)
         else:
             mixed.take(*open_rows(found, model))
