@@ -227,7 +227,11 @@ class _Rounds:
 
         first = 1 if self.config.rows_from == "all" else number
         runs = [self._folder(earlier) / "run" for earlier in range(first, number + 1)]
-        found = mixed_rows(runs, self.stages.rows, model)
+        asked = self.stages.train
+        found = mixed_rows(
+            runs, self.stages.rows, model,
+            only_improved=asked.objective == "kl" and asked.only_improved,
+        )  # fmt: skip
         self.report.rows.append(len(found))
         tick = self.progress(f"round {number}: training on {len(found)} rows", None)
         result = train(

@@ -37,8 +37,8 @@ def deviations(figures: Json, scale: StudyScale) -> list[str]:
     if levels and levels != {TEST_LAYOUTS}:
         count = ", ".join(map(str, sorted(levels)))
         found.append(
-            f"{count} test layouts instead of {TEST_LAYOUTS}: the generator has no more. This was "
-            "set before the first figure on a test level, and left out of section 7."
+            f"{count} test layouts instead of {TEST_LAYOUTS}: the generator gives 289. Set "
+            "before the first figure on a test level, and left out of section 7."
         )
     found += [
         f"GRPO at the weight {weight}: {one['grpo_runs']} training seed(s) on each base instead of "
