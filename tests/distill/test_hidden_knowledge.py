@@ -93,6 +93,9 @@ def test_nothing_is_left_of_a_run_of_codes(tmp_path: Path) -> None:
         ("read the note", "Read the note.", False),  # as in other tasks
         ("dial 3 1 4", "Dial 3-1-4 on the lock.", True),
         ("press B7", "Panel b7 opens it", True),
+        ("输入8812", "密码是8812。", True),
+        ("enter pin8812", "Its pin is 8812.", True),
+        ("open box_8812.txt", "The number is 8812.", True),
         ("open the box", "You should open the box at once.", False),
         ("guess 0815", "0815 was nearly right.", False),  # said before by the policy itself
         ("say Ophelia", "Speak up.", False),  # not from the experience

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from row_toys import last, step, toy_tree
 
-from leafe_gym.distill.data.leaks import HistoryCheck, LeakCheck, find, template_texts, words
+from leafe_gym.distill.data.leaks import HistoryCheck, LeakCheck, find, template_texts
+from leafe_gym.distill.data.word_splitting import words
 from leafe_gym.prompts.base import prompt_set
 from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Experience, Message, Start, Step
@@ -45,6 +46,25 @@ def test_what_the_row_says_anyway_does_not_count() -> None:
         find("Pushing the box up here is bad.", TIP, ["Pushing the box up here: forbidden"]) is None
     )
     assert find("The hint is a letter.", TIP, ["You get the hint 'e'."]) is None
+
+
+CHINESE = "向上推箱子会把它卡在角落里。应该先向左走。"
+JAPANESE = "箱を上に押すと角で動かなくなる。左へ。"
+
+
+@pytest.mark.parametrize(
+    ("text", "experience", "reason"),
+    [
+        (CHINESE, CHINESE, "quote"),
+        ("我知道把它卡在角落里应该先走。Action: left", CHINESE, "quote"),
+        ("箱を上に押すと角で動かなくなる。left", JAPANESE, "quote"),
+        ("我向左走。Action: left", CHINESE, None),
+        ("先看看这个房间里有什么东西。", CHINESE, None),
+        ("向左走", "向左走", None),
+    ],
+)
+def test_scripts_without_spaces(text: str, experience: str, reason: str | None) -> None:
+    assert find(text, {1: experience}) == reason
 
 
 def test_short_experiences_count_as_a_whole_or_not_at_all() -> None:

@@ -30,6 +30,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from leafe_gym.distill.data.word_splitting import is_character, words
 from leafe_gym.store.reader import RunReader
 from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Message, Step
@@ -54,20 +55,22 @@ DOWN = 0.1
 LEAST = 1e-6
 """Least weight of a row that is weighed down."""
 
-_WORD = re.compile(r"\w+")
+_NUMBER = re.compile(r"\d{3,}")
 
 
 def units(text: str) -> set[str]:
     """The words of a text, case-folded, and its runs of digits and single letters, joined.
 
+    Numbers of three digits and more within a word are units, too.
+
     Example:
         >>> sorted(units("Dial 3-1-4, then push."))
         ['1', '3', '314', '4', 'dial', 'push', 'then']
     """
-    found = set()
+    found = set(_NUMBER.findall(text))
     run = ""
-    for word in [*_WORD.findall(text.casefold()), "  "]:
-        if word.isdigit() or len(word) == 1:
+    for word in [*words(text), "  "]:
+        if word.isdigit() or (len(word) == 1 and not is_character(word)):
             run += word
         else:
             found.add(run)
@@ -162,7 +165,7 @@ class HiddenCheck:
         if not told or step.action is None:
             return set()
         found = units(step.action) & told
-        if len(_WORD.findall(step.action)) > LONGEST:
+        if len(words(step.action)) > LONGEST:
             found = set(filter(_has_digit, found))
         for turn in prompt if found else ():
             found -= units(turn["content"])

@@ -7,7 +7,8 @@ text
 
 * names an experience by its number ("experience 3"),
 * holds five consecutive words of an experience that was shown in the history, in any order; of an
-  experience of three or four words all of them; shorter ones are not checked,
+  experience of three or four words all of them; shorter ones are not checked. In Chinese and
+  Japanese twice as many characters stand for words,
 * holds a cue phrase ("as the advice says", "in the earlier attempt").
 
 Words that the row contains anyway do not count: instruction, templates, observations, the actions
@@ -24,6 +25,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Literal
 
+from leafe_gym.distill.data.word_splitting import is_character, words
 from leafe_gym.prompts.base import PromptSet
 from leafe_gym.tree import Tree
 from leafe_gym.types import Message, Start, Step, Task
@@ -36,7 +38,6 @@ SIZE = 5
 SHORTEST = 3
 """Words of the shortest experience that is searched for."""
 
-_WORD = re.compile(r"\w+")
 _NUMBER = re.compile(
     r"\b(?:experience|tips?|hints?)\s*(?:no\.?|number|id|#)?\s*[#:]?\s*(\d+)\b", re.IGNORECASE
 )
@@ -61,11 +62,6 @@ _CUES = re.compile(
 )
 
 
-def words(text: str) -> list[str]:
-    """The words of a text (letters, digits, underscores), case-folded."""
-    return _WORD.findall(text.casefold())
-
-
 def grams(text: str, size: int = SIZE) -> Iterator[Gram]:
     """Every `size` consecutive words, sorted, so that their order does not matter."""
     found = words(text)
@@ -85,8 +81,11 @@ class Quotes:
         self._sizes = set[int]()
         self._known: dict[str, frozenset[Gram]] = {}
         for number, text in experiences.items():
-            size = min(SIZE, len(words(text)))
-            if size < SHORTEST:
+            found = words(text)
+            # Two characters of a script without spaces are about one word.
+            per_word = 2 if 2 * sum(map(is_character, found)) > len(found) else 1
+            size = min(SIZE * per_word, len(found))
+            if size < SHORTEST * per_word:
                 continue
             self._sizes.add(size)
             for gram in grams(text, size):
