@@ -15,12 +15,15 @@ import secrets
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from errno import EEXIST, EFBIG, EINVAL, ELOOP
+from errno import EDQUOT, EEXIST, EFBIG, EINVAL, ELOOP, ENOSPC, EROFS
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
 MOST_BYTES = 64 * 2**20
 """Largest file that is read in one piece, unless its reader says otherwise."""
+
+NOT_WRITTEN = (ENOSPC, EDQUOT, EFBIG, EROFS)
+"""Numbers of the errors of a disk that takes no more."""
 
 DATABASE = b"SQLite format 3\0"
 """How the file of a run folder begins."""

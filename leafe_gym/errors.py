@@ -8,6 +8,7 @@
     |   |-- WrapperOrder         a RollbackWrapper sits below another wrapper
     |   |-- BadLevel             a level file is malformed
     |   |-- BadRecord            a file of problems is malformed
+    |   |-- NoRows               a run gives no training rows
     |   `-- ConfigMismatch       a run folder was made by another configuration
     |-- RunIncomplete            a run ended with tasks that are still open
     |-- EnvironmentFailure       the environment raised or broke its contract
@@ -82,6 +83,10 @@ class BadLevel(UsageError):
 
 class BadRecord(UsageError):
     """Raised when a file of problems is malformed; names the file and the line."""
+
+
+class NoRows(UsageError):
+    """Raised when a run gives no training rows; says why."""
 
 
 class ConfigMismatch(UsageError):

@@ -17,6 +17,7 @@ from typing import Annotated, ParamSpec
 
 import typer
 
+from leafe_gym._files import NOT_WRITTEN
 from leafe_gym.cli.interrupt import Interrupted, raise_interrupted
 from leafe_gym.cli.screen import CleanFormatter, complain
 from leafe_gym.errors import LeafeError, UsageError
@@ -44,6 +45,11 @@ def guarded(verb: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(2) from None
         except LeafeError as error:
             complain(f"{type(error).__name__}: {error}")
+            raise typer.Exit(1) from None
+        except OSError as error:
+            if error.errno not in NOT_WRITTEN:
+                raise
+            complain(f"cannot write: {error}{goes_on}")
             raise typer.Exit(1) from None
         except Interrupted as error:
             word = "interrupted" if error.number == signal.SIGINT else "stopped"

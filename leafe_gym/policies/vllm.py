@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from leafe_gym._optional import require
+from leafe_gym._weights import adapter_rank, weights_digest
 from leafe_gym.errors import LeafeError, PolicyError, PolicyUnavailable, UsageError
 from leafe_gym.policies.chat_tokenizer import ChatTokenizer
 from leafe_gym.policies.engine_thread import EngineThread
-from leafe_gym.policies.weights import adapter_rank, weights_digest
 from leafe_gym.prompts.base import PromptSource
 from leafe_gym.types import Completion, Json, Message, Sampling
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -203,3 +204,22 @@ def test_every_field_with_a_form_as_text_has_one_option() -> None:
 )  # fmt: skip
 def test_docstrings(text: str, head: str, arguments: dict[str, str]) -> None:
     assert split_docstring(text) == (head, arguments)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG, errno.EDQUOT])
+def test_a_full_disk_is_one_line(number: int) -> None:
+    def go(out_dir: Path = Path("out")) -> None:
+        raise OSError(number, "no more", "cells/a.json")
+
+    code, text = invoke(verb=go)
+    assert code == 1
+    assert "cannot write:" in text
+    assert "cells/a.json" in text
+    assert "resumes it" in text
+
+
+def test_another_error_of_the_system_is_not_taken_for_a_full_disk() -> None:
+    def go() -> None:
+        raise OSError(errno.EBADF, "a mistake in the program")
+
+    assert "cannot write" not in invoke(verb=go)[1]

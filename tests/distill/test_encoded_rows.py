@@ -83,15 +83,55 @@ def test_data_in_another_form_is_refused(
         open_rows(folder, model)
 
 
-@pytest.mark.parametrize("line", ["{", '{"kind": "rehearsal"}', "[1]"])
-def test_a_damaged_line_is_named(model: Path, tmp_path: Path, line: str) -> None:
-    whole = json.dumps(
-        {
-            "kind": "rehearsal", "task": "t", "split": "", "branch": 0, "step": 0,
-            "prompt": [{"role": "user", "content": "?"}],
-            "completion": [{"role": "assistant", "content": "!"}],
-        }
-    )  # fmt: skip
-    (tmp_path / "rows.jsonl").write_text(f"{whole}\n{line}\n")
+ROW = {
+    "kind": "rehearsal", "task": "t", "split": "", "branch": 0, "step": 0,
+    "prompt": [{"role": "user", "content": "?"}],
+    "completion": [{"role": "assistant", "content": "!"}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"{",
+        b'{"kind": "rehearsal"}',
+        b"[1]",
+        b"\xff",
+        *(
+            json.dumps(ROW | change).encode()
+            for change in (
+                {"kind": "other"},
+                {"prompt": "abc"},
+                {"prompt": []},
+                {"prompt": [{"role": "tool", "content": "x"}]},
+                {"completion": [{"role": "assistant", "content": None}]},
+                {"teacher": "abc"},
+                {"task": 3},
+                {"reasoning": 5},
+                {"weight": "much"},
+                {"chat_template_kwargs": [1]},
+            )
+        ),
+    ],
+)
+def test_a_damaged_line_is_named(model: Path, tmp_path: Path, line: bytes) -> None:
+    (tmp_path / "rows.jsonl").write_bytes(json.dumps(ROW).encode() + b"\n" + line + b"\n")
     with pytest.raises(StoreCorrupt, match="line 2 holds no row"):
         open_rows(tmp_path, model)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"prompt": [ROW["prompt"]], "completion": [ROW["completion"]]},
+        {"prompt": ["a"], "completion": ["b"]},
+        {name: [value] for name, value in (ROW | {"completion": "!"}).items()},
+    ],
+)
+def test_another_trl_data_set_is_refused(
+    model: Path, tmp_path: Path, columns: dict[str, Any]
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    datasets.Dataset.from_dict(columns).save_to_disk(str(tmp_path / "data"))
+    with pytest.raises(StoreCorrupt, match="row 1 holds no row of leafe distill"):
+        open_rows(tmp_path / "data", model)

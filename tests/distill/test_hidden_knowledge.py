@@ -156,6 +156,32 @@ def test_likelihoods_decide_where_there_are_any(tmp_path: Path) -> None:
     assert {reply for _, reply in asked} == {"Action: enter 4711"}, "asked for candidates only"
 
 
+@pytest.mark.parametrize(
+    ("without", "told_", "weight"),
+    [
+        (-math.inf, -math.inf, 0.1),
+        (math.nan, -1.0, 0.1),
+        (-1.0, math.nan, 0.1),
+        (-math.inf, -1.0, 1e-6),
+        (-1e4, -1.0, 1e-6),
+    ],
+)
+def test_likelihoods_that_say_nothing_do_not_excuse_a_row(
+    tmp_path: Path, without: float, told_: float, weight: float
+) -> None:
+    run = toy_run(tmp_path, [told(0), shown_how(1)])
+
+    def score(chat: Any, reply: str) -> float:
+        return told_ if "The code is" in chat[-1]["content"] else without
+
+    def found(hidden: Any) -> dict[str, float]:
+        config = distill.RowConfig(rehearsal=0.0, per_task=None, hidden=hidden)
+        return {r.target: r.weight for r in distill.rows(run, config, prompts=CHAT, score=score)}
+
+    assert "Action: enter 4711" not in found("drop")
+    assert found("weigh")["Action: enter 4711"] == weight
+
+
 def test_likelihood_of_a_reply(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     pytest.importorskip("transformers")

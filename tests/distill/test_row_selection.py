@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from row_toys import last, rows_of, step, toy_run, toy_tree
+from row_toys import last, rows_of, step, toy_run, toy_task, toy_tree
 
 import leafe_gym as lg
 from leafe_gym.distill.data.row_types import Row
@@ -21,7 +21,7 @@ from leafe_gym.policies.base import as_policy
 from leafe_gym.prompts.chat import ChatPrompts
 from leafe_gym.store.reader import RunReader
 from leafe_gym.tree import Branch, Tree
-from leafe_gym.types import Completion, Experience, Message, Sampling
+from leafe_gym.types import Completion, Experience, Message, PromptFit, Sampling, Start
 
 SOKOBAN: dict[str, Any] = {"boxes": 2, "max_steps": 40}
 
@@ -337,3 +337,28 @@ def test_rows_load_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "transformers", "datasets", "pyarrow", "trl"} & set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "pairs"),
+    [
+        (PromptFit(), PromptFit(), 1),
+        (PromptFit(dropped=1), PromptFit(dropped=1), 1),
+        (PromptFit(), PromptFit(dropped=1), 0),
+        (PromptFit(dropped=1), PromptFit(), 0),
+        (PromptFit(), PromptFit(shortened=1), 0),
+    ],
+)
+def test_a_reply_to_a_prompt_that_was_cut_otherwise_is_not_rejected(
+    tmp_path: Path, before: PromptFit, after: PromptFit, pairs: int
+) -> None:
+    tree = Tree(task=toy_task(), start=Start(observation="o", instruction="i"))
+    tree.add(Branch(id=0, steps=(step("a"), step("b"), last("c", False, fit=before))))
+    tree.add(
+        Branch(
+            id=1, parent=0, experience=Experience(step=2, text="Go up."), ending="won",
+            steps=(last("d", True, shown=[1], fit=after),),
+        )
+    )  # fmt: skip
+    (row,) = make(tmp_path, tree, rehearsal=0.0)
+    assert (row.rejected is not None) == bool(pairs)

@@ -10,6 +10,7 @@ from row_toys import CHAT, last, needs, rows_of, step, toy_run, toy_task, toy_tr
 
 from leafe_gym import distill
 from leafe_gym.distill.data.select import gain
+from leafe_gym.errors import NoRows
 from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import Experience, Start
 
@@ -67,6 +68,42 @@ def test_gain(parent: dict[str, Any], child: dict[str, Any], wanted: float) -> N
     assert gain(tree, tree.branches[1]) == wanted
 
 
+def stepped(rewards: list[float], ending: str = "failed") -> dict[str, Any]:
+    """An attempt with a reward at each step, and no score."""
+    return {"steps": tuple(step("x", reward=one) for one in rewards), "ending": ending}
+
+
+@pytest.mark.parametrize(
+    ("parent", "child", "wanted"),
+    [
+        # A penalty for each step: who is cut off early loses least.
+        (stepped([-0.1] * 9), stepped([-0.1] * 2, "unparsable"), 0.0),
+        (stepped([-0.1] * 9), stepped([-0.1] * 2, "budget"), 0.0),
+        (stepped([-0.1] * 9), stepped([-0.1] * 2, "context"), 0.0),
+        (stepped([-0.1] * 9), stepped([-0.1] * 2, "policy_error"), 0.0),
+        (stepped([-0.1] * 9), stepped([-0.1] * 2), 0.7),
+        (stepped([0.1], "budget"), stepped([0.1] * 3), 0.0),
+        (stepped([0.1], "env_error"), stepped([0.1] * 3), 0.0),
+        (stepped([0.1], "budget"), stepped([0.1] * 3, "won"), 0.2),
+        # A score says how far it is, also where it was cut off.
+        (scored(10), {**scored(40), "ending": "budget"}, 30.0),
+        (scored(10), {**scored(40), "ending": "unparsable"}, 30.0),
+        (scored(10), {**scored(40), "ending": "backend_error"}, 0.0),
+        (
+            {"steps": (*scored(50)["steps"], *scored(10)["steps"])},
+            {**scored(40), "ending": "budget"},
+            0.0,
+        ),
+        ({"steps": (*scored(50)["steps"], *scored(10)["steps"])}, scored(40), 30.0),
+    ],
+)
+def test_an_attempt_that_was_cut_off_has_no_final_result(
+    parent: dict[str, Any], child: dict[str, Any], wanted: float
+) -> None:
+    tree = branched(parent, child)
+    assert gain(tree, tree.branches[1]) == pytest.approx(wanted)
+
+
 @needs("datasets", "transformers")
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("form", ["trl", "jsonl", "shards"])
@@ -94,6 +131,34 @@ def test_every_format_keeps_the_teacher(tmp_path: Path, form: str) -> None:
     assert E1 in tokenizer.decode(list(one.teacher))
     assert one.taught[len(one.teacher) :] == one.ids[one.target_start :]
     assert tokenizer.decode(list(one.teacher)).endswith("<|im_start|>assistant\n")
+
+
+@needs("transformers", "accelerate")
+@pytest.mark.parametrize(
+    ("keep", "improved", "plain"), [("all", 1, 3), ("successful", 1, 2), ("improved", 1, 1)]
+)
+def test_mixed_rows_leave_out_what_the_objective_refuses(
+    tmp_path: Path, keep: Any, improved: int, plain: int
+) -> None:
+    """Branch 5 won where its parent had won, branch 3 lost."""
+    from leafe_gym.distill.data.byte_tokenizer import byte_tokenizer
+    from leafe_gym.distill.training.mixed_rows import mixed_rows
+
+    byte_tokenizer().save_pretrained(str(tmp_path / "model"))
+    run, model = toy_run(tmp_path / "run", [toy_tree()]), str(tmp_path / "model")
+    config = distill.RowConfig(keep=keep, teacher=True, per_task=None, rehearsal=0.0)
+    assert len(mixed_rows([run], config, model)) == plain
+    found = mixed_rows([run], config, model, only_improved=True)
+    assert len(found) == improved
+    assert all(row.gain > 0 for row in found)
+    assert found.manifest["runs"][0]["new_rows"] == improved
+    if keep == "improved":
+        lost = Tree(task=toy_task(1), start=Start(observation="o", instruction="i"))
+        lost.add(Branch(id=0, **LOST))
+        lost.add(Branch(id=1, parent=0, experience=Experience(step=0, text="Go."), **scored(0)))
+        other = toy_run(tmp_path / "other", [lost])
+        with pytest.raises(NoRows, match="no branch did better than its parent"):
+            mixed_rows([other], config.replace(keep="all"), model, only_improved=True)
 
 
 def test_rows_longer_with_their_teacher_are_left_out(tmp_path: Path) -> None:

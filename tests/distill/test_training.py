@@ -13,7 +13,13 @@ import pytest
 from leafe_gym.distill.data.row_types import Encoded
 from leafe_gym.distill.training.batch_plan import BatchPlan
 from leafe_gym.distill.training.config import TrainConfig
-from leafe_gym.errors import ConfigMismatch, MissingExtra, TrainingDiverged, UsageError
+from leafe_gym.errors import (
+    ConfigMismatch,
+    MissingExtra,
+    StoreError,
+    TrainingDiverged,
+    UsageError,
+)
 
 torch = pytest.importorskip("torch", reason="torch absent: pip install 'leafe-gym[train]'")
 pytest.importorskip("transformers", reason="transformers absent: pip install 'leafe-gym[train]'")
@@ -338,3 +344,19 @@ def test_two_processes_train_as_one(tmp_path):
             [line[key] for line in lines(one.out)], rel=1e-5
         )
     assert same(weights(one.model), weights(tmp_path / "two" / "model"), 1e-4)
+
+
+@pytest.mark.parametrize("limit", [2_000, 300_000, 500_000])
+def test_a_full_disk_is_named_and_the_training_resumes(tmp_path: Path, limit: int) -> None:
+    """The weights, the optimizer's state or its header do not fit."""
+    resource = pytest.importorskip("resource", reason="no limits on this system")
+    toy_model(0).save_pretrained(tmp_path / "model")
+    given = (toy_rows(8), tmp_path / "model", tmp_path / "out")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(StoreError, match=r"out: cannot be written .* resumes"):
+            train(*given, epochs=1, batch=4, save_every=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert train(*given, epochs=1, batch=4, save_every=1).steps == 2

@@ -10,9 +10,10 @@ import pytest
 from leafe_gym.budget import Spend
 from leafe_gym.evals.bench import UNIT_KEYS, Bench, MethodOutcome
 from leafe_gym.evals.intervals import (
+    _half_width,
     _t_quantile,
     _t_tail,
-    _two_way_error,
+    _variances,
     bounded_mean,
     holm,
     paired_difference,
@@ -90,7 +91,8 @@ def test_error_is_that_of_resampling_seeds_and_tasks() -> None:
         values[np.ix_(dice.integers(0, 5, 5), dice.integers(0, 40, 40))].mean()
         for _ in range(4_000)
     ]
-    assert _two_way_error(values)[0] / (5 / 4) ** 0.5 == pytest.approx(np.std(means), rel=0.05)
+    error = sum(part for part, _ in _variances(values)) ** 0.5
+    assert error / (5 / 4) ** 0.5 == pytest.approx(np.std(means), rel=0.05)
 
 
 def test_seeds_widen_the_interval() -> None:
@@ -130,7 +132,38 @@ def test_p_value_agrees_with_the_interval() -> None:
             assert found.interval.low < 0 < found.interval.high
     assert two_way_difference(ours, ours).p_value == 1
     assert two_way_difference(np.ones((5, 60)), np.zeros((5, 60))).p_value < 1e-3
-    assert two_way_difference(np.ones((1, 1)), np.zeros((1, 1))).p_value == 1
+    assert two_way_difference(np.ones((1, 1)), np.zeros((1, 1))).p_value > 0.9
+
+
+@pytest.mark.parametrize(
+    ("of_seeds", "of_tasks", "of_cells"),
+    [(0.1, 0.0, 0.05), (0.05, 0.2, 0.1), (0.02, 0.3, 0.1), (0.1, 0.0, 0.001)],
+)
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_few_seeds_are_covered_whatever_varies(
+    seeds: int, of_seeds: float, of_tasks: float, of_cells: float, counts
+) -> None:  # type: ignore[no-untyped-def]
+    dice = np.random.default_rng([seeds, int(1000 * of_cells)])
+    rounds, missed = counts(150, 2000), 0
+    for _ in range(rounds):
+        gaps = of_seeds * dice.standard_normal((seeds, 1))
+        gaps = gaps + of_tasks * dice.standard_normal((1, 280))
+        gaps = np.clip(gaps + of_cells * dice.standard_normal((seeds, 280)), -1, 1)
+        missed += abs(gaps.mean()) > _half_width(_variances(gaps), 0.05)
+    assert missed / rounds <= 0.05 + 3.5 * (0.05 * 0.95 / rounds) ** 0.5
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 5])
+@pytest.mark.parametrize("rare", [0.0, 0.005, 0.02])
+def test_what_no_task_showed_is_not_ruled_out_by_the_p_value(seeds: int, rare: float) -> None:
+    """A loss of all of 1 in 100 tasks is missed by 280 tasks once in 17 draws."""
+    theirs = np.full((seeds, 280), 0.9)
+    ours = theirs + 0.001 * np.random.default_rng(1).standard_normal((seeds, 280))
+    ours[:, : int(280 * rare)] = 0.0
+    found = two_way_difference(ours, theirs, margin=0.01)
+    assert (found.interval.low > -0.01) == (found.p_value < 0.05)
+    assert found.p_value > 0.05
+    assert two_way_difference(ours, theirs, margin=0.2).p_value < 0.01
 
 
 def test_holm_is_stricter_than_each_alone_and_stops_at_the_first_failure() -> None:

@@ -24,8 +24,8 @@ class RowConfig(Config):
 
     keep: Literal["successful", "improved", "all"] = "successful"
     """Branches that give counterfactual rows: "successful" (won), "improved" (won or ended with a
-    higher score where the parent did not; the environment's `score`, else the sum of rewards) or
-    "all" (paper)."""
+    higher score where the parent did not; the environment's `score`, else the sum of rewards of
+    attempts that reached the end of the episode) or "all" (paper)."""
 
     per_task: NonNegativeInt | None = 3
     """Most counterfactual rows a task, chosen at random; None for all. Paper: 3."""

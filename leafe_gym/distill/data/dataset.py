@@ -20,7 +20,7 @@ from leafe_gym.distill.data.hidden import HiddenCheck, RunVocabulary, Score
 from leafe_gym.distill.data.provenance import run_facts
 from leafe_gym.distill.data.row_types import Row
 from leafe_gym.distill.data.select import RowSelector
-from leafe_gym.errors import ConfigMismatch, UsageError
+from leafe_gym.errors import ConfigMismatch, NoRows, UsageError
 from leafe_gym.prompts.base import PromptSet, as_prompt_set
 from leafe_gym.prompts.chat_template import check_arguments
 from leafe_gym.store.reader import RunReader
@@ -58,7 +58,8 @@ def rows(
         The rows; nothing is read before they are iterated or counted.
 
     Raises:
-        UsageError: for a folder without a run, or a run without a finished task.
+        UsageError: for a folder without a run.
+        NoRows: for a run without a finished task.
         ConfigMismatch: if the run was made with other prompts than this version has.
         StoreCorrupt: if the run cannot be read.
 
@@ -78,7 +79,7 @@ def rows(
         found = own_prompts(run, prompts)
         arguments = own_template_arguments(run)
         if next(run.results(), None) is None:
-            raise UsageError(
+            raise NoRows(
                 f"{folder}: no task of this run is finished, so it has no rows; run the same "
                 "explore command again to finish it"
             )
@@ -118,7 +119,7 @@ class Rows:
         """All rows, in the order of the run's tasks.
 
         Raises:
-            UsageError: at the end, if there was none; says why.
+            NoRows: at the end, if there was none; says why.
             StoreCorrupt: if the run cannot be read.
         """
         counts: Counter[str] = Counter()
@@ -137,14 +138,14 @@ class Rows:
                 ).rows()
         self._counts = counts
         if not counts["counterfactual"] + counts["rehearsal"]:
-            raise UsageError(f"{self.folder}: no rows: {self._why_none(counts)}")
+            raise NoRows(f"{self.folder}: no rows: {self._why_none(counts)}")
 
     @property
     def counts(self) -> dict[str, int]:
         """Rows by kind, and omitted steps by reason; the first use reads the run once.
 
         Raises:
-            UsageError: if there are no rows.
+            NoRows: if there are none.
         """
         if self._counts is None:
             for _ in self:

@@ -51,6 +51,8 @@ REACHED = math.log(0.05)
 """A log-likelihood without the experience from which the policy reaches the action by itself."""
 DOWN = 0.1
 """Weight of a row that is weighed down without a `Score`."""
+LEAST = 1e-6
+"""Least weight of a row that is weighed down."""
 
 _WORD = re.compile(r"\w+")
 
@@ -180,4 +182,6 @@ class HiddenCheck:
             return DOWN
         without = self._score(prompt, reply)
         ratio = self._score(told, reply) - without
-        return math.exp(-ratio) if ratio >= RATIO and without < REACHED else 1.0
+        if math.isnan(ratio):  # the likelihoods say nothing: both may be 0
+            return DOWN
+        return max(LEAST, math.exp(-ratio)) if ratio >= RATIO and without < REACHED else 1.0

@@ -18,10 +18,12 @@ from leafe_gym.prompts.fitting import rendered
 from leafe_gym.prompts.thinking import split_thinking
 from leafe_gym.seeds import derive_rng
 from leafe_gym.tree import Branch, Tree
-from leafe_gym.types import Completion, Json, Message, Step
+from leafe_gym.types import ERRORS, Completion, Ending, Json, Message, Step
 
 Target = tuple[str, str]
 """Text and thinking of a target; see `Row.target` and `Row.reasoning`."""
+FINAL: frozenset[Ending] = frozenset({"won", "failed"})
+"""Endings of attempts that reached the end of the episode."""
 
 
 class RowOutcome(NamedTuple):
@@ -155,6 +157,8 @@ class RowSelector:
         old = self._tree.replaced(branch.id)
         if old is None or first:  # an unusable reply precedes the revised one
             return None
+        if old.fit != branch.steps[first].fit:  # another part of the history was shown
+            return None
         return self._target(old)
 
     def _rehearsal(self) -> Iterator[Row]:
@@ -272,23 +276,41 @@ def gain(tree: Tree, branch: Branch) -> float:
 
     The difference of their last `score`, else of their sums of rewards. A branch that won where its
     parent did not gains 1.0 if the scores do not show it; one that lost where its parent won, 0.0.
+
+    An attempt that was cut off has no final result: with penalties for each step, one that ends
+    early loses least. Where branch or parent did not reach the end of the episode, a branch that
+    did not win gains only what its score is above every score of its parent.
     """
     assert branch.parent is not None
     parent = tree.branches[branch.parent]
-    ours, theirs = (final_score(tree.history(one.id)) for one in (branch, parent))
-    if ours[0] is not None and theirs[0] is not None:
-        difference = ours[0] - theirs[0]
+    if branch.won != parent.won:
+        return _won_instead(tree, branch, parent) if branch.won else 0.0
+    if {branch.ending, parent.ending} & ERRORS:
+        return 0.0
+    ours, theirs = (scores(tree.history(one.id)) for one in (branch, parent))
+    whole = {branch.ending, parent.ending} <= FINAL
+    if ours and theirs:
+        return max(0.0, ours[-1] - (theirs[-1] if whole else max(theirs)))
+    return max(0.0, rewards(tree, branch) - rewards(tree, parent)) if whole else 0.0
+
+
+def _won_instead(tree: Tree, branch: Branch, parent: Branch) -> float:
+    ours, theirs = (scores(tree.history(one.id)) for one in (branch, parent))
+    if ours and theirs:
+        difference = ours[-1] - theirs[-1]
     else:
-        difference = ours[1] - theirs[1]
-    if branch.won == parent.won:
-        return max(0.0, difference)
-    return (difference if difference > 0 else 1.0) if branch.won else 0.0
+        difference = rewards(tree, branch) - rewards(tree, parent)
+    return difference if difference > 0 else 1.0
 
 
-def final_score(steps: Sequence[Step]) -> tuple[float | None, float]:
-    """The last score in `info` along the steps (None without one), and the sum of rewards."""
-    scores = [step.info["score"] for step in steps if step.info.get("score") is not None]
-    return (float(scores[-1]) if scores else None), sum(step.reward for step in steps)
+def scores(steps: Sequence[Step]) -> list[float]:
+    """The scores in `info` along the steps; [] without one."""
+    return [float(s.info["score"]) for s in steps if s.info.get("score") is not None]
+
+
+def rewards(tree: Tree, branch: Branch) -> float:
+    """The sum of rewards on the path of a branch."""
+    return float(sum(step.reward for step in tree.history(branch.id)))
 
 
 def short_form(prompts: PromptSet, step: Step) -> str | None:

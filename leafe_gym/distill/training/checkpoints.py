@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from leafe_gym._files import open_lock, take_lock, write_text
-from leafe_gym.errors import ConfigMismatch, UsageError
+from leafe_gym._files import NOT_WRITTEN, open_lock, take_lock, write_text
+from leafe_gym.errors import ConfigMismatch, StoreError, UsageError
 from leafe_gym.types import Json
 
 RESULT = "training.json"
@@ -88,6 +89,24 @@ def hold_folder(folder: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def named_write_errors(folder: Path) -> Iterator[None]:
+    """What torch and safetensors raise where a file cannot be written, as an error that says so.
+
+    Raises:
+        StoreError: in their place.
+    """
+    try:
+        yield
+    except Exception as error:
+        full = isinstance(error, OSError) and error.errno in NOT_WRITTEN
+        if full or _NOT_WRITTEN.search(str(error)):
+            raise StoreError(
+                f"{folder}: cannot be written ({error}); free some space, and the same call resumes"
+            ) from error
+        raise
+
+
 def claim_folder(folder: Path, identity: Json, *, fresh: bool) -> None:
     """Prepare the folder for a training.
 
@@ -129,6 +148,10 @@ def _differences(stored: Json, identity: Json) -> str:
         if old.get(name) != new[name]
     ]
     return ", ".join(names)
+
+
+_NOT_WRITTEN = re.compile(r"I/O error|os error \d|inline_container|PytorchStreamWriter")
+"""In the messages of safetensors and torch."""
 
 
 def last_checkpoint(folder: Path) -> Path | None:

@@ -15,17 +15,18 @@ from typing import TYPE_CHECKING, Any
 from leafe_gym._optional import require
 from leafe_gym.arguments import require_instance, require_path
 from leafe_gym.distill.data.dataset import Rows
-from leafe_gym.distill.data.row_types import Encoded, Row
+from leafe_gym.distill.data.row_types import ROW_KINDS, Encoded, Row
 from leafe_gym.distill.data.shards import MANIFEST, ShardSet
 from leafe_gym.distill.data.tokens import Encoder
 from leafe_gym.errors import StoreCorrupt, UsageError
-from leafe_gym.types import Json
+from leafe_gym.types import Json, Message
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 TRL_FILE = "dataset_info.json"
 JSONL_FILE = "rows.jsonl"
+ROLES = ("system", "user", "assistant")
 SHARDS_COMMAND = "write shards: leafe distill RUN --format shards --tokenizer MODEL --out DIR"
 
 
@@ -97,33 +98,62 @@ def _trl_rows(folder: Path) -> Iterator[Row]:
             f"{folder}: has the columns {', '.join(data.column_names)}; `train` needs prompt and "
             f"completion (leafe distill --format trl), or {SHARDS_COMMAND}"
         )
-    return map(_row, data)
+    return _checked(data, folder, "row")
 
 
 def _jsonl_rows(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                yield _row(json.loads(line))
-            except (ValueError, KeyError, TypeError, IndexError) as error:
-                raise StoreCorrupt(f"{path}: line {number} holds no row: {error!r}") from error
+    with path.open("rb") as lines:
+        yield from _checked(lines, path, "line")
+
+
+def _checked(records: Iterable[Any], path: Path, what: str) -> Iterator[Row]:
+    """The rows of records, or of lines with one each.
+
+    Raises:
+        StoreCorrupt: if one is no row; says which.
+    """
+    for number, record in enumerate(records, 1):
+        try:
+            yield _row(json.loads(record) if isinstance(record, bytes) else record)
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise StoreCorrupt(
+                f"{path}: {what} {number} holds no row of leafe distill: {error!r}"
+            ) from error
 
 
 def _row(record: Mapping[str, Any]) -> Row:
+    if record["kind"] not in ROW_KINDS:
+        raise ValueError(f"kind {record['kind']!r}")
+    arguments = record.get("chat_template_kwargs") or {}
+    if not isinstance(arguments, Mapping):
+        raise TypeError("chat_template_kwargs is no object")
     return Row(
         kind=record["kind"],
-        task=record["task"],
-        split=record["split"],
-        branch=record["branch"],
-        step=record["step"],
-        prompt=tuple(record["prompt"]),
-        target=record["completion"][0]["content"],
-        reasoning=record.get("reasoning") or "",
-        chat_template_kwargs=record.get("chat_template_kwargs") or {},
-        teacher=tuple(record.get("teacher") or ()),
-        gain=record.get("gain") or 0.0,
-        weight=1.0 if record.get("weight") is None else record["weight"],
+        task=_text(record["task"]),
+        split=_text(record["split"]),
+        branch=int(record["branch"]),
+        step=int(record["step"]),
+        prompt=_chat(record["prompt"]),
+        target=_chat(record["completion"])[0]["content"],
+        reasoning=_text(record.get("reasoning") or ""),
+        chat_template_kwargs=arguments,
+        teacher=_chat(record["teacher"]) if record.get("teacher") else (),
+        gain=float(record.get("gain") or 0.0),
+        weight=1.0 if record.get("weight") is None else float(record["weight"]),
     )
+
+
+def _chat(value: Any) -> tuple[Message, ...]:
+    turns = tuple(Message(role=one["role"], content=_text(one["content"])) for one in value)
+    if not turns or not all(one["role"] in ROLES for one in turns):
+        raise ValueError("a chat is a list of messages with role and content")
+    return turns
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
 
 
 def _report(folder: Path) -> Json:

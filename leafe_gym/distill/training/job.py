@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from leafe_gym._weights import weights_digest
 from leafe_gym.distill.data.row_types import ROW_KINDS, Encoded
 from leafe_gym.distill.training.config import TrainConfig, TrainProgress
 from leafe_gym.distill.training.loss import row_weight, target_tokens
@@ -57,13 +59,33 @@ class TrainingJob:
         return {
             "config": self.config.identity,
             "rows": digest.hexdigest(),
-            "model": self.model_name,
+            "model": model_identity(self.model),
         }
 
     def counts(self) -> dict[str, int]:
         """Rows of each kind."""
         kinds = [self.rows[index].kind for index in range(len(self.rows))]
         return {f"{kind}_rows": kinds.count(kind) for kind in ROW_KINDS}
+
+
+def model_identity(model: str | Path | PreTrainedModel) -> str:
+    """What a model is, not where: the same for a folder that was moved, another for other weights.
+
+    Returns:
+        A hash of the weights and settings in a folder, or of a file; else the name, or the class.
+    """
+    if not isinstance(model, (str, Path)):
+        return type(model).__name__
+    path = Path(model).expanduser()
+    files = [path / name for name in SETTINGS] if path.is_dir() else [path]
+    known = [one.read_bytes() for one in files if one.is_file()]
+    if not known:
+        return str(model)
+    digest = hashlib.blake2b(b"".join(known), digest_size=8).hexdigest()
+    try:
+        return f"{digest}-{weights_digest(path)}"
+    except UsageError:  # the settings of a fresh model, or weights in another format
+        return str(model) if path.is_dir() else digest
 
 
 def template_arguments(manifest: Json) -> dict[str, Json]:
@@ -74,6 +96,8 @@ def template_arguments(manifest: Json) -> dict[str, Json]:
     return dict(known or {})
 
 
+SETTINGS = ("config.json", "adapter_config.json")
+"""Files of a model's folder that say what its weights are."""
 VERIFIED = "make them with keep='improved' and teacher=True (leafe distill --recipe verified)"
 
 
@@ -97,6 +121,9 @@ def check_rows(rows: Sequence[Encoded], config: TrainConfig) -> tuple[int, int]:
         every = row.ids + row.teacher
         if min(every) < 0:
             raise UsageError(f"row {index} holds the token id {min(every)}: ids are >= 0")
+        for name, value in (("weight", row.weight), ("gain", row.gain)):
+            if not 0 <= value < math.inf:
+                raise UsageError(f"row {index} has the {name} {value}: expected a finite one >= 0")
         longest = max(longest, len(row.ids), len(row.taught))
         largest = max(largest, *every)
         weights[row.kind] = weights.get(row.kind, 0.0) + row_weight(row, config.weight)

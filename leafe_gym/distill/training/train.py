@@ -21,6 +21,7 @@ from leafe_gym.distill.training.checkpoints import (
     claim_folder,
     hold_folder,
     last_checkpoint,
+    named_write_errors,
     read_result,
     trim_metrics,
 )
@@ -66,6 +67,7 @@ def train(
         UsageError: for rows or a model that cannot be used, or if another process trains in `out`.
         ConfigMismatch: if `out` holds a training with another configuration or other rows.
         TrainingDiverged: if the loss is no longer finite; the last good weights are saved.
+        StoreError: if the folder cannot be written, such as on a full disk; the same call resumes.
     """
     require_instance("config", config, TrainConfig)
     folder = require_path("out", out)
@@ -103,8 +105,9 @@ def _run(job: TrainingJob) -> TrainResult:
     done = checkpoint_step(start) if start else 0
     if trainer.is_world_process_zero():
         trim_metrics(job.out / "metrics.jsonl", done)
-    trainer.train(resume_from_checkpoint=str(start) if start else None)
-    save_result(trainer, job, resolved, loaded)
+    with named_write_errors(job.out):
+        trainer.train(resume_from_checkpoint=str(start) if start else None)
+        save_result(trainer, job, resolved, loaded)
     return read_result(job.out, resumed_from=done)
 
 

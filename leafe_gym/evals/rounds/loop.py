@@ -23,7 +23,7 @@ from leafe_gym.budget import Budget
 from leafe_gym.distill.data.config import RowConfig
 from leafe_gym.distill.training.config import TrainConfig
 from leafe_gym.distill.training.mixed_rows import mixed_rows
-from leafe_gym.errors import UsageError
+from leafe_gym.errors import NoRows, UsageError
 from leafe_gym.evals.config import EvalConfig
 from leafe_gym.evals.evaluate import evaluate
 from leafe_gym.evals.recovery import RecoveryPool, evaluate_recovery, recovery_pool
@@ -141,7 +141,8 @@ def run_rounds(
         progress: told about stages and their steps.
 
     Raises:
-        UsageError: for arguments that cannot be used, or tasks that are in both lists.
+        UsageError: for arguments that cannot be used, tasks that are in both lists, or a model
+            that cannot be trained so.
         ConfigMismatch: if `out` holds rounds with other settings.
         RunIncomplete: if some tasks stay open; the same call tries them again.
     """
@@ -183,7 +184,7 @@ class _Rounds:
             self._explore(number, model)
             try:
                 model = self._train(number, model)
-            except UsageError as error:
+            except NoRows as error:
                 self.report.stopped = f"round {number}: {error}"
                 break
             self._validate(number, model)
@@ -220,13 +221,17 @@ class _Rounds:
         """Train on the rows so far; returns the model.
 
         Raises:
-            UsageError: if there are no rows.
+            NoRows: if there are no rows.
         """
         from leafe_gym.distill.training.train import train
 
         first = 1 if self.config.rows_from == "all" else number
         runs = [self._folder(earlier) / "run" for earlier in range(first, number + 1)]
-        found = mixed_rows(runs, self.stages.rows, model)
+        asked = self.stages.train
+        found = mixed_rows(
+            runs, self.stages.rows, model,
+            only_improved=asked.objective == "kl" and asked.only_improved,
+        )  # fmt: skip
         self.report.rows.append(len(found))
         tick = self.progress(f"round {number}: training on {len(found)} rows", None)
         result = train(

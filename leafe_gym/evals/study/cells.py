@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from leafe_gym._files import write_text
+from leafe_gym._files import read_text, write_text
+from leafe_gym.errors import StoreCorrupt
 from leafe_gym.evals.bench import run_bench
 from leafe_gym.evals.reproduce.protocol import AGENT, SAMPLERS
 from leafe_gym.evals.reproduce.reflection_quality import reflection_quality
@@ -45,8 +46,37 @@ def kept(path: Path, make: Callable[[], Json]) -> Json:
                 seconds = round(time.process_time() - began, 1)
                 write_text(path, json.dumps(made | {"seconds": seconds}) + "\n")
                 LOG.info("%s: %.0f CPU-s", path.with_suffix(""), seconds)
-    found: Json = json.loads(path.read_text("utf-8"))
+    return read_cell(path)
+
+
+def read_cell(path: Path) -> Json:
+    """What is in the JSON file of a cell or trial.
+
+    Raises:
+        StoreCorrupt: if it is none that this study wrote; says which, and what to do.
+    """
+    try:
+        found: Json = json.loads(read_text(path))
+        if not isinstance(found, dict) or "seconds" not in found:
+            raise ValueError("not a cell")
+        if "success" in found:
+            _check_chances(found)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise StoreCorrupt(
+            f"{path}: cannot be read ({error}); delete it, and the same command computes it again"
+        ) from error
     return found
+
+
+def _check_chances(cell: Json) -> None:
+    every = [cell["success"], cell.get("recovery") or [], *cell["elsewhere"].values()]
+    if not all(isinstance(p, int | float) and 0 <= p <= 1 for one in every for p in one):
+        raise ValueError("chances are numbers from 0 to 1")
+    pool = cell["pool"]
+    if not all(isinstance(at, int) and 0 <= at < len(cell["success"]) for at in pool):
+        raise ValueError("the recovery pool names levels that are not there")
+    if cell.get("recovery") is not None and len(cell["recovery"]) != len(pool):
+        raise ValueError("the recovery pool has another length than its chances")
 
 
 @dataclass(slots=True)
@@ -121,11 +151,12 @@ class Study:
             def make(context: MethodContext = context, title: str = title) -> Json:
                 made = METHODS[method](context, setting, title)
                 measured = tested(made.model, origin, self.levels, seed)
-                return {"costs": made.costs, "model": str(made.model), **measured}
+                where = str(made.model.relative_to(self.folder))  # the folder may be moved
+                return {"costs": made.costs, "model": where, **measured}
 
             path = self.folder / f"{base}-{seed}" / "cells" / f"{title}.json"
             found.append(kept(path, make))
-            context = replace(context, base=Path(found[-1]["model"]))
+            context = replace(context, base=self.folder / found[-1]["model"])
         return found
 
     def samplers(self, base: str, seed: int) -> Json:

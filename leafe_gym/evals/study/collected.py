@@ -13,7 +13,7 @@ from leafe_gym.distill.data.dataset import rows as make_rows
 from leafe_gym.distill.data.row_types import Encoded, Row
 from leafe_gym.distill.data.select import gain
 from leafe_gym.distill.data.tokens import Encoder
-from leafe_gym.errors import UsageError
+from leafe_gym.errors import NoRows
 from leafe_gym.evals.controls import (
     Donor,
     random_tau,
@@ -65,9 +65,8 @@ class Collected:
                 encoded = encoder.encode(row)
                 assert encoded is not None
                 found.append(encoded)
-        except UsageError:
-            if found:
-                raise
+        except NoRows:
+            pass
         return found
 
     def everywhere(self) -> list[Encoded]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
 import numpy as np
 
+from leafe_gym.errors import ConfigMismatch
 from leafe_gym.evals.bench import UNIT_KEYS
 from leafe_gym.evals.intervals import holm, two_way_difference, two_way_mean
 from leafe_gym.evals.passk import pass_from_chance
@@ -22,9 +22,15 @@ from leafe_gym.evals.reproduce.merge import (
 )
 from leafe_gym.evals.reproduce.protocol import KS
 from leafe_gym.evals.study.bases import CURVE, NAMED, NATURAL_NAME, SEEDS, blind_name
+from leafe_gym.evals.study.cells import read_cell
+from leafe_gym.evals.study.deviations import deviations
 from leafe_gym.evals.study.run import ARMS, IN_ROUNDS, ON_THE_CURVE
 from leafe_gym.evals.study.scale import StudyScale
+from leafe_gym.evals.study.tuning import FROZEN, read_settings
 from leafe_gym.types import Json
+
+NO_RECOVERY = ("in_context",)
+"""Arms whose experience belongs to the start of a level, not to a state of the recovery pool."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,19 +88,50 @@ class BaseFigures:
         for seed in range(100):
             own = folder / f"{base}-{seed}" / "cells"
             if own.is_dir():
-                found = {path.stem: json.loads(path.read_text()) for path in own.glob("*.json")}
-                self._cells.append(found)
+                self._cells.append({path.stem: read_cell(path) for path in own.glob("*.json")})
+        self._check_levels(folder / base)
+
+    def _check_levels(self, where: Path) -> None:
+        """All cells are of the same levels.
+
+        Raises:
+            ConfigMismatch: if some have other numbers of levels.
+        """
+        counts = {
+            len(one["success"]) for own in self._cells for one in own.values() if "pool" in one
+        }
+        if len(counts) > 1:
+            few, many = min(counts), max(counts)
+            raise ConfigMismatch(
+                f"{where}-*: cells of {few} and of {many} test levels are from runs at different "
+                "scales; use a folder for each"
+            )
 
     @property
     def seeds(self) -> int:
         """Pretraining seeds with a finished cell."""
         return len(self._cells)
 
-    def has(self, name: str) -> bool:
-        """Whether a cell is finished on every seed, with all its runs."""
-        runs = self.scale.grpo_runs if name == "grpo" else 1
-        wanted = [name, *(f"{name}_{run}" for run in range(1, runs))]
+    def has(self, name: str, *, runs: int | None = None) -> bool:
+        """Whether a cell is finished on every seed, with all its runs.
+
+        Args:
+            name: of the cell.
+            runs: of GRPO that are enough; None for all.
+        """
+        enough = (runs or self.scale.grpo_runs) if name == "grpo" else 1
+        wanted = [name, *(f"{name}_{run}" for run in range(1, enough))]
         return bool(self._cells) and all(one in own for own in self._cells for one in wanted)
+
+    def runs_of(self, arm: str) -> int:
+        """Runs of an arm that are finished on every seed."""
+        counts = [sum(method_of(name) == arm for name in own) for own in self._cells]
+        return min(counts, default=0)
+
+    def unfinished(self, arms: Sequence[str]) -> list[str]:
+        """Those arms that have a cell, but not all."""
+        begun = {method_of(name) for own in self._cells for name in own}
+        return [arm for arm in arms if arm in begun and not self.has(arm)]
 
     def passed(self, arm: str, k: int, where: str = "success", title: str = "") -> Values:
         """1 - (1 - p)^k, averaged over the runs of a seed; nan without a state; [seeds, levels]."""
@@ -117,12 +154,14 @@ class BaseFigures:
         """
         found = []
         for own in self._cells:
-            methods = own["stage1"]["methods"]
-            level = float(self.scale.stage1_interactions)
-            if unit != "interactions":
-                level = min(largest_known(one[unit]) for one in methods.values())
-            found.append(spent_at_success(methods[sampler][unit]) <= level)
+            at_success = spent_at_success(own["stage1"]["methods"][sampler][unit])
+            found.append(at_success <= self._budget(own, unit))
         return np.array(found, dtype=np.float64)
+
+    def _budget(self, own: Mapping[str, Json], unit: str) -> float:
+        if unit == "interactions":
+            return float(self.scale.stage1_interactions)
+        return min(largest_known(one[unit]) for one in own["stage1"]["methods"].values())
 
     def samplers(self) -> list[str]:
         """Names of the samplers compared; [] before they have run on every seed."""
@@ -133,10 +172,12 @@ class BaseFigures:
         return {arm: self._arm_figures(arm) for arm in ARMS if self.has(arm)}
 
     def stage1(self) -> Json:
-        """Levels solved by each sampler at equal budgets."""
+        """Levels solved by each sampler at equal budgets, and the budgets, mean over seeds."""
         return {
             name.replace("-", "_"): {
-                unit: two_way_mean(self.solved(name, unit)).as_dict() for unit in UNIT_KEYS
+                unit: two_way_mean(self.solved(name, unit)).as_dict()
+                | {"budget": float(np.mean([self._budget(own, unit) for own in self._cells]))}
+                for unit in UNIT_KEYS
             }
             for name in self.samplers()
         }
@@ -153,12 +194,12 @@ class BaseFigures:
                 }
         return found
 
-    def ends(self, arms: Sequence[str]) -> dict[str, Json]:
-        """Pass@1 and Pass@128 of those arms that are finished."""
+    def ends(self, arms: Sequence[str], runs: int | None = None) -> dict[str, Json]:
+        """Pass@1 and Pass@128 of those arms that are finished; see `has`."""
         return {
             arm: {f"pass{k}": two_way_mean(self.passed(arm, k)).as_dict() for k in (1, 128)}
             for arm in arms
-            if self.has(arm)
+            if self.has(arm, runs=runs)
         }
 
     def differences(self, ordering: Ordering) -> tuple[Values, Values] | None:
@@ -177,12 +218,14 @@ class BaseFigures:
         own = [
             one for cells in self._cells for name, one in cells.items() if method_of(name) == arm
         ]
-        costs = [one["costs"] for one in own]
+        costs = [_charged(one["costs"]) for one in own]
         names = sorted({name for one in costs for name, value in one.items() if value is not None})
         figures = {f"pass{k}": two_way_mean(self.passed(arm, k)).as_dict() for k in KS}
-        figures |= {
-            f"recovery{k}": two_way_mean(self.passed(arm, k, "recovery")).as_dict() for k in (1, 16)
-        }
+        if arm not in NO_RECOVERY:
+            figures |= {
+                f"recovery{k}": two_way_mean(self.passed(arm, k, "recovery")).as_dict()
+                for k in (1, 16)
+            }
         elsewhere = own[0]["elsewhere"]
         by_seed = {f"pass{k}": self.passed(arm, k).mean(axis=1).tolist() for k in (1, 128)}
         return figures | {
@@ -197,9 +240,18 @@ class BaseFigures:
             "costs": {
                 name: float(np.mean([one[name] for one in costs if name in one])) for name in names
             },
-            "seconds": float(np.mean([one["seconds"] for one in own])),
+            "levels": len(own[0]["success"]),
             "runs": len(own),
         }
+
+
+def _charged(costs: Json) -> Json:
+    """Costs of a model that started from GRPO: those of both."""
+    before = {name: value for name, value in costs.items() if name.startswith("grpo_")}
+    both = {name: value for name, value in costs.items() if name not in before}
+    for name, value in before.items():
+        both[name.removeprefix("grpo_")] = value + both.get(name.removeprefix("grpo_"), 0)
+    return both
 
 
 def orderings(figures: BaseFigures, seeds: int = SEEDS) -> Json:
@@ -238,17 +290,21 @@ def conclude(folder: Path, scale: StudyScale) -> Json:
     curve: Json = {}
     for weight in CURVE:
         base = BaseFigures(folder, blind_name(weight), scale)
-        found = base.ends(ON_THE_CURVE)
+        found = base.ends(ON_THE_CURVE, runs=1)
         if found:
-            curve[f"{weight:.0e}"] = {"seeds": base.seeds, "arms": found}
-    settings = folder / "settings.json"
-    return {
+            curve[f"{weight:.0e}"] = {
+                "seeds": base.seeds, "grpo_runs": base.runs_of("grpo"), "arms": found,
+            }  # fmt: skip
+    settings = folder / FROZEN
+    figures = {
         "ledger": named.ledger(),
         "stage1": named.stage1(),
         "orderings": orderings(named),
         "rounds": named.rounds(),
         "natural": {"ledger": natural.ledger(), "stage1": natural.stage1()},
         "curve": curve,
-        "tuning": json.loads(settings.read_text())["methods"] if settings.exists() else {},
+        "tuning": read_settings(settings) if settings.exists() else {},
         "seeds": {"blind": named.seeds, "natural": natural.seeds},
+        "unfinished": {"blind": named.unfinished(ARMS), "natural": natural.unfinished(ARMS)},
     }
+    return figures | {"deviations": deviations(figures, scale)}

@@ -39,7 +39,8 @@ def in_context(context: MethodContext, levels: Levels) -> Json:
 
     The experience comes from a failed rollout on the same test level: the arm needs an attempt and
     a reflection more than the others, and is an upper bound of what experience in the prompt gives.
-    A level on which no rollout failed, or the reflection cannot be used, is played without.
+    A level on which no rollout failed, or the reflection cannot be used, is played without. States
+    of the recovery pool were reached otherwise, so the experience says nothing about them.
     """
     test = levels.test
     policy = TinyPolicy.load(context.base)
@@ -55,7 +56,7 @@ def in_context(context: MethodContext, levels: Levels) -> Json:
         "costs": {"interactions": calls, "experiences": len(told)},
         "success": found.round(9).tolist(),
         "pool": pool.level.tolist(),
-        "recovery": plain.success(pool.states, pool.steps).round(9).tolist(),
+        "recovery": None,
         "elsewhere": {},
     }
 

@@ -137,10 +137,9 @@ def taught(*, everywhere: bool = False, improved: bool = True) -> Method:
         if not improved:
             config = config.replace(keep="all")
         revised = run.everywhere() if everywhere else _counterfactual(run, config)
-        made = context.fit(
-            title, setting if improved else replace(setting, weight="one"),
-            run.rehearsal(), revised, taught=True, improved=improved,
-        )  # fmt: skip
+        if not improved:  # a branch that did not do better has no gain to be weighted by
+            setting = replace(setting, weight="one")
+        made = context.fit(title, setting, run.rehearsal(), revised, taught=True, improved=improved)
         return _with(made, run)
 
     return method

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 from leafe_gym._files import write_text
@@ -10,6 +10,7 @@ from leafe_gym.evals.reproduce.report import SAMPLERS
 from leafe_gym.evals.study.bases import SEEDS
 from leafe_gym.evals.study.methods import TITLES
 from leafe_gym.evals.study.pictures import ENDS, draw_curve, draw_ledger
+from leafe_gym.evals.study.settings import SPACES
 from leafe_gym.types import Json
 
 PROTOCOL = (
@@ -33,17 +34,25 @@ def write_report(found: Json, folder: Path) -> Path:
     """
     lines = ["# Which objective raises Pass@1, and which Pass@128", "", PROTOCOL, ""]
     lines += _orderings(found["orderings"])
-    seeds = found["seeds"]
+    lines += [
+        "## Deviations from the protocol",
+        "",
+        *(f"* {one}" for one in found["deviations"]),
+        "",
+    ]
+    seeds, unfinished = found["seeds"], found["unfinished"]
     if found["ledger"]:
         draw_ledger(found["ledger"], folder / "study-blind.png")
         lines += [f"## The blind base, pretraining seeds: {seeds['blind']} of {SEEDS}", ""]
         lines += ["![Pass@k of the arms on the blind base](study-blind.png)", ""]
+        lines += _unfinished(unfinished["blind"])
         lines += _ledger(found["ledger"]) + _costs(found["ledger"]) + _stage1(found["stage1"])
     natural = found["natural"]
     if natural["ledger"]:
         draw_ledger(natural["ledger"], folder / "study-natural.png")
         lines += [f"## The natural base, pretraining seeds: {seeds['natural']} of {SEEDS}", ""]
         lines += ["![Pass@k of the arms on the natural base](study-natural.png)", ""]
+        lines += _unfinished(unfinished["natural"])
         lines += _ledger(natural["ledger"]) + _stage1(natural["stage1"])
     lines += _rounds(found["rounds"], found["ledger"])
     if len(found["curve"]) > 1:
@@ -53,6 +62,13 @@ def write_report(found: Json, folder: Path) -> Path:
     path = folder / "study.md"
     write_text(path, "\n".join(lines).rstrip() + "\n")
     return path
+
+
+def _unfinished(arms: Sequence[str]) -> list[str]:
+    if not arms:
+        return []
+    names = "; ".join(TITLES[arm] for arm in arms)
+    return [f"Not finished on every seed, and so not in the tables: {names}.", ""]
 
 
 def share(one: Json) -> str:
@@ -76,17 +92,14 @@ def _ledger(ledger: Json) -> list[str]:
     lines = ["### Trained models, %", "", "| | Pass@1 | Pass@128 | recovery@1 | recovery@16 |"]
     lines.append("| --- | --- | --- | --- | --- |")
     for arm, one in ledger.items():
-        lines.append(f"| {TITLES[arm]} | {' | '.join(share(one[name]) for name in columns)} |")
+        cells = [share(one[name]) if name in one else "" for name in columns]
+        lines.append(f"| {TITLES[arm]} | {' | '.join(cells)} |")
     titles = list(next(iter(ledger.values()))["elsewhere"])
     lines += ["", "### Out of distribution, Pass@1 / Pass@128, %", ""]
     lines += [f"| | {' | '.join(titles)} |", "| --- |" + " --- |" * len(titles)]
     for arm, one in ledger.items():
         if one["elsewhere"]:
-            cells = [
-                f"{100 * one['elsewhere'][t]['pass1']['mean']:.1f} / "
-                f"{100 * one['elsewhere'][t]['pass128']['mean']:.1f}"
-                for t in titles
-            ]
+            cells = [_both(one["elsewhere"][t]) for t in titles]
             lines.append(f"| {TITLES[arm]} | {' | '.join(cells)} |")
     return [*lines, ""]
 
@@ -99,12 +112,14 @@ def _costs(ledger: Json) -> list[str]:
         "counterfactual": "counterfactual rows",
         "steps": "optimizer steps",
         "tokens_read": "tokens read in training",
+        "cpu_seconds": "CPU s of training",
     }
-    lines = ["### Costs, mean over seeds", "", f"| | {' | '.join(names.values())} | CPU s |"]
-    lines.append("| --- |" + " --- |" * (len(names) + 1))
+    lines = ["### Costs, mean over seeds", ""]
+    lines += ["Empty: none, or not counted. GRPO's CPU time includes its sampling.", ""]
+    lines += [f"| | {' | '.join(names.values())} |", "| --- |" + " --- |" * len(names)]
     for arm, one in ledger.items():
         cells = [f"{one['costs'][n]:,.0f}" if n in one["costs"] else "" for n in names]
-        lines.append(f"| {TITLES[arm]} | {' | '.join(cells)} | {one['seconds']:.0f} |")
+        lines.append(f"| {TITLES[arm]} | {' | '.join(cells)} |")
     return [*lines, ""]
 
 
@@ -113,9 +128,15 @@ def _stage1(stage1: Json) -> list[str]:
         return []
     units = ("interactions", "tokens_total", "tokens_uncached")
     lines = ["### Samplers at equal budgets, % of levels solved", ""]
-    lines += ["| | interactions | tokens | uncached tokens |", "| --- | --- | --- | --- |"]
+    first = next(iter(stage1.values()))
+    heads = [f"{first[unit]['budget']:,.0f} {unit.replace('_', ' ')}" for unit in units]
+    lines += [
+        "A level's budget in tokens is what independent sampling had used when its interactions",
+    ]
+    lines += ["ended: the largest at which all samplers are known.", ""]
+    lines += [f"| | {' | '.join(heads)} |", "| --- | --- | --- | --- |"]
     for name, one in stage1.items():
-        cells = [share(one[unit]) for unit in units if unit in one]
+        cells = [share(one[unit]) for unit in units]
         lines.append(f"| {SAMPLERS.get(name, name)} | {' | '.join(cells)} |")
     return [*lines, ""]
 
@@ -157,18 +178,25 @@ def _tuning(tuning: Json) -> list[str]:
     lines.append("The trial with the largest Pass@1 + Pass@128 is in bold; the first is the")
     lines += ["setting of the earlier published figures.", ""]
     for method, one in tuning.items():
-        lines += [f"### {TITLES[method]}", "", *_trials(one["trials"], one["chosen"]), ""]
+        lines += [
+            f"### {TITLES[method]}",
+            "",
+            *_trials(one["trials"], one["chosen"], SPACES[method]),
+            "",
+        ]
     return lines
 
 
-def _trials(trials: Sequence[Json], chosen: int) -> list[str]:
-    names = list(trials[0]["setting"])
+def _trials(trials: Sequence[Json], chosen: int, varied: Container[str]) -> list[str]:
+    names = [name for name in trials[0]["setting"] if name in varied]
     lines = [
-        f"| {' | '.join(names)} | Pass@1 | Pass@128 |",
-        "| --- |" + " --- |" * (len(names) + 1),
+        f"| {' | '.join(names)} | training levels solved | Pass@1 | Pass@128 |",
+        "| --- |" + " --- |" * (len(names) + 2),
     ]
     for number, one in enumerate(trials):
         cells = [_plain(one["setting"][name]) for name in names]
+        solved = one.get("costs", {}).get("solved")
+        cells.append("" if solved is None else f"{100 * solved:.0f}")
         cells += [f"{100 * one['pass1']:.1f}", f"{100 * one['pass128']:.1f}"]
         lines.append("| " + " | ".join(f"**{c}**" if number == chosen else c for c in cells) + " |")
     return lines
@@ -179,4 +207,4 @@ def _plain(value: Json) -> str:
 
 
 def _both(one: Json) -> str:
-    return f"{100 * one['pass1']['mean']:.1f} / {100 * one['pass128']['mean']:.1f}"
+    return f"{share(one['pass1'])} / {share(one['pass128'])}"

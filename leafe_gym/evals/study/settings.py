@@ -100,7 +100,7 @@ SPACES: dict[str, Space] = {
     "leafe_empty": SAMPLED,
     "leafe_other": SAMPLED,
     "leafe_kl": KL,
-    "kl_unverified": KL,
+    "kl_unverified": {name: among for name, among in KL.items() if name != "weight"},
     "kl_everywhere": KL,
 }
 """What is varied for each method that is tuned."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,13 @@ from leafe_gym.distill.data.row_types import Encoded
 from leafe_gym.distill.training.config import TrainConfig
 from leafe_gym.distill.training.train import train
 from leafe_gym.evals.reproduce.group_budget import GroupBudget
-from leafe_gym.evals.reproduce.grpo import GrpoConfig, grpo
+from leafe_gym.evals.reproduce.grpo import (
+    EpisodeBatch,
+    EpisodeSampler,
+    GrpoConfig,
+    advantages,
+    grpo,
+)
 from leafe_gym.evals.reproduce.levels import LevelSet, load
 from leafe_gym.evals.reproduce.row_batches import drawn
 from leafe_gym.evals.study.settings import Setting
@@ -114,6 +120,33 @@ def supervised(
     return result.model, costs
 
 
+@dataclass(slots=True)
+class CountedTokens:
+    """A sampler of episodes that counts tokens.
+
+    Attributes:
+        sampler: gives the episodes of each update.
+        epochs: optimizer steps on each batch.
+        sampled: tokens of all replies.
+        read: tokens of the prompts and replies that updates were computed from, in all epochs.
+    """
+
+    sampler: EpisodeSampler
+    epochs: int
+    sampled: int = 0
+    read: int = 0
+
+    def __call__(self, network: Any, update: int) -> EpisodeBatch | None:
+        """The episodes of an update."""
+        batch = self.sampler(network, update)
+        if batch is not None:
+            used = advantages(batch.rewards, batch.groups) != 0
+            for one in batch.samples:
+                self.sampled += len(one.ids) - one.target_start
+                self.read += self.epochs * len(one.ids) * bool(used[one.episode])
+        return batch
+
+
 def reinforced(
     name: str,
     model: Path,
@@ -141,10 +174,14 @@ def reinforced(
                 lr=setting.lr, temperature=setting.temperature, epochs=setting.epochs,
                 clip=setting.clip, entropy=setting.entropy,
             )  # fmt: skip
-            taken = grpo(network, budget.sample, config)
+            counted = CountedTokens(budget.sample, setting.epochs)
+            taken = grpo(network, counted, config)
             network.save_pretrained(str(folder))
             seconds = round(time.process_time() - began, 1)
-            costs = {"steps": taken, "interactions": budget.spent, "cpu_seconds": seconds}
+            costs = {
+                "steps": taken, "interactions": budget.spent, "cpu_seconds": seconds,
+                "tokens_sampled": counted.sampled, "tokens_read": counted.read,
+            }  # fmt: skip
             write_text(done, json.dumps(costs))
     found: dict[str, Json] = json.loads(done.read_text("utf-8"))
     return folder, found

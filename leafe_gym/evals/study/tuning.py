@@ -6,8 +6,9 @@ import json
 import shutil
 from pathlib import Path
 
-from leafe_gym._files import write_text
-from leafe_gym.evals.study.cells import Study, kept
+from leafe_gym._files import read_text, write_text
+from leafe_gym.errors import StoreCorrupt, UsageError
+from leafe_gym.evals.study.cells import Study, kept, read_cell
 from leafe_gym.evals.study.measure import validated
 from leafe_gym.evals.study.methods import METHODS
 from leafe_gym.evals.study.settings import SPACES, Setting, trials
@@ -47,7 +48,8 @@ def freeze(study: Study, base: str) -> dict[str, Setting]:
     """The setting of each method with the largest validation Pass@1 + Pass@128; kept.
 
     Raises:
-        FileNotFoundError: if a trial has not been run.
+        UsageError: if a trial has not been run.
+        StoreCorrupt: if a trial or the file cannot be read.
     """
     path = study.folder / FROZEN
     if not path.exists():
@@ -62,14 +64,34 @@ def freeze(study: Study, base: str) -> dict[str, Setting]:
 
 def frozen(path: Path) -> dict[str, Setting]:
     """The chosen settings in a file that `freeze` wrote."""
-    table = json.loads(path.read_text("utf-8"))["methods"]
     return {
         method: Setting.read(one["trials"][one["chosen"]]["setting"])
-        for method, one in table.items()
+        for method, one in read_settings(path).items()
     }
+
+
+def read_settings(path: Path) -> Json:
+    """What `freeze` wrote about each method: the trials and which one was chosen.
+
+    Raises:
+        StoreCorrupt: if the file is none that `freeze` wrote.
+    """
+    try:
+        found: Json = json.loads(read_text(path))["methods"]
+        for one in found.values():
+            Setting.read(one["trials"][one["chosen"]]["setting"])
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise StoreCorrupt(
+            f"{path}: cannot be read ({error!r}); delete it, and it is made anew from the trials"
+        ) from error
+    return found
 
 
 def _read(study: Study, base: str, method: str, number: int) -> Json:
     path = study.folder / f"{base}-0" / "trials" / f"{method}-{number}.json"
-    found: Json = json.loads(path.read_text("utf-8"))
-    return found
+    if not path.exists():
+        raise UsageError(
+            f"{path}: this trial has not been run, and settings are chosen among all: "
+            "run the part tune first"
+        )
+    return read_cell(path)

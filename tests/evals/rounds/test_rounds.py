@@ -63,6 +63,12 @@ def test_rounds_resume_and_grow(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "r/rounds.json").read_text()) == two.as_dict()
     alone = mixed_rows([tmp_path / "r/round-2/run"], RowConfig(rehearsal=1.0), BASE)
     assert len(alone) < two.rows[1]
+    (tmp_path / "r").rename(tmp_path / "moved")
+    again = rounds(tmp_path / "moved", 2)
+    assert not again.stopped
+    assert [one.pass_k for one in again.healths] == [one.pass_k for one in two.healths]
+    lines = (tmp_path / "moved/round-1/training/metrics.jsonl").stat().st_mtime_ns
+    assert lines == trained, "nothing is trained again"
 
 
 def test_a_training_that_ruins_the_model_stops_the_rounds(tmp_path: Path) -> None:
@@ -81,6 +87,22 @@ def test_rounds_without_rows_stop_with_the_reason(tmp_path: Path) -> None:
     assert report.stopped.startswith("round 1: ")
     assert "no rows" in report.stopped
     assert [health.round for health in report.healths] == [0]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"train": TrainConfig(objective="kl")}, "no prompt with an experience"),
+        ({"train": TrainConfig(report_to=("nobody",))}, "nobody"),
+        ({"train": TrainConfig(packing="tree", pack_length=2)}, "pack_length"),
+    ],
+)
+def test_a_training_that_cannot_be_done_is_an_error(
+    tmp_path: Path, changed: dict[str, Any], message: str
+) -> None:
+    """Not the end of the rounds: the same call would report them as finished."""
+    with pytest.raises(UsageError, match=message):
+        rounds(tmp_path / "r", 1, CONFIG.replace(samples=1), **changed)
 
 
 def test_the_same_row_of_two_runs_is_trained_on_once(tmp_path: Path) -> None:

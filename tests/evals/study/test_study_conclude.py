@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from leafe_gym.errors import ConfigMismatch
 from leafe_gym.evals.study.bases import NAMED, NATURAL_NAME, blind_name
 from leafe_gym.evals.study.conclude import ORDERINGS, BaseFigures, conclude, orderings
 from leafe_gym.evals.study.report import share, write_report
@@ -47,7 +48,7 @@ def stage1(folder: Path, seed: int) -> None:
 def study(tmp_path: Path) -> Path:
     for seed in range(3):
         for name, chance in (
-            ("base", 0.1), ("leafe_paper", 0.6), ("reh", 0.5), ("rft", 0.3),
+            ("base", 0.1), ("leafe_paper", 0.6), ("reh", 0.3), ("rft", 0.3),
             ("leafe", 0.6), ("leafe_kl", 0.6), ("grpo", 0.2),
         ):  # fmt: skip
             cell(tmp_path, NAMED, seed, name, chance)
@@ -133,3 +134,46 @@ def test_an_empty_folder_concludes_nothing(tmp_path: Path) -> None:
     assert found["ledger"] == found["curve"] == found["rounds"] == {}
     assert {one["verdict"] for one in found["orderings"].values()} == {"missing"}
     assert "not run yet" in write_report(found, tmp_path).read_text()
+
+
+def test_grpo_is_on_the_curve_with_the_runs_that_there_are(study: Path) -> None:
+    for seed in range(2):
+        cell(study, blind_name(1e-5), seed, "grpo", 0.3)
+    found = conclude(study, SCALE)
+    assert found["curve"]["1e-05"]["arms"]["grpo"]["pass1"]["mean"] == pytest.approx(0.3, abs=0.02)
+    assert [one["grpo_runs"] for one in found["curve"].values()] == [2, 1]
+    assert any(one.startswith("GRPO at the weight 1e-05: 1 ") for one in found["deviations"])
+    for seed in range(2):
+        cell(study, blind_name(1e-5), seed, "grpo_1", 0.5)
+    found = conclude(study, SCALE)
+    assert found["curve"]["1e-05"]["arms"]["grpo"]["pass1"]["mean"] == pytest.approx(0.4, abs=0.02)
+    assert not any(one.startswith("GRPO at the weight") for one in found["deviations"])
+
+
+def test_an_arm_that_is_not_finished_is_named(study: Path) -> None:
+    assert "Not finished" not in write_report(conclude(study, SCALE), study).read_text()
+    (study / f"{NAMED}-2" / "cells" / "grpo_1.json").unlink()
+    (study / f"{NAMED}-1" / "cells" / "rft.json").unlink()
+    found = conclude(study, SCALE)
+    assert found["unfinished"]["blind"] == ["rft", "grpo"]
+    assert (
+        "not in the tables: rejection-sampling SFT; GRPO." in write_report(found, study).read_text()
+    )
+
+
+def test_deviations_are_in_the_report(study: Path) -> None:
+    found = conclude(study, SCALE)
+    assert any(
+        one.startswith(f"{LEVELS} test layouts instead of 300") for one in found["deviations"]
+    )
+    assert "Tokens sampled were not counted for: reh" not in found["deviations"]
+    text = write_report(found, study).read_text()
+    assert text.index("Three times the interactions") < text.index("## The blind base")
+
+
+def test_cells_of_two_scales_are_refused(study: Path) -> None:
+    path = study / f"{NAMED}-1" / "cells" / "rft.json"
+    one = json.loads(path.read_text())
+    path.write_text(json.dumps(one | {"success": [*one["success"], 0.5]}))
+    with pytest.raises(ConfigMismatch, match="cells of 40 and of 41 test levels"):
+        conclude(study, SCALE)

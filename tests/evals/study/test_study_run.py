@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from leafe_gym.errors import UsageError
+from leafe_gym.errors import ConfigMismatch, StoreCorrupt, UsageError
 from leafe_gym.evals.study.bases import NAMED, recipe
 from leafe_gym.evals.study.cells import Study, kept
 from leafe_gym.evals.study.conclude import conclude
 from leafe_gym.evals.study.in_context import told_chain
 from leafe_gym.evals.study.measure import Levels
+from leafe_gym.evals.study.methods import METHODS, MethodContext, Trained
 from leafe_gym.evals.study.run import PARTS, run_study
 from leafe_gym.evals.study.scale import StudyScale
 from leafe_gym.evals.study.settings import SPACES, Setting
@@ -47,8 +50,12 @@ def test_all_arms_on_one_base(study: Study, monkeypatch: pytest.MonkeyPatch) -> 
     for arm in (*ARMS, "in_context", "playbook"):
         found = study.cell(NAMED, 0, arm, settings)
         assert len(found["success"]) == 4
-        assert len(found["pool"]) == len(found["recovery"])
+        assert len(found["pool"]) == len(found["recovery"] or found["pool"])
         assert all(0 <= p <= 1 for p in found["success"])
+    assert study.cell(NAMED, 0, "in_context", settings)["recovery"] is None
+    costs = study.cell(NAMED, 0, "grpo", settings)["costs"]
+    assert 0 < costs["tokens_sampled"] <= costs["interactions"]
+    assert (costs["steps"] > 0) == (costs["tokens_read"] > 0)
     assert len(study.rounds(NAMED, 0, "leafe_kl", settings)) == 2
 
     def never(*_: object) -> None:
@@ -58,6 +65,10 @@ def test_all_arms_on_one_base(study: Study, monkeypatch: pytest.MonkeyPatch) -> 
     assert study.cell(NAMED, 0, "grpo", settings)["costs"]["interactions"] <= 600
     figures = conclude(study.folder, SMALL)
     assert set(figures["ledger"]) == {*ARMS, "in_context", "playbook"}
+    assert "recovery1" not in figures["ledger"]["in_context"]
+    both = figures["ledger"]["leafe_paper_grpo"]["costs"]["interactions"]
+    alone = study.cell(NAMED, 0, "leafe_paper_grpo", settings)["costs"]["interactions"]
+    assert both == alone + costs["interactions"], "charged for both"
     assert figures["stage1"]["tree"]["interactions"]["mean"] >= 0
 
 
@@ -68,8 +79,67 @@ def test_the_best_trial_on_validation_levels_is_frozen(study: Study) -> None:
     assert not list((study.folder / f"{NAMED}-0" / "models").glob("trial*"))
     for method in SPACES:
         path = study.folder / f"{NAMED}-0" / "trials" / f"{method}-0.json"
-        path.write_text(json.dumps({"setting": {"lr": 1e-3}, "pass1": 0.1, "pass128": 0.2}))
+        path.write_text(
+            json.dumps({"setting": {"lr": 1e-3}, "pass1": 0.1, "pass128": 0.2, "seconds": 1})
+        )
     assert set(freeze(study, NAMED).values()) == {Setting(lr=1e-3)}
+
+
+def test_rounds_go_on_after_the_folder_was_moved(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {method: Setting() for method in SPACES}
+    began: list[Path] = []
+
+    def method(context: MethodContext, setting: Setting, title: str) -> Trained:
+        began.append(context.base)
+        model = context.folder / "models" / title / "model"
+        shutil.copytree(context.base, model)
+        return Trained(model=model)
+
+    monkeypatch.setitem(METHODS, "reh", method)
+    first = study.rounds(NAMED, 0, "reh", settings)
+    moved = tmp_path / "elsewhere" / "study"
+    shutil.copytree(study.folder, moved)
+    shutil.rmtree(study.folder / f"{NAMED}-0")
+    (moved / f"{NAMED}-0" / "cells" / "reh-round-2.json").unlink()
+    shutil.rmtree(moved / f"{NAMED}-0" / "models" / "reh-round-2")
+    other = Study(moved, SMALL, Levels(SMALL, moved))
+    again = other.rounds(NAMED, 0, "reh", settings)
+    assert [one["success"] for one in again] == [one["success"] for one in first]
+    assert began[-1] == moved / f"{NAMED}-0" / "models" / "reh-round-1" / "model"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", '{"costs": {}}', '{"seconds": 1, "success": [2.0]}', "null"],
+)
+def test_a_damaged_cell_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / f"{NAMED}-0" / "cells" / "reh.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    for read in (lambda: kept(path, dict), lambda: conclude(tmp_path, SMALL)):
+        with pytest.raises(StoreCorrupt, match=r"reh\.json: cannot be read .* delete it"):
+            read()
+
+
+def test_a_trial_that_was_not_run_is_named(study: Study) -> None:
+    with pytest.raises(UsageError, match=r"rft-0\.json: this trial has not been run"):
+        freeze(study, NAMED)
+    (study.folder / "settings.json").write_text('{"methods": {"rft": {"trials": []}}}')
+    with pytest.raises(StoreCorrupt, match=r"settings\.json: cannot be read"):
+        freeze(study, NAMED)
+
+
+@pytest.mark.parametrize("change", [{"test_levels": 5}, {"trials": 2}, {"recipe": {"steps": 7}}])
+def test_a_folder_holds_one_scale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, object]
+) -> None:
+    monkeypatch.setitem(PARTS, "tune", lambda _: None)
+    for _ in range(2):
+        run_study(tmp_path, ("tune",), SMALL)
+    with pytest.raises(ConfigMismatch, match=rf"{next(iter(change))}.*now it is"):
+        run_study(tmp_path, ("tune",), replace(SMALL, **change))
 
 
 def test_parts_are_known() -> None:
