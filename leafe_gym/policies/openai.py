@@ -32,6 +32,9 @@ from leafe_gym.policies.http.servers import Servers, checked_urls
 from leafe_gym.prompts.base import PromptSource
 from leafe_gym.types import Completion, Json, Message, Sampling
 
+OWN_FIELDS = frozenset({"model", "messages", "stream"})
+"""Fields of a request that `extra` cannot set; a stream is not read."""
+
 
 class OpenAIPolicy:
     """A model behind one or several OpenAI-compatible servers.
@@ -96,7 +99,7 @@ class OpenAIPolicy:
         options = RequestOptions(
             structured=bool(structured),
             chat_template_kwargs=_plain("chat_template_kwargs", chat_template_kwargs),
-            extra=_plain("extra", extra),
+            extra=_extra(extra),
         )
         require("aiohttp", "openai", "the policy 'openai'")  # its absence shows at once
         self.prompts = prompts
@@ -198,6 +201,18 @@ class OpenAIPolicy:
         """
         await self._client.unload_adapter()
         self._client.name = self.name
+
+
+def _extra(given: object) -> dict[str, Json]:
+    """Further fields of the request.
+
+    Raises:
+        UsageError: for one that this policy sets itself, or that changes the response's form.
+    """
+    found = _plain("extra", given)
+    for name in OWN_FIELDS & found.keys():
+        raise UsageError(f"extra: {name!r} cannot be set there")
+    return found
 
 
 def _plain(name: str, given: object) -> dict[str, Json]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from leafe_gym.errors import UsageError
+from leafe_gym.prompts.messages import without_system
 from leafe_gym.types import Json, Message
 
 DATE = "26 Jul 2024"
@@ -125,11 +126,3 @@ def check_arguments(arguments: Mapping[str, Json] | None) -> dict[str, Json]:
             '{"enable_thinking": False}'
         )
     return dict(arguments)
-
-
-def without_system(messages: Sequence[Message]) -> list[Message]:
-    """The chat with its system message as the first paragraph of the first user turn."""
-    if len(messages) < 2 or messages[0]["role"] != "system":
-        return list(messages)
-    first = f"{messages[0]['content']}\n\n{messages[1]['content']}"
-    return [{"role": messages[1]["role"], "content": first}, *messages[2:]]

@@ -15,6 +15,7 @@ from leafe_gym.policies.http import adapters
 from leafe_gym.policies.http.client import ChatClient
 from leafe_gym.policies.http.failures import (
     MAX_QUOTE,
+    NO_ROLE,
     NO_SERVER,
     REMEDIES,
     ErrorResponse,
@@ -24,7 +25,7 @@ from leafe_gym.policies.http.failures import (
 )
 from leafe_gym.policies.http.inspection import PATIENCE, answers, inspect_server, listing
 from leafe_gym.policies.http.reply import read_reply
-from leafe_gym.policies.http.request import refused_own, refused_part, request_body
+from leafe_gym.policies.http.request import SYSTEM, refused_own, refused_part, request_body
 from leafe_gym.policies.http.servers import Server
 from leafe_gym.policies.http.transport import NoResponse, Response, Transport, pause_before
 from leafe_gym.types import Completion, Json, Message, Sampling
@@ -150,7 +151,11 @@ class _Call:
                 continue
             error = failure(found, client.name, self.sampling.max_tokens)
             part, named = None, f"{found.named} {found.said}"
-            if type(error) is PolicyError or (isinstance(error, Transient) and found.status >= 500):
+            if NO_ROLE.search(found.said):
+                part = SYSTEM
+            elif type(error) is PolicyError or (
+                isinstance(error, Transient) and found.status >= 500
+            ):
                 if own := refused_own(found.status, named, client.options):
                     raise PolicyUnavailable(f"{error}: {own}")
                 part = refused_part(

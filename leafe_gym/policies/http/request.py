@@ -9,6 +9,7 @@ Fields that a server refused are kept as a set of texts, which only grows:
 | "temperature 0" | temperature 0 is sent as `NEARLY_GREEDY` |
 | "lengths in schemas" | JSON schemas are sent without `minLength` and `maxLength` |
 | "schema <digest>" | this JSON schema is left out |
+| "system role" | the system text is sent at the start of the first user turn |
 
 A request that is refused is sent again in the next form at once, so which requests came before it
 does not change the form in which it is answered.
@@ -21,11 +22,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from leafe_gym.policies.http.schema import has_lengths, schema_digest, strict_schema
+from leafe_gym.prompts.messages import without_system
 from leafe_gym.types import Json, Message, Sampling
 
 LARGE_SEED = "seed >= 2**31"
 GREEDY = "temperature 0"
 SCHEMA_LENGTHS = "lengths in schemas"
+SYSTEM = "system role"
 NEARLY_GREEDY = 0.01
 """Temperature that servers get which refuse 0."""
 IDS = ("return_token_ids", "logprobs")
@@ -77,7 +80,7 @@ def request_body(
     """The body of a chat request, without what the server refuses."""
     body: dict[str, Json] = {
         "model": model,
-        "messages": list(messages),
+        "messages": without_system(messages) if SYSTEM in refused else list(messages),
         "temperature": sampling.temperature,
         "seed": sampling.seed % 2**31 if LARGE_SEED in refused else sampling.seed,
         "max_tokens": sampling.max_tokens,
