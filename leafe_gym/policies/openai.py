@@ -19,7 +19,6 @@ import pickle
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from leafe_gym._optional import require
 from leafe_gym.errors import UsageError
@@ -227,7 +226,7 @@ def _plain(name: str, given: object) -> dict[str, Json]:
         raise UsageError(f"{name}={given!r}: expected a dict of request fields")
     try:
         found: dict[str, Json] = json.loads(json.dumps(dict(given), allow_nan=False))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(f"{name}: expected plain JSON: {error}") from None
     return found
 
@@ -240,10 +239,7 @@ def _clean_key(given: str | None) -> str:
     """
     key = given if given is not None else environment_key()
     if not isinstance(key, str) or not re.fullmatch(r"[!-~]*", key.strip()):
-        raise UsageError("api_key: expected printable ASCII characters without white space")
+        raise UsageError(
+            "api_key: expected a text of printable ASCII characters without white space"
+        )
     return key.strip()
-
-
-def openai_policy(model: str, base_url: str | Sequence[str], **options: Any) -> OpenAIPolicy:
-    """The policy called "openai"; see `OpenAIPolicy`."""
-    return OpenAIPolicy(model, base_url, **options)
