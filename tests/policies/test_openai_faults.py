@@ -206,6 +206,31 @@ def test_a_template_without_system_role_gets_the_text_in_the_first_user_turn(
     assert [asked["messages"] for asked in server.asked] == [system, merged, merged, HELLO]
 
 
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (400, "messages: text content blocks must be non-empty"),
+        (422, "messages.1.content must contain non-whitespace text"),
+        (400, "Assistant message must have a string or a list of chunks in content"),
+        (500, "Jinja Exception: empty content"),
+    ],
+)
+def test_a_server_that_refuses_messages_without_text_gets_some(
+    server: ModelServer, status: int, said: str
+) -> None:
+    def refuse(asked: dict[str, Any], number: int) -> Reply | None:
+        blank = any(not one["content"].strip() for one in asked["messages"])
+        return Reply(status, {"error": {"message": said}}) if blank else None
+
+    server.behaviour = refuse
+    policy = OpenAIPolicy("m", server.url)
+    for reply in ("", " \n", "Action: a"):
+        chat: list[Message] = [*HELLO, {"role": "assistant", "content": reply}, *HELLO]
+        assert asyncio.run(policy.complete(chat, SAMPLING)) == GOOD
+    sent = [asked["messages"][1]["content"] for asked in server.asked]
+    assert sent == ["", "(empty)", "(empty)", "Action: a"]
+
+
 def test_a_large_seed_that_is_refused_is_sent_in_31_bits_and_small_ones_as_they_are(
     server: ModelServer,
 ) -> None:
