@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import leafe_gym as lg
+from leafe_gym._weights import weights_digest
 from leafe_gym.distill.data.byte_tokenizer import byte_tokenizer
 from leafe_gym.distill.data.row_types import Row
 from leafe_gym.distill.data.tokens import Encoder
@@ -21,7 +22,6 @@ from leafe_gym.policies import torch_threads
 from leafe_gym.policies.chat_tokenizer import ChatTokenizer, context_window
 from leafe_gym.policies.token_sampling import draw, logprob
 from leafe_gym.policies.transformers import TransformersPolicy
-from leafe_gym._weights import weights_digest
 
 CHAT: list[lg.Message] = [{"role": "user", "content": "s0 ---- -@$. ----"}]
 GREEDY = lg.Sampling(temperature=0, max_tokens=4)
