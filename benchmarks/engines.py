@@ -126,7 +126,7 @@ def local(model: str, adapter: Path, folder: Path) -> dict[str, Any]:
 def in_process(model: str, adapter: Path, folder: Path) -> dict[str, Any]:
     """The trees of vLLM in this process; one engine for both rounds."""
     policy: Any = lg.policy(
-        "vllm", model=model, max_adapter_rank=RANK, engine=ARGUMENTS, **WITHOUT_SCHEMAS
+        "vllm", model=model, max_adapter_rank=RANK, engine_arguments=ARGUMENTS, **WITHOUT_SCHEMAS
     )
     grown(policy, "vllm", TASKS, folder)
     read, cached = policy.prefix_cache_hits

@@ -237,7 +237,7 @@ def key_values(given: list[str], flag: str) -> dict[str, Json]:
             raise UsageError(f"{flag} {text}: expected KEY=VALUE")
         try:
             found[key] = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             found[key] = value
     return found
 

@@ -147,8 +147,8 @@ def _flag(name: str) -> str:
 def _json_object(text: str) -> dict[str, Json]:
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise UsageError(f"--chat-template-kwargs {text}: expected a JSON object")
+        raise UsageError(f"--chat-template-kwargs {text[:200]}: expected a JSON object")
     return found

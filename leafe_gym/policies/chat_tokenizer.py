@@ -32,8 +32,8 @@ class ChatTokenizer:
         window: see the attribute.
 
     Raises:
-        UsageError: for a tokenizer without a chat template or end token, or arguments that are not
-            a dict.
+        UsageError: for a tokenizer without a chat template or end token, a template that refuses
+            a plain chat or leaves out its text, or arguments that are not a dict.
     """
 
     def __init__(
@@ -47,6 +47,10 @@ class ChatTokenizer:
         if getattr(tokenizer, "chat_template", None) is None:
             raise UsageError(f"{label} has no chat template: use an instruction-tuned model")
         self._template = ChatTemplate(tokenizer, arguments)
+        try:
+            self._template.require_text()
+        except UsageError as error:
+            raise UsageError(f"{label}: {error}") from error
         self.arguments = self._template.arguments
         self.source = self._template.source
         self.window = window

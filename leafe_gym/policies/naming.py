@@ -55,10 +55,12 @@ def find_model(name: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]
             raise UsageError(
                 f"engine={engine!r}: runs a model in this process, and base_url names a server"
             )
-        return "openai", {"model": name, **options}
+        return "openai", _named(name, options)
     options = {key: value for key, value in options.items() if key != "base_url"}
     if _is_folder(Path(name).expanduser()):
         return _in_folder(Path(name).expanduser(), options)
+    if "://" in name:
+        raise UsageError(f"{name} is a URL: name the model, and give the URL as base_url")
     if ":" in name:
         return name, options
     _require_hub_name(name)
@@ -91,7 +93,18 @@ def _in_process(model: str, options: dict[str, Any]) -> tuple[str, dict[str, Any
     engine = options.pop("engine", None) or ENGINES[0]
     if engine not in ENGINES:
         raise UsageError(f"engine={engine!r}: expected one of {', '.join(ENGINES)}")
-    return engine, {"model": model, **options}
+    return engine, _named(model, options)
+
+
+def _named(model: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The options with the model that a name stands for.
+
+    Raises:
+        UsageError: if they name another one.
+    """
+    if options.get("model", model) != model:
+        raise UsageError(f"model={options['model']!r}: the model is {model!r} already")
+    return {**options, "model": model}
 
 
 def _in_folder(folder: Path, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -118,7 +131,7 @@ def _in_folder(folder: Path, options: dict[str, Any]) -> tuple[str, dict[str, An
         raise UsageError(
             f"engine={options['engine']!r}: {folder} is a small model, which needs none"
         )
-    return "tiny", {"model": str(folder), **{k: v for k, v in options.items() if k != "engine"}}
+    return "tiny", _named(str(folder), {k: v for k, v in options.items() if k != "engine"})
 
 
 def _is_there(path: Path) -> bool:

@@ -19,7 +19,6 @@ import pickle
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from leafe_gym._optional import require
 from leafe_gym.errors import UsageError
@@ -31,6 +30,9 @@ from leafe_gym.policies.http.request import RequestOptions
 from leafe_gym.policies.http.servers import Servers, checked_urls
 from leafe_gym.prompts.base import PromptSource
 from leafe_gym.types import Completion, Json, Message, Sampling
+
+OWN_FIELDS = frozenset({"model", "messages", "stream"})
+"""Fields of a request that `extra` cannot set; a stream is not read."""
 
 
 class OpenAIPolicy:
@@ -96,7 +98,7 @@ class OpenAIPolicy:
         options = RequestOptions(
             structured=bool(structured),
             chat_template_kwargs=_plain("chat_template_kwargs", chat_template_kwargs),
-            extra=_plain("extra", extra),
+            extra=_extra(extra),
         )
         require("aiohttp", "openai", "the policy 'openai'")  # its absence shows at once
         self.prompts = prompts
@@ -200,6 +202,18 @@ class OpenAIPolicy:
         self._client.name = self.name
 
 
+def _extra(given: object) -> dict[str, Json]:
+    """Further fields of the request.
+
+    Raises:
+        UsageError: for one that this policy sets itself, or that changes the response's form.
+    """
+    found = _plain("extra", given)
+    for name in OWN_FIELDS & found.keys():
+        raise UsageError(f"extra: {name!r} cannot be set there")
+    return found
+
+
 def _plain(name: str, given: object) -> dict[str, Json]:
     """A dict of plain JSON.
 
@@ -212,7 +226,7 @@ def _plain(name: str, given: object) -> dict[str, Json]:
         raise UsageError(f"{name}={given!r}: expected a dict of request fields")
     try:
         found: dict[str, Json] = json.loads(json.dumps(dict(given), allow_nan=False))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(f"{name}: expected plain JSON: {error}") from None
     return found
 
@@ -225,10 +239,7 @@ def _clean_key(given: str | None) -> str:
     """
     key = given if given is not None else environment_key()
     if not isinstance(key, str) or not re.fullmatch(r"[!-~]*", key.strip()):
-        raise UsageError("api_key: expected printable ASCII characters without white space")
+        raise UsageError(
+            "api_key: expected a text of printable ASCII characters without white space"
+        )
     return key.strip()
-
-
-def openai_policy(model: str, base_url: str | Sequence[str], **options: Any) -> OpenAIPolicy:
-    """The policy called "openai"; see `OpenAIPolicy`."""
-    return OpenAIPolicy(model, base_url, **options)

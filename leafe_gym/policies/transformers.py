@@ -104,7 +104,11 @@ class TransformersPolicy:
         device: str | None = None,
         dtype: str = "auto",
         threads: int | None = None,
-        **options: Any,
+        stop: Sequence[str] = (),
+        max_batch: int = 64,
+        chat_template_kwargs: Mapping[str, Json] | None = None,
+        prefix_cache_gib: float = 1.0,
+        prompts: PromptSource | None = None,
     ) -> TransformersPolicy:
         """A model by its name on the hub, or from a folder.
 
@@ -115,7 +119,11 @@ class TransformersPolicy:
             dtype: such as "bfloat16"; "auto" for the one the weights are saved in.
             threads: threads of PyTorch in this process, for a model on the CPU; default see
                 `torch_threads.limit_threads`.
-            **options: see the class.
+            stop: see the class, as for the arguments after it.
+            max_batch: see the class.
+            chat_template_kwargs: see the class.
+            prefix_cache_gib: see the class.
+            prompts: see the class.
 
         Raises:
             MissingExtra: without transformers, or with an adapter without peft.
@@ -141,7 +149,16 @@ class TransformersPolicy:
             raise PolicyUnavailable(
                 f"cannot load the model {model} on {device}: {type(error).__name__}: {error}"
             ) from error
-        policy = cls(network, tokenizer, label=Path(model).name, **options)
+        policy = cls(
+            network,
+            tokenizer,
+            label=Path(model).name,
+            stop=stop,
+            max_batch=max_batch,
+            chat_template_kwargs=chat_template_kwargs,
+            prefix_cache_gib=prefix_cache_gib,
+            prompts=prompts,
+        )
         if adapter is not None:
             policy.use_adapter(adapter)
         return policy
@@ -269,6 +286,5 @@ def _fingerprint(network: Any, settings: str) -> str:
     return digest.hexdigest()
 
 
-def transformers_policy(model: str, **options: Any) -> TransformersPolicy:
-    """The policy called "transformers"; see `TransformersPolicy.load`."""
-    return TransformersPolicy.load(model, **options)
+transformers_policy = TransformersPolicy.load
+"""The policy called "transformers"."""

@@ -64,7 +64,7 @@ class VLLMPolicy:
         stop: texts that end a reply; they are not part of it.
         structured: whether replies satisfy their JSON schema where one is known.
         chat_template_kwargs: further arguments of the chat template, such as `enable_thinking`.
-        engine: further arguments of vLLM's `AsyncEngineArgs`, such as
+        engine_arguments: further arguments of vLLM's `AsyncEngineArgs`, such as
             `{"gpu_memory_utilization": 0.6}`.
         prompts: the only prompt set that the model knows, if there is one.
 
@@ -86,7 +86,7 @@ class VLLMPolicy:
         stop: Sequence[str] = (),
         structured: bool = True,
         chat_template_kwargs: Mapping[str, Json] | None = None,
-        engine: Mapping[str, Any] | None = None,
+        engine_arguments: Mapping[str, Any] | None = None,
         prompts: PromptSource | None = None,
     ) -> None:
         if not isinstance(model, str | Path) or not str(model):
@@ -100,8 +100,10 @@ class VLLMPolicy:
                 raise UsageError(f"{name}={count!r}: expected a whole number >= 1")
         if isinstance(stop, str) or not all(isinstance(text, str) and text for text in stop):
             raise UsageError(f"stop={stop!r}: expected a list of texts")
-        if engine is not None and not isinstance(engine, Mapping):
-            raise UsageError(f"engine={engine!r}: expected a dict of vLLM's engine arguments")
+        if engine_arguments is not None and not isinstance(engine_arguments, Mapping):
+            raise UsageError(
+                f"engine_arguments={engine_arguments!r}: expected a dict of vLLM's engine arguments"
+            )
         rank = max_adapter_rank
         if rank is None and adapter is not None:
             rank = adapter_rank(adapter)
@@ -113,7 +115,7 @@ class VLLMPolicy:
             "max_model_len": max_model_len,
             "dtype": dtype,
             **_adapter_arguments(rank),
-            **dict(engine or {}),
+            **dict(engine_arguments or {}),
         }
         self.prompts = prompts
         self._label = Path(model).name
@@ -351,8 +353,3 @@ def _logprobs(reply: Any, ids: Sequence[int]) -> tuple[float, ...]:
     if len(found) != len(ids) or any(one is None for one in found):
         return ()
     return tuple(float(one.logprob) for one in found if one is not None)
-
-
-def vllm_policy(model: str, **options: Any) -> VLLMPolicy:
-    """The policy called "vllm"; see `VLLMPolicy`."""
-    return VLLMPolicy(model, **options)

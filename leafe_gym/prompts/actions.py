@@ -6,8 +6,9 @@ only talks about them, is refused.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from leafe_gym.errors import BadReply
 from leafe_gym.types import Start, Step
@@ -18,12 +19,27 @@ SHOWN_COMMANDS = 30
 """Most admissible commands that a prompt lists; see `choose_commands`."""
 
 _LABEL = re.compile(
-    r"[\s*_#>`-]*(?:\d+[.)]\s*)?(?:(?:next|final|my)\s+)?action(?:\s*#?\d+)?[\s*_`]*:(?P<rest>.*)",
+    r"(?:[\s#>-]|[*_`]++\s)*+(?:\d+[.)]\s*)?(?P<opened>[*_`]*+)(?:(?:next|final|my)\s+)?"
+    r"action(?:\s*#?\d+)?(?P<closed>[\s*_`]*)[:\uff1a](?P<rest>.*)",
     re.IGNORECASE,
 )
 _FENCE = re.compile(r"(`{3,}|~{3,})\s*\w*")
-_WRAPPED = (('"', '"'), ("'", "'"), ("<", ">"), ("[", "]"), ("(", ")"))
-_PLACEHOLDER = re.compile(r"<(the |your )?(next )?(action|command)>", re.IGNORECASE)
+_ELEMENT = re.compile(r"<action>([^<>]*+)</action>", re.IGNORECASE)
+_MARKUP = ("```", "``", "`", "**", "*")
+"""Markdown around a command, longer marks first."""
+_WRAPPED = (
+    *(('"', '"'), ("'", "'"), ("\u201c", "\u201d"), ("\u2018", "\u2019"), ("\u00ab", "\u00bb")),
+    *(("<", ">"), ("[", "]"), ("(", ")"), ("{", "}"), ("__", "__"), ("_", "_")),
+)
+"""What may stand around an admissible command."""
+_ENDS = ".!,;"
+"""What may stand behind one."""
+_INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff"))
+_PLACEHOLDER = re.compile(
+    r"[<\[{](the |your )?(next )?(action|command)[>\]}]|the (next )?(action|command)|"
+    r"[.\u2026]{2,}|\u2026",
+    re.IGNORECASE,
+)
 
 
 def read_action(text: str, admissible: Sequence[str] = ()) -> str:
@@ -33,8 +49,9 @@ def read_action(text: str, admissible: Sequence[str] = ()) -> str:
     (also in bold, in any case, with a number before the colon, with the command on the next line or
     with prose after it); a reply in which one line is the label in the middle of a sentence,
     followed by an admissible command; a reply whose only line, or whose last line after prose, is
-    an admissible command. A command that differs from an admissible one in case, spaces, quotes or
-    a final full stop only is given as the environment spells it; a final full stop is removed
+    an admissible command; the element `<action>`; a reply that is one JSON object with a text under
+    "action". A command that differs from an admissible one in case, spaces, quotes, brackets or
+    a final mark only is given as the environment spells it; a final full stop is removed
     wherever no admissible command ends with one.
 
     Args:
@@ -48,14 +65,14 @@ def read_action(text: str, admissible: Sequence[str] = ()) -> str:
     lines = _lines(text)
     found = _labelled(lines, known)
     if not found:
-        found = _within(lines, known) or _bare(lines, known)
+        found = _within(lines, known) or _bare(lines, known) or _structured(text, known)
     if not found:
         raise BadReply("it names no action in a line that starts with 'Action:'")
     different = {_plain(action) for action in found}
     if len(different) > 1:
         raise BadReply("it names several actions")
     action = found[-1]
-    if not action or _PLACEHOLDER.fullmatch(action):
+    if not action or (_PLACEHOLDER.fullmatch(action) and _plain(action) not in known):
         raise BadReply("its action is empty")
     if len(action) > MAX_ACTION:
         raise BadReply(f"its action has {len(action)} characters; at most {MAX_ACTION}")
@@ -107,17 +124,28 @@ def _labelled(lines: Sequence[str], known: dict[str, str]) -> list[str]:
         label = _LABEL.fullmatch(line)
         if label is None:
             continue
-        rest = label["rest"].strip()
+        rest = _behind(label)
         if not rest.strip("*_` "):
             after = lines[at + 1] if at + 1 < len(lines) else ""
             rest = "" if _LABEL.fullmatch(after) else after
+        elif again := _LABEL.fullmatch(rest):  # the label is repeated
+            rest = _behind(again)
         found.append(_spelled(rest, known))
     return found
 
 
+def _behind(label: re.Match[str]) -> str:
+    """What stands behind a label, without the end of the emphasis that the label opens."""
+    mark, rest = label["opened"], label["rest"].strip()
+    if not mark or mark in label["closed"]:
+        return rest
+    shut = rest.removeprefix(mark)
+    return (rest.removesuffix(mark) if shut == rest else shut).strip()
+
+
 def _within(lines: Sequence[str], known: dict[str, str]) -> list[str]:
     """The admissible command behind the only label in the middle of a line."""
-    parts = re.split(r"\baction:", "\n".join(lines), flags=re.IGNORECASE)
+    parts = re.split(r"\baction[:\uff1a]", "\n".join(lines), flags=re.IGNORECASE)
     if len(parts) != 2:
         return []
     action = _spelled(parts[1].partition("\n")[0].strip(), known)
@@ -131,22 +159,62 @@ def _bare(lines: Sequence[str], known: dict[str, str]) -> list[str]:
     return commands if last else []
 
 
+def _structured(text: str, known: dict[str, str]) -> list[str]:
+    """The actions in elements `<action>`, or under "action" of the one JSON object."""
+    found = [" ".join(one.split()) for one in _ELEMENT.findall(text)]
+    if not found:
+        body = "\n".join(line for line in text.splitlines() if not _FENCE.fullmatch(line.strip()))
+        try:
+            named = json.loads(body)
+        except (ValueError, RecursionError):
+            return []
+        action = named.get("action") if isinstance(named, dict) else None
+        found = [" ".join(action.split())] if isinstance(action, str) else []
+    return [_spelled(action, known) for action in found]
+
+
 def _spelled(text: str, known: dict[str, str]) -> str:
     """`text` without Markdown, as the environment spells it if it is admissible."""
-    text = text.strip().removeprefix("**").removesuffix("**").strip()
-    if len(text) > 2 and text[0] == text[-1] == "`":
-        text = text[1:-1].strip()
-    ended = text.removesuffix(".").strip()
-    tries = [text, ended]
-    tries += [
-        ended[1:-1]
-        for opening, closing in _WRAPPED
-        if len(ended) > 2 and ended[0] == opening and ended[-1] == closing
-    ]
+    text = _without_markup(text.strip())
+    for one in (text, *_unwrapped(text)) if known else ():
+        if (plain := _plain(one)) in known:
+            return known[plain]
     if known and not any(command.endswith(".") for command in known):
-        text = ended or text  # the world's commands are no sentences
-    return next((known[plain] for one in tries if (plain := _plain(one)) in known), text)
+        text = text.removesuffix(".").strip() or text  # the world's commands are no sentences
+    return text
+
+
+def _without_markup(text: str) -> str:
+    """A text without the Markdown that is around all of it, a full stop behind that included."""
+    for _ in range(len(_MARKUP)):
+        for mark in _MARKUP:
+            if (inner := _inside(text.removesuffix("."), mark, mark)) and mark not in inner:
+                text = inner
+                break
+        else:
+            return text
+    return text
+
+
+def _inside(text: str, opening: str, closing: str) -> str:
+    """What stands between two marks; "" where they are not around all of the text."""
+    around = text.startswith(opening) and text.endswith(closing)
+    return text[len(opening) : -len(closing)].strip() if around else ""
+
+
+def _unwrapped(text: str) -> Iterator[str]:
+    """A text without its final marks, and without what is around it, from outside to inside."""
+    for _ in range(4):
+        text = _without_markup(text.rstrip(_ENDS).strip())
+        yield text
+        for opening, closing in _WRAPPED:
+            if inner := _inside(text, opening, closing):
+                text = _without_markup(inner)
+                yield text
+                break
+        else:
+            return
 
 
 def _plain(text: str) -> str:
-    return " ".join(text.casefold().split())
+    return " ".join(text.translate(_INVISIBLE).casefold().split())

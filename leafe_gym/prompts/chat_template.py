@@ -2,7 +2,7 @@
 
 A template is a program: it may read the clock, refuse a system message, or take arguments such as
 `enable_thinking`. Here the date is pinned, a system message that is refused moves into the first
-user turn, and the arguments belong to the template, so that two renderings of a chat are equal.
+user turn, a message without text that is refused gets one, and the arguments belong to the template, so that two renderings of a chat are equal.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from leafe_gym.errors import UsageError
+from leafe_gym.prompts.messages import without_blanks, without_system
 from leafe_gym.types import Json, Message
 
 DATE = "26 Jul 2024"
 """Date for templates that print today's, unless the argument `date_string` names another."""
 _CLOCK = "{%- macro strftime_now(format) -%}{{- pinned_date -}}{%- endmacro -%}"
+ASKED = "\ue000ask\ue001"
+"""Placeholder of a user turn's text."""
 _REPLY = "\ue000reply\ue001"
 """Placeholder of a reply, to find the template's own text around it."""
 _SYSTEM: list[Message] = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
@@ -56,11 +59,34 @@ class ChatTemplate:
         if messages and messages[0]["role"] == "system" and not self._system():
             messages = without_system(messages)
         try:
-            return self._apply(messages, generate)
+            try:
+                return self._apply(messages, generate)
+            except Exception:
+                filled = without_blanks(messages)
+                if filled == list(messages):
+                    raise
+                return self._apply(filled, generate)
         except Exception as error:  # a template may raise anything
             raise UsageError(
                 f"the tokenizer's chat template refuses the chat: {type(error).__name__}: {error}"
             ) from error
+
+    def require_text(self) -> str:
+        """Check that the template writes the text of a user turn; returns what it made of one.
+
+        The text of the turn is `ASKED`.
+
+        Raises:
+            UsageError: if it refuses a plain chat or leaves out the text.
+        """
+        head = self.render([{"role": "user", "content": ASKED}], generate=True)
+        if ASKED not in head:
+            raise UsageError(
+                "the tokenizer's chat template does not write what a user says where it is plain "
+                "text (it wants a list of parts), so the model would not see it; use another "
+                "template"
+            )
+        return head
 
     def after_reply(
         self, chat: Sequence[Message], following: Sequence[Message] = (), *, generate: bool = False
@@ -125,11 +151,3 @@ def check_arguments(arguments: Mapping[str, Json] | None) -> dict[str, Json]:
             '{"enable_thinking": False}'
         )
     return dict(arguments)
-
-
-def without_system(messages: Sequence[Message]) -> list[Message]:
-    """The chat with its system message as the first paragraph of the first user turn."""
-    if len(messages) < 2 or messages[0]["role"] != "system":
-        return list(messages)
-    first = f"{messages[0]['content']}\n\n{messages[1]['content']}"
-    return [{"role": messages[1]["role"], "content": first}, *messages[2:]]

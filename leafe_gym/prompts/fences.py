@@ -6,13 +6,19 @@ import ast
 import re
 import textwrap
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from leafe_gym.errors import BadReply
 
-_OPENING = re.compile(r"[ \t]*+(`{3,}+|~{3,}+)[ \t]*+([\w+#.-]*+)[^\n`]*+")
-_PYTHON = frozenset({"python", "py", "python3"})
+_OPENING = re.compile(r"[ \t]*+(`{3,}+|~{3,}+)[ \t]*+([\w+#./-]*+)[^\n`]*+")
+_LATE_OPENING = re.compile(r".*[^`~](`{3,}+|~{3,}+)[ \t]*+((?i:python|py)[\w.]*+)[ \t]*+")
+"""An opening behind text, such as "1. ```python"; without a tag it could as well be a closing."""
+_PYTHON = re.compile(r"i?python[\d.]*|py[\d.]*|[\w+#./-]+\.py")
 _PLACEHOLDER = re.compile(r"<[^<>\n]*code[^<>\n]*>|\.\.\.")
+_QUOTES = ('"""', "'''")
+_MOST_MARKS = 8
+"""Most closing marks that are tried for a fence, and most fences for which several are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,29 +39,61 @@ class Fence:
 def fences(text: str) -> list[Fence]:
     r"""Every code fence of a text, in order; the last one may be unclosed.
 
+    An opening mark right after another one replaces it.
+
     Example:
         >>> fences("So:\n```Python\nprint(1)\n```\n")
         [Fence(language='python', content='print(1)\n', closed=True)]
     """
+    lines = text.replace("\r\n", "\n").splitlines(keepends=True)
     found: list[Fence] = []
-    mark, language = "", ""
-    lines: list[str] = []
-    for line in text.replace("\r\n", "\n").splitlines(keepends=True):
-        opening = _OPENING.fullmatch(line.rstrip())
-        if not mark:
-            if opening:
-                mark, language, lines = opening[1], opening[2].lower(), []
-        elif opening and not opening[2] and opening[1].startswith(mark):
-            found.append(Fence(language, textwrap.dedent("".join(lines))))
-            mark = ""
-        else:
-            lines.append(line)
-    if mark:
-        content = textwrap.dedent("".join(lines))
-        bare = content.rstrip().removesuffix(mark)  # a closing mark behind the last line of code
-        ended = bare != content.rstrip()
-        found.append(Fence(language, bare + "\n" if ended else content, closed=ended))
+    at = 0
+    while at < len(lines):
+        line = lines[at].rstrip()
+        opening = _OPENING.fullmatch(line) or _LATE_OPENING.fullmatch(line)
+        at += 1
+        while opening and at < len(lines) and (again := _OPENING.fullmatch(lines[at].rstrip())):
+            if not again[2] or not again[1].startswith(opening[1]):
+                break
+            opening, at = again, at + 1
+        if opening:
+            marks = _MOST_MARKS if len(found) < _MOST_MARKS else 1
+            fence, at = _fence(lines, at, opening[1], opening[2].lower(), marks)
+            found.append(fence)
     return found
+
+
+def _fence(
+    lines: Sequence[str], start: int, mark: str, language: str, marks: int
+) -> tuple[Fence, int]:
+    """The fence whose content begins at a line, and the line after it.
+
+    A mark within a text of several lines, such as a docstring, does not close a fence of Python if
+    one of the next `marks` makes the code parse.
+    """
+    ends: list[int] = []
+    for at in range(start, len(lines)):
+        line = _OPENING.fullmatch(lines[at].rstrip())
+        if not line or line[2] or not line[1].startswith(mark):
+            continue
+        ends.append(at)
+        content = _content(lines, start, at)
+        python = bool(_PYTHON.fullmatch(language))
+        within = python and any(content.count(one) % 2 for one in _QUOTES)
+        if not within and (len(ends) == 1 or _parsed(content) is not None):
+            return Fence(language, content), at + 1
+        if len(ends) >= marks:
+            break
+    if ends:
+        return Fence(language, _content(lines, start, ends[0])), ends[0] + 1
+    content = _content(lines, start, len(lines))
+    bare = content.rstrip().removesuffix(mark)  # a closing mark behind the last line of code
+    ended = bare != content.rstrip()
+    return Fence(language, bare + "\n" if ended else content, closed=ended), len(lines)
+
+
+def _content(lines: Sequence[str], start: int, end: int) -> str:
+    return textwrap.dedent("".join(lines[start:end]))
 
 
 def find_code(text: str) -> str:
@@ -91,7 +129,7 @@ def is_program(text: str) -> bool:
 def _rank(fence: Fence) -> int:
     """How surely a fence holds the code that was asked for; 0 for not at all."""
     text = fence.content
-    if fence.language not in _PYTHON and fence.language:
+    if fence.language and not _PYTHON.fullmatch(fence.language):
         return 0
     if not text.strip() or _PLACEHOLDER.fullmatch(text.strip()):
         return 0

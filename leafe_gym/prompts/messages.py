@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 from leafe_gym.types import Message
 
+NOTHING = "(empty)"
+"""Stands for a message without text, where a chat template or server refuses one."""
+
 
 def without_system(messages: Sequence[Message]) -> list[Message]:
     r"""The chat with its system text at the start of the first user turn.
@@ -24,3 +27,16 @@ def without_system(messages: Sequence[Message]) -> list[Message]:
         return [{"role": "user", "content": system["content"]}, *rest]
     first: Message = {"role": "user", "content": f"{system['content']}\n\n{rest[0]['content']}"}
     return [first, *rest[1:]]
+
+
+def without_blanks(messages: Sequence[Message]) -> list[Message]:
+    """The chat with `NOTHING` in every message that has no text, such as an empty reply.
+
+    Example:
+        >>> without_blanks([{"role": "assistant", "content": " "}])
+        [{'role': 'assistant', 'content': '(empty)'}]
+    """
+    return [
+        message if message["content"].strip() else {"role": message["role"], "content": NOTHING}
+        for message in messages
+    ]

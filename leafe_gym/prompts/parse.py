@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import TypeVar
 
 import json_repair
 from pydantic import BaseModel, ValidationError
 
 from leafe_gym.errors import BadReply
+from leafe_gym.prompts.thinking import BLOCKS
 from leafe_gym.types import Completion, Json
 
 MAX_REPLY = 64 * 1024
@@ -21,7 +23,6 @@ MAX_REPLY = 64 * 1024
 MAX_EXPERIENCE = 4000
 MAX_NESTING = 8
 """Deepest JSON that is repaired; valid answers are flat."""
-_THINKING = (("<think>", "</think>"), ("[THINK]", "[/THINK]"))
 _END_OF_TURN = (
     "<|eot_id|>", "<|im_end|>", "<|end|>", "<|endoftext|>", "<|end_of_text|>", "<|eom_id|>",
     "<|return|>", "<|END_OF_TURN_TOKEN|>", "</s>", "<end_of_turn>", "<eos>",
@@ -45,7 +46,7 @@ def answer_text(completion: Completion) -> str:
     if len(completion.text) > MAX_REPLY:
         raise BadReply(f"the reply has {len(completion.text)} characters; at most {MAX_REPLY}")
     text = completion.text
-    for opening, closing in _THINKING:
+    for opening, closing in BLOCKS:
         thought, closed, rest = text.partition(closing)
         if text.lstrip().startswith(opening) and not closed:
             raise BadReply("the reply's thinking block is not closed")
@@ -76,9 +77,9 @@ def read_json(completion: Completion, model: type[_Reply]) -> tuple[_Reply, bool
         raise BadReply("it holds no JSON object")
     if is_json(text):  # well-formed but wrong: repairing would invent another answer
         raise BadReply(f"its JSON is wrong: {describe(first)}")
-    broken = _only_object(text)
+    broken = _only_object(text, tuple(model.model_fields))
     for name in model.model_fields:
-        if len(re.findall(rf"""(?<!\\)["']{name}["']\s*:""", broken)) > 1:
+        if len(_keys(broken, name)) > 1:
             raise BadReply(f"its JSON says {name!r} twice")
     try:
         repaired = json_repair.loads(broken, skip_json_loads=True)
@@ -107,8 +108,16 @@ def _refuse_duplicates(pairs: list[tuple[str, Json]]) -> Json:
     return dict(pairs)
 
 
-def _only_object(text: str) -> str:
+def _keys(text: str, name: str) -> list[str]:
+    """The places at which malformed JSON has a quoted key."""
+    return re.findall(rf"""(?<!\\)["']{name}["']\s*:""", text)
+
+
+def _only_object(text: str, names: Sequence[str]) -> str:
     """The one JSON object in `text`, from its first brace to its last.
+
+    Of several, such as a dict that the prose before it quotes, the only one that has one of the
+    keys `names`.
 
     Raises:
         BadReply: if it does not end, so that its values may have been cut, or is not the only one.
@@ -132,6 +141,9 @@ def _only_object(text: str) -> str:
                 found.append(text[begin : match.end()])
     if depth:
         raise BadReply("its JSON does not end")
+    if len(found) > 1:
+        keyed = [one for one in found if any(_keys(one, name) for name in names)]
+        found = keyed if len(keyed) == 1 else found
     if len(found) != 1:
         raise BadReply(f"it holds {len(found) or 'no'} JSON objects")
     return found[0]

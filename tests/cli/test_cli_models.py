@@ -263,6 +263,19 @@ WRONG = [
     (["--reflect-model", "tiny", "--reflect-base-url", URL], "it does not take --reflect-base-url"),
     (["--temperature", "-1"], "--temperature -1"),
     (["--model", str(SHIPPED / "blind"), "--engine", "vllm"], "--engine 'vllm'"),
+    (["--model", "m", "--base-url", URL, "--policy", "concurency=5"], "it takes: model, base_url"),
+    (["--model", "owner/name", "--policy", "max_bach=5"], "it does not take --policy max_bach"),
+    (["--model", "owner/name", "--policy", "lable=x"], "prefix_cache_gib"),
+    (["--model", "m", "--base-url", URL, "--policy", "model=n"], "the model is 'm' already"),
+    (
+        ["--model", "owner/name", "--policy", "model=n"],
+        "--policy model 'n': the model is 'owner/na",
+    ),
+    (["--model", str(SHIPPED / "blind"), "--policy", "model=n"], "already"),
+    (["--model", URL], "is a URL: name the model"),
+    (["--chat-template-kwargs", "[" * 50_000], "expected a JSON object"),
+    (["--chat-template-kwargs", '{"a":' * 20_000], "expected a JSON object"),
+    (["--model", "m", "--base-url", URL, "--policy", f"deadline={'[' * 50_000}"], "number of sec"),
 ]
 
 

@@ -13,12 +13,15 @@ import pytest
 import torch
 
 import leafe_gym as lg
-from leafe_gym.errors import PolicyError, PolicyUnavailable
+from leafe_gym._weights import weights_digest
+from leafe_gym.distill.data.byte_tokenizer import byte_tokenizer
+from leafe_gym.distill.data.row_types import Row
+from leafe_gym.distill.data.tokens import Encoder
+from leafe_gym.errors import PolicyError, PolicyUnavailable, UsageError
 from leafe_gym.policies import torch_threads
 from leafe_gym.policies.chat_tokenizer import ChatTokenizer, context_window
 from leafe_gym.policies.token_sampling import draw, logprob
 from leafe_gym.policies.transformers import TransformersPolicy
-from leafe_gym._weights import weights_digest
 
 CHAT: list[lg.Message] = [{"role": "user", "content": "s0 ---- -@$. ----"}]
 GREEDY = lg.Sampling(temperature=0, max_tokens=4)
@@ -76,6 +79,62 @@ def test_marks_that_are_special_tokens_do_not_vanish(servable: Path) -> None:
     ids = tokenizer(said, add_special_tokens=False)["input_ids"]
     done = chat.completion([1], ids, opened=False, ended=True)
     assert (done.reasoning.split(), done.text.split()) == (["-@$."], ["----"])
+
+
+PLAIN = (
+    "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}<|im_end|>{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+NO_BLANKS = (
+    "{% for m in messages %}{% if not m['content'] | trim %}"
+    "{{ raise_exception('empty content') }}{% endif %}{% endfor %}" + PLAIN
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "arguments", "said"),
+    [
+        ("{{ raise_exception('told so') }}", {}, "told so"),
+        ("{% for %}", {}, "TemplateSyntaxError"),
+        ("{{ bos_token.x.y }}" + PLAIN, {}, "refuses the chat"),
+        (PLAIN.replace("m['content']", "m['content'][0]['text']"), {}, "refuses the chat|plain te"),
+        (PLAIN.replace("{{ m['content'] }}", ""), {}, "wants a list of parts"),
+        (PLAIN, {"tokenize": True}, "tokenize"),
+        (PLAIN, {"add_generation_prompt": False}, "add_generation_prompt"),
+    ],
+)
+def test_a_template_that_no_chat_can_be_rendered_with_is_refused_at_once(
+    template: str, arguments: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UsageError, match=f"^m: .*({said})"):
+        ChatTokenizer(byte_tokenizer(template), "m", arguments, [], None)
+
+
+@pytest.mark.parametrize("reply", ["", " \n", "Action: up"])
+def test_a_template_that_refuses_messages_without_text_gets_some_in_rows_too(reply: str) -> None:
+    tokenizer = byte_tokenizer(NO_BLANKS)
+    turns: tuple[lg.Message, ...] = (
+        {"role": "user", "content": "?"},
+        {"role": "assistant", "content": reply},
+        {"role": "user", "content": "!"},
+    )
+    ids, _ = ChatTokenizer(tokenizer, "m", None, [], None).prompt(turns)
+    shown = reply if reply.strip() else "(empty)"
+    turn = "<{}>{}<|im_end|>".format
+    wanted = turn("user", "?") + turn("assistant", shown) + turn("user", "!") + "<assistant>"
+    assert tokenizer.decode(ids) == wanted
+    row = Row(
+        kind="rehearsal",
+        task="t",
+        split="train",
+        branch=0,
+        step=1,
+        prompt=turns,
+        target="Action: a",
+    )
+    encoded = Encoder(tokenizer).encode(row)
+    assert encoded is not None
+    assert list(encoded.ids[: encoded.target_start]) == ids
 
 
 # --- sampling -------------------------------------------------------------------------------------

@@ -78,6 +78,13 @@ def instead(**message: Any) -> Behaviour:
     return behave
 
 
+def no_system(status: int, message: str) -> Behaviour:
+    """A chat template that takes no system message."""
+    return lambda asked, number: (
+        error(status, message) if asked["messages"][0]["role"] == "system" else None
+    )
+
+
 def pydantic(name: str) -> Reply:
     """FastAPI's refusal of a field, which repeats the request."""
     found = {
@@ -141,6 +148,23 @@ MENDED: dict[str, tuple[Behaviour, set[str]]] = {
         refuses("response_format", error(500, "Grammar error: failed to compile")),
         {"response_format"},
     ),
+    "system-role-refused": (no_system(400, "System role not supported"), set()),
+    "system-role-refused-500": (
+        no_system(500, "Jinja Exception: System role not supported"),
+        set(),
+    ),
+    "system-role-refused-openai": (
+        no_system(400, "Unsupported value: 'messages[0].role' does not support 'system' here"),
+        set(),
+    ),
+    "system-role-refused-gemini": (
+        no_system(400, "Developer instruction is not enabled for models/gemma"),
+        set(),
+    ),
+    "system-turn-breaks-alternation": (
+        no_system(400, "Conversation roles must alternate user/assistant/user/..."),
+        set(),
+    ),
     "four-fields-refused": (
         lambda a, n: next(
             (pydantic(f) for f in ("seed", "top_k", "response_format", "top_p") if f in a), None
@@ -172,6 +196,12 @@ MENDED: dict[str, tuple[Behaviour, set[str]]] = {
     "half-json-once": (first(Reply(body='{"id": "1", "choi')), set()),
     "not-utf8-once": (first(Reply(body=b"\xff\xfe{}")), set()),
     "deep-json-once": (first(Reply(body="[" * 10**5)), set()),
+    "loc-a-number-once": (first(Reply(500, {"detail": [{"loc": 7, "msg": "x"}]})), set()),
+    "loc-true-once": (first(Reply(503, [{"detail": [{"loc": True, "msg": ["x"]}]}])), set()),
+    "429-retry-after-no-date": (
+        first(error(429, "busy", **{"retry-after": f"1 Jan {'9' * 20} 00:00:00"})),
+        set(),
+    ),
     "cut-connection-once": (first(Reply(body='{"id":', claims=900)), set()),
     "wrong-encoding-once": (first(Reply(body="{}", headers={"content-encoding": "gzip"})), set()),
 }
@@ -209,6 +239,15 @@ OUTAGES: dict[str, tuple[Behaviour, str]] = {
     "400-bad-key": (always(error(400, "API key not valid")), "check the API key"),
     "404": (always(Reply(404, {"detail": "Not Found"})), "check the model's name and the base URL"),
     "404-model": (always(error(404, "The model `m` does not exist.")), "does not exist"),
+    "407": (always(Reply(407, "")), "check the proxy"),
+    "400-no-template": (
+        always(error(400, "you must provide a chat template if the tokenizer has none")),
+        "use an instruction-tuned model",
+    ),
+    "500-no-template": (
+        always(error(500, "tokenizer.chat_template is not set and no template was passed")),
+        "use an instruction-tuned model",
+    ),
     "405": (always(Reply(405, "")), "Method Not Allowed: check the base URL"),
     "307-redirect": (always(Reply(307, "", {"location": "/"})), "check the base URL"),
     "200-html": (always(Reply(200, HTML)), "the response is HTML: 502 Bad Gateway"),

@@ -190,6 +190,47 @@ def test_a_server_without_temperature_0_gets_almost_that(server: ModelServer) ->
     assert [asked["temperature"] for asked in server.asked] == [0, 0.01, 0.7, 0.01]
 
 
+def test_a_template_without_system_role_gets_the_text_in_the_first_user_turn(
+    server: ModelServer,
+) -> None:
+    server.behaviour = lambda asked, number: (
+        Reply(400, "System role not supported")
+        if asked["messages"][0]["role"] == "system"
+        else None
+    )
+    policy = OpenAIPolicy("m", server.url)
+    system: list[Message] = [{"role": "system", "content": "You play."}, *HELLO]
+    for messages in (system, system, HELLO):
+        asyncio.run(policy.complete(messages, SAMPLING))
+    merged = [{"role": "user", "content": "You play.\n\ntrail="}]
+    assert [asked["messages"] for asked in server.asked] == [system, merged, merged, HELLO]
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (400, "messages: text content blocks must be non-empty"),
+        (422, "messages.1.content must contain non-whitespace text"),
+        (400, "Assistant message must have a string or a list of chunks in content"),
+        (500, "Jinja Exception: empty content"),
+    ],
+)
+def test_a_server_that_refuses_messages_without_text_gets_some(
+    server: ModelServer, status: int, said: str
+) -> None:
+    def refuse(asked: dict[str, Any], number: int) -> Reply | None:
+        blank = any(not one["content"].strip() for one in asked["messages"])
+        return Reply(status, {"error": {"message": said}}) if blank else None
+
+    server.behaviour = refuse
+    policy = OpenAIPolicy("m", server.url)
+    for reply in ("", " \n", "Action: a"):
+        chat: list[Message] = [*HELLO, {"role": "assistant", "content": reply}, *HELLO]
+        assert asyncio.run(policy.complete(chat, SAMPLING)) == GOOD
+    sent = [asked["messages"][1]["content"] for asked in server.asked]
+    assert sent == ["", "(empty)", "(empty)", "Action: a"]
+
+
 def test_a_large_seed_that_is_refused_is_sent_in_31_bits_and_small_ones_as_they_are(
     server: ModelServer,
 ) -> None:
@@ -435,6 +476,9 @@ def test_more_processes_than_requests_are_refused(limit: int, count: int) -> Non
         ({"deadline": float("nan")}, "deadline=nan"),
         ({"deadline": "9"}, "deadline='9'"),
         ({"extra": [1]}, "extra="),
+        ({"extra": {"stream": True}}, "extra: 'stream' cannot be set"),
+        ({"extra": {"messages": []}}, "extra: 'messages' cannot be set"),
+        ({"extra": {"min_p": 0.1, "model": "n"}}, "extra: 'model' cannot be set"),
         ({"chat_template_kwargs": "x"}, "chat_template_kwargs='x'"),
         ({"chat_template_kwargs": {"x": object()}}, "chat_template_kwargs: expected plain JSON"),
         ({"adapter": 3}, "adapter=3"),

@@ -177,16 +177,20 @@ def with_template(servable: Path, template: str, **options: Any) -> Transformers
     return TransformersPolicy(plain.network, plain._chat.tokenizer, **options)
 
 
-def test_a_template_that_refuses_every_chat_is_an_outage(servable: Path) -> None:
+def test_a_template_that_refuses_every_longer_chat_is_an_outage(servable: Path) -> None:
     asked = lg.Sampling(max_tokens=4)
+    turns: list[lg.Message] = [{"role": "user", "content": "-"}] * 3
     for refusal, kind in (
         ("Conversation roles must alternate user/assistant", PolicyUnavailable),
         ("System role not supported", PolicyUnavailable),
         ("no such role", PolicyError),
     ):
-        policy = with_template(servable, f"{{{{ raise_exception('{refusal}') }}}}")
+        refuse = (
+            f"{{% if messages|length > 2 %}}{{{{ raise_exception('{refusal}') }}}}{{% endif %}}"
+        )
+        policy = with_template(servable, refuse + "{{ messages[0]['content'] }}")
         with pytest.raises(PolicyError, match=refusal) as caught:
-            asyncio.run(policy.complete(chat(["----"]), asked))
+            asyncio.run(policy.complete(turns, asked))
         assert type(caught.value) is kind
 
 

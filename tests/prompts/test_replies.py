@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 
 import pytest
 
 from leafe_gym.errors import BadReply
-from leafe_gym.prompts.base import ReflectionVerdict
+from leafe_gym.prompts.base import ReflectionVerdict, prompt_set
 from leafe_gym.prompts.chat import ChatPrompts
 from leafe_gym.types import Completion
 
@@ -30,6 +31,9 @@ def said(text: str) -> Completion:
         ("\n <think></think>Action: go to desk 1", "go to desk 1"),
         ("Action: left would lose.\n</think>\n\nAction: up", "up"),
         ("[THINK]Action: left[/THINK]Action: up", "up"),
+        ("<seed:think>Action: left</seed:think>Action: up", "up"),
+        ("Action: left</seed:think>Action: up", "up"),
+        ("<|channel>thought\nAction: left<channel|>Action: up", "up"),
         ("Action: say Action: now", "say Action: now"),
         ("Action: {e.__class__} $x", "{e.__class__} $x"),
         ("Action: " + "x" * 2000, "x" * 2000),
@@ -49,6 +53,20 @@ def said(text: str) -> Completion:
         ("Action: up<|eot_id|>", "up"),
         ("Action: up\n<|im_end|>\n", "up"),
         ("Action: up</s><end_of_turn>", "up"),
+        ("**Action:** **up**", "up"),
+        ("**Action:** `up`.", "up"),
+        ("__Action:__ *up*", "up"),
+        ("***Action: up***", "up"),
+        ("* Action: ```up```", "up"),
+        ("Action: Action: up", "up"),
+        ("Action\uff1aup", "up"),
+        ("**Action\uff1a** up", "up"),
+        ('{"action": "up"}', "up"),
+        ('```json\n{"thought": "so", "action": "up"}\n```', "up"),
+        ("<action>\nup\n</action>", "up"),
+        ("Action: 2**3", "2**3"),
+        ("Action: *a* and *b*", "*a* and *b*"),
+        ("Action: [A4] _x_ {}", "[A4] _x_ {}"),
     ],
 )
 def test_actions_that_can_be_read(text: str, action: str) -> None:
@@ -72,6 +90,13 @@ COMMANDS = ("go north", "take Brass key", "look")
         ("I should move. Action: go north", "go north"),
         ("Action: <look>", "look"),
         ("Action: 'Look'.", "look"),
+        ("Action: \u201clook\u201d", "look"),
+        ("Action: LOOK!", "look"),
+        ("Action: **(_look_)**;", "look"),
+        ("Action: look\u200b", "look"),
+        ("Action: [go  north].", "go north"),
+        ('{"action": "Go north"}', "go north"),
+        ("<action>look</action><action>go north</action>", None),
         ("Action: go south.", "go south"),
         ("go north\nlook", None),
         ("go north\nor rather not", None),
@@ -101,6 +126,12 @@ def test_admissible_commands_need_no_label(text: str, action: str | None) -> Non
         ("Action: \t ", "empty"),
         ("Action:\nAction: ", "empty"),
         ("Action: <the action>", "empty"),
+        ("Action: ...", "empty"),
+        ("Action: [command]", "empty"),
+        ("Action: the command", "empty"),
+        ('{"action": ""}', "empty"),
+        ('{"action": ["up"]}', "names no action"),
+        ('{"action": "up"} {"action": "up"}', "names no action"),
         ("Action: up\nAction: down", "several actions"),
         ("Action: up\nso\nAction: down", "several actions"),
         ("Action 1: up\nAction 2: down", "several actions"),
@@ -153,6 +184,12 @@ def test_a_reply_that_was_cut_is_never_a_decision() -> None:
             ReflectionVerdict(step=2, text="not b", repaired=True),
         ),
         (f'The 5" gap: {GOOD}', ReflectionVerdict(step=2, text="not b", repaired=True)),
+        (f"{{x}} is not {{1: 2}}. {GOOD}", ReflectionVerdict(step=2, text="not b", repaired=True)),
+        (
+            f"```python\nd = {{}}\n```\n```json\n{GOOD}\n```",
+            ReflectionVerdict(step=2, text="not b", repaired=True),
+        ),
+        (f"{GOOD}\nNote: {{see}} above.", ReflectionVerdict(step=2, text="not b", repaired=True)),
         (f"Here it is:\n{GOOD}", ReflectionVerdict(step=2, text="not b", repaired=True)),
         (
             f"Here:\n```json\n{GOOD}\n```\nDone.",
@@ -192,6 +229,8 @@ def test_a_step_is_a_number_of_an_action_that_was_taken(step: str) -> None:
         f"[{GOOD}]",
         f"{GOOD}{GOOD}",
         f"{GOOD} or rather {GOOD}",
+        "{x} and {y}",
+        f'{{x}} {{"reason": "r"}} {GOOD}',
         f'{GOOD} or rather {{"step": 1',
         '{"step": 1, "step": 2, "experience": "x"}',
         '{"step": 1, "step": 2, "experience": "x",}',
@@ -277,6 +316,10 @@ def test_refinements() -> None:
         "```json" + " \n" * 30_000 + "x",
         "Action: a" + " " * 60_000 + "b",
         "<think>" * 9_000,
+        "<action>" + " " * 60_000,
+        "* " * 30_000 + "action",
+        "{}" * 30_000,
+        "```python\nx='''\n```\n" * 3_000,
     ],
 )
 def test_degenerate_replies_are_refused_at_once(text: str) -> None:
@@ -285,4 +328,6 @@ def test_degenerate_replies_are_refused_at_once(text: str) -> None:
         PROMPTS.parse_action(said(text))
     with pytest.raises(BadReply):
         PROMPTS.parse_reflection(said(text), 2)
+    with suppress(BadReply):
+        prompt_set("code").parse_action(said(text))
     assert time.thread_time() - begun < 2.0

@@ -112,6 +112,7 @@ def test_the_shops_actions(text: str, action: str | None) -> None:
 
 
 DEF = "def f(x):\n    return x"
+FENCED = 'def f(x):\n    """\n    ```\n    f(1)\n    ```\n    """\n    return x'
 
 
 @pytest.mark.parametrize(
@@ -129,6 +130,18 @@ DEF = "def f(x):\n    return x"
         (f"```python\n{DEF}\n```<|im_end|>", DEF),
         (f"<think>```python\nx = 1\n```</think>```python\n{DEF}\n```", DEF),
         (DEF, DEF),
+        (f"Here it is: ```python\n{DEF}\n```", DEF),
+        ("1. ```python\n   def f(x):\n       return x\n   ```", DEF),
+        (f"**Code**```py\n{DEF}\n```\nDone.", DEF),
+        (f"```Python3.11\n{DEF}\n```", DEF),
+        (f"```ipython\n{DEF}\n```", DEF),
+        (f"```src/main.py\n{DEF}\n```", DEF),
+        (f"```python\n```python\n{DEF}\n```\n```", DEF),
+        (f"```\n```python\n{DEF}\n```\n```", DEF),
+        (f"```python\n{FENCED}\n```", FENCED),
+        (f"```python\n{FENCED}\n```\nIt prints:\n```\n[1]\n```", FENCED),
+        ("```python\nx = '''\n```\n'''\nprint(x)\n```", "x = '''\n```\n'''\nprint(x)"),
+        ("```python\ndef f(x:\n```\nthen\n```python\nf(1)\n```", "f(1)"),
         ("```python\ndef f(x:\n```", "def f(x:"),
         ("```\n[1, 2]\n```", None),
         ("```\n3\n```\n```text\nx = 1\n```", None),

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from leafe_gym.errors import UsageError
-from leafe_gym.prompts.chat_template import ChatTemplate
+from leafe_gym.prompts.chat_template import ASKED, ChatTemplate
 from leafe_gym.prompts.thinking import BLOCKS
 from leafe_gym.types import Message
 
-_ASKED, _ANSWER, _THOUGHT = (f"\ue000{name}\ue001" for name in ("ask", "say", "why"))
+_ANSWER, _THOUGHT = (f"\ue000{name}\ue001" for name in ("say", "why"))
 """Placeholders, to find the template's own text around them."""
 _GLUE = {
     "<think>": ("<think>\n", "\n</think>\n\n"),
@@ -91,15 +91,10 @@ def reply_form(template: ChatTemplate, control: re.Pattern[str]) -> ReplyForm:
         UsageError: if the template refuses a plain chat, leaves out text of it, or does not end a
             turn.
     """
-    asked: list[Message] = [{"role": "user", "content": _ASKED}]
+    asked: list[Message] = [{"role": "user", "content": ASKED}]
     said: Any = {"role": "assistant", "content": _ANSWER}
     thought = dict.fromkeys(("reasoning_content", "reasoning", "thinking"), _THOUGHT)
-    head = template.render(asked, generate=True)
-    if _ASKED not in head:
-        raise UsageError(
-            "the tokenizer's chat template does not write what a user says where it is plain text "
-            "(it wants a list of parts), so the model would not see it; use another template"
-        )
+    head = template.require_text()
     end = _end_of_turn(template, asked, control)
     before = _before(template.render([*asked, said], generate=False))
     full = _before(template.render([*asked, said | thought], generate=False))
@@ -108,7 +103,7 @@ def reply_form(template: ChatTemplate, control: re.Pattern[str]) -> ReplyForm:
 
 def _form(head: str, before: str, full: str, end: str, source: str) -> ReplyForm:
     """The form, from what is written before a reply: by a prompt, and with and without thinking."""
-    tail = head[head.rindex(_ASKED) :]
+    tail = head[head.rindex(ASKED) :]
     block = next(((o, c) for o, c in BLOCKS if o in tail), None)
     opened = block[1] if block and tail.rfind(block[0]) > tail.rfind(block[1]) else ""
     opening, found, between = full.partition(_THOUGHT)

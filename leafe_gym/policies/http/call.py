@@ -24,7 +24,12 @@ from leafe_gym.policies.http.failures import (
 )
 from leafe_gym.policies.http.inspection import PATIENCE, answers, inspect_server, listing
 from leafe_gym.policies.http.reply import read_reply
-from leafe_gym.policies.http.request import refused_own, refused_part, request_body
+from leafe_gym.policies.http.request import (
+    refused_messages,
+    refused_own,
+    refused_part,
+    request_body,
+)
 from leafe_gym.policies.http.servers import Server
 from leafe_gym.policies.http.transport import NoResponse, Response, Transport, pause_before
 from leafe_gym.types import Completion, Json, Message, Sampling
@@ -149,8 +154,10 @@ class _Call:
             if await self._adapter_was_lost(found):
                 continue
             error = failure(found, client.name, self.sampling.max_tokens)
-            part, named = None, f"{found.named} {found.said}"
-            if type(error) is PolicyError or (isinstance(error, Transient) and found.status >= 500):
+            named = f"{found.named} {found.said}"
+            part = refused_messages(body, found.status, found.said)
+            again = isinstance(error, Transient) and found.status >= 500
+            if part is None and (again or type(error) is PolicyError):
                 if own := refused_own(found.status, named, client.options):
                     raise PolicyUnavailable(f"{error}: {own}")
                 part = refused_part(

@@ -26,6 +26,7 @@ REMEDIES = {
     403: "check the API key and its permissions",
     404: "check the model's name and the base URL, which usually ends in /v1",
     405: "check the base URL, which usually ends in /v1",
+    407: "check the proxy (HTTP_PROXY, HTTPS_PROXY, NO_PROXY), its user name and password",
     410: "check the model's name and the base URL",
     429: "use a smaller `concurrency`",
     501: "check the base URL, which usually ends in /v1",
@@ -34,9 +35,21 @@ REMEDIES = {
 """Status codes that every request to the server gets -> what to do."""
 NO_SERVER = "start the server, or check the base URL"
 ROLES = "the model's chat template refuses the prompt set's messages; use another prompt set"
+TEMPLATE = "use an instruction-tuned model, or start the server with a chat template"
 
 _NO_QUOTA = re.compile(r"insufficient_quota|exceeded your current quota|billing|credit", re.I)
-_NO_ROLE = re.compile(r"system role|roles must alternate|must alternate between", re.I)
+NO_ROLE = re.compile(
+    r"system.?role|roles must alternate|must alternate between|only user and assistant roles|"
+    r"(system|developer) (message|prompt|instruction)s?\b.{0,40}\bnot (supported|enabled|allowed)|"
+    r"not (support|allow)\b.{0,20}\bsystem\b",
+    re.I,
+)
+"""In a refusal: the model's chat template takes no system message, or other roles only."""
+_NO_TEMPLATE = re.compile(
+    r"(provide|no|without|needs|require[sd]?|have) (an? )?chat.template|"
+    r"chat.template\b.{0,40}\b(is not set|not found|missing)",
+    re.I,
+)
 _NO_MODEL = re.compile(r"model_not_found|model\b.{0,200}(does not exist|not found)", re.I | re.S)
 _BAD_KEY = re.compile(r"(invalid|incorrect|missing|valid|no)\W+api.?key|api.?key not valid", re.I)
 _CONTEXT = re.compile(
@@ -155,7 +168,9 @@ def _located(one: Json) -> tuple[str, str]:
     """Text and field of one element of a validation error; its `input` is the request itself."""
     if not isinstance(one, dict):
         return str(one), ""
-    where = [str(part) for part in one.get("loc") or () if part != "body"]
+    named = one.get("loc") or ()
+    parts = named if isinstance(named, list | tuple) else [named]
+    where = [str(part) for part in parts if part != "body"]
     return f"{'.'.join(where)}: {one.get('msg', '')}", where[0] if where else ""
 
 
@@ -176,8 +191,10 @@ def failure(problem: ErrorResponse, name: str, max_tokens: int) -> PolicyError |
         return ContextFull(message)
     if status == 429 and _NO_QUOTA.search(said):
         return PolicyUnavailable(f"{message}: {REMEDIES[402]}")
-    if _NO_ROLE.search(said):
+    if NO_ROLE.search(said):
         return PolicyUnavailable(f"{message}: {ROLES}")
+    if _NO_TEMPLATE.search(said):
+        return PolicyUnavailable(f"{message}: {TEMPLATE}")
     if status in (400, 404, 422, 500) and _NO_MODEL.search(said):
         return PolicyUnavailable(f"{message}: {REMEDIES[404]}")
     if status == 400 and _BAD_KEY.search(said):
@@ -206,6 +223,6 @@ def named_pause(headers: Mapping[str, str]) -> float | None:
     except ValueError:
         try:
             seconds = email.utils.parsedate_to_datetime(text).timestamp() - time.time()
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
     return max(0.0, seconds) if math.isfinite(seconds) else None

@@ -9,6 +9,8 @@ Fields that a server refused are kept as a set of texts, which only grows:
 | "temperature 0" | temperature 0 is sent as `NEARLY_GREEDY` |
 | "lengths in schemas" | JSON schemas are sent without `minLength` and `maxLength` |
 | "schema <digest>" | this JSON schema is left out |
+| "messages without text" | they are sent with `leafe_gym.prompts.messages.NOTHING` |
+| "system role" | the system text is sent at the start of the first user turn |
 
 A request that is refused is sent again in the next form at once, so which requests came before it
 does not change the form in which it is answered.
@@ -20,12 +22,16 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from leafe_gym.policies.http.failures import NO_ROLE
 from leafe_gym.policies.http.schema import has_lengths, schema_digest, strict_schema
+from leafe_gym.prompts.messages import without_blanks, without_system
 from leafe_gym.types import Json, Message, Sampling
 
 LARGE_SEED = "seed >= 2**31"
 GREEDY = "temperature 0"
 SCHEMA_LENGTHS = "lengths in schemas"
+SYSTEM = "system role"
+BLANKS = "messages without text"
 NEARLY_GREEDY = 0.01
 """Temperature that servers get which refuse 0."""
 IDS = ("return_token_ids", "logprobs")
@@ -36,6 +42,7 @@ FIELDS = (
 )
 """Fields that can be left out, in the order in which a refusal's text is searched for them."""
 
+_BLANK = re.compile(r"empty|blank|white.?space|must have (a |either )?(string|content)", re.I)
 _SCHEMA = re.compile(
     r"response_format|json.?schema|structured|guided|grammar|schema|additionalProperties|"
     r"max_?length\b",
@@ -77,11 +84,13 @@ def request_body(
     """The body of a chat request, without what the server refuses."""
     body: dict[str, Json] = {
         "model": model,
-        "messages": list(messages),
+        "messages": without_system(messages) if SYSTEM in refused else list(messages),
         "temperature": sampling.temperature,
         "seed": sampling.seed % 2**31 if LARGE_SEED in refused else sampling.seed,
         "max_tokens": sampling.max_tokens,
     }
+    if BLANKS in refused:
+        body["messages"] = without_blanks(body["messages"])
     if sampling.temperature == 0 and GREEDY in refused:
         body["temperature"] = NEARLY_GREEDY
     if sampling.top_p < 1:
@@ -137,6 +146,17 @@ def refused_part(
         if name in there:
             return name
     return LARGE_SEED if "seed" in there and body["seed"] >= 2**31 else None
+
+
+def refused_messages(body: Mapping[str, Json], status: int, said: str) -> str | None:
+    """What of the messages a server refuses, as an element of the set of refused fields."""
+    if status not in (400, 422, 500):
+        return None
+    if NO_ROLE.search(said):
+        return SYSTEM
+    if _BLANK.search(said) and without_blanks(body["messages"]) != body["messages"]:
+        return BLANKS
+    return None
 
 
 def refused_own(status: int, problem: str, options: RequestOptions) -> str:
