@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from leafe_gym._files import write_text
-from leafe_gym.envs.sokoban.layouts import Split, find_levels
+from leafe_gym._files import read_text, write_text
+from leafe_gym.envs.sokoban.layouts import Place, Split, find_levels
+from leafe_gym.errors import StoreCorrupt
 from leafe_gym.evals.passk import pass_from_chance
 from leafe_gym.evals.reproduce.levels import LevelSet, StatePool, load, recovery_pool
 from leafe_gym.evals.reproduce.run_base import OUT_OF_DISTRIBUTION, chances
@@ -64,7 +65,21 @@ class Levels:
             arguments = {**SMALL.levels, **changes}
             found = find_levels(split, count, arguments, distinct=distinct)
             write_text(kept, json.dumps(found) + "\n")
-        return LevelSet.at([(of, seed) for of, seed in json.loads(kept.read_text())], **changes)
+        return LevelSet.at(_places(kept), **changes)
+
+
+def _places(path: Path) -> list[Place]:
+    """What `_levels` wrote.
+
+    Raises:
+        StoreCorrupt: if the file holds something else.
+    """
+    try:
+        return [(of, int(seed)) for of, seed in json.loads(read_text(path))]
+    except (OSError, ValueError, TypeError) as error:
+        raise StoreCorrupt(
+            f"{path}: cannot be read ({error}); delete it, and the levels are found again"
+        ) from error
 
 
 def validated(model: Path, levels: Levels) -> dict[str, float]:

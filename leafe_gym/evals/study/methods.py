@@ -89,6 +89,9 @@ class MethodContext:
         return Trained(model=trained, costs=counts | costs)
 
 
+WORLD = "-world"
+"""Added to the title of Early Experience's first model, which predicts."""
+
 Method = Callable[[MethodContext, Setting, str], Trained]
 """`f(context, setting, title)`: the trained model, kept under `title`."""
 
@@ -151,7 +154,7 @@ def early(context: MethodContext, setting: Setting, title: str) -> Trained:
     chain = context.levels.chain(load(context.base), setting.temperature)
     predict, imitate = alternatives(context.levels, chain, context.interactions, rng)
     first = max(1, round(setting.steps * setting.predict))
-    world = context.fit(f"{title}-world", replace(setting, steps=first), predict, [])
+    world = context.fit(title + WORLD, replace(setting, steps=first), predict, [])
     rest = replace(setting, steps=max(1, setting.steps - first))
     made = context.fit(title, rest, imitate, [], model=world.model)
     both = (world.costs, made.costs)

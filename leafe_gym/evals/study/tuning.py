@@ -10,7 +10,7 @@ from leafe_gym._files import read_text, write_text
 from leafe_gym.errors import StoreCorrupt, UsageError
 from leafe_gym.evals.study.cells import Study, kept, read_cell
 from leafe_gym.evals.study.measure import validated
-from leafe_gym.evals.study.methods import METHODS
+from leafe_gym.evals.study.methods import METHODS, WORLD
 from leafe_gym.evals.study.settings import SPACES, Setting, trials
 from leafe_gym.types import Json
 
@@ -34,11 +34,11 @@ def tried(study: Study, base: str, method: str, number: int) -> Json:
     setting = trials(method, study.scale.trials)[number]
 
     def make() -> Json:
-        context = study.context(base, 0)
-        made = METHODS[method](context, setting, f"trial-{method}-{number}")
+        context, title = study.context(base, 0), f"trial-{method}-{number}"
+        made = METHODS[method](context, setting, title)
         found = validated(made.model, study.levels)
-        for folder in (study.folder / f"{base}-0" / "models").glob(f"trial-{method}-{number}*"):
-            shutil.rmtree(folder)
+        for name in (title, title + WORLD):  # not those of trial 10 after trial 1
+            shutil.rmtree(context.folder / "models" / name, ignore_errors=True)
         return {"setting": setting.only(SPACES[method]), "costs": made.costs, **found}
 
     return kept(study.folder / f"{base}-0" / "trials" / f"{method}-{number}.json", make)

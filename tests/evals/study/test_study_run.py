@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from leafe_gym.errors import ConfigMismatch, StoreCorrupt, UsageError
+from leafe_gym.evals.study import tuning
 from leafe_gym.evals.study.bases import NAMED, recipe
 from leafe_gym.evals.study.cells import Study, kept
 from leafe_gym.evals.study.conclude import conclude
@@ -70,6 +71,36 @@ def test_all_arms_on_one_base(study: Study, monkeypatch: pytest.MonkeyPatch) -> 
     alone = study.cell(NAMED, 0, "leafe_paper_grpo", settings)["costs"]["interactions"]
     assert both == alone + costs["interactions"], "charged for both"
     assert figures["stage1"]["tree"]["interactions"]["mean"] >= 0
+
+
+@pytest.mark.parametrize(("number", "others"), [(1, (10, 11)), (0, (1, 10)), (11, (1, 110))])
+def test_a_trial_removes_its_own_models_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, others: tuple[int, ...]
+) -> None:
+    """Another process may be at trial 10 when this one is done with trial 1."""
+    models = tmp_path / "base-0" / "models"
+
+    def method(context: MethodContext, setting: Setting, title: str) -> Trained:
+        for name in (title, f"{title}-world", *(f"trial-early-{other}" for other in others)):
+            (models / name).mkdir(parents=True)
+        return Trained(model=models / title)
+
+    context = MethodContext(
+        base=tmp_path, levels=None, interactions=1, scale=SMALL, seed=0, folder=tmp_path / "base-0"
+    )  # type: ignore[arg-type]
+    monkeypatch.setattr(Study, "context", lambda *_: context)
+    monkeypatch.setitem(METHODS, "early", method)
+    monkeypatch.setattr(tuning, "validated", lambda *_: {"pass1": 0.1, "pass128": 0.2})
+    scale = replace(SMALL, trials=12)
+    tried(Study(tmp_path, scale, Levels(scale, tmp_path)), "base", "early", number)
+    assert {one.name for one in models.iterdir()} == {f"trial-early-{other}" for other in others}
+
+
+@pytest.mark.parametrize("text", ["", "[1]", '{"a": 1}', '[["test", "x"]]'])
+def test_a_damaged_list_of_levels_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "levels-val-3.json").write_text(text)
+    with pytest.raises(StoreCorrupt, match=r"levels-val-3\.json: cannot be read .* delete it"):
+        _ = Levels(SMALL, tmp_path).validation
 
 
 def test_the_best_trial_on_validation_levels_is_frozen(study: Study) -> None:
