@@ -56,7 +56,8 @@ def test_every_field_of_a_configuration_is_checked(bad: Any) -> None:
 def test_weights_of_rows_are_finite(field: str, bad: float, tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="torch absent")
     rows = toy_rows(4)
-    rows[2] = dataclasses.replace(rows[2], **{field: bad})
+    changed: dict[str, Any] = {field: bad}
+    rows[2] = dataclasses.replace(rows[2], **changed)
     with pytest.raises(UsageError, match=f"row 2 has the {field} "):
         distill.train(rows, model=tmp_path / "m", out=tmp_path / "out")
 

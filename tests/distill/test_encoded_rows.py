@@ -83,11 +83,25 @@ def test_data_in_another_form_is_refused(
         open_rows(folder, model)
 
 
-ROW = {
+ROW: dict[str, Any] = {
     "kind": "rehearsal", "task": "t", "split": "", "branch": 0, "step": 0,
     "prompt": [{"role": "user", "content": "?"}],
     "completion": [{"role": "assistant", "content": "!"}],
 }  # fmt: skip
+
+
+CHANGES: list[dict[str, Any]] = [
+    {"kind": "other"},
+    {"prompt": "abc"},
+    {"prompt": []},
+    {"prompt": [{"role": "tool", "content": "x"}]},
+    {"completion": [{"role": "assistant", "content": None}]},
+    {"teacher": "abc"},
+    {"task": 3},
+    {"reasoning": 5},
+    {"weight": "much"},
+    {"chat_template_kwargs": [1]},
+]
 
 
 @pytest.mark.parametrize(
@@ -97,21 +111,7 @@ ROW = {
         b'{"kind": "rehearsal"}',
         b"[1]",
         b"\xff",
-        *(
-            json.dumps(ROW | change).encode()
-            for change in (
-                {"kind": "other"},
-                {"prompt": "abc"},
-                {"prompt": []},
-                {"prompt": [{"role": "tool", "content": "x"}]},
-                {"completion": [{"role": "assistant", "content": None}]},
-                {"teacher": "abc"},
-                {"task": 3},
-                {"reasoning": 5},
-                {"weight": "much"},
-                {"chat_template_kwargs": [1]},
-            )
-        ),
+        *(json.dumps(ROW | change).encode() for change in CHANGES),
     ],
 )
 def test_a_damaged_line_is_named(model: Path, tmp_path: Path, line: bytes) -> None:

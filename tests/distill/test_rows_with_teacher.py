@@ -42,7 +42,8 @@ def branched(parent: dict[str, Any], child: dict[str, Any]) -> Tree:
     return tree
 
 
-LOST, WON = {"steps": (last("a", False),)}, {"steps": (last("b", True),), "ending": "won"}
+LOST: dict[str, Any] = {"steps": (last("a", False),)}
+WON: dict[str, Any] = {"steps": (last("b", True),), "ending": "won"}
 
 
 def scored(score: float, reward: float = 0.0) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from typing import Any
 
 import numpy as np
 import pytest
@@ -141,8 +142,8 @@ def test_p_value_agrees_with_the_interval() -> None:
 )
 @pytest.mark.parametrize("seeds", [2, 3, 5])
 def test_few_seeds_are_covered_whatever_varies(
-    seeds: int, of_seeds: float, of_tasks: float, of_cells: float, counts
-) -> None:  # type: ignore[no-untyped-def]
+    seeds: int, of_seeds: float, of_tasks: float, of_cells: float, counts: Any
+) -> None:
     dice = np.random.default_rng([seeds, int(1000 * of_cells)])
     rounds, missed = counts(150, 2000), 0
     for _ in range(rounds):
