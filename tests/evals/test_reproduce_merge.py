@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from leafe_gym.evals.reproduce.merge import EXPLORATORY, Merged, corrected
+from leafe_gym.budget import Spend
+from leafe_gym.evals.bench import UNIT_KEYS, MethodOutcome
+from leafe_gym.evals.reproduce.merge import EXPLORATORY, Merged, corrected, largest_known
+from leafe_gym.evals.reproduce.run_base import spending
 
 
 @pytest.mark.parametrize(
@@ -67,3 +70,30 @@ def test_budget_of_a_comparison() -> None:
         "solved at 20 is beyond 10 interactions"
     )
     assert merged.solved("tree", "tokens_total").tolist() == [[1, 1, 0]], "known up to 30"
+
+
+@pytest.mark.parametrize(
+    ("used", "solved_at", "known"),
+    [
+        ([700.0, 900.0], [None, 300.0], 700.0),
+        ([None, 700.0, 900.0], [None, None, 300.0], 700.0),
+        ([None, None, 650.0], [None, None, None], 650.0),
+        ([None], [None], float("inf")),
+    ],
+)
+def test_tasks_that_errors_ended_do_not_zero_the_budget(
+    used: list[float | None], solved_at: list[float | None], known: float
+) -> None:
+    assert largest_known({"used": used, "solved_at": solved_at}) == known
+
+
+def test_spending_marks_tasks_that_errors_ended() -> None:
+    units = UNIT_KEYS.values()
+    outcome = MethodOutcome(
+        solved_at={unit: np.array([np.inf, np.inf, 5.0]) for unit in units},
+        used={unit: np.array([0.0, 9.0, 5.0]) for unit in units},
+        ledger=Spend(), token_sources=[], broken=np.array([True, False, False]),
+    )  # fmt: skip
+    for one in spending(outcome).values():
+        assert one == {"used": [None, 9.0, 5.0], "solved_at": [None, None, 5.0]}
+        assert largest_known(one) == 9

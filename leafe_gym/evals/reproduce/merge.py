@@ -255,7 +255,8 @@ def spent_at_success(spending: Json) -> Values:
 
 def largest_known(spending: Json) -> float:
     """The largest spending at which the solved levels are known."""
-    unsolved = np.array(spending["used"], dtype=np.float64)[np.isinf(spent_at_success(spending))]
+    used = np.array([np.inf if one is None else one for one in spending["used"]], np.float64)
+    unsolved = used[np.isinf(spent_at_success(spending))]
     return float(unsolved.min(initial=np.inf))
 
 

@@ -126,11 +126,17 @@ def samplers(base: Path, seed: int, scale: Scale, folder: Path) -> Json:
 
 
 def spending(outcome: MethodOutcome) -> Json:
-    """Spending on each task, in all and at its first success, in every unit."""
+    """Spending on each task, in all and at its first success, in every unit.
+
+    What a task had spent that errors ended is None: it says nothing about the budget.
+    """
     return {
         key: {
             "solved_at": [None if np.isinf(at) else at for at in outcome.solved_at[unit]],
-            "used": outcome.used[unit].tolist(),
+            "used": [
+                None if broken else float(used)
+                for used, broken in zip(outcome.used[unit], outcome.broken, strict=True)
+            ],
         }
         for key, unit in UNIT_KEYS.items()
     }

@@ -161,7 +161,9 @@ class BaseFigures:
     def _budget(self, own: Mapping[str, Json], unit: str) -> float:
         if unit == "interactions":
             return float(self.scale.stage1_interactions)
-        return min(largest_known(one[unit]) for one in own["stage1"]["methods"].values())
+        methods = own["stage1"]["methods"].values()
+        most = max((used or 0.0 for one in methods for used in one[unit]["used"]), default=0.0)
+        return min(float(most), *(largest_known(one[unit]) for one in methods))
 
     def samplers(self) -> list[str]:
         """Names of the samplers compared; [] before they have run on every seed."""

@@ -161,6 +161,22 @@ def test_an_arm_that_is_not_finished_is_named(study: Path) -> None:
     )
 
 
+def test_the_budget_in_tokens_is_finite_and_stated(study: Path) -> None:
+    found = BaseFigures(study, NAMED, SCALE)
+    assert found.stage1()["tree"]["tokens_total"]["budget"] == 10
+    for seed in range(3):
+        path = study / f"{NAMED}-{seed}" / "cells" / "stage1.json"
+        cells = json.loads(path.read_text())
+        for one in cells["methods"].values():
+            one["tokens_total"] = {"solved_at": [7] * LEVELS, "used": [7] * LEVELS}
+        path.write_text(json.dumps(cells))
+    solved = BaseFigures(study, NAMED, SCALE).stage1()
+    assert solved["tree"]["tokens_total"]["budget"] == 7
+    assert solved["is"]["tokens_total"]["mean"] == 1
+    text = write_report(conclude(study, SCALE), study).read_text()
+    assert "| | 10 interactions | 7 tokens total | 10 tokens uncached |" in text
+
+
 def test_deviations_are_in_the_report(study: Path) -> None:
     found = conclude(study, SCALE)
     assert any(
