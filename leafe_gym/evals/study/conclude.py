@@ -248,12 +248,19 @@ class BaseFigures:
 
 
 def _charged(costs: Json) -> Json:
-    """Costs of a model that started from GRPO: those of both."""
-    before = {name: value for name, value in costs.items() if name.startswith("grpo_")}
-    both = {name: value for name, value in costs.items() if name not in before}
-    for name, value in before.items():
-        both[name.removeprefix("grpo_")] = value + both.get(name.removeprefix("grpo_"), 0)
-    return both
+    """Costs of a model that started from GRPO: those of both; none that one did not count."""
+    before = {
+        name.removeprefix("grpo_"): value
+        for name, value in costs.items()
+        if name.startswith("grpo_")
+    }
+    if not before:
+        return costs
+    own = {name: value for name, value in costs.items() if not name.startswith("grpo_")}
+    uncounted = {"tokens_sampled", "tokens_read"} - before.keys()
+    return {
+        name: value + before.get(name, 0) for name, value in own.items() if name not in uncounted
+    }
 
 
 def orderings(figures: BaseFigures, seeds: int = SEEDS) -> Json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from leafe_gym.evals.study.methods import TITLES
 from leafe_gym.evals.study.scale import StudyScale
 from leafe_gym.types import Json
 
@@ -49,10 +50,10 @@ def deviations(figures: Json, scale: StudyScale) -> list[str]:
     if "grpo" in figures["rounds"]:
         found.append("GRPO in rounds: one training seed on each base.")
     uncounted = [
-        name
+        TITLES[name]
         for name, one in figures["ledger"].items()
         if one["costs"].get("steps") and "tokens_sampled" not in one["costs"]
     ]
     if uncounted:
-        found.append(f"Tokens sampled were not counted for: {', '.join(uncounted)}.")
+        found.append(f"Tokens sampled were not counted for: {'; '.join(uncounted)}.")
     return [*found, *KNOWN]

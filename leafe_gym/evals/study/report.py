@@ -130,10 +130,10 @@ def _stage1(stage1: Json) -> list[str]:
     lines = ["### Samplers at equal budgets, % of levels solved", ""]
     first = next(iter(stage1.values()))
     heads = [f"{first[unit]['budget']:,.0f} {unit.replace('_', ' ')}" for unit in units]
-    lines += [
-        "A level's budget in tokens is what independent sampling had used when its interactions",
-    ]
-    lines += ["ended: the largest at which all samplers are known.", ""]
+    lines.append(
+        "The budget in tokens is the largest at which the results of all samplers are known:"
+    )
+    lines += ["what the one that uses the fewest spent in its interactions; mean over seeds.", ""]
     lines += [f"| | {' | '.join(heads)} |", "| --- | --- | --- | --- |"]
     for name, one in stage1.items():
         cells = [share(one[unit]) for unit in units]
@@ -189,14 +189,12 @@ def _tuning(tuning: Json) -> list[str]:
 
 def _trials(trials: Sequence[Json], chosen: int, varied: Container[str]) -> list[str]:
     names = [name for name in trials[0]["setting"] if name in varied]
-    lines = [
-        f"| {' | '.join(names)} | training levels solved | Pass@1 | Pass@128 |",
-        "| --- |" + " --- |" * (len(names) + 2),
-    ]
+    solved = [one.get("costs", {}).get("solved") for one in trials]
+    heads = [*names, *["training levels solved, %"] * (None not in solved), "Pass@1", "Pass@128"]
+    lines = [f"| {' | '.join(heads)} |", "| --- |" + " --- |" * (len(heads) - 1)]
     for number, one in enumerate(trials):
         cells = [_plain(one["setting"][name]) for name in names]
-        solved = one.get("costs", {}).get("solved")
-        cells.append("" if solved is None else f"{100 * solved:.0f}")
+        cells += [f"{100 * solved[number]:.0f}"] if None not in solved else []
         cells += [f"{100 * one['pass1']:.1f}", f"{100 * one['pass128']:.1f}"]
         lines.append("| " + " | ".join(f"**{c}**" if number == chosen else c for c in cells) + " |")
     return lines

@@ -10,6 +10,7 @@ import pytest
 
 from leafe_gym.errors import ConfigMismatch
 from leafe_gym.evals.study.bases import NAMED, NATURAL_NAME, blind_name
+from leafe_gym.evals.study.cells import FROM_GRPO
 from leafe_gym.evals.study.conclude import ORDERINGS, BaseFigures, conclude, orderings
 from leafe_gym.evals.study.report import share, write_report
 from leafe_gym.evals.study.scale import StudyScale
@@ -193,3 +194,51 @@ def test_cells_of_two_scales_are_refused(study: Path) -> None:
     path.write_text(json.dumps(one | {"success": [*one["success"], 0.5]}))
     with pytest.raises(ConfigMismatch, match="cells of 40 and of 41 test levels"):
         conclude(study, SCALE)
+
+
+@pytest.mark.parametrize(
+    ("costs", "charged"),
+    [
+        ({"steps": 3, "interactions": 5}, {"steps": 3, "interactions": 5}),
+        (
+            {
+                "grpo_steps": 2,
+                "grpo_interactions": 4,
+                "steps": 3,
+                "interactions": 5,
+                "rehearsal": 1,
+            },
+            {"steps": 5, "interactions": 9, "rehearsal": 1},
+        ),
+        (
+            {"grpo_interactions": 4, "interactions": 5, "tokens_read": 9, "tokens_sampled": 8},
+            {"interactions": 9},
+        ),
+        ({"grpo_tokens_read": 4, "tokens_read": 9}, {"tokens_read": 13}),
+    ],
+)
+def test_a_model_that_began_from_another_is_charged_for_both(
+    study: Path, costs: dict[str, int], charged: dict[str, int]
+) -> None:
+    for seed in range(3):
+        cell(study, NAMED, seed, FROM_GRPO, 0.5)
+        path = study / f"{NAMED}-{seed}" / "cells" / f"{FROM_GRPO}.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"costs": costs}))
+    assert BaseFigures(study, NAMED, SCALE).ledger()[FROM_GRPO]["costs"] == charged
+
+
+def test_tables_of_the_sweep(study: Path) -> None:
+    def trial(solved: float | None) -> dict[str, object]:
+        setting = {"lr": 1e-3, "weight": "gain"}
+        costs = {} if solved is None else {"solved": solved}
+        return {"setting": setting, "costs": costs, "pass1": 0.1, "pass128": 0.2}
+
+    table = {
+        "early": {"chosen": 0, "trials": [trial(None), trial(None)]},
+        "kl_unverified": {"chosen": 1, "trials": [trial(0.3), trial(0.4)]},
+    }
+    (study / "settings.json").write_text(json.dumps({"methods": table}))
+    text = write_report(conclude(study, SCALE), study).read_text()
+    assert "| lr | Pass@1 | Pass@128 |\n| --- | --- | --- |\n| **0.001** | **10.0**" in text
+    assert "| lr | training levels solved, % | Pass@1 | Pass@128 |" in text, "no weight"
+    assert "| **0.001** | **40** | **10.0** | **20.0** |" in text
