@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from leafe_gym._files import write_text
+from leafe_gym._files import read_text, write_text
 from leafe_gym.agents.config import AgentConfig
 from leafe_gym.arguments import require_instance, require_path, whole_number
 from leafe_gym.budget import Budget
@@ -271,7 +271,8 @@ class _Rounds:
                 recovery=recovered, entropy=entropy, distinct=distinct,
             )
         )  # fmt: skip
-        self._write()
+        if len(self.report.healths) > self._reported():
+            self._write()
 
     def _recovery_pool(self) -> RecoveryPool | None:
         """The base's mistakes, or None with the reason in the report."""
@@ -308,6 +309,13 @@ class _Rounds:
 
     def _folder(self, number: int) -> Path:
         return self.out / (f"round-{number}" if number else "base")
+
+    def _reported(self) -> int:
+        """Rounds in the report of an earlier call; a call that fails early leaves it as it is."""
+        try:
+            return len(json.loads(read_text(self.out / REPORT))["rounds"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0
 
     def _write(self) -> None:
         write_text(self.out / REPORT, json.dumps(self.report.as_dict(), indent=2) + "\n")

@@ -15,7 +15,7 @@ from leafe_gym.cli.app import build
 from leafe_gym.distill.data.config import RowConfig
 from leafe_gym.distill.training.config import TrainConfig
 from leafe_gym.distill.training.mixed_rows import mixed_rows
-from leafe_gym.errors import UsageError
+from leafe_gym.errors import ConfigMismatch, UsageError
 from leafe_gym.evals.rounds.config import RoundsConfig
 from leafe_gym.evals.rounds.loop import RoundStages, run_rounds
 from leafe_gym.tiny.policy import SHIPPED
@@ -63,6 +63,14 @@ def test_rounds_resume_and_grow(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "r/rounds.json").read_text()) == two.as_dict()
     alone = mixed_rows([tmp_path / "r/round-2/run"], RowConfig(rehearsal=1.0), BASE)
     assert len(alone) < two.rows[1]
+    for changed in (
+        {"train": TrainConfig(lr=1e-3, batch=16, epochs=1)},
+        {"budget": lg.Budget(interactions=90)},
+        {"rows": RowConfig(rehearsal=0.5)},
+    ):
+        with pytest.raises(ConfigMismatch):
+            rounds(tmp_path / "r", 2, **changed)
+        assert json.loads((tmp_path / "r/rounds.json").read_text()) == two.as_dict()
     (tmp_path / "r").rename(tmp_path / "moved")
     again = rounds(tmp_path / "moved", 2)
     assert not again.stopped
