@@ -26,6 +26,7 @@ from leafe_gym.evals.study.cells import read_cell
 from leafe_gym.evals.study.deviations import deviations
 from leafe_gym.evals.study.run import ARMS, IN_ROUNDS, ON_THE_CURVE
 from leafe_gym.evals.study.scale import StudyScale
+from leafe_gym.evals.study.settings import SPACES
 from leafe_gym.evals.study.tuning import FROZEN, read_settings
 from leafe_gym.types import Json
 
@@ -293,6 +294,32 @@ def orderings(figures: BaseFigures, seeds: int = SEEDS) -> Json:
     return found | {name: {"verdict": "missing"} for name in missing}
 
 
+def at_equal_settings(tuning: Json) -> Json:
+    """Both sides of the orderings at the same trials of the sweep, where their settings agree.
+
+    Two methods may be frozen with other numbers of optimizer steps, which move Pass@1 and Pass@128
+    against each other. The trials of methods that share a range are the same points, on validation
+    levels of one base: exploratory.
+
+    Args:
+        tuning: of `read_settings`.
+
+    Returns:
+        For each ordering: the frozen steps of both, and the mean difference over the trials.
+    """
+    found: dict[str, Json] = {}
+    for one in ORDERINGS:
+        pair = [tuning.get(name) for name in (one.ours, one.theirs)]
+        shared = [SPACES.get(name, {}).keys() for name in (one.ours, one.theirs)]
+        if not all(pair) or not all({"temperature", "lr", "steps"} <= names for names in shared):
+            continue
+        trials = list(zip(*(side["trials"] for side in pair), strict=False))
+        gaps = [ours[one.measure] - theirs[one.measure] for ours, theirs in trials]
+        chosen = [side["trials"][side["chosen"]]["setting"].get("steps") for side in pair]
+        found[one.name] = {"steps": chosen, "mean": float(np.mean(gaps)), "trials": len(gaps)}
+    return found
+
+
 def conclude(folder: Path, scale: StudyScale) -> Json:
     """All figures that the finished cells of a folder give, for JSON."""
     named, natural = (BaseFigures(folder, base, scale) for base in (NAMED, NATURAL_NAME))
@@ -305,6 +332,7 @@ def conclude(folder: Path, scale: StudyScale) -> Json:
                 "seeds": base.seeds, "grpo_runs": base.runs_of("grpo"), "arms": found,
             }  # fmt: skip
     settings = folder / FROZEN
+    tuning = read_settings(settings) if settings.exists() else {}
     figures = {
         "ledger": named.ledger(),
         "stage1": named.stage1(),
@@ -312,7 +340,8 @@ def conclude(folder: Path, scale: StudyScale) -> Json:
         "rounds": named.rounds(),
         "natural": {"ledger": natural.ledger(), "stage1": natural.stage1()},
         "curve": curve,
-        "tuning": read_settings(settings) if settings.exists() else {},
+        "tuning": tuning,
+        "at_equal_settings": at_equal_settings(tuning),
         "seeds": {"blind": named.seeds, "natural": natural.seeds},
         "unfinished": {"blind": named.unfinished(ARMS), "natural": natural.unfinished(ARMS)},
     }

@@ -11,7 +11,13 @@ import pytest
 from leafe_gym.errors import ConfigMismatch
 from leafe_gym.evals.study.bases import NAMED, NATURAL_NAME, blind_name
 from leafe_gym.evals.study.cells import FROM_GRPO
-from leafe_gym.evals.study.conclude import ORDERINGS, BaseFigures, conclude, orderings
+from leafe_gym.evals.study.conclude import (
+    ORDERINGS,
+    BaseFigures,
+    at_equal_settings,
+    conclude,
+    orderings,
+)
 from leafe_gym.evals.study.report import share, write_report
 from leafe_gym.evals.study.scale import StudyScale
 
@@ -242,3 +248,21 @@ def test_tables_of_the_sweep(study: Path) -> None:
     assert "| lr | Pass@1 | Pass@128 |\n| --- | --- | --- |\n| **0.001** | **10.0**" in text
     assert "| lr | training levels solved, % | Pass@1 | Pass@128 |" in text, "no weight"
     assert "| **0.001** | **40** | **10.0** | **20.0** |" in text
+
+
+def test_orderings_at_equal_settings() -> None:
+    def side(steps: int, *pass128: float) -> dict[str, object]:
+        trials = [{"setting": {"steps": steps}, "pass1": 0.5, "pass128": one} for one in pass128]
+        return {"chosen": 0, "trials": trials}
+
+    table = {
+        "leafe_kl": side(250, 0.9, 0.8), "kl_everywhere": side(500, 0.8, 0.9),
+        "leafe_paper": side(100, 0.7), "grpo": side(1, 0.5), "rft": side(100, 0.6),
+    }  # fmt: skip
+    found = at_equal_settings(table)
+    assert set(found) == {"leafe_kl_gt_kl_everywhere_pass128", "leafe_paper_gt_rft_pass128"}
+    one = found["leafe_kl_gt_kl_everywhere_pass128"]
+    assert (one["steps"], one["trials"]) == ([250, 500], 2)
+    assert one["mean"] == pytest.approx(0)
+    assert found["leafe_paper_gt_rft_pass128"]["mean"] == pytest.approx(0.1)
+    assert at_equal_settings({}) == {}
