@@ -2,7 +2,8 @@
 
 A template is a program: it may read the clock, refuse a system message, or take arguments such as
 `enable_thinking`. Here the date is pinned, a system message that is refused moves into the first
-user turn, a message without text that is refused gets one, and the arguments belong to the template, so that two renderings of a chat are equal.
+user turn, a message without text that is refused gets one, and the arguments belong to the
+template, so that two renderings of a chat are equal.
 """
 
 from __future__ import annotations
