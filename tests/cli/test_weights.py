@@ -15,7 +15,7 @@ from leafe_gym.policies.naming import find_model, find_weights
 
 
 @pytest.mark.parametrize("name", ["./nope", "nope", "tinyy", "/no/where", "../x/y", "x" * 5000])
-@pytest.mark.parametrize("verb", ["train", "distill", "rounds"])
+@pytest.mark.parametrize("verb", ["train", "distill", "rounds", "served rounds"])
 def test_weights_that_are_nowhere_are_not_looked_for_on_the_hub(
     verb: str, name: str, tmp_path: Path
 ) -> None:
@@ -24,8 +24,10 @@ def test_weights_that_are_nowhere_are_not_looked_for_on_the_hub(
         "distill": ["distill", tmp_path, "--format", "shards", "--tokenizer", name,
                     "--out", tmp_path / "o"],
         "rounds": ["rounds", 1, "leafe/Sokoban-v0", "--model", name, "--out", tmp_path / "o"],
+        "served rounds": ["rounds", 1, "leafe/Sokoban-v0", "--model", "m", "--weights", name,
+                          "--lora", "--base-url", "http://127.0.0.1:9/v1", "--out", tmp_path / "o"],
     }[verb]  # fmt: skip
-    done = CliRunner().invoke(build((verb, "view")), [str(one) for one in arguments])
+    done = CliRunner().invoke(build((verb.split()[-1], "view")), [str(one) for one in arguments])
     assert done.exit_code == 2, done.output
     assert "there are no weights" in done.output
 
