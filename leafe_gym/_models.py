@@ -10,6 +10,8 @@ from leafe_gym.errors import UsageError
 
 DATA_ONLY: dict[str, Any] = {"trust_remote_code": False, "use_safetensors": True}
 """Arguments of every `from_pretrained` that loads weights."""
+MERGED_FROM = "merged_from.json"
+"""In the folder of a merged base: what it was made of."""
 _ADAPTER = "adapter_model.safetensors"
 
 
@@ -45,3 +47,26 @@ def refuse_pickled_adapter(adapter: str | Path) -> None:
             f"{adapter}: its weights are not in the format safetensors, and others can run code "
             f"when they are read; convert them to {_ADAPTER}"
         )
+
+
+def of_training(folder: Path) -> Path:
+    """The model or adapter in the folder of a training (`model/`); any other folder as it is."""
+    inner = folder / "model"
+    return inner if _holds_model(inner) and not _holds_model(folder) else folder
+
+
+def moved_base(adapter: Path, named: str) -> str:
+    """The base model that an adapter names, also where it was moved together with the adapter.
+
+    A training that merges an earlier adapter saves the base of its own as `base/`, beside it.
+    """
+    beside = adapter.resolve().parent / "base"
+    gone = Path(named).is_absolute() and Path(named).name == "base" and not Path(named).exists()
+    return str(beside) if gone and (beside / MERGED_FROM).is_file() else named
+
+
+def _holds_model(folder: Path) -> bool:
+    try:
+        return any((folder / name).is_file() for name in ("config.json", "adapter_config.json"))
+    except OSError:  # a name too long for one
+        return False

@@ -38,6 +38,9 @@ FAILURES: frozenset[Ending] = frozenset({"failed", "unparsable", "context"})
 ERRORS: frozenset[Ending] = frozenset({"env_error", "backend_error", "policy_error"})
 """Endings of attempts that do not count: the environment, a restore or a model call failed."""
 
+MOST_COUNTED = 2**40
+"""Largest number of tokens or tries of a call; more is an error of whoever counted, and their sum
+over a task would not fit into a run's file."""
 INFO_KEYS = ("won", "score", "feedback", "admissible_commands")
 """What of a step's `info` is kept in trees; all of it plain JSON."""
 
@@ -100,10 +103,12 @@ class Task:
 @pickled_by_slots
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens of one model call, >= 0. None: not reported by the policy; the ledger estimates.
+    """Tokens of one model call, 0 to `MOST_COUNTED`; None where the policy does not report them.
+
+    The ledger then estimates them.
 
     Raises:
-        UsageError: for anything but a whole number >= 0 or None.
+        UsageError: for anything but such a whole number or None.
     """
 
     prompt_tokens: int | None = None
@@ -112,10 +117,10 @@ class Usage:
     def __post_init__(self) -> None:
         for name in ("prompt_tokens", "completion_tokens"):
             count = getattr(self, name)
-            if count is not None and not _is_count(count):
+            if count is not None and not is_call_count(count):
                 raise UsageError(
-                    f"Usage {name}={count!r}: expected a whole number >= 0, or None where it is "
-                    "not known"
+                    f"Usage {name}={count!r}: expected a whole number from 0 to {MOST_COUNTED}, or "
+                    "None where it is not known"
                 )
 
 
@@ -209,8 +214,11 @@ class Completion:
             )
         if not isinstance(self.usage, Usage):
             raise UsageError(f"Completion usage={self.usage!r}: expected a Usage")
-        if not _is_count(self.retries):
-            raise UsageError(f"Completion retries={self.retries!r}: expected a whole number >= 0")
+        if not is_call_count(self.retries):
+            raise UsageError(
+                f"Completion retries={self.retries!r}: expected a whole number from 0 to "
+                f"{MOST_COUNTED}"
+            )
 
 
 Purpose = Literal["act", "reflect", "refine"]
@@ -293,6 +301,11 @@ def _encodable(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def is_call_count(value: object) -> bool:
+    """Whether `value` is a whole number from 0 to `MOST_COUNTED`."""
+    return type(value) is int and 0 <= value <= MOST_COUNTED
 
 
 def _is_count(value: object) -> bool:

@@ -50,6 +50,9 @@ from leafe_gym.types import (
 
 MAX_REASON = 500
 """Longest recorded error text, in characters."""
+MAX_REPLY = 2**20
+"""Longest reply with its thinking, in characters. 128,000 tokens have about half as many; what is
+longer is an error of the server, and a few such replies would not fit into a run's file."""
 MAX_CUTS = 3
 """Further cuts of a prompt that the policy refuses although it seemed to fit."""
 
@@ -365,6 +368,12 @@ class Rollout:
         """One answered call and its size; whatever the policy raises becomes a `PolicyError`."""
         try:
             completion = await policy.complete(list(messages), sampling)
+            length = len(completion.text) + len(completion.reasoning)
+            if length > MAX_REPLY:
+                raise PolicyError(
+                    f"policy {policy.name}: a reply of {length:,} characters; at most "
+                    f"{MAX_REPLY:,} are taken"
+                )
             tokenizer = tokenizer_of(policy)
             size = self.talk.size(messages, completion.text, completion.usage, tokenizer)
         except (PolicyError, UsageError, KeyboardInterrupt, GeneratorExit):

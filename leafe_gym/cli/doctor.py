@@ -235,17 +235,36 @@ def _servers(urls: list[str], model: str | None) -> Iterator[Finding]:
         reports = _inspected(urls, listed[0])  # its window, too
     for report in reports:
         refused = "" if model is None and report.misses_model else report.problem
-        if not report.answers:
-            yield Finding("server", report.url, "broken", f"does not answer: {refused}")
-            continue
-        kind = " ".join(filter(None, (report.kind or "unknown kind", report.version)))
-        said = [refused, kind, f"models: {', '.join(report.models) or 'none listed'}"]
-        if report.context_window is not None:
-            said.append(f"window: {report.context_window:,} tokens")
-        if report.healthy is False:
-            said.append("/health says that it is not healthy")
-        state: State = "broken" if refused or report.healthy is False else "ok"
-        yield Finding("server", report.url, state, "; ".join(filter(None, said)))
+        yield _server(report, refused)
+
+
+def _server(report: ServerReport, refused: str) -> Finding:
+    """One server; `refused` says why it cannot be asked for the model, or is empty."""
+    if not report.answers:
+        return Finding("server", report.url, "broken", f"does not answer: {refused}")
+    if report.unlisted and not refused and (longer := _with_version(report.url)):
+        refused = f"use {longer} as the base URL"
+    kind = " ".join(filter(None, (report.kind or "unknown kind", report.version)))
+    said = [refused, kind, f"models: {', '.join(report.models) or 'none listed'}"]
+    state: State = "broken" if refused else "ok"
+    if report.unlisted and not refused:
+        state = "absent"
+        said.append(
+            f"no list of models at {report.url}/models ({report.unlisted}): check the base URL, "
+            "which usually ends in /v1"
+        )
+    if report.context_window is not None:
+        said.append(f"window: {report.context_window:,} tokens")
+    if report.healthy is False:
+        state = "broken"
+        said.append("/health says that it is not healthy")
+    return Finding("server", report.url, state, "; ".join(filter(None, said)))
+
+
+def _with_version(url: str) -> str:
+    """The base URL with "/v1" behind it, if the server lists models there; else ""."""
+    longer = f"{url.rstrip('/')}/v1"
+    return longer if _inspected([longer], ANY_MODEL)[0].models else ""
 
 
 def _inspected(urls: list[str], model: str) -> list[ServerReport]:

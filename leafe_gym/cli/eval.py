@@ -139,6 +139,10 @@ def command(
     if json_path != "-":
         for name, curve in curves.items():
             _show(name, curve, samples)
+            if lost := found[name].context:
+                text = f"{lost} of {found[name].samples.sum()} rollouts filled the model's context "
+                text += "window and count as lost: a smaller --max-tokens leaves more of it"
+                out.print(plain(text, "yellow"))
         out.print(plain(f"Picture: {picture}"))
         if written is not None:
             out.print(plain(f"Results: {written}"))

@@ -129,7 +129,7 @@ def _base(models: ModelOptions, weights: str | None, train: TrainConfig) -> str:
     if models.base_url:
         if weights is None or not train.lora:
             raise UsageError(f"{TRAINABLE} and --lora: a server takes adapters only")
-        return weights
+        return find_weights(weights)
     if weights is not None:
         raise UsageError("--weights is for a model behind --base-url")
     if models.model == "scripted" or models.adapter is not None:

@@ -46,6 +46,7 @@ class Evaluation:
         asked: rollouts asked for per task, >= 1.
         errors: rollouts that the environment or policy broke off; they count neither way.
         reasons: the distinct reasons of those errors.
+        context: rollouts that were lost because the model's context window was full.
     """
 
     tasks: tuple[str, ...]
@@ -54,6 +55,7 @@ class Evaluation:
     asked: int
     errors: int = 0
     reasons: tuple[str, ...] = ()
+    context: int = 0
 
     @property
     def missing(self) -> dict[str, int]:
@@ -100,6 +102,7 @@ class Evaluation:
             "missing": self.missing,
             "errors": self.errors,
             "reasons": list(self.reasons),
+            "context": self.context,
         }
 
 
@@ -237,7 +240,7 @@ def count_rollouts(
     wins = dict.fromkeys((task.id for task in tasks), 0)
     samples = dict(wins)
     reasons = dict.fromkeys(run.failures().values())
-    errors = 0
+    errors = context = 0
     for number, task in enumerate(tasks):
         for branch in filter(of, run.branches(number)):
             if branch.ending in ERRORS:
@@ -246,6 +249,7 @@ def count_rollouts(
             else:
                 samples[task.id] += 1
                 wins[task.id] += branch.won
+                context += branch.ending == "context"
     return Evaluation(
         tasks=tuple(wins),
         wins=np.array(list(wins.values()), np.int64),
@@ -253,4 +257,5 @@ def count_rollouts(
         asked=asked,
         errors=errors,
         reasons=tuple(reasons),
+        context=context,
     )

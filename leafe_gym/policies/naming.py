@@ -20,6 +20,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from leafe_gym._models import moved_base, of_training
 from leafe_gym._registry import import_object
 from leafe_gym.errors import UsageError
 from leafe_gym.registry import REGISTRIES
@@ -47,7 +48,9 @@ def find_model(name: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]
     Raises:
         UsageError: if nothing has this name, or an option does not apply to it.
     """
-    engine = options.get("engine")
+    engine, adapter = options.get("engine"), options.get("adapter")
+    if isinstance(adapter, str | Path) and str(adapter):
+        options = {**options, "adapter": str(of_training(Path(adapter).expanduser()))}
     if name in POLICIES:
         return name, options
     if options.get("base_url") is not None:
@@ -80,7 +83,7 @@ def find_weights(name: str) -> str:
         return str(import_object("leafe_gym.tiny.policy:SHIPPED") / "blind")
     path = Path(name).expanduser()
     if _is_there(path):
-        return str(path)
+        return str(of_training(path))
     if not _HUB.fullmatch(name) or name.startswith(".") or _is_folder(Path(name.split("/")[0])):
         raise UsageError(
             f"there are no weights {name!r}: expected a folder, a name on the hub (owner/name), or "
@@ -109,9 +112,7 @@ def _named(model: str, options: dict[str, Any]) -> dict[str, Any]:
 
 def _in_folder(folder: Path, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """A model or adapter that is saved in a folder, or in `model/` of a training's folder."""
-    inner = folder / "model"
-    if not _has_model(folder) and _has_model(inner):
-        folder = inner
+    folder = of_training(folder)
     adapter = _read(folder / "adapter_config.json")
     if adapter is not None:
         if options.get("adapter") is not None:
@@ -119,6 +120,7 @@ def _in_folder(folder: Path, options: dict[str, Any]) -> tuple[str, dict[str, An
         base = adapter.get("base_model_name_or_path")
         if not isinstance(base, str) or not base:
             raise UsageError(f"{folder}: adapter_config.json does not name its base model")
+        base = moved_base(folder, base)
         if not _is_folder(Path(base)):
             _require_hub_name(base, f"{folder}: its base model {base!r} is not there: ")
         return find_model(base, {**options, "adapter": str(folder)})
@@ -146,10 +148,6 @@ def _is_folder(path: Path) -> bool:
         return path.is_dir()
     except OSError:  # a name too long for one
         return False
-
-
-def _has_model(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in ("config.json", "adapter_config.json"))
 
 
 def _read(path: Path) -> dict[str, Json] | None:

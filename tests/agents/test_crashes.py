@@ -74,6 +74,24 @@ def test_the_very_first_reset_must_work() -> None:
         grow(Player(), lock("b", bad_resets=(1,)))
 
 
+@pytest.mark.parametrize(
+    ("text", "thinking"),
+    [
+        ("x" * 2**20 + "x", ""),
+        ("Action: a", "x" * 2**20),
+        ("a" * 2**19, "\U0001f600" * (2**19 + 1)),
+    ],
+    ids=["reply", "thinking", "both"],
+)
+def test_a_reply_that_no_run_could_store_ends_the_attempt(text: str, thinking: str) -> None:
+    def endless(messages: list[lg.Message]) -> lg.Completion:
+        return lg.Completion(text=text, reasoning=thinking)
+
+    tree = grow(endless, lock())
+    assert [b.ending for b in tree.branches] == ["policy_error"] * 3
+    assert "characters; at most 1,048,576 are taken" in tree.branches[0].reason
+
+
 @pytest.mark.parametrize("score", ["nan", "inf", "many", [1]])
 def test_a_score_that_is_no_number(score: Any) -> None:
     tree = grow(Player(), lock("bb", score=score))

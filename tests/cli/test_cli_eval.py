@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import leafe
 from typer.testing import CliRunner
 
 from leafe_gym.cli.app import build
+from leafe_gym.errors import ContextFull
+from leafe_gym.registry import REGISTRIES
 
 
 def test_eval_table_json_picture_and_resume(tmp_path: Path) -> None:
@@ -71,6 +74,28 @@ def test_eval_refuses_a_k_that_it_cannot_show(k: str, said: str, tmp_path: Path)
     assert shown.startswith(f"leafe: --k {k}:")
     assert said in shown
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("turns", "lost"), [(0, 4), (2, 4), (99, 0)])
+def test_eval_says_how_many_rollouts_filled_the_window(
+    turns: int, lost: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def act(messages: Any, sampling: Any) -> str:
+        if len(messages) > 2 * turns:
+            raise ContextFull("no room")
+        return "Action: up"
+
+    monkeypatch.setitem(REGISTRIES["policy"]._own, "narrow", act)
+    command = [
+        "eval", "leafe/Sokoban-v0", "--model", "narrow", "-n", "2", "--samples", "2", "--k", "1",
+        "-s", "max_steps=4", "--out", str(tmp_path), "--json", str(tmp_path / "f.json"),
+    ]  # fmt: skip
+    done = CliRunner().invoke(build(("eval", "check")), command)
+    assert done.exit_code == 0, done.output
+    figures = json.loads((tmp_path / "f.json").read_text())
+    assert (figures["context"], figures["samples"], figures["wins"]) == (lost, [2, 2], [0, 0])
+    shown = " ".join(done.output.split())
+    assert ("4 of 4 rollouts filled the model's context window" in shown) == bool(lost)
 
 
 def test_eval_writes_results_beside_the_model(tmp_path: Path) -> None:

@@ -338,6 +338,18 @@ def test_doctor_asks_servers(served: Served) -> None:
     assert leafe("doctor", "--model", "m")[0] == 2
 
 
+def test_doctor_says_that_a_base_url_is_none(served: Served) -> None:
+    root = served.url.removesuffix("/v1")
+    for url in (root, f"{root}/"):
+        code, output = leafe("doctor", "--base-url", url, "--model", "m")
+        assert (code, f"use {served.url} as the base URL" in output) == (1, True)
+    for path, why in (("/v2", "HTTP 404"), ("/health", "HTTP 404")):
+        code, output = leafe("doctor", "--base-url", root + path, "--json", "-")
+        finding = json.loads(output)["findings"][0]
+        assert (code, finding["state"]) == (0, "absent")
+        assert f"/models ({why}): check the base URL" in finding["detail"]
+
+
 @pytest.mark.parametrize("verb", ["explore", "eval", "bench"])
 def test_a_command_without_a_model_says_what_acts(verb: str, tmp_path: Path) -> None:
     few = {"explore": ["--interactions", 4], "eval": ["--samples", 1]}.get(verb)

@@ -163,6 +163,9 @@ def test_results_have_the_type_of_their_base(tmp_path: Path, dtype: str) -> None
     on = train(toy_rows(4), one.model, tmp_path / "on", earlier_adapter="merge", **LORA)
     assert dtypes(on.out / "base") == {f"torch.{dtype}"}
     assert Path(settings(on.model)["base_model_name_or_path"]) == on.out / "base"
+    moved = on.out.rename(tmp_path / "elsewhere")
+    again = train(toy_rows(4), moved, tmp_path / "again", **{**LORA, "lr": 0.0})
+    assert again.began.startswith(str(moved / "base"))
 
 
 def test_a_model_with_adapters_in_memory(tmp_path: Path) -> None:

@@ -178,6 +178,15 @@ MENDED: dict[str, tuple[Behaviour, set[str]]] = {
     "tool-calls-empty": (instead(content=str, tool_calls=[], reason="tool_calls"), set()),
     "finish_reason-null": (instead(content=str, reason=None), set()),
     "finish_reason-unknown": (instead(content=str, reason="eos_token"), set()),
+    "201-created": (lambda a, n: Reply(201, chat(text_for(a))), set()),
+    "203-by-a-proxy": (lambda a, n: Reply(203, chat(text_for(a))), set()),
+    "206-partial": (lambda a, n: Reply(206, chat(text_for(a))), set()),
+    "200-empty-once": (first(Reply(200, "")), set()),
+    "long-header": (
+        lambda a, n: Reply(body=chat(text_for(a)), headers={"x-policy": "z" * 30_000}),
+        set(),
+    ),
+    "202-once": (first(Reply(202, {"status": "pending"})), set()),
     "500-once": (first(error(500, "oops")), set()),
     "503-loading-once": (first(error(503, "Loading model")), set()),
     "408-once": (first(error(408, "slow")), set()),
@@ -220,6 +229,8 @@ USAGES = {
     "usage-missing": {},
     "usage-in-words": {"prompt_tokens": "5", "completion_tokens": "two"},
     "usage-negative": {"prompt_tokens": -5, "completion_tokens": 2.5},
+    "usage-of-64-bits": {"prompt_tokens": 2**62, "completion_tokens": 2**63},
+    "usage-without-end": {"prompt_tokens": 10**30, "completion_tokens": 2**40 + 1},
 }
 
 
@@ -248,6 +259,8 @@ OUTAGES: dict[str, tuple[Behaviour, str]] = {
         always(error(500, "tokenizer.chat_template is not set and no template was passed")),
         "use an instruction-tuned model",
     ),
+    "204": (always(Reply(204, "")), "HTTP 204: No Content: check the base URL"),
+    "205": (always(Reply(205, "")), "HTTP 205: Reset Content: check the base URL"),
     "405": (always(Reply(405, "")), "Method Not Allowed: check the base URL"),
     "307-redirect": (always(Reply(307, "", {"location": "/"})), "check the base URL"),
     "200-html": (always(Reply(200, HTML)), "the response is HTML: 502 Bad Gateway"),

@@ -396,6 +396,8 @@ def test_token_ids_are_kept_where_the_server_returns_them(server: ModelServer) -
         (with_ids(logprobs=[-0.5, float("-inf")]), ()),
         (with_ids(ids=None), None),
         (with_ids(ids=["4"]), None),
+        (with_ids(ids=[10**30]), None),
+        (with_ids(prompt=[2**31]), None),
         (with_ids(prompt=None), None),
     ],
 )
@@ -493,9 +495,9 @@ def test_more_processes_than_requests_are_refused(limit: int, count: int) -> Non
         ({"base_url": ["http://a/v1", 3]}, "base_url=3"),
         ({"base_url": ["http://a/v1"] * 2}, "none twice"),
         ({"base_url": "http://me:schl@h/v1"}, "use api_key"),
-        ({"api_key": "a\nb"}, "api_key: expected printable"),
-        ({"api_key": "schlüssel"}, "api_key: expected printable"),
-        ({"api_key": 3}, "api_key: expected printable"),
+        ({"api_key": "a\nb"}, "api_key: expected a text of printable"),
+        ({"api_key": "schlüssel"}, "api_key: expected a text of printable"),
+        ({"api_key": 3}, "api_key: expected a text of printable"),
     ],
 )
 def test_arguments_are_checked(options: dict[str, Any], said: str) -> None:

@@ -242,6 +242,20 @@ def test_an_adapter_is_known_by_its_weights(vllm: VLLM, tmp_path: Path) -> None:
     assert len(names) == 2
 
 
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [("here/lora", "{}/here/lora"), ("./here/lora/", "{}/here/lora"), ("there/lora", "there/lora"),
+     ("/srv/lora", "/srv/lora")],
+)  # fmt: skip
+def test_a_folder_that_is_here_is_named_to_the_server_by_its_absolute_path(
+    vllm: VLLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, sent: str
+) -> None:
+    (tmp_path / "here" / "lora").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    asyncio.run(policy(vllm, adapter=given).complete(HELLO, SAMPLING))
+    assert list(vllm.adapters.values()) == [sent.format(tmp_path)]
+
+
 def test_an_adapter_given_at_the_start_is_loaded_once_and_again_after_a_restart(
     vllm: VLLM, tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from leafe_gym._models import refuse_pickled_adapter
+from leafe_gym._models import MERGED_FROM, moved_base, refuse_pickled_adapter
 from leafe_gym.errors import UsageError
 from leafe_gym.types import Json
 
@@ -44,17 +44,18 @@ def base_of(adapter: str | Path) -> str:
         UsageError: if its file does not say, or that model is an adapter itself.
     """
     base = _settings(Path(adapter)).get("base_model_name_or_path")
-    if not base:
+    if not isinstance(base, str) or not base:
         raise UsageError(
             f"{adapter}: {CONFIG} does not name the model that this adapter was trained on "
             "(base_model_name_or_path): add its folder or name there"
         )
+    base = moved_base(Path(adapter), base)
     if is_adapter(base):
         raise UsageError(
             f"{adapter}: was trained on {base}, which is an adapter itself: merge that into its "
             "own base, and name the merged model in the file"
         )
-    return str(base)
+    return base
 
 
 def add_lora(model: PreTrainedModel, rank: int | None) -> PreTrainedModel:
@@ -144,7 +145,7 @@ def make_merged_base(adapter: Path, whole: PreTrainedModel, folder: Path, dtype:
     shutil.rmtree(partial, ignore_errors=True)
     whole.save_pretrained(partial)
     save_as(partial, dtype)
-    (partial / "merged_from.json").write_text(
+    (partial / MERGED_FROM).write_text(
         json.dumps({"base": base_of(adapter), "adapter": str(adapter.resolve())}) + "\n", "utf-8"
     )
     partial.rename(folder)
@@ -189,12 +190,15 @@ def _attached(base: PreTrainedModel, adapter: Path, *, trainable: bool) -> Any:
     refuse_pickled_adapter(adapter)
     try:
         with _without_renaming_warning():
-            return PeftModel.from_pretrained(base, str(adapter), is_trainable=trainable)
+            found: Any = PeftModel.from_pretrained(base, str(adapter), is_trainable=trainable)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise UsageError(
             f"the adapter {adapter} does not fit its base {base_of(adapter)}: {reason}"
         ) from error
+    for config in found.peft_config.values():
+        config.base_model_name_or_path = base_of(adapter)  # where it is now
+    return found
 
 
 @contextmanager

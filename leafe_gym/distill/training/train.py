@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from leafe_gym._models import of_training
 from leafe_gym._optional import require
 from leafe_gym.arguments import require_instance, require_path
 from leafe_gym.distill.data.dataset import Rows
@@ -73,6 +74,8 @@ def train(
     folder = require_path("out", out)
     if not isinstance(model, (str, Path)) and not hasattr(model, "forward"):
         raise UsageError(f"model={model!r}: expected a folder, a name or a model")
+    if isinstance(model, (str, Path)):
+        model = of_training(Path(model)) if Path(model).is_dir() else model
     if progress is not None and not callable(progress):
         raise UsageError(f"progress={progress!r}: expected a function")
     _require_extras(config, model)

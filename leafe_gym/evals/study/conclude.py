@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -185,17 +185,27 @@ class BaseFigures:
             for name in self.samplers()
         }
 
+    def in_rounds(self) -> BaseFigures:
+        """Those seeds on which every round of every method is finished."""
+        titles = {f"{method}-round-{n}" for method in IN_ROUNDS for n in self.numbers}
+        found = copy(self)
+        found._cells = [own for own in self._cells if titles <= own.keys()]
+        return found
+
     def rounds(self) -> Json:
-        """Pass@1 and Pass@128 after each round of each method."""
+        """Pass@1 and Pass@128 after each round of each method, and "once": of one round."""
         found: Json = {}
         for method in IN_ROUNDS:
-            titles = [f"{method}-round-{n}" for n in range(1, self.scale.rounds + 1)]
-            if all(self.has(title) for title in titles):
-                found[method] = {
-                    str(number): one
-                    for number, one in zip(count(1), self.ends(titles).values(), strict=False)
-                }
+            titles = {f"{method}-round-{n}": str(n) for n in self.numbers} | {method: "once"}
+            ends = self.ends(list(titles))
+            if ends:
+                found[method] = {titles[title]: one for title, one in ends.items()}
         return found
+
+    @property
+    def numbers(self) -> range:
+        """Of the rounds."""
+        return range(1, self.scale.rounds + 1)
 
     def ends(self, arms: Sequence[str], runs: int | None = None) -> dict[str, Json]:
         """Pass@1 and Pass@128 of those arms that are finished; see `has`."""
@@ -323,6 +333,7 @@ def at_equal_settings(tuning: Json) -> Json:
 def conclude(folder: Path, scale: StudyScale) -> Json:
     """All figures that the finished cells of a folder give, for JSON."""
     named, natural = (BaseFigures(folder, base, scale) for base in (NAMED, NATURAL_NAME))
+    rounds = named.in_rounds()
     curve: Json = {}
     for weight in CURVE:
         base = BaseFigures(folder, blind_name(weight), scale)
@@ -337,12 +348,12 @@ def conclude(folder: Path, scale: StudyScale) -> Json:
         "ledger": named.ledger(),
         "stage1": named.stage1(),
         "orderings": orderings(named),
-        "rounds": named.rounds(),
+        "rounds": rounds.rounds(),
         "natural": {"ledger": natural.ledger(), "stage1": natural.stage1()},
         "curve": curve,
         "tuning": tuning,
         "at_equal_settings": at_equal_settings(tuning),
-        "seeds": {"blind": named.seeds, "natural": natural.seeds},
+        "seeds": {"blind": named.seeds, "natural": natural.seeds, "rounds": rounds.seeds},
         "unfinished": {"blind": named.unfinished(ARMS), "natural": natural.unfinished(ARMS)},
     }
     return figures | {"deviations": deviations(figures, scale)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from leafe_gym.evals.study.bases import CURVE_SEEDS, SEEDS
 from leafe_gym.evals.study.methods import TITLES
 from leafe_gym.evals.study.scale import StudyScale
 from leafe_gym.types import Json
@@ -47,6 +48,12 @@ def deviations(figures: Json, scale: StudyScale) -> list[str]:
         for weight, one in figures["curve"].items()
         if 0 < one["grpo_runs"] < scale.grpo_runs
     ]
+    seeds = figures["seeds"]["rounds"]
+    if 0 < seeds < SEEDS:
+        found.append(f"Rounds: {seeds} of {SEEDS} pretraining seeds have run.")
+    few = [weight for weight, one in figures["curve"].items() if one["seeds"] < CURVE_SEEDS]
+    if few:
+        found.append(f"Fewer than {CURVE_SEEDS} pretraining seeds: weight {', '.join(few)}.")
     if "grpo" in figures["rounds"]:
         found.append("GRPO in rounds: one training seed on each base.")
     uncounted = [

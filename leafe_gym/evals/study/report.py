@@ -54,7 +54,7 @@ def write_report(found: Json, folder: Path) -> Path:
         lines += ["![Pass@k of the arms on the natural base](study-natural.png)", ""]
         lines += _unfinished(unfinished["natural"])
         lines += _ledger(natural["ledger"]) + _stage1(natural["stage1"])
-    lines += _rounds(found["rounds"], found["ledger"])
+    lines += _rounds(found["rounds"], seeds["rounds"])
     if len(found["curve"]) > 1:
         draw_curve(found["curve"], folder / "study-curve.png")
         lines += _curve(found["curve"])
@@ -158,21 +158,20 @@ def _stage1(stage1: Json) -> list[str]:
     return [*lines, ""]
 
 
-def _rounds(rounds: Json, ledger: Json) -> list[str]:
+def _rounds(rounds: Json, seeds: int) -> list[str]:
     if not rounds:
         return []
-    count = len(next(iter(rounds.values())))
-    head = " | ".join(f"round {number}" for number in range(1, count + 1))
-    lines = [f"## {count} rounds that share the budget", ""]
+    lines = [f"## Rounds that share the budget, pretraining seeds: {seeds} of {SEEDS}"]
     for end, title in ENDS.items():
-        lines += [f"### {title}, %", "", f"| | {head} | one round |"]
-        lines.append("| --- |" + " --- |" * (count + 1))
-        for method, one in rounds.items():
-            cells = [share(one[str(number)][end]) for number in range(1, count + 1)]
-            cells.append(share(ledger[method][end]) if method in ledger else "")
-            lines.append(f"| {TITLES[method]} | {' | '.join(cells)} |")
-        lines.append("")
-    return lines
+        one = next(iter(rounds.values()))
+        head = " | ".join(f"round {name}" if name.isdigit() else "one round" for name in one)
+        lines += ["", f"### After each round, {title}, %", "", f"| | {head} |"]
+        lines.append("| --- |" + " --- |" * len(one))
+        lines += [
+            f"| {TITLES[method]} | {' | '.join(share(at[end]) for at in after.values())} |"
+            for method, after in rounds.items()
+        ]
+    return [*lines, ""]
 
 
 def _curve(curve: Json) -> list[str]:

@@ -45,6 +45,8 @@ class Adapter:
         """
         if not isinstance(path, str | Path) or not str(path):
             raise UsageError(f"adapter={path!r}: expected the folder of a LoRA adapter")
+        if Path(path).is_dir():  # the server's current folder may be another one
+            path = Path(path).absolute()
         digest = _digest(Path(path))
         if name is None:
             about = digest or hashlib.blake2b(str(path).encode(), digest_size=6).hexdigest()

@@ -177,7 +177,7 @@ class _Call:
             response = await self.transport.send(url, body, headers)
         except NoResponse as error:
             raise Transient(str(error), gone=error.refused, remedy=NO_SERVER) from error
-        if response.status != 200:
+        if not 200 <= response.status < 300 or response.status in (204, 205):
             return problem_of(response)
         answer, failed = _read_json(response), sum(self.failures.values())
         if isinstance(answer, dict) and answer.get("error") and not answer.get("choices"):

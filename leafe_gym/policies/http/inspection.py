@@ -34,6 +34,7 @@ class ServerReport:
         context_window: most tokens of prompt and reply together of the policy's model, or None.
         misses_model: it lists its models, and the policy's is not among them.
         problem: why the policy's model cannot be asked there, or "".
+        unlisted: why its list of models cannot be read, or ""; it may be usable all the same.
     """
 
     url: str
@@ -47,6 +48,7 @@ class ServerReport:
     context_window: int | None = None
     misses_model: bool = False
     problem: str = ""
+    unlisted: str = ""
 
 
 async def inspect_server(
@@ -89,6 +91,7 @@ async def inspect_server(
         context_window=_window(entries, model),
         misses_model=misses,
         problem=_problem(listed, names, model, misses),
+        unlisted=_unlisted(listed),
     )
 
 
@@ -126,6 +129,16 @@ def _problem(
     if misses:
         return f"it does not serve the model {model!r}; {listing(names)}"
     return ""
+
+
+def _unlisted(listed: Response | NoResponse) -> str:
+    if isinstance(listed, NoResponse):
+        return str(listed)
+    if listed.status != 200:
+        return f"HTTP {listed.status}"
+    found = _json(listed)
+    data = found.get("data") if isinstance(found, dict) else found
+    return "" if isinstance(data, list) else "it is none"
 
 
 async def _get(transport: Transport, url: str, patience: float) -> Response | NoResponse:

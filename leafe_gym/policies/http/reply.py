@@ -7,7 +7,7 @@ from typing import Literal
 
 from leafe_gym.errors import PolicyError
 from leafe_gym.policies.http.failures import MAX_QUOTE, Transient
-from leafe_gym.types import Completion, Json, Sampled, Usage
+from leafe_gym.types import Completion, Json, Sampled, Usage, is_call_count
 
 CUT = frozenset({"length", "max_tokens", "max_length", "model_length"})
 BROKEN_OFF = frozenset({"error", "abort", "aborted", "insufficient_system_resource"})
@@ -132,13 +132,13 @@ def _refuse_empty(message: dict[str, Json], thinking: str, name: str) -> None:
 
 
 def _usage(answer: dict[str, Json]) -> Usage:
-    """Token counts as the server reports them; None for anything but a whole number >= 0."""
+    """Token counts as the server reports them; None for anything that cannot be one."""
     reported = answer.get("usage")
     counts = reported if isinstance(reported, dict) else {}
 
     def count(name: str) -> int | None:
         found = counts.get(name)
-        return found if type(found) is int and found >= 0 else None
+        return found if is_call_count(found) else None
 
     return Usage(prompt_tokens=count("prompt_tokens"), completion_tokens=count("completion_tokens"))
 
@@ -160,6 +160,6 @@ def _sampled(answer: dict[str, Json], choice: dict[str, Json]) -> Sampled | None
 
 def _ids(given: Json) -> tuple[int, ...] | None:
     """Token ids, or None for anything else."""
-    if isinstance(given, list) and all(type(one) is int and one >= 0 for one in given):
+    if isinstance(given, list) and all(type(one) is int and 0 <= one < 2**31 for one in given):
         return tuple(given)
     return None

@@ -21,6 +21,8 @@ KEEP_ALIVE = 3.0
 """Seconds that an unused connection stays open; less than servers keep theirs (uvicorn: 5)."""
 MAX_RESPONSE = 64 * 2**20
 """Longest response that is read, in bytes."""
+MAX_HEADER = 64 * 2**10
+"""Longest header of a response, in bytes; proxies add policies and cookies of many kilobytes."""
 _TASKS: set[asyncio.Task[None]] = set()
 """What runs beside the calls; a loop holds its tasks weakly, and a policy may be dropped first."""
 
@@ -84,6 +86,8 @@ class Transport:
             headers=dict(headers),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT),
             trust_env=True,  # proxies
+            max_line_size=MAX_HEADER,
+            max_field_size=MAX_HEADER,
         )
         self.in_background(self._keep())
 

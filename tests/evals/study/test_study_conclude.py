@@ -19,6 +19,7 @@ from leafe_gym.evals.study.conclude import (
     orderings,
 )
 from leafe_gym.evals.study.report import share, write_report
+from leafe_gym.evals.study.run import IN_ROUNDS
 from leafe_gym.evals.study.scale import StudyScale
 
 SCALE = StudyScale(grpo_runs=2, rounds=2, stage1_interactions=10)
@@ -61,7 +62,8 @@ def study(tmp_path: Path) -> Path:
             cell(tmp_path, NAMED, seed, name, chance)
         cell(tmp_path, NAMED, seed, "grpo_1", 0.8)
         for number in (1, 2):
-            cell(tmp_path, NAMED, seed, f"reh-round-{number}", 0.1 * number)
+            for method in IN_ROUNDS:
+                cell(tmp_path, NAMED, seed, f"{method}-round-{number}", 0.1 * number)
         stage1(tmp_path, seed)
     cell(tmp_path, NATURAL_NAME, 0, "base", 0.05)
     return tmp_path
@@ -108,13 +110,31 @@ def test_a_missing_ordering_weakens_no_correction(study: Path) -> None:
 
 def test_the_report_shows_what_is_there(study: Path) -> None:
     found = conclude(study, SCALE)
-    assert found["seeds"] == {"blind": 3, "natural": 1}
-    assert set(found["rounds"]) == {"reh"}
+    assert found["seeds"] == {"blind": 3, "natural": 1, "rounds": 3}
+    assert set(found["rounds"]) == set(IN_ROUNDS)
     assert "leafe_kl" in found["ledger"]
     text = write_report(found, study).read_text()
     assert f"| GRPO | {share(found['ledger']['grpo']['pass1'])} |" in text
     assert "not run yet" in text
     assert (study / "study-blind.png").stat().st_size > 5_000
+
+
+def test_rounds_are_of_the_seeds_that_finished_all_of_them(study: Path) -> None:
+    (study / f"{NAMED}-1" / "cells" / "grpo-round-2.json").unlink()
+    (study / f"{NAMED}-2" / "cells" / "reh.json").unlink()  # one round of a seed that stays
+    found = conclude(study, SCALE)
+    assert found["seeds"]["rounds"] == 2
+    assert "Rounds: 2 of 5 pretraining seeds have run." in found["deviations"]
+    assert set(found["rounds"]["reh"]) == {"1", "2"}
+    assert set(found["rounds"]["leafe"]) == {"1", "2", "once"}
+    both = [
+        json.loads((study / f"{NAMED}-{s}/cells/grpo-round-2.json").read_text()) for s in (0, 2)
+    ]
+    mean = np.mean([one["success"] for one in both])
+    assert found["rounds"]["grpo"]["2"]["pass1"]["mean"] == pytest.approx(mean)
+    for path in study.glob("*/cells/leafe-round-1.json"):
+        path.unlink()
+    assert conclude(study, SCALE)["rounds"] == {}
 
 
 def test_the_curve_has_every_weight_that_is_finished(study: Path) -> None:
