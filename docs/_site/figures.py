@@ -3,8 +3,8 @@
 python docs/_site/figures.py     writes the figures of the result files into the pages
 
 The number before the comment is the value at that key of `benchmarks/results/<file>.json`, with as
-many digits as the page has. Figures of `reproduce` and `reproduce_first` are shares and shown in
-per cent.
+many digits as the page has. Figures of `reproduce` and `reproduce_first` from -1 to 1 that are no
+counts are shares and shown in per cent.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def shown(written: str, file: str, key: str) -> str:
         value = value[int(part) if isinstance(value, list) else part]
     digits = len(written.partition("e")[0].partition(".")[2])
     form = f".{digits}e" if "e" in written else f".{digits}f"
-    per_cent = file.startswith("reproduce") and not isinstance(value, int)
+    per_cent = file.startswith("reproduce") and isinstance(value, float) and abs(value) <= 1
     return format(100 * value if per_cent else value, form)
 
 

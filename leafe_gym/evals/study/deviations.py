@@ -22,8 +22,8 @@ KNOWN = (
     "covered 90 % with two seeds, in simulations, and a p-value could be smaller than its interval "
     "allows. No setting and no ordering changed. In the published run one verdict did: "
     "leafe_kl_ge_leafe_pass128 was reproduced (p = .0006) and is undecided.",
-    "The figures on validation levels that set the pretraining steps of the natural base (section 5) "
-    "were looked at and not kept.",
+    "The figures on validation levels that set the pretraining steps of the natural base "
+    "(section 5) were looked at and not kept.",
     "Settings were chosen on the base of seed 0, whose test figures are among the means.",
 )
 """Deviations of every run of this version."""
