@@ -131,7 +131,7 @@ def claim_folder(folder: Path, identity: Json, *, fresh: bool) -> None:
             return
         raise ConfigMismatch(
             f"{folder} holds a training with other {_differences(stored, identity)}: use another "
-            "folder, or start over with fresh=True (--fresh)"
+            "folder, or start over: fresh=True, `leafe train --fresh`, or delete this folder"
         )
     if writer:
         shutil.rmtree(folder / "base", ignore_errors=True)  # of a training that took no step
