@@ -45,7 +45,7 @@ def test_nothing_heavy_is_loaded_with_the_module() -> None:
 def test_arguments_of_another_type(servable: Path, tmp_path: Path) -> None:
     options: list[dict[str, Any]] = [
         {"tensor_parallel": 0}, {"max_model_len": 1.5}, {"max_adapter_rank": True}, {"stop": "x"},
-        {"engine": [1]}, {"adapter": str(tmp_path)},
+        {"engine_arguments": [1]}, {"adapter": str(tmp_path)},
     ]  # fmt: skip
     for option in options:
         with pytest.raises(UsageError, match=f"^{next(iter(option))}="):
