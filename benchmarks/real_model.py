@@ -39,18 +39,12 @@ from leafe_gym.budget import Spend
 from leafe_gym.evals.bench import UNIT_KEYS, Bench, MethodOutcome, read_outcome, run_bench
 from leafe_gym.evals.intervals import bounded_mean
 from leafe_gym.policies.base import Policy
-from leafe_gym.prompts.fitting import FULL
-from leafe_gym.prompts.program import ProgramPrompts
 from leafe_gym.store.reader import RunReader
 from leafe_gym.tree import Branch, Tree
 from leafe_gym.types import (
     Completion,
-    Experience,
     Message,
-    PromptFit,
     Sampling,
-    Start,
-    Step,
     Task,
     Usage,
 )
@@ -81,27 +75,6 @@ OUTSIDE = "was not taken"
 """In the reason why a reflection could not be used: its step is out of range."""
 DEADLINE = 1800.0
 """Seconds for a call: with all tasks at once, a server on a CPU takes minutes for some."""
-
-
-class FreshPrompts(ProgramPrompts):
-    """The prompt set of the control: every program is written from the task and the last result."""
-
-    name = "fresh"
-
-    def render(
-        self,
-        task: Task,
-        start: Start,
-        steps: Sequence[Step],
-        experiences: Sequence[Experience] = (),
-        fit: PromptFit = FULL,
-    ) -> list[Message]:
-        """See `PromptSet.render`."""
-        while steps and steps[-1].action is None:  # a reply that held no program
-            steps = steps[:-1]
-        if steps:
-            start = replace(start, observation=steps[-1].observation)
-        return super().render(task, start, (), (), FULL)
 
 
 class SharedReplies:
@@ -209,7 +182,7 @@ async def explore(tasks: Sequence[Task], folder: Path, seconds: float) -> None:
             methods=["is" if control else name],
             interactions=INTERACTIONS,
             out=place(folder, name).parent,
-            config=config.replace(prompts=FreshPrompts()) if control else config,
+            config=config.replace(prompts="fresh") if control else config,
             concurrency=CONCURRENCY,
             seed=SEED,
             reflect_policy=None if name in ("is", CONTROL) else reflecting,
@@ -238,7 +211,7 @@ def report(folder: Path, wanted: int, seconds: float) -> Report:
     runs = {name: RunReader(folder / name) for name in METHODS if (folder / name).is_dir()}
     results = {name: dict(run.results()) for name, run in runs.items()}
     finished = {
-        name: next(n for n in range(wanted + 1) if n not in results.get(name, {}))
+        name: next((n for n in range(wanted) if n not in results.get(name, {})), wanted)
         for name in METHODS
     }
     least = min(finished[name] for name in COMPARED)

@@ -53,6 +53,7 @@ REGISTRIES: dict[str, Registry] = {
         {
             "chat": "leafe_gym.prompts.chat:ChatPrompts",
             "code": "leafe_gym.prompts.code:CodePrompts",
+            "fresh": "leafe_gym.prompts.fresh:FreshPrompts",
             "program": "leafe_gym.prompts.program:ProgramPrompts",
             "react": "leafe_gym.prompts.react:ReactPrompts",
             "shell": "leafe_gym.prompts.shell:ShellPrompts",

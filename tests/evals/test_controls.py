@@ -211,7 +211,7 @@ def test_a_bench_with_every_method(tmp_path: Path) -> None:
         method_agent("tree-other-experience", as_policy(lg.policy("scripted")), AgentConfig(), 0)
 
 
-@pytest.mark.parametrize("name", ["chat", "code", "program", "react", "tiny"])
+@pytest.mark.parametrize("name", ["chat", "code", "fresh", "program", "react", "tiny"])
 @pytest.mark.parametrize(
     "fit", [PromptFit(), PromptFit(shortened=3), PromptFit(shortened=3, dropped=2)]
 )

@@ -10,6 +10,7 @@ import pytest
 import leafe_gym as lg
 from leafe_gym.errors import BadReply
 from leafe_gym.prompts.base import prompt_set
+from leafe_gym.prompts.fitting import extends
 from leafe_gym.types import Completion, Experience, Message, PromptFit, Sampling, Start, Step, Task
 
 TASK, START = Task(id="t", env_id="e"), Start(observation="Begin.", instruction="Add numbers.")
@@ -136,3 +137,34 @@ def test_a_model_that_repeats_what_it_sees_is_helped_by_a_rollback(
         revised = tree.branches[1]
         assert (revised.start, len(revised.steps)) == (3, 1)
         assert tree.spent.interactions == 11  # four programs, one reflection, one program
+
+
+FRESH = prompt_set("fresh")
+
+
+@pytest.mark.parametrize("count", range(len(HISTORY)))
+def test_fresh_prompts_show_no_program(count: int) -> None:
+    for experiences in ([], [Experience(step=0, text="Use a loop.")]):
+        messages = FRESH.render(TASK, START, HISTORY[:count], experiences)
+        asked = text(messages)
+        assert "```python\nprogram" not in asked
+        assert "no code" not in asked
+        assert "Add numbers." in asked
+        assert ("Use a loop." in asked) == bool(experiences)
+        assert [one["role"] for one in messages][-1] == "user"
+    acted = [step for step in HISTORY[:count] if step.action is not None]
+    shown = [f"result{number}" for number in range(4) if f"result{number}" in asked]
+    assert shown == ([f"result{len(acted) - 1}"] if acted else [])
+
+
+def test_fresh_prompts_place_experiences_of_any_step_and_are_rendered_anew() -> None:
+    late = FRESH.render(TASK, START, HISTORY[:4], [Experience(step=2, text="Use a loop.")])
+    early = FRESH.render(TASK, START, HISTORY[:4], [Experience(step=0, text="Use a loop.")])
+    assert late == early
+    assert not extends(FRESH)
+    assert extends(PROGRAM)
+
+
+def test_fresh_reflections_show_the_programs() -> None:
+    assert "program3" in text(FRESH.render_reflection(TASK, START, HISTORY, ()))
+    assert FRESH.name != PROGRAM.name  # name and hash identify a set together
