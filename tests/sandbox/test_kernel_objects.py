@@ -310,6 +310,10 @@ def attempt(call, *given):
     try: call(*given)
     except OSError: return
     done.append(call.__name__)
+def read(path):
+    # The memory map of a process that has ended can be opened, and is empty.
+    with open(path, 'rb') as file:
+        if not file.read(1): raise OSError('empty')
 """
 
 
@@ -317,7 +321,7 @@ def attempt(call, *given):
     "cell",
     [
         "for pid in others(): attempt(open, f'/proc/{pid}/mem', 'rb')",
-        "for pid in others(): attempt(open, f'/proc/{pid}/maps', 'rb')",
+        "for pid in others(): attempt(read, f'/proc/{pid}/maps')",
         "for pid in others(): attempt(os.listdir, f'/proc/{pid}/fd')",
         "for pid in others(): attempt(os.setpriority, os.PRIO_PROCESS, pid, 19)",
         "attempt(os.setpriority, os.PRIO_PGRP, os.getpgid(0), 19)",
