@@ -186,7 +186,7 @@ def test_figures_with_a_source_were_found() -> None:
 
 COMMENT = re.compile(r"<!-- (.*?) -->", re.DOTALL)
 KNOWN_COMMENT = re.compile(
-    r"not run by the tests: .+|(facts|transcript): leafe/\S+|\w+:[\w.]+", re.DOTALL
+    r"not run by the tests: .+|(facts|transcript): leafe/\S+|\w+:[\w.-]+", re.DOTALL
 )
 
 
