@@ -15,8 +15,12 @@ reported: which problems an interrupted run covers does not depend on how hard t
 * LEAFE_GROUP: problems of a group, default 10; a larger one fills a server's batch better.
 * LEAFE_METHODS: the methods to run now, separated by commas; default all.
 
-Beside the methods there is a control, `is_fresh`: independent sampling that writes every program
-without sight of the failed ones. It is reported where it has finished the same problems.
+Beside the methods there is a control, `is_fresh`: independent sampling with the prompt set `fresh`,
+which shows no failed program. It is reported where it has finished the same problems.
+
+Committed: `results/real_model.json`; `real_model_control.json`, the same run reported for the
+problems that the control has finished (LEAFE_TASKS=60); `real_model_fresh.json`, of the tree and
+independent sampling with LEAFE_AGENT='{"prompts": "fresh"}' in a LEAFE_RUNS of its own.
 """
 
 from __future__ import annotations
@@ -41,13 +45,7 @@ from leafe_gym.evals.intervals import bounded_mean
 from leafe_gym.policies.base import Policy
 from leafe_gym.store.reader import RunReader
 from leafe_gym.tree import Branch, Tree
-from leafe_gym.types import (
-    Completion,
-    Message,
-    Sampling,
-    Task,
-    Usage,
-)
+from leafe_gym.types import Completion, Message, Sampling, Task, Usage
 
 FILE = "mbpp.jsonl"
 ENV_ID = "leafe/MBPP-v0"
@@ -242,6 +240,7 @@ def report(folder: Path, wanted: int, seconds: float) -> Report:
     meta: dict[str, Any] = {
         "exploring_seconds": seconds,
         "agent": next(iter(runs.values())).config["agent"],
+        "prompts": runs["tree"].prompts(ENV_ID).name,
         "token_source": sorted({s for o in bench.outcomes.values() for s in o.token_sources}),
         "interval": "95 % over problems (Gaffke's bound), paired by problem",
         "by_task": {

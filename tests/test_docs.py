@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import inspect
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -182,6 +183,18 @@ def test_figures_are_those_of_the_result_files(
 def test_figures_with_a_source_were_found() -> None:
     assert len(shown_figures()) > 30
     assert "README.md" in {page for page, *_ in shown_figures()}
+
+
+def test_the_table_of_orderings_has_the_verdicts_of_the_result_file() -> None:
+    found = json.loads((figures.RESULTS / "reproduce.json").read_text("utf-8"))["orderings"]
+    text = (DOCS / "results.md").read_text("utf-8")
+    rows = re.findall(r"<!-- reproduce:orderings\.(\w+)\.high -->\] \| (\w+)(.*) \|", text)
+    assert {name: verdict for name, verdict, _ in rows} == {
+        name: one["verdict"] for name, one in found.items()
+    }
+    for name, _, more in rows:
+        other_sign = found[name]["high"] < -found[name]["margin"]
+        assert more == (", the other sign" if other_sign else ""), name
 
 
 COMMENT = re.compile(r"<!-- (.*?) -->", re.DOTALL)

@@ -23,6 +23,10 @@ from leafe_gym._files import NOT_WRITTEN, open_lock, take_lock, write_text
 from leafe_gym.errors import ConfigMismatch, StoreError, UsageError
 from leafe_gym.types import Json
 
+_WRITE_FAILED = re.compile(
+    rf"os error ({'|'.join(map(str, NOT_WRITTEN))})\b|PytorchStreamWriter|unexpected pos \d"
+)
+"""In the messages of safetensors and torch where a disk takes no more."""
 RESULT = "training.json"
 """Written last into the folder of the trained model: the training is complete."""
 LOCK = "lock"
@@ -100,7 +104,7 @@ def named_write_errors(folder: Path) -> Iterator[None]:
         yield
     except Exception as error:
         full = isinstance(error, OSError) and error.errno in NOT_WRITTEN
-        if full or _NOT_WRITTEN.search(str(error)):
+        if full or _WRITE_FAILED.search(str(error)):
             raise StoreError(
                 f"{folder}: cannot be written ({error}); free some space, and the same call resumes"
             ) from error
@@ -148,10 +152,6 @@ def _differences(stored: Json, identity: Json) -> str:
         if old.get(name) != new[name]
     ]
     return ", ".join(names)
-
-
-_NOT_WRITTEN = re.compile(r"I/O error|os error \d|inline_container|PytorchStreamWriter")
-"""In the messages of safetensors and torch."""
 
 
 def last_checkpoint(folder: Path) -> Path | None:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+SETTINGS = ("config.json", "adapter_config.json")
+"""Files of a model's folder that say what its weights are."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingJob:
     """The inputs of one training.
@@ -96,8 +100,6 @@ def template_arguments(manifest: Json) -> dict[str, Json]:
     return dict(known or {})
 
 
-SETTINGS = ("config.json", "adapter_config.json")
-"""Files of a model's folder that say what its weights are."""
 VERIFIED = "make them with keep='improved' and teacher=True (leafe distill --recipe verified)"
 
 
