@@ -16,17 +16,20 @@ TESTS ?=
 demo: $(VENV)/.demo  ## the main job: a model fails, goes back, learns; a page that shows it
 	$(BIN)/leafe demo --out demo
 
-# Only in CI is all there that a test may need, so only there coverage says something. Its data lies
-# in a folder of this run: another run from the same clone would take it for its own.
-# Processes that the tests start (verification, workers, commands) are not measured.
-COVERAGE := $(if $(filter true,$(CI)),--cov --cov-report=term:skip-covered --cov-fail-under=75)
-
-# What takes longest is left out of the everyday run; CI and make soak run it.
-TIER := $(if $(filter true,$(CI)),,-m 'not slow')
+# What takes longest is left out of the everyday run; CI and make soak run it. CI measures what the
+# everyday tests cover, in a folder of this run: another run from the same clone would take its data
+# for its own. Processes that the tests start (verification, workers, commands) are not measured.
+PYTEST := $(BIN)/python -m pytest --durations=30 -q
+COVERAGE := --cov --cov-report=term:skip-covered --cov-fail-under=75
 
 test: check  ## all checks and the everyday tests; with CI=true every test, and coverage
-	@data=$$(mktemp -d) && trap 'rm -rf "$$data"' EXIT && set -x && \
-	COVERAGE_FILE=$$data/coverage $(BIN)/python -m pytest -n $(if $(filter true,$(CI)),3,2) $(TIER) $(COVERAGE) --durations=30 -q
+ifeq ($(CI),true)
+	@data=$$(mktemp -d) && trap 'rm -rf "$$data"' EXIT && set -x && failed=0 && \
+	{ $(PYTEST) -n 3 -m slow || failed=1; } && \
+	{ COVERAGE_FILE=$$data/coverage $(PYTEST) -n 3 -m 'not slow' $(COVERAGE) || failed=1; } && exit $$failed
+else
+	$(PYTEST) -n 2 -m 'not slow'
+endif
 
 soak: $(VENV)/.dev  ## the same tests with the published counts; make soak TESTS=folder: a part
 	$(BIN)/python -m pytest -n 2 --full-counts --timeout=7200 --durations=20 -q $(TESTS)

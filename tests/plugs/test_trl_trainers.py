@@ -15,6 +15,7 @@ from template_tokenizers import NAMES, family, tokenizer_for
 
 import leafe_gym as lg
 from leafe_gym import distill
+from leafe_gym.errors import UsageError
 from leafe_gym.plugs.trl import TeacherRows, environment_factory, self_distillation, task_rows
 from leafe_gym.policies.transformers import TransformersPolicy
 
@@ -138,12 +139,16 @@ def test_their_teacher_s_prompt_is_the_acting_prompt_with_the_experience(
         assert refusal.type.__module__.startswith("jinja2")
         return
     theirs = their_prompts(tokenizer, taught, number)
-    ours = [policy_prompt(tokenizer, row.teacher) for row in acted]
-    assert (theirs == ours) is (does != "dates")
     told = [text in tokenizer.decode(ids) for text, ids in zip(
         taught.data["privileged_context"][:number], theirs, strict=True
     )]  # fmt: skip
     assert told == [does != "drops"] * number
+    if does == "drops":  # our policy refuses what it could not be asked with
+        with pytest.raises(UsageError, match="does not write what a user says"):
+            policy_prompt(tokenizer, acted[0].teacher)
+        return
+    ours = [policy_prompt(tokenizer, row.teacher) for row in acted]
+    assert (theirs == ours) is (does != "dates")
 
 
 # --- Their trainers ------------------------------------------------------------------------------
