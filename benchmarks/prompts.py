@@ -33,7 +33,7 @@ from leafe_gym.store.reader import RunReader
 from leafe_gym.tree import Tree
 
 SETUPS: dict[str, tuple[str, dict[str, Any]]] = {
-    "Sokoban": ("react", {"boxes": 1, "max_steps": 4}),
+    "Sokoban": ("chat", {"boxes": 1, "max_steps": 4}),
     "TextWorld": ("react", {"max_steps": 4}),
     "ALFWorld": ("react", {"max_steps": 4}),
     "WebShop": ("shop", {"max_steps": 4}),

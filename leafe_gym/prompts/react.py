@@ -1,4 +1,4 @@
-"""The prompt set `react`: worlds that list their commands, with a thought before every command.
+"""The prompt set `react`: text worlds, with a thought before every command.
 
 The last turn ends with the admissible commands, where the environment lists them, at most
 `SHOWN_COMMANDS` (see `choose_commands`), and with the form of the reply. Earlier turns do not

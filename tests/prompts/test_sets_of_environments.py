@@ -31,8 +31,8 @@ from leafe_gym.prompts.base import prompt_set
         (ScienceWorldEnv, "react"),
         (TextArenaEnv, "react"),
         (WebShopEnv, "shop"),
-        (SokobanEnv, "react"),
-        (FrozenLakeEnv, "react"),
+        (SokobanEnv, "chat"),
+        (FrozenLakeEnv, "chat"),
         (GemEnv, "chat"),
     ],
 )

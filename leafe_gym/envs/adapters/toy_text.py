@@ -35,6 +35,7 @@ class ToyTextEnv(TextEnv):
         UsageError: if an argument cannot be used.
     """
 
+    metadata: dict[str, Any] = {**TextEnv.metadata, "prompts": "chat"}  # noqa: RUF012
     game_id: ClassVar[str] = ""
     words: ClassVar[tuple[str, ...]] = ()
     fields: ClassVar[tuple[str, ...]] = ("s", "lastaction")

@@ -64,7 +64,11 @@ class SokobanEnv(TextEnv):
         UsageError: if an argument cannot be used; `BadLevel` for a malformed file.
     """
 
-    metadata: dict[str, Any] = {**TextEnv.metadata, "inline_steps": True}  # noqa: RUF012
+    metadata: dict[str, Any] = {  # noqa: RUF012
+        **TextEnv.metadata,
+        "inline_steps": True,
+        "prompts": "chat",
+    }
     one_of = ("level",)
     reset_options = ("board",)
     action_form = f"a string, one of {', '.join(ACTIONS)}"
