@@ -31,9 +31,9 @@ from leafe_gym.types import Json, Task
 _ACTION = re.compile(r"\s*(search|click)\[(.*)\]\s*", re.IGNORECASE | re.DOTALL)
 # Not after "Actions:": a small model continues its label "Action:" with what stands there.
 _COMMAND_FORMS = (
-    "Where a page has a search bar, search[...] looks for the words in the brackets; click[...] takes "
-    "one of the texts that the page shows in brackets. Choose the options that are asked for before "
-    "you click the button that buys, which ends the episode."
+    "Where a page has a search bar, search[...] looks for the words in the brackets; click[...] "
+    "takes one of the texts that the page shows in brackets. Choose the options that are asked for "
+    "before you click the button that buys, which ends the episode."
 )
 _IMPOSSIBLE = "Nothing happened: this cannot be done on this page."
 
