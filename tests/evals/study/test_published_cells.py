@@ -1,4 +1,4 @@
-"""The published cells of the study give the published figures."""
+"""The published cells of the study give the published figures, and its settings are those."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from leafe_gym.evals.study.base_figures import BaseFigures
 from leafe_gym.evals.study.bases import NATURAL_NAME, SEEDS
 from leafe_gym.evals.study.run import ARMS
 from leafe_gym.evals.study.scale import STUDY
+from leafe_gym.evals.study.tuning import FROZEN, read_settings
 
 RESULTS = Path(__file__).parents[3] / "benchmarks" / "results"
 
@@ -32,3 +33,18 @@ def test_cells_give_the_figures() -> None:
     found = numbers({"ledger": figures.ledger(), "stage1": figures.stage1()})
     assert len(found) > 900
     assert found == pytest.approx(numbers(published["natural"]), abs=1e-9)
+
+
+def test_settings_are_those_of_the_sweep() -> None:
+    published = json.loads((RESULTS / "reproduce.json").read_text())
+    found = read_settings(RESULTS / "study" / FROZEN)
+    chosen = {name: one["chosen"] for name, one in found.items()}
+    assert chosen == {name: one["chosen"] for name, one in published["tuning"].items()}
+    assert numbers(_trials(found)) == pytest.approx(numbers(_trials(published["tuning"])), abs=1e-6)
+
+
+def _trials(tuning: Any) -> Any:
+    return {
+        name: [{key: one[key] for key in ("pass1", "pass128")} for one in method["trials"]]
+        for name, method in tuning.items()
+    }
