@@ -46,13 +46,13 @@ def read_action(text: str, admissible: Sequence[str] = ()) -> str:
     """The one action that `text` names.
 
     Accepted are, in this order: the lines with the label `Action:` if all name the same action
-    (also in bold, in any case, with a number before the colon, with the command on the next line or
-    with prose after it); a reply in which one line is the label in the middle of a sentence,
-    followed by an admissible command; a reply whose only line, or whose last line after prose, is
-    an admissible command; the element `<action>`; a reply that is one JSON object with a text under
-    "action". A command that differs from an admissible one in case, spaces, quotes, brackets or
-    a final mark only is given as the environment spells it; a final full stop is removed
-    wherever no admissible command ends with one.
+    (also in bold, in any case, in quotes or brackets, with a number before the colon, with the
+    command on the next line or with prose after it); a reply in which one line is the label in the
+    middle of a sentence, followed by an admissible command; a reply whose only line, or whose last
+    line after prose, is an admissible command; the element `<action>`; a reply that is one JSON
+    object with a text under "action". A command that differs from an admissible one in case,
+    spaces, quotes, brackets or a final mark only is given as the environment spells it; a final
+    full stop is removed wherever no admissible command ends with one.
 
     Args:
         text: the reply without thinking and end-of-turn marks.
@@ -112,13 +112,25 @@ def labelled_actions(text: str) -> list[str]:
 
 
 def _lines(text: str) -> list[str]:
-    """The lines that are neither empty nor fence marks."""
-    lines = (line.strip() for line in text.splitlines())
+    """The lines that are neither empty nor fence marks, without quotes around all of them."""
+    lines = (line.strip() for line in _unquoted(text.strip()).splitlines())
     return [line for line in lines if line and not _FENCE.fullmatch(line)]
 
 
+def _unquoted(text: str) -> str:
+    """What quotes or brackets are around, if they are one pair and a line of it has a label."""
+    for opening, closing in _WRAPPED:
+        inner = _inside(text.removesuffix("."), opening, closing)
+        alone = inner and opening not in inner and closing not in inner
+        if alone and any(_LABEL.fullmatch(line.strip()) for line in inner.splitlines()):
+            return inner
+    return text
+
+
 def _labelled(lines: Sequence[str], known: dict[str, str]) -> list[str]:
-    """The actions behind labels at the start of lines."""
+    """The actions behind labels at the start of lines; else behind those of quoted lines."""
+    if not any(map(_LABEL.fullmatch, lines)):
+        lines = [_unquoted(line) for line in lines]
     found: list[str] = []
     for at, line in enumerate(lines):
         label = _LABEL.fullmatch(line)

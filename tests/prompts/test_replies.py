@@ -67,10 +67,28 @@ def said(text: str) -> Completion:
         ("Action: 2**3", "2**3"),
         ("Action: *a* and *b*", "*a* and *b*"),
         ("Action: [A4] _x_ {}", "[A4] _x_ {}"),
+        ('"Action: look around"', "look around"),
+        ('"Action: look around".', "look around"),
+        ("'Action: up'", "up"),
+        ("[Action: up]", "up"),
+        ("<Action: up>", "up"),
+        ('"**Action:** up"', "up"),
+        ("\u201cI can't stay here.\nAction: up\u201d", "up"),
+        ('I go up:\n"Action: up"', "up"),
+        ('The form is:\n"Action: down"\nAction: up', "up"),
+        ('"Action: open "red box""', None),
+        ('"Action: up" or "Action: down"', None),
+        ('"Action: up"\n"Action: down"', None),
+        ('"Action: "', None),
+        ('["Action: up"', None),
     ],
 )
-def test_actions_that_can_be_read(text: str, action: str) -> None:
-    assert PROMPTS.parse_action(said(text)) == action
+def test_actions_that_can_be_read(text: str, action: str | None) -> None:
+    if action is None:
+        with pytest.raises(BadReply):
+            PROMPTS.parse_action(said(text))
+    else:
+        assert PROMPTS.parse_action(said(text)) == action
 
 
 COMMANDS = ("go north", "take Brass key", "look")
