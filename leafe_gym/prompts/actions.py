@@ -8,36 +8,37 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from leafe_gym.errors import BadReply
+from leafe_gym.prompts.spelling import WRAPPED, Commands, inside, plain
 from leafe_gym.types import Start, Step
 
 MAX_ACTION = 2000
 """Longest action, in characters."""
 SHOWN_COMMANDS = 30
 """Most admissible commands that a prompt lists; see `choose_commands`."""
+_MOST_LABELS = 100
+"""Most lines with a label in a reply that names an action."""
 
 _LABEL = re.compile(
     r"(?:[\s#>-]|[*_`]++\s)*+(?:\d+[.)]\s*)?(?P<opened>[*_`]*+)(?:(?:next|final|my)\s+)?"
     r"action(?:\s*#?\d+)?(?P<closed>[\s*_`]*)[:\uff1a](?P<rest>.*)",
     re.IGNORECASE,
 )
+_MIDDLE = re.compile(r"\b(?:action|command|move|answer)(?:\s+is)?[*_`]*+[:\uff1a]", re.IGNORECASE)
+"""A label behind other words, or another word for it; believed with an admissible command only."""
+_DENIED = re.compile(
+    r"\b(?:previous|last|prior|earlier|past|first|not|never|avoid|without|instead)\b|n['\u2019]t\b",
+    re.IGNORECASE,
+)
+"""Words before a label that say that the command is not the next action."""
 _FENCE = re.compile(r"(`{3,}|~{3,})\s*\w*")
 _ELEMENT = re.compile(r"<action>([^<>]*+)</action>", re.IGNORECASE)
-_MARKUP = ("```", "``", "`", "**", "*")
-"""Markdown around a command, longer marks first."""
-_WRAPPED = (
-    *(('"', '"'), ("'", "'"), ("\u201c", "\u201d"), ("\u2018", "\u2019"), ("\u00ab", "\u00bb")),
-    *(("<", ">"), ("[", "]"), ("(", ")"), ("{", "}"), ("__", "__"), ("_", "_")),
-)
-"""What may stand around an admissible command."""
-_ENDS = ".!,;"
-"""What may stand behind one."""
-_INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff"))
+_OBJECT = re.compile(r"\{[^{}]*+\}")
 _PLACEHOLDER = re.compile(
-    r"[<\[{](the |your )?(next )?(action|command)[>\]}]|the (next )?(action|command)|"
-    r"[.\u2026]{2,}|\u2026",
+    r"[<\[{](the |your )?(next )?(action|command)( here)?[>\]}]|"
+    r"(the |your )(next )?(action|command)( here)?|[.\u2026]{2,}|\u2026",
     re.IGNORECASE,
 )
 
@@ -61,19 +62,19 @@ def read_action(text: str, admissible: Sequence[str] = ()) -> str:
     Raises:
         BadReply: if it names none or several, or one that is empty or too long.
     """
-    known = {_plain(command): command for command in reversed(admissible)}
+    commands = Commands(admissible)
     lines = _lines(text)
-    found = _labelled(lines, known)
+    found = _labelled(lines, commands)
     if not found:
-        found = _within(lines, known) or _bare(lines, known) or _structured(text, known)
+        found = _within(lines, commands) + _bare(lines, commands) or _structured(text, commands)
     if not found:
         raise BadReply("it names no action in a line that starts with 'Action:'")
-    different = {_plain(action) for action in found}
-    if len(different) > 1:
+    found = [one for one in found if one in commands or not _is_placeholder(one)]
+    if not found:
+        raise BadReply("its action is empty")
+    if len(set(map(plain, found))) > 1:
         raise BadReply("it names several actions")
     action = found[-1]
-    if not action or (_PLACEHOLDER.fullmatch(action) and _plain(action) not in known):
-        raise BadReply("its action is empty")
     if len(action) > MAX_ACTION:
         raise BadReply(f"its action has {len(action)} characters; at most {MAX_ACTION}")
     return action
@@ -108,7 +109,7 @@ def choose_commands(admissible: Sequence[str], limit: int = SHOWN_COMMANDS) -> t
 
 def labelled_actions(text: str) -> list[str]:
     """What stands behind each label `Action:` at the start of a line."""
-    return _labelled(_lines(text), {})
+    return _labelled(_lines(text), Commands(()))
 
 
 def _lines(text: str) -> list[str]:
@@ -119,114 +120,92 @@ def _lines(text: str) -> list[str]:
 
 def _unquoted(text: str) -> str:
     """What quotes or brackets are around, if they are one pair and a line of it has a label."""
-    for opening, closing in _WRAPPED:
-        inner = _inside(text.removesuffix("."), opening, closing)
+    for opening, closing in WRAPPED:
+        inner = inside(text.removesuffix("."), opening, closing)
         alone = inner and opening not in inner and closing not in inner
         if alone and any(_LABEL.fullmatch(line.strip()) for line in inner.splitlines()):
             return inner
     return text
 
 
-def _labelled(lines: Sequence[str], known: dict[str, str]) -> list[str]:
-    """The actions behind labels at the start of lines; else behind those of quoted lines."""
-    if not any(map(_LABEL.fullmatch, lines)):
+def _labelled(lines: Sequence[str], commands: Commands) -> list[str]:
+    """The actions behind labels at the start of lines; else behind those of quoted lines.
+
+    Commands in the lines right after one are further actions.
+    """
+    labels = [_LABEL.fullmatch(line) for line in lines]
+    if not any(labels):
         lines = [_unquoted(line) for line in lines]
+        labels = [_LABEL.fullmatch(line) for line in lines]
+    if len(lines) - labels.count(None) > _MOST_LABELS:
+        raise BadReply("it names several actions")
     found: list[str] = []
-    for at, line in enumerate(lines):
-        label = _LABEL.fullmatch(line)
+    for at, label in enumerate(labels):
         if label is None:
             continue
+        after = at + 1
         rest = _behind(label)
         if not rest.strip("*_` "):
-            after = lines[at + 1] if at + 1 < len(lines) else ""
-            rest = "" if _LABEL.fullmatch(after) else after
+            rest = "" if after == len(lines) or labels[after] else lines[after]
+            after += 1
         elif again := _LABEL.fullmatch(rest):  # the label is repeated
             rest = _behind(again)
-        found.append(_spelled(rest, known))
+        found += commands.behind_label(rest)
+        while after < len(lines) and not labels[after] and commands.is_command(lines[after]):
+            found += commands.behind_label(lines[after])
+            after += 1
     return found
 
 
 def _behind(label: re.Match[str]) -> str:
     """What stands behind a label, without the end of the emphasis that the label opens."""
-    mark, rest = label["opened"], label["rest"].strip()
+    mark, rest = label["opened"][::-1], label["rest"].strip()
     if not mark or mark in label["closed"]:
         return rest
-    shut = rest.removeprefix(mark)
-    return (rest.removesuffix(mark) if shut == rest else shut).strip()
+    if rest.startswith(mark):
+        return rest.removeprefix(mark).strip()
+    return (rest.removesuffix(mark) if rest.endswith(mark) else rest.replace(mark, "", 1)).strip()
 
 
-def _within(lines: Sequence[str], known: dict[str, str]) -> list[str]:
+def _within(lines: Sequence[str], commands: Commands) -> list[str]:
     """The admissible command behind the only label in the middle of a line."""
-    parts = re.split(r"\baction[:\uff1a]", "\n".join(lines), flags=re.IGNORECASE)
+    parts = _MIDDLE.split("\n".join(lines))
     if len(parts) != 2:
         return []
-    action = _spelled(parts[1].partition("\n")[0].strip(), known)
-    return [action] if _plain(action) in known else []
+    sentence = re.split(r"[.!?\n]", parts[0])[-1]
+    rest = parts[1].partition("\n")[0].strip().strip("*_`)]")
+    found = commands.behind_label(rest)
+    return [] if _DENIED.search(sentence) or not all(one in commands for one in found) else found
 
 
-def _bare(lines: Sequence[str], known: dict[str, str]) -> list[str]:
+def _bare(lines: Sequence[str], commands: Commands) -> list[str]:
     """The admissible commands among lines without a label, if the last line is one."""
-    commands = [action for line in lines if _plain(action := _spelled(line, known)) in known]
-    last = bool(lines) and _plain(_spelled(lines[-1], known)) in known
-    return commands if last else []
+    if not lines or commands.spell(lines[-1]) not in commands:
+        return []
+    return [action for line in lines if (action := commands.spell(line)) in commands]
 
 
-def _structured(text: str, known: dict[str, str]) -> list[str]:
-    """The actions in elements `<action>`, or under "action" of the one JSON object."""
+def _structured(text: str, commands: Commands) -> list[str]:
+    """The actions in elements `<action>`, or under "action" of the only JSON object."""
     found = [" ".join(one.split()) for one in _ELEMENT.findall(text)]
     if not found:
         body = "\n".join(line for line in text.splitlines() if not _FENCE.fullmatch(line.strip()))
-        try:
-            named = json.loads(body)
-        except (ValueError, RecursionError):
-            return []
-        action = named.get("action") if isinstance(named, dict) else None
-        found = [" ".join(action.split())] if isinstance(action, str) else []
-    return [_spelled(action, known) for action in found]
+        objects = _OBJECT.findall(body)
+        named = _members(body) or (_members(objects[0]) if len(objects) == 1 else {})
+        found = [" ".join(one.split()) for one in (named.get("action"),) if isinstance(one, str)]
+    return [commands.spell(action) for action in found]
 
 
-def _spelled(text: str, known: dict[str, str]) -> str:
-    """`text` without Markdown, as the environment spells it if it is admissible."""
-    text = _without_markup(text.strip())
-    for one in (text, *_unwrapped(text)) if known else ():
-        if (plain := _plain(one)) in known:
-            return known[plain]
-    if known and not any(command.endswith(".") for command in known):
-        text = text.removesuffix(".").strip() or text  # the world's commands are no sentences
-    return text
+def _members(text: str) -> dict[str, object]:
+    """The members of a JSON object by their names in lower case; {} for another text."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return {name.lower(): one for name, one in value.items()} if isinstance(value, dict) else {}
 
 
-def _without_markup(text: str) -> str:
-    """A text without the Markdown that is around all of it, a full stop behind that included."""
-    for _ in range(len(_MARKUP)):
-        for mark in _MARKUP:
-            if (inner := _inside(text.removesuffix("."), mark, mark)) and mark not in inner:
-                text = inner
-                break
-        else:
-            return text
-    return text
-
-
-def _inside(text: str, opening: str, closing: str) -> str:
-    """What stands between two marks; "" where they are not around all of the text."""
-    around = text.startswith(opening) and text.endswith(closing)
-    return text[len(opening) : -len(closing)].strip() if around else ""
-
-
-def _unwrapped(text: str) -> Iterator[str]:
-    """A text without its final marks, and without what is around it, from outside to inside."""
-    for _ in range(4):
-        text = _without_markup(text.rstrip(_ENDS).strip())
-        yield text
-        for opening, closing in _WRAPPED:
-            if inner := _inside(text, opening, closing):
-                text = _without_markup(inner)
-                yield text
-                break
-        else:
-            return
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.translate(_INVISIBLE).casefold().split())
+def _is_placeholder(action: str) -> bool:
+    """Whether an action is nothing, or what the form of a prompt has in its place."""
+    bare = plain(action).strip("\"'\u201c\u201d")
+    return not bare or any(map(_PLACEHOLDER.fullmatch, (bare, bare.removesuffix("."))))

@@ -1,6 +1,6 @@
 """The prompt set `code`: the conversation of `chat`, where an action is a piece of code.
 
-Which fence of a reply counts is said in `leafe_gym.prompts.fences.find_code`. A request to
+Which fence of a reply counts is said in `leafe_gym.prompts.programs.find_code`. A request to
 reflect repeats the last code with its result.
 """
 
@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from leafe_gym.prompts import parse
 from leafe_gym.prompts.chat import ChatPrompts, one_line
-from leafe_gym.prompts.fences import find_code
+from leafe_gym.prompts.programs import find_code
 from leafe_gym.types import Completion, Step
 
 SYSTEM = """You solve tasks by writing Python code. Every reply holds the code in one fence that \

@@ -1,4 +1,4 @@
-"""Code fences in replies, and the choice of the one that holds the code."""
+"""Code fences in replies; `leafe_gym.prompts.programs` chooses among them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from leafe_gym.errors import BadReply
-
-_OPENING = re.compile(r"[ \t]*+(`{3,}+|~{3,}+)[ \t]*+([\w+#./-]*+)[^\n`]*+")
-_LATE_OPENING = re.compile(r".*[^`~](`{3,}+|~{3,}+)[ \t]*+((?i:python|py)[\w.]*+)[ \t]*+")
+_OPENING = re.compile(r"[ \t]*+(`{3,}+|~{3,}+)[ \t]*+([\w+#./-]*+)([^\n`]*+)")
+_LATE_OPENING = re.compile(r".*[^`~](`{3,}+|~{3,}+)[ \t]*+((?i:python|py)(?:[\w.]*\w)?)([ \t]*+)")
 """An opening behind text, such as "1. ```python"; without a tag it could as well be a closing."""
-_PYTHON = re.compile(r"i?python[\d.]*|py[\d.]*|[\w+#./-]+\.py")
-_PLACEHOLDER = re.compile(r"<[^<>\n]*code[^<>\n]*>|\.\.\.")
+_PYTHON = re.compile(r"(?:language-)?i?python[\d.]*(?:[_-]code)?|py[\d.]*|tool_code|[\w+#./-]+\.py")
+_CODE = re.compile(r"\s*(?:(?:import|from|def|class|async def)\s|print\(|@\w)")
+"""How code on the line of the opening mark begins; what else stands there is a title."""
+_SESSION = re.compile(r"(?:>>>|\.\.\.)(?: |$)(.*)", re.DOTALL)
+"""A line that was typed into an interactive session; the others of a session are its output."""
 _QUOTES = ('"""', "'''")
 _MOST_MARKS = 8
 """Most closing marks that are tried for a fence, and most fences for which several are."""
@@ -53,12 +54,16 @@ def fences(text: str) -> list[Fence]:
         opening = _OPENING.fullmatch(line) or _LATE_OPENING.fullmatch(line)
         at += 1
         while opening and at < len(lines) and (again := _OPENING.fullmatch(lines[at].rstrip())):
-            if not again[2] or not again[1].startswith(opening[1]):
+            if not _tag(again) or not again[1].startswith(opening[1]):
                 break
             opening, at = again, at + 1
         if opening:
             marks = _MOST_MARKS if len(found) < _MOST_MARKS else 1
-            fence, at = _fence(lines, at, opening[1], opening[2].lower(), marks)
+            language = opening[2].lower()
+            if is_python(language) and _CODE.match(opening[3]):
+                at -= 1
+                lines[at] = opening[3].lstrip() + "\n"
+            fence, at = _fence(lines, at, opening[1], language, marks)
             found.append(fence)
     return found
 
@@ -71,95 +76,51 @@ def _fence(
     A mark within a text of several lines, such as a docstring, does not close a fence of Python if
     one of the next `marks` makes the code parse.
     """
+    python = is_python(language)
     ends: list[int] = []
     for at in range(start, len(lines)):
         line = _OPENING.fullmatch(lines[at].rstrip())
-        if not line or line[2] or not line[1].startswith(mark):
+        if not line or _tag(line) or not line[1].startswith(mark):
             continue
         ends.append(at)
-        content = _content(lines, start, at)
-        python = bool(_PYTHON.fullmatch(language))
+        content = _content(lines[start:at], python)
         within = python and any(content.count(one) % 2 for one in _QUOTES)
-        if not within and (len(ends) == 1 or _parsed(content) is not None):
+        if not within and (len(ends) == 1 or parsed(content) is not None):
             return Fence(language, content), at + 1
         if len(ends) >= marks:
             break
     if ends:
-        return Fence(language, _content(lines, start, ends[0])), ends[0] + 1
-    content = _content(lines, start, len(lines))
+        return Fence(language, _content(lines[start : ends[0]], python)), ends[0] + 1
+    content = _content(lines[start:], python)
     bare = content.rstrip().removesuffix(mark)  # a closing mark behind the last line of code
     ended = bare != content.rstrip()
     return Fence(language, bare + "\n" if ended else content, closed=ended), len(lines)
 
 
-def _content(lines: Sequence[str], start: int, end: int) -> str:
-    return textwrap.dedent("".join(lines[start:end]))
+def is_python(language: str) -> bool:
+    """Whether the tag of a fence, in lower case, stands for Python."""
+    return bool(_PYTHON.fullmatch(language))
 
 
-def find_code(text: str) -> str:
-    """The code of a reply that was not cut.
-
-    Of several fences the last one counts that defines a function or class (not a test) or reads
-    standard input; else the last that runs a statement or call; else the last that is tagged as
-    Python. Untagged fences count only if they parse and do more than state a value, so that sample
-    output is never taken; fences of other languages never count. An unclosed fence must parse.
-    Without any fence, the whole reply counts if it is a program.
-
-    Raises:
-        BadReply: if there is none, or it is empty or a placeholder.
-    """
-    found = fences(text)
-    if not found:
-        if not is_program(text):
-            raise BadReply("it holds no code fence")
-        return text.strip("\n")
-    ranked = [(rank, at, one) for at, one in enumerate(found) if (rank := _rank(one))]
-    if not ranked:
-        empty = all(not one.content.strip() for one in found)
-        raise BadReply("its code is empty" if empty else "no fence of it holds Python code")
-    return max(ranked)[2].content.strip("\n")
-
-
-def is_program(text: str) -> bool:
-    """Whether `text` is Python that does more than state a value."""
-    tree = _parsed(text)
-    return tree is not None and any(map(_acts, tree.body))
-
-
-def _rank(fence: Fence) -> int:
-    """How surely a fence holds the code that was asked for; 0 for not at all."""
-    text = fence.content
-    if fence.language and not _PYTHON.fullmatch(fence.language):
-        return 0
-    if not text.strip() or _PLACEHOLDER.fullmatch(text.strip()):
-        return 0
-    tree = _parsed(text)
-    if tree is None:
-        return 1 if fence.language and fence.closed else 0
-    if any(map(_defines, tree.body)) or "input(" in text or "stdin" in text:
-        return 4
-    if any(map(_acts, tree.body)):
-        return 3
-    return 2 if fence.language and tree.body else 0
-
-
-def _defines(statement: ast.stmt) -> bool:
-    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    return isinstance(statement, kinds) and not statement.name.lower().startswith("test")
-
-
-def _acts(statement: ast.stmt) -> bool:
-    """Whether a statement is more than a value, as `[1, 2]`, `yes` or `1 + 1` are."""
-    if not isinstance(statement, ast.Expr):
-        return True
-    calls = (ast.Call, ast.Await, ast.NamedExpr)
-    return any(isinstance(node, calls) for node in ast.walk(statement))
-
-
-def _parsed(text: str) -> ast.Module | None:
+def parsed(text: str) -> ast.Module | None:
+    """The syntax tree of a text; None if it is no Python."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # invalid escapes in a model's strings
             return ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
+
+
+def _tag(mark: re.Match[str]) -> str:
+    """The tag behind a mark; "" for none, or for a mark of punctuation."""
+    return mark[2] if re.search(r"\w", mark[2]) else ""
+
+
+def _content(lines: Sequence[str], python: bool) -> str:
+    """The text of lines; of an interactive session with Python what was typed."""
+    text = textwrap.dedent("".join(lines))
+    if not (python and text.startswith(">>> ")):
+        return text
+    typed = map(_SESSION.fullmatch, text.splitlines(keepends=True))
+    return "".join(line[1] or "\n" for line in typed if line)

@@ -15,11 +15,13 @@ import json_repair
 from pydantic import BaseModel, ValidationError
 
 from leafe_gym.errors import BadReply
-from leafe_gym.prompts.thinking import BLOCKS
+from leafe_gym.prompts.thinking import BLOCKS, split_thinking
 from leafe_gym.types import Completion, Json
 
 MAX_REPLY = 64 * 1024
 """Longest reply that is parsed, in characters."""
+MAX_REPAIRED = 8 * 1024
+"""Longest JSON that is repaired, in characters: time grows with the square of the length."""
 MAX_EXPERIENCE = 4000
 MAX_NESTING = 8
 """Deepest JSON that is repaired; valid answers are flat."""
@@ -28,6 +30,12 @@ _END_OF_TURN = (
     "<|return|>", "<|END_OF_TURN_TOKEN|>", "</s>", "<end_of_turn>", "<eos>",
 )  # fmt: skip
 """Marks that a server may leave at the end of a reply."""
+_PROSE_BLOCKS = (
+    ("<thinking>", "</thinking>"),
+    ("<reasoning>", "</reasoning>"),
+    ("<thought>", "</thought>"),
+)
+"""Blocks that a model writes as text, where it was asked to think; no template knows them."""
 _TOKENS = re.compile(r"""\\.|["{}\[\]]""", re.DOTALL)
 _Reply = TypeVar("_Reply", bound=BaseModel)
 
@@ -36,7 +44,7 @@ def answer_text(completion: Completion) -> str:
     """The reply without its leading thinking block and trailing end-of-turn marks.
 
     A thinking block may have been opened by the prompt: what stands before the first closing mark
-    is thinking then.
+    is thinking then. Of a reply in channels the answer is the final one.
 
     Raises:
         BadReply: if the reply was cut, is too long, or its thinking never ends.
@@ -46,6 +54,13 @@ def answer_text(completion: Completion) -> str:
     if len(completion.text) > MAX_REPLY:
         raise BadReply(f"the reply has {len(completion.text)} characters; at most {MAX_REPLY}")
     text = completion.text
+    if text.lstrip().startswith("<|channel|>"):
+        text = split_thinking(text)[1]
+        if not text:
+            raise BadReply("it has no final channel")
+    for opening, closing in _PROSE_BLOCKS:
+        if text.lstrip().startswith(opening) and closing in text:
+            text = text.partition(closing)[2]
     for opening, closing in BLOCKS:
         thought, closed, rest = text.partition(closing)
         if text.lstrip().startswith(opening) and not closed:
@@ -78,9 +93,13 @@ def read_json(completion: Completion, model: type[_Reply]) -> tuple[_Reply, bool
     if is_json(text):  # well-formed but wrong: repairing would invent another answer
         raise BadReply(f"its JSON is wrong: {describe(first)}")
     broken = _only_object(text, tuple(model.model_fields))
+    if len(broken) > MAX_REPAIRED:
+        raise BadReply(f"its JSON is malformed and longer than {MAX_REPAIRED} characters")
     for name in model.model_fields:
         if len(_keys(broken, name)) > 1:
             raise BadReply(f"its JSON says {name!r} twice")
+        if _several_numbers(broken, name):
+            raise BadReply(f"its JSON says several things of {name!r}")
     try:
         repaired = json_repair.loads(broken, skip_json_loads=True)
     except (RecursionError, ValueError):
@@ -109,8 +128,14 @@ def _refuse_duplicates(pairs: list[tuple[str, Json]]) -> Json:
 
 
 def _keys(text: str, name: str) -> list[str]:
-    """The places at which malformed JSON has a quoted key."""
-    return re.findall(rf"""(?<!\\)["']{name}["']\s*:""", text)
+    """The places at which malformed JSON has a key, quoted or not."""
+    return re.findall(rf"""(?<!\\)["']{name}["']\s*:|[{{,]\s*{name}\s*:""", text)
+
+
+def _several_numbers(text: str, name: str) -> bool:
+    """Whether more than a number stands behind a key of malformed JSON, as in `"step": 1 or 2`."""
+    value = re.search(rf"""[{{,]\s*["']?{name}["']?\s*:\s*["']?-?\d+([^"'}}]*)""", text)
+    return bool(value and not re.fullmatch(r"\s*,?\s*(//[^\n]*\s*)?(\w+\s*:\s*)?", value[1]))
 
 
 def _only_object(text: str, names: Sequence[str]) -> str:

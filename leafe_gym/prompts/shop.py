@@ -22,6 +22,10 @@ Reply with one short sentence that says what to do next and why, then with one l
 Action: search[blue cotton shirt]"""
 
 _FORM = re.compile(r"\b(search|click)\s*\[([^\[\]\n]*)\]", re.IGNORECASE)
+_LOOSE = re.compile(
+    r"(search|click)(?:\s*\(([^()\n]+)\)|(?:\s+for)?\s+([^\[\]()\n]+))", re.IGNORECASE
+)
+"""The same without its brackets; believed behind a label only."""
 
 
 class ShopPrompts(ReactPrompts):
@@ -31,13 +35,19 @@ class ShopPrompts(ReactPrompts):
     templates: ClassVar[Mapping[str, str]] = {**ReactPrompts.templates, "system": SYSTEM}
 
     def parse_action(self, completion: Completion, admissible: Sequence[str] = ()) -> str:
-        """See `PromptSet.parse_action`; the one `search[...]` or `click[...]`."""
+        """See `PromptSet.parse_action`; the one `search[...]` or `click[...]`.
+
+        Where a line has the label `Action:`, nothing outside of such lines counts. The label of a
+        button alone stands for a click on it.
+        """
         text = parse.answer_text(completion)
-        found = _forms("\n".join(labelled_actions(text))) or _forms(text)
-        if not found:
-            action = read_action(text, admissible)
-            clicks = {one.casefold(): one for one in admissible}
-            return clicks.get(f"click[{action}]".casefold(), action)
+        buttons = {one[6:-1].casefold(): one for one in admissible if one.startswith("click[")}
+        labelled = labelled_actions(text)
+        found = _forms("\n".join(labelled) if labelled else text)
+        if labelled and _FORM.search("\n".join(labelled)) and not found:
+            raise BadReply("its action is empty")
+        if not found or not labelled:
+            found += _without_form(text, buttons, optional=bool(found))
         if len({one.casefold() for one in found}) > 1:
             raise BadReply("it names several actions")
         if len(found[-1]) > MAX_ACTION:
@@ -45,5 +55,34 @@ class ShopPrompts(ReactPrompts):
         return found[-1]
 
 
+def _without_form(text: str, buttons: Mapping[str, str], optional: bool) -> list[str]:
+    """The action of a reply that names it by a label, or by the label of a button alone.
+
+    Raises:
+        BadReply: if there is none and it is not `optional`.
+    """
+    try:
+        action = read_action(text, [one[6:-1] for one in buttons.values()])
+    except BadReply:
+        if optional:
+            return []
+        raise
+    if action.casefold() in buttons:
+        return [buttons[action.casefold()]]
+    if loose := _LOOSE.fullmatch(action):
+        verb, label = loose[1].lower(), _unquoted(loose[2] or loose[3])
+        if verb == "search" or label.casefold() in buttons or not buttons:
+            return [f"{verb}[{label}]"]
+    return [] if optional else [action]
+
+
 def _forms(text: str) -> list[str]:
-    return [f"{verb.lower()}[{label.strip()}]" for verb, label in _FORM.findall(text)]
+    """The actions that a text has in their form, without those of the instruction."""
+    found = [(verb.lower(), _unquoted(label)) for verb, label in _FORM.findall(text)]
+    return [f"{verb}[{label}]" for verb, label in found if label.strip(".\u2026 ")]
+
+
+def _unquoted(label: str) -> str:
+    label = label.strip()
+    quoted = len(label) > 2 and label[0] == label[-1] and label[0] in "\"'"
+    return label[1:-1].strip() if quoted else label

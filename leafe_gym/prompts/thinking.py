@@ -21,7 +21,8 @@ MARKS = frozenset(mark for block in BLOCKS for mark in block) | set(CHANNEL_MARK
 """Texts that must be left in a reply until its thinking is separated; tokenizers may treat them as
 special tokens. `<|channel>` alone is one for Gemma."""
 _CHANNEL = re.compile(
-    r"(?:<\|start\|>assistant)?<\|channel\|>(\w+)(?:(?!<\|message).)*<\|message\|>(.*?)(?:<\|end\|>|\Z)",
+    r"(?:<\|start\|>assistant)?<\|channel\|>(\w+)(?:(?!<\|message|<\|channel).)*+<\|message\|>"
+    r"(.*?)(?:<\|end\|>|\Z)",
     re.DOTALL,
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from leafe_gym.envs.code.language import PYTHON, Language
 from leafe_gym.prompts.fences import fences
+from leafe_gym.prompts.programs import is_program
 
 MAX_CODE = 64 * 1024
 """Longest program, in characters."""
@@ -13,7 +14,8 @@ def extract_code(text: str, language: Language = PYTHON) -> str:
     r"""The program in `text`; "" if there is none.
 
     The last fence of the language is used, else the last fence without a language, as a reply may
-    show a draft before its answer. Text without any fence is a program as a whole.
+    show a draft before its answer. Text without any fence is a program as a whole, and so is a
+    Python program whose own texts hold fences.
 
     Example:
         >>> extract_code("I see.\n```python\nprint(1)\n```\nDone.")
@@ -23,6 +25,8 @@ def extract_code(text: str, language: Language = PYTHON) -> str:
         >>> extract_code("```text\nno program\n```")
         ''
     """
+    if language is PYTHON and is_program(text):
+        return text.replace("\r\n", "\n")
     found = fences(text)
     names = (language.name, *language.fences)
     own = [one.content for one in found if one.language in names]

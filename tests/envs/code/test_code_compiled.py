@@ -97,7 +97,8 @@ ENDINGS = {
 
 def doubled(number: int) -> Problem:
     cases = Cases((Case(f"{number}\n", f"{2 * number}\n"),), ())
-    return Problem(name="p", description="", make_tests=lambda: cases, time_limit=0.5)
+    limit = 0.5 if ENDINGS[number][0].startswith("time") else 20.0  # where it is not the point
+    return Problem(name="p", description="", make_tests=lambda: cases, time_limit=limit)
 
 
 @needs_cpp
