@@ -26,16 +26,22 @@ _LABEL = re.compile(
     r"action(?:\s*#?\d+)?(?P<closed>[\s*_`]*)[:\uff1a](?P<rest>.*)",
     re.IGNORECASE,
 )
-_MIDDLE = re.compile(r"\b(?:action|command|move|answer)(?:\s+is)?[*_`]*+[:\uff1a]", re.IGNORECASE)
-"""A label behind other words, or another word for it; believed with an admissible command only."""
-_DENIED = re.compile(
-    r"\b(?:previous|last|prior|earlier|past|first|not|never|avoid|without|instead)\b|n['\u2019]t\b",
+_MIDDLE = re.compile(r"\baction[*_`]*+[:\uff1a]", re.IGNORECASE)
+"""A label behind other words; believed with an admissible command only."""
+_BEFORE_MIDDLE = re.compile(
+    r"(?:^|[^\w\s]|\b(?:my|next|final|best|so|now|therefore|thus|hence))[\s*_`\"'(\[]*$",
     re.IGNORECASE,
 )
-"""Words before a label that say that the command is not the next action."""
+"""What may stand before it: the end of a sentence or clause, or a word that chooses."""
+_OTHER_LABEL = re.compile(
+    r"[\s#>*_`-]*+(?:(?:my|the)\s+)?(?:(?:next|final|best)\s+)*"
+    r"(?:(?:action|move|command)\s+is|move|command|answer)[\s*_`]*[:\uff1a](.*)",
+    re.IGNORECASE,
+)
+"""Another label, at the start of the last line."""
 _FENCE = re.compile(r"(`{3,}|~{3,})\s*\w*")
 _ELEMENT = re.compile(r"<action>([^<>]*+)</action>", re.IGNORECASE)
-_OBJECT = re.compile(r"\{[^{}]*+\}")
+_OBJECT = re.compile(r"\{[^{}]*+\}\s*\Z")
 _PLACEHOLDER = re.compile(
     r"[<\[{](the |your )?(next )?(action|command)( here)?[>\]}]|"
     r"(the |your )(next )?(action|command)( here)?|[.\u2026]{2,}|\u2026",
@@ -66,7 +72,9 @@ def read_action(text: str, admissible: Sequence[str] = ()) -> str:
     lines = _lines(text)
     found = _labelled(lines, commands)
     if not found:
-        found = _within(lines, commands) + _bare(lines, commands) or _structured(text, commands)
+        found = (
+            _structured(text, commands) or _within(lines, commands) or _last_line(lines, commands)
+        )
     if not found:
         raise BadReply("it names no action in a line that starts with 'Action:'")
     found = [one for one in found if one in commands or not _is_placeholder(one)]
@@ -129,12 +137,12 @@ def _unquoted(text: str) -> str:
 
 
 def _labelled(lines: Sequence[str], commands: Commands) -> list[str]:
-    """The actions behind labels at the start of lines; else behind those of quoted lines.
+    """The actions behind labels at the start of lines; quoted ones if the last line is one.
 
     Commands in the lines right after one are further actions.
     """
     labels = [_LABEL.fullmatch(line) for line in lines]
-    if not any(labels):
+    if not any(labels) and lines and _unquoted(lines[-1]) != lines[-1]:
         lines = [_unquoted(line) for line in lines]
         labels = [_LABEL.fullmatch(line) for line in lines]
     if len(lines) - labels.count(None) > _MOST_LABELS:
@@ -162,27 +170,38 @@ def _behind(label: re.Match[str]) -> str:
     mark, rest = label["opened"][::-1], label["rest"].strip()
     if not mark or mark in label["closed"]:
         return rest
-    if rest.startswith(mark):
-        return rest.removeprefix(mark).strip()
-    return (rest.removesuffix(mark) if rest.endswith(mark) else rest.replace(mark, "", 1)).strip()
+    if rest.startswith(mark) or rest.endswith(mark):
+        bare = rest.removeprefix(mark)
+        return (rest.removesuffix(mark) if bare == rest else bare).strip()
+    return re.sub(rf"(?<=\S){re.escape(mark)}(?!\w)", "", rest, count=1)
 
 
 def _within(lines: Sequence[str], commands: Commands) -> list[str]:
-    """The admissible command behind the only label in the middle of a line."""
+    """The admissible command behind the only label in the middle of a line.
+
+    What follows that line must mention no command.
+    """
     parts = _MIDDLE.split("\n".join(lines))
-    if len(parts) != 2:
+    if len(parts) != 2 or not _BEFORE_MIDDLE.search(parts[0][-40:]):
         return []
-    sentence = re.split(r"[.!?\n]", parts[0])[-1]
-    rest = parts[1].partition("\n")[0].strip().strip("*_`)]")
-    found = commands.behind_label(rest)
-    return [] if _DENIED.search(sentence) or not all(one in commands for one in found) else found
+    line, _, after = parts[1].partition("\n")
+    action = next(filter(commands.__contains__, _spellings(line, commands)), None)
+    return [] if action is None or commands.mentioned(after) else [action]
 
 
-def _bare(lines: Sequence[str], commands: Commands) -> list[str]:
+def _last_line(lines: Sequence[str], commands: Commands) -> list[str]:
     """The admissible commands among lines without a label, if the last line is one."""
-    if not lines or commands.spell(lines[-1]) not in commands:
+    last = lines[-1] if lines else ""
+    if other := _OTHER_LABEL.fullmatch(last):
+        return list(filter(commands.__contains__, _spellings(other[1], commands)))[:1]
+    if commands.spell(last) not in commands:
         return []
     return [action for line in lines if (action := commands.spell(line)) in commands]
+
+
+def _spellings(text: str, commands: Commands) -> tuple[str, str]:
+    """A text behind a label in a line, with and without the marks that the line closes there."""
+    return commands.spell(text), commands.spell(text.strip(" *_`)]"))
 
 
 def _structured(text: str, commands: Commands) -> list[str]:
@@ -190,19 +209,21 @@ def _structured(text: str, commands: Commands) -> list[str]:
     found = [" ".join(one.split()) for one in _ELEMENT.findall(text)]
     if not found:
         body = "\n".join(line for line in text.splitlines() if not _FENCE.fullmatch(line.strip()))
-        objects = _OBJECT.findall(body)
-        named = _members(body) or (_members(objects[0]) if len(objects) == 1 else {})
-        found = [" ".join(one.split()) for one in (named.get("action"),) if isinstance(one, str)]
+        last = _OBJECT.search(body) if body.count("{") == 1 else None
+        named = _named_actions(body) or (_named_actions(last[0]) if last else [])
+        found = [" ".join(one.split()) for one in named]
     return [commands.spell(action) for action in found]
 
 
-def _members(text: str) -> dict[str, object]:
-    """The members of a JSON object by their names in lower case; {} for another text."""
+def _named_actions(text: str) -> list[str]:
+    """The texts under "action", in any case, of a JSON object; [] for another text."""
     try:
-        value = json.loads(text)
+        pairs = json.loads(text, object_pairs_hook=list)
     except (ValueError, RecursionError):
-        return {}
-    return {name.lower(): one for name, one in value.items()} if isinstance(value, dict) else {}
+        return []
+    if not (isinstance(pairs, list) and all(isinstance(one, tuple) for one in pairs)):
+        return []
+    return [one for name, one in pairs if name.lower() == "action" and isinstance(one, str)]
 
 
 def _is_placeholder(action: str) -> bool:

@@ -7,7 +7,7 @@ import re
 import textwrap
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _OPENING = re.compile(r"[ \t]*+(`{3,}+|~{3,}+)[ \t]*+([\w+#./-]*+)([^\n`]*+)")
 _LATE_OPENING = re.compile(r".*[^`~](`{3,}+|~{3,}+)[ \t]*+((?i:python|py)(?:[\w.]*\w)?)([ \t]*+)")
@@ -60,10 +60,10 @@ def fences(text: str) -> list[Fence]:
         if opening:
             marks = _MOST_MARKS if len(found) < _MOST_MARKS else 1
             language = opening[2].lower()
-            if is_python(language) and _CODE.match(opening[3]):
-                at -= 1
-                lines[at] = opening[3].lstrip() + "\n"
+            begin = at
             fence, at = _fence(lines, at, opening[1], language, marks)
+            if is_python(language) and _CODE.match(opening[3]):
+                fence = _with_first_line(fence, opening[3].strip(), lines[begin : at - 1])
             found.append(fence)
     return found
 
@@ -97,6 +97,14 @@ def _fence(
     return Fence(language, bare + "\n" if ended else content, closed=ended), len(lines)
 
 
+def _with_first_line(fence: Fence, first: str, lines: Sequence[str]) -> Fence:
+    """A fence with the code that stands on the line of its mark, if it is code and no title."""
+    whole = "\n".join((first, "".join(lines)))
+    if _compiles(whole) and (_compiles(first) or not _compiles(fence.content)):
+        return replace(fence, content=whole)
+    return fence
+
+
 def is_python(language: str) -> bool:
     """Whether the tag of a fence, in lower case, stands for Python."""
     return bool(_PYTHON.fullmatch(language))
@@ -110,6 +118,14 @@ def parsed(text: str) -> ast.Module | None:
             return ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
+
+
+def _compiles(text: str) -> bool:
+    tree = parsed(text)
+    try:
+        return tree is not None and bool(compile(tree, "reply", "exec"))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
 
 
 def _tag(mark: re.Match[str]) -> str:

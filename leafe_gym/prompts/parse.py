@@ -37,6 +37,8 @@ _PROSE_BLOCKS = (
 )
 """Blocks that a model writes as text, where it was asked to think; no template knows them."""
 _TOKENS = re.compile(r"""\\.|["{}\[\]]""", re.DOTALL)
+_TEXT = re.compile(r'"(?:[^"\\]|\\.)*+"(\s*:)?', re.DOTALL)
+"""A text in JSON; a colon follows a key."""
 _Reply = TypeVar("_Reply", bound=BaseModel)
 
 
@@ -129,13 +131,19 @@ def _refuse_duplicates(pairs: list[tuple[str, Json]]) -> Json:
 
 def _keys(text: str, name: str) -> list[str]:
     """The places at which malformed JSON has a key, quoted or not."""
-    return re.findall(rf"""(?<!\\)["']{name}["']\s*:|[{{,]\s*{name}\s*:""", text)
+    quoted = re.findall(rf"""(?<!\\)["']{name}["']\s*:""", text)
+    return quoted + re.findall(rf"[{{,]\s*{name}\s*:", _without_values(text))
+
+
+def _without_values(text: str) -> str:
+    """Malformed JSON with empty texts in place of those that are no keys."""
+    return _TEXT.sub(lambda one: one[0] if one[1] else '""', text)
 
 
 def _several_numbers(text: str, name: str) -> bool:
     """Whether more than a number stands behind a key of malformed JSON, as in `"step": 1 or 2`."""
-    value = re.search(rf"""[{{,]\s*["']?{name}["']?\s*:\s*["']?-?\d+([^"'}}]*)""", text)
-    return bool(value and not re.fullmatch(r"\s*,?\s*(//[^\n]*\s*)?(\w+\s*:\s*)?", value[1]))
+    value = re.search(rf"""["']?\b{name}["']?\s*:\s*["']?-?\d+([^"'}}]*)""", _without_values(text))
+    return bool(value and re.search(r"\d|\bor\b", value[1]))
 
 
 def _only_object(text: str, names: Sequence[str]) -> str:

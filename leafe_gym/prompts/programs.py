@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import builtins
 import re
+import symtable
+import warnings
 from collections.abc import Iterator, Sequence
 
 from leafe_gym.errors import BadReply
@@ -13,12 +15,9 @@ from leafe_gym.prompts.fences import Fence, fences, is_python, parsed
 _PLACEHOLDER = re.compile(
     r"<[^<>\n]*code[^<>\n]*>|\.\.\.|\[?your (?:complete )?code(?: here)?\]?", re.I
 )
-_TAGGED = re.compile(
-    r"\[(BEGIN|PYTHON|CODE)\]\n((?:(?!\[(?:BEGIN|PYTHON|CODE)\]).)*?)\n\s*\[(?:DONE|/\1)\]",
-    re.DOTALL,
-)
-"""Code between marks in brackets, as some models for code write it."""
-_ONE_LINE = re.compile(r"(`{1,3})(?:python|py)?[ \t]*([^`\n]+)\1")
+_TAGS = (("[PYTHON]\n", "[/PYTHON]"), ("[CODE]\n", "[/CODE]"), ("[BEGIN]\n", "[DONE]"))
+"""Marks around code, as some models for code write it."""
+_ONE_LINE = re.compile(r"(`{1,3})(?:python|py)?[ \t]*+(?=[^ \t])([^`\n]+)\1")
 _BUILTINS = frozenset(dir(builtins))
 _READS = ("input(", "stdin", "open(0)")
 
@@ -28,23 +27,23 @@ def find_code(text: str) -> str:
 
     A reply that is a program counts as a whole. Of several fences the last one counts that defines
     a function or class (not a test) or reads standard input; else the last that runs a statement or
-    call; else the last that is tagged as Python. Fences before it whose names it needs are put in
-    front of it. Untagged fences count only if they parse and do more than state a value, so that
-    sample output is never taken; fences of other languages never count. An unclosed fence must
-    parse.
+    call; else the last that is tagged as Python. Imports, functions and classes that it needs from
+    fences of Python before it are put in front of it. Untagged fences count only if they parse and
+    do more than state a value, so that sample output is never taken; fences of other languages
+    never count. An unclosed fence must parse.
 
     Raises:
         BadReply: if there is none, or it is empty or a placeholder.
     """
-    if whole := next(filter(is_program, (*_marked(text), text)), ""):
+    whole = _without_tags(text)
+    if is_program(whole):
         return whole.strip("\n")
     found = _all_fences(text)
     ranked = [(rank, at) for at, one in enumerate(found) if (rank := _rank(one))]
     if ranked:
         return _with_needed(found, max(ranked)[1])
-    before = text.partition("```")[0]
-    if is_program(before):  # the opening mark was forgotten
-        return before.strip("\n")
+    if marked := next(filter(is_program, _marked(text)), ""):
+        return marked.strip("\n")
     if not found:
         raise BadReply("it holds no code fence")
     empty = all(not one.content.strip() for one in found)
@@ -52,8 +51,8 @@ def find_code(text: str) -> str:
 
 
 def is_program(text: str) -> bool:
-    """Whether `text` is Python that does more than state a value."""
-    tree = parsed(text)
+    """Whether `text` is Python that does more than state a value, and begins with no fence."""
+    tree = parsed(text) if not text.lstrip().startswith(("~~~", "```")) else None
     return tree is not None and any(map(_acts, tree.body))
 
 
@@ -65,14 +64,27 @@ def _all_fences(text: str) -> list[Fence]:
     return found
 
 
+def _without_tags(text: str) -> str:
+    """A text without marks in brackets around all of it, or a tag that lost its fence."""
+    bare = text.strip()
+    for opening, closing in _TAGS:
+        if bare.startswith(opening) and bare.endswith(closing) and bare.count(closing) == 1:
+            return bare[len(opening) : -len(closing)]
+    first, _, rest = bare.partition("\n")
+    return rest if is_python(first.strip().lower()) else text
+
+
 def _marked(text: str) -> Iterator[str]:
-    """What other marks than fences say to be a program."""
-    yield from (match[2] for match in _TAGGED.finditer(text))
-    first, _, rest = text.lstrip().partition("\n")
-    if is_python(first.strip().lower()):
-        yield rest
+    """What is marked as code in another way than by a fence."""
+    for opening, closing in _TAGS:
+        start = text.rfind(opening) + len(opening)
+        if start >= len(opening) and (end := text.find(closing, start)) >= 0:
+            yield text[start:end]
     if one := _ONE_LINE.fullmatch(text.strip()):
         yield one[2]
+    before, mark, after = text.partition("\n```\n")
+    if mark and "```" not in before + after:  # the opening mark was forgotten
+        yield before
 
 
 def _rank(fence: Fence) -> int:
@@ -93,37 +105,56 @@ def _rank(fence: Fence) -> int:
 
 
 def _with_needed(found: Sequence[Fence], chosen: int) -> str:
-    """The code of a fence, behind that of earlier ones whose names it uses and does not bind."""
-    parts = [found[chosen].content.strip("\n")]
-    tree = parsed(found[chosen].content)
-    needed = _used(tree) if tree else set()
+    """The code of a fence, behind the imports and definitions of earlier ones that it needs."""
+    code = found[chosen].content.strip("\n")
+    needed = _needed(code)
     for one in reversed(found[:chosen]):
-        earlier = parsed(one.content) if _rank(one) > 1 else None
-        if earlier and (bound := set(_bound(earlier)) & needed):
-            parts.insert(0, one.content.strip("\n"))
-            needed = (needed - bound) | _used(earlier)
-    return "\n\n\n".join(parts)
+        if needed and is_python(one.language):
+            parts = [part for part, names in _definitions(one.content) if names & needed]
+            if parts:
+                code = "\n\n\n".join((*parts, code))
+                needed = _needed(code)
+    return code
 
 
-def _used(tree: ast.Module) -> set[str]:
-    """The names that code reads and neither binds nor finds among the built-in ones."""
-    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
-    bound = {node.id for node in names if not isinstance(node.ctx, ast.Load)}
-    bound |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
-    return {node.id for node in names} - bound - set(_bound(tree)) - _BUILTINS
-
-
-def _bound(tree: ast.Module) -> Iterator[str]:
-    """The names that code binds as a module."""
-    for statement in tree.body:
-        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            yield statement.name
+def _definitions(code: str) -> Iterator[tuple[str, set[str]]]:
+    """The import statements, functions and classes of a module, each with the names it binds."""
+    tree = parsed(code)
+    lines = code.splitlines()
+    for statement in tree.body if tree else ():
+        if isinstance(statement, ast.Import | ast.ImportFrom):
+            names = {(one.asname or one.name).partition(".")[0] for one in statement.names}
+            first = statement.lineno
+        elif isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names = {statement.name}
+            first = min((statement.lineno, *(one.lineno for one in statement.decorator_list)))
+        else:
             continue
-        for node in ast.walk(statement):
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                yield node.id
-            elif isinstance(node, ast.alias):
-                yield (node.asname or node.name).partition(".")[0]
+        yield "\n".join(lines[first - 1 : statement.end_lineno]), names
+
+
+def _needed(code: str) -> set[str]:
+    """The global names that code reads without binding them; empty for no Python."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            module = symtable.symtable(code, "reply", "exec")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return set()
+    bound = {
+        one.get_name() for one in module.get_symbols() if one.is_assigned() or one.is_imported()
+    }
+    read: set[str] = set()
+    tables = [module]
+    while tables:
+        table = tables.pop()
+        tables += table.get_children()
+        read |= {
+            one.get_name()
+            for one in table.get_symbols()
+            if one.is_referenced() and (one.is_global() or table is module)
+        }
+    return read - bound - _BUILTINS
 
 
 def _defines(statement: ast.stmt) -> bool:
@@ -134,7 +165,9 @@ def _defines(statement: ast.stmt) -> bool:
 def _acts(statement: ast.stmt) -> bool:
     """Whether a statement does something: `[1, 2]`, `yes`, `Answer: 42` and `pass` do not."""
     idle = (ast.AnnAssign, ast.Pass, ast.Break, ast.Continue, ast.Return)
+    if isinstance(statement, idle):
+        return False
     if not isinstance(statement, ast.Expr):
-        return not isinstance(statement, idle)
+        return True
     calls = (ast.Call, ast.Await, ast.NamedExpr)
     return any(isinstance(node, calls) for node in ast.walk(statement))

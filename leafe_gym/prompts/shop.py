@@ -23,9 +23,11 @@ Action: search[blue cotton shirt]"""
 
 _FORM = re.compile(r"\b(search|click)\s*\[([^\[\]\n]*)\]", re.IGNORECASE)
 _LOOSE = re.compile(
-    r"(search|click)(?:\s*\(([^()\n]+)\)|(?:\s+for)?\s+([^\[\]()\n]+))", re.IGNORECASE
+    r"(search|click)\s*(?:\(([^()\n]+)\)|\"([^\"\n]+)\"|for\s+([^,.;:!?\[\]()\n]+)|([^,.;:!?()\n]+))",
+    re.IGNORECASE,
 )
 """The same without its brackets; believed behind a label only."""
+_TWO = re.compile(r"\b(?:then|and then|because|search|click)\b", re.IGNORECASE)
 
 
 class ShopPrompts(ReactPrompts):
@@ -44,10 +46,8 @@ class ShopPrompts(ReactPrompts):
         buttons = {one[6:-1].casefold(): one for one in admissible if one.startswith("click[")}
         labelled = labelled_actions(text)
         found = _forms("\n".join(labelled) if labelled else text)
-        if labelled and _FORM.search("\n".join(labelled)) and not found:
-            raise BadReply("its action is empty")
-        if not found or not labelled:
-            found += _without_form(text, buttons, optional=bool(found))
+        if not (found and labelled):
+            found += _without_form(text, labelled, buttons, optional=bool(found))
         if len({one.casefold() for one in found}) > 1:
             raise BadReply("it names several actions")
         if len(found[-1]) > MAX_ACTION:
@@ -55,8 +55,10 @@ class ShopPrompts(ReactPrompts):
         return found[-1]
 
 
-def _without_form(text: str, buttons: Mapping[str, str], optional: bool) -> list[str]:
-    """The action of a reply that names it by a label, or by the label of a button alone.
+def _without_form(
+    text: str, labelled: Sequence[str], buttons: Mapping[str, str], optional: bool
+) -> list[str]:
+    """The action of a reply without its form behind a label, or without a label.
 
     Raises:
         BadReply: if there is none and it is not `optional`.
@@ -69,11 +71,25 @@ def _without_form(text: str, buttons: Mapping[str, str], optional: bool) -> list
         raise
     if action.casefold() in buttons:
         return [buttons[action.casefold()]]
-    if loose := _LOOSE.fullmatch(action):
-        verb, label = loose[1].lower(), _unquoted(loose[2] or loose[3])
-        if verb == "search" or label.casefold() in buttons or not buttons:
-            return [f"{verb}[{label}]"]
-    return [] if optional else [action]
+    if optional:
+        return []
+    if _FORM.fullmatch(action):
+        raise BadReply("its action is empty")
+    below = text[text.rfind(labelled[-1]) :] if labelled else ""
+    return _forms(below) or _loose(action, buttons) or _forms(text) or [action]
+
+
+def _loose(action: str, buttons: Mapping[str, str]) -> list[str]:
+    """An action of `search` with words in parentheses, quotes or behind "for", or on a button."""
+    found = _LOOSE.fullmatch(action.strip())
+    if found is None:
+        return []
+    verb, *labels = found.groups()
+    *sure, bare = (label or "" for label in labels)
+    label = _unquoted(next(filter(None, (*sure, bare)))).strip()
+    if verb.lower() == "click":
+        return [buttons[label.casefold()]] if label.casefold() in buttons else []
+    return [f"search[{label}]"] if any(sure) and not _TWO.search(label) else []
 
 
 def _forms(text: str) -> list[str]:

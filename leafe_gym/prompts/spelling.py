@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import cached_property
+
+from leafe_gym.errors import BadReply
 
 _MARKUP = ("```", "``", "`", "**", "*")
 """Markdown around a command, longer marks first."""
@@ -18,16 +21,22 @@ WRAPPED = (
 """What may stand around an admissible command."""
 _ENDS = ".!,;"
 """What may stand behind one."""
-_BULLET = re.compile(r"(?:[-*>\u2022]|\d{1,3}[.)])\s+")
-_BETWEEN = re.compile(r"\s*(?:[,;/|]|->|\u2192|\b(?:or|and|then)\b)\s*", re.IGNORECASE)
+_BULLET = re.compile(r"\A(?:[-*>\u2022]|\d[.)])\s+(?=[^\W\d])")
+_BETWEEN = re.compile(r" ?(?:[,;/|]|->|\u2192|\b(?:or|and|then)\b) ?", re.IGNORECASE)
 """What stands between commands of a list in one line."""
-_BEHIND = re.compile(r"\s+[-\u2013\u2014(\[#]|[,;:.!]\s|\s(?:because|since|so)\s", re.IGNORECASE)
+_REMARK = re.compile(r" [-\u2013\u2014(]|,? (?=(?:because|since)\b)", re.IGNORECASE)
 """What stands between a command and a remark about it."""
-_MARKED = re.compile(r"(?P<mark>[`*]+|[\"'])(?P<inner>[^`*\"']+)(?P=mark)\s")
-_MOST_PLACES = 8
-"""Most places at which a remark may begin."""
-_LONGEST_REMARK = 1000
-"""Longest line that is searched for commands, in characters."""
+_MARKED = re.compile(r"(?P<mark>[`*]+)[^`*]+(?P=mark) ")
+_NO_REMARK = re.compile(
+    r"\b(?:then|and|or|except|no|not|never|but|actually|wait|instead|rather|times|twice|again|repeat\w*"
+    r"|wrong|fail\w*|block\w*|x?\d+)\b|n['\u2019]t\b",
+    re.IGNORECASE,
+)
+"""What makes a remark more than that: another action, a number of times, a denial."""
+_LEAST_REMARK = 3
+"""Fewest words of a remark; fewer may be a part of the command."""
+_LONGEST_LINE = 1000
+"""Longest line behind a label that is searched for commands, in characters."""
 _INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff"))
 
 
@@ -40,7 +49,8 @@ class Commands:
     """
 
     def __init__(self, admissible: Sequence[str]) -> None:
-        self._known = {plain(command): command for command in reversed(admissible)}
+        known = ((plain(command), command) for command in reversed(admissible))
+        self._known = {bare: command for bare, command in known if bare}
         self._sentences = any(command.endswith(".") for command in self._known)
 
     def __bool__(self) -> bool:
@@ -63,36 +73,41 @@ class Commands:
 
     def behind_label(self, text: str) -> list[str]:
         """What a text that stands behind a label names: one action, or several commands."""
-        text = text.strip()
         action = self.spell(text)
-        if not self._known or action in self:
+        if not self._known or action in self or len(text) > _LONGEST_LINE:
             return [action]
-        bare = _BULLET.sub("", text, count=1) if _BULLET.match(text) else text
-        if (unmarked := self.spell(bare)) in self:
+        line = _BULLET.sub("", " ".join(text.split()), count=1)
+        if (unmarked := self.spell(line)) in self:
             return [unmarked]
-        if len(bare) <= _LONGEST_REMARK:
-            parts = [self.spell(part) for part in _BETWEEN.split(bare) if part.strip(" .")]
-            if len(parts) > 1 and all(part in self for part in parts):
-                return parts
-            if remarked := self._before_a_remark(bare):
-                return [remarked]
-        return [action]
+        parts = [self.spell(part) for part in _BETWEEN.split(line) if part.strip(" .")]
+        if len(parts) > 1 and all(part in self for part in parts):
+            raise BadReply("it names several actions")
+        return [self._before_a_remark(line) or action]
+
+    def mentioned(self, text: str, besides: str = "") -> bool:
+        """Whether a text has a command `besides` another one among its words."""
+        words = f" {_words(text)} "
+        return any(f" {one} " in words for one in self._by_words if one != _words(besides))
 
     def is_command(self, line: str) -> bool:
         """Whether a line is a command and nothing else; it may be an item of a list."""
         return self.spell(line) in self or self.spell(_BULLET.sub("", line, count=1)) in self
 
+    @cached_property
+    def _by_words(self) -> frozenset[str]:
+        return frozenset(map(_words, self._known)) - {""}
+
     def _before_a_remark(self, text: str) -> str:
-        """The command at the beginning of a line; "" where the rest names another one, too."""
-        places = [(one.start(), one.end()) for one in _BEHIND.finditer(text)][:_MOST_PLACES]
-        if marked := _MARKED.match(text):
-            places.insert(0, (marked.end(), marked.end()))
-        for end, rest in places:
-            if (command := self.spell(text[:end])) in self:
-                remark = f" {_words(text[rest:])} "
-                others = (_words(one) for one in self._known if one != plain(command))
-                return "" if any(f" {one} " in remark for one in others if one) else command
-        return ""
+        """The command at the beginning of a line; "" where the rest may be more than a remark."""
+        between = _MARKED.match(text) or _REMARK.search(text)
+        if between is None:
+            return ""
+        command = self.spell(text[: between.end()].rstrip(" (-\u2013\u2014,"))
+        remark = text[between.end() :]
+        if command not in self or len(remark.split()) < _LEAST_REMARK or _NO_REMARK.search(remark):
+            return ""
+        longer = any(one.startswith(f"{_words(command)} ") for one in self._by_words)
+        return "" if longer or self.mentioned(remark, besides=command) else command
 
 
 def plain(text: str) -> str:

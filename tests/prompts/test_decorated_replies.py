@@ -34,10 +34,10 @@ def read(name: str, text: str, admissible: list[str]) -> str | None:
         ("Action: right \u2014 pushes the box", "right"),
         ("Action: right, because the box is there.", "right"),
         ("Action: right because the box is there", "right"),
-        ("Action: `right` to push", "right"),
+        ("Action: `right` to push the box", "right"),
         ("**Action: right** (pushes the box)", "right"),
         ("**`Action: right`**", "right"),
-        ("Action: right. It pushes the box.", "right"),
+        ("Action: right. It pushes the box.", "right. It pushes the box"),
         ("Action: 1. right", "right"),
         ("Action:\n- right", "right"),
         ("Action: > right", "right"),
@@ -47,14 +47,24 @@ def read(name: str, text: str, admissible: list[str]) -> str | None:
         ("We push the box. **Action: right**", "right"),
         ("We push the box. `Action: right`", "right"),
         ("Let me go. (Action: right)", "right"),
-        ("We push. Action: right. This wins.", "right"),
+        ("We push. Action: right.\nThis wins.", "right"),
+        ("I go left; action: up", "up"),
+        ("Answer: Action: up", "up"),
+        ("My next move: Action: right", "right"),
+        ("I go. Action: [up]", "up"),
+        ("I go. Action: (up)", "up"),
+        ('{"thought": "I tried the action: up. It failed.", "action": "left"}', "left"),
+        ("I gave the action: up, but no.\n<action>left</action>", "left"),
+        ('The form is:\n"Action: down"\n\nup', "up"),
         ("Next move: **right**", "right"),
         ("Answer: right", "right"),
         ("The next action is: right", "right"),
         ("Action:\nAction: right", "right"),
         ("Action: right\n\nAction:", "right"),
         ("Action: <the action>\nAction: right", "right"),
-        ("Action: up, up", "up"),
+        ("Action: right, it is free", "right, it is free"),
+        ("Action: up - actually no, wait here", "up - actually no, wait here"),
+        ("Action: up (three times in a row)", "up (three times in a row)"),
         ('I go.\n```json\n{"Action": "right"}\n```', "right"),
         ("Action: right, not left", "right, not left"),
         # Several commands, or one that is denied.
@@ -66,7 +76,20 @@ def read(name: str, text: str, admissible: list[str]) -> str | None:
         ("Action: up or left", None),
         ("Action: up, down, left, or right", None),
         ("Action: up -> left", None),
+        ("Action: up, up", None),
         ("I will not repeat the action: up", None),
+        ("There is no action: up", None),
+        ("I cannot take the action: up", None),
+        ("If I chose the action: up, the box would be stuck.", None),
+        ("You wrote: Action: up. That failed.", None),
+        ("Consider this. Action: up\nThat is bad, left is better.", None),
+        ("Invalid move: up", None),
+        ("One possible move: up.\nBut left is better.", None),
+        ("Opponent's move: up", None),
+        ("Option A - move: up\nOption B - left\nI pick B.", None),
+        ('You said:\n"Action: up"\nand it failed.', None),
+        ('The form {"action": "up"} was refused.', None),
+        ('{"action": "up", "Action": "left"}', None),
         ("My last action: up\nwas blocked.", None),
         ("I can't take the action: up", None),
         ("Action: \u200b", None),
@@ -86,7 +109,8 @@ def test_moves(name: str, text: str, action: str | None) -> None:
     [
         ("My previous action: look\nThat told me nothing.\n\nopen door", "open door"),
         ("Action:\n```\nopen door\nlook\n```", None),
-        ("Then: action: look\nopen door", None),
+        ("Then: action: look\nopen door", "open door"),
+        ("Action: open door - it may be locked, look", "open door - it may be locked, look"),
         ("Action: go to desk 1 - it may hold the key", "go to desk 1"),
         ("Action: look, then open door", None),
         ("Action: look (before I open door)", "look (before I open door)"),
@@ -108,6 +132,9 @@ def test_commands_of_several_words(text: str, action: str | None) -> None:
         ("Action: the next action.", None),
         ("Action: your next action", None),
         ("I open it. Action: open door", None),
+        ('My last reply was:\n"Action: open door"\nThat did not work.', None),
+        ("_Action: take key_1", "take key_1"),
+        ("*Action: set dial to 2*3*", "set dial to 2*3"),
     ],
 )
 def test_without_a_list_quotes_are_no_part_of_an_action(text: str, action: str | None) -> None:
@@ -135,6 +162,15 @@ def test_without_a_list_quotes_are_no_part_of_an_action(text: str, action: str |
         ("I consider click[...].\nbuy now", "click[buy now]"),
         ("Use search[...] or click[...].\nAction: search[shirt]", "search[shirt]"),
         ("Action: blue\nAction: Buy Now", None),
+        ("Action: Click the Buy Now button.\nclick[Buy Now]", "click[buy now]"),
+        ("Action: Search for the product\nsearch[red shoes]", "search[red shoes]"),
+        ("I'll click[Buy Now].\nAction: done", "click[buy now]"),
+        ("Action: Search again with fewer words", "search again with fewer words"),
+        ("Action: search bar", "search bar"),
+        (
+            "Action: search for shoes, then click the first result",
+            "search for shoes, then click the first result",
+        ),
     ],
 )
 def test_the_shops_label_decides(text: str, action: str | None) -> None:
@@ -143,6 +179,14 @@ def test_the_shops_label_decides(text: str, action: str | None) -> None:
 
 
 DOC = 'def f(x):\n    """Add.\n\n    ```\n    f(1)\n    ```\n    """\n    return x + 1'
+NESTED = (
+    "def main():\n    n = int(input())\n    def dfs(u):\n        return u + 1\n"
+    "    print(dfs(n))\nmain()"
+)
+INNER = (
+    "def main():\n    import sys\n    try:\n        print(sys.stdin)\n"
+    "    except OSError as e:\n        print(e)\nmain()"
+)
 ROWS = "import csv\nrows = list(csv.reader(open('a.csv')))"
 
 
@@ -172,15 +216,38 @@ ROWS = "import csv\nrows = list(csv.reader(open('a.csv')))"
             "```python\nimport math\n```\n```python\ndef g(x):\n    return math.sqrt(x)\n```",
             "import math\n\n\ndef g(x):\n    return math.sqrt(x)",
         ),
+        (f"```python\n{ROWS}\n```\nThen:\n```python\nprint(len(rows))\n```", "print(len(rows))"),
         (
-            f"```python\n{ROWS}\n```\nThen:\n```python\nprint(len(rows))\n```",
-            f"{ROWS}\n\n\nprint(len(rows))",
+            "```python\nfrom typing import List\ndef f(x):\n    return 0\nassert f(1) == 1\n```\n"
+            "Better:\n```python\ndef f(x: List[int]):\n    return 1\n```",
+            "from typing import List\n\n\ndef f(x: List[int]):\n    return 1",
+        ),
+        (
+            "```python\ndef dfs(u):\n    return u\nn = 1\nprint(dfs(n))\n```\n"
+            f"```python\n{NESTED}\n```",
+            NESTED,
+        ),
+        (f"```python\nimport sys\nprint(sys)\n```\n```python\n{INNER}\n```", INNER),
+        ("Cell:\n```\ntotal = 5\n```\nNow:\n```python\nprint(total)\n```", "print(total)"),
+        (
+            "```python\n@cache\ndef test_h(x):\n    return x\n```\n"
+            "```python\nprint(test_h(1))\n```",
+            "@cache\ndef test_h(x):\n    return x\n\n\nprint(test_h(1))",
         ),
         (f"```python\ndef f(x):\n    return g(x)\n```\n```python\n{F}\n```", F),
         (f"```python\nx = 1\nprint(x)\n```\n```python\n{F}\n```", F),
         ("```python import math\nprint(math.pi)\n```", "import math\nprint(math.pi)"),
         ("```python def f(x):\n    return x + 1\n```", F),
         (f'```python title="f.py"\n{F}\n```', F),
+        (f"```python def f(x): adds one\n{F}\n```", F),
+        (f"```python class solution\n{F}\n```", F),
+        (f"~~~python\n{F}", F),
+        (f"[BEGIN]\nx = 1\n[DONE]\nBetter:\n[BEGIN]\n{F}\n[DONE]", F),
+        (f"[PYTHON]\nx = 1\n[/PYTHON]\nBetter:\n```python\n{F}\n```", F),
+        ("```python\ns = '''\n[BEGIN]\nx = 1\n[DONE]\n'''\nprint(s)\n```",
+         "s = '''\n[BEGIN]\nx = 1\n[DONE]\n'''\nprint(s)"),
+        ("Answer = 42\n```json\n{}\n```", None),
+        ("import os\n```bash\nls\n```", None),
         (f"python\n{F}", F),
         (f"[BEGIN]\n{F}\n[DONE]", F),
         (f"Here:\n[PYTHON]\n{F}\n[/PYTHON]\nIt adds one.", F),
@@ -225,13 +292,14 @@ REFLECTION = '{{"reason": "a", "step": {}, "experience": "x y"}}'
     ("text", "step"),
     [
         (REFLECTION.format("1"), 1),
-        (REFLECTION.format("1, // the second\n"), None),
         ('{"reason": "a", "step": 1, // the second\n"experience": "x y"}', 1),
         ("{reason: 'a', step: 1, experience: 'x y'}", 1),
         ('{"reason": "a" "step": 1 "experience": "x y"}', 1),
         (REFLECTION.format("1 or 2"), None),
         (REFLECTION.format("1, 2"), None),
         (REFLECTION.format("1 2"), None),
+        (REFLECTION.format("1 (the second action)"), 1),
+        ('{"reason": "I moved, step: 0 was wrong", "step": 1, "experience": "x y",}', 1),
         (REFLECTION.format("1-2"), None),
         ('{reason: "a", step: 1, step: 2, experience: "x y"}', None),
         (
@@ -281,6 +349,11 @@ def test_what_was_only_thought_is_no_action(text: str, action: str | None) -> No
         "Action: " + "look - " * 9000,
         "answer " * 9000,
         "[BEGIN]\n" * 8000,
+        "[BEGIN]\n" + "\n" * 64000,
+        "`" + " " * 60000 + "x",
+        "```python" + " " * 60000 + "x",
+        ("Action: x" + " " * 640 + "y\n") * 99,
+        ("Action: take object 1 - " + "word " * 120 + "\n") * 99,
         "```python\n" + "x = y\n```\n```python\n" * 2500,
     ],
 )
@@ -293,3 +366,26 @@ def test_long_replies_are_read_at_once(text: str) -> None:
         prompt_set("chat").parse_reflection(Completion(text=text), 3)
     split_thinking(("<|channel|>a" * 6000)[:64000])
     assert time.thread_time() - begun < 4.0
+
+
+SIZES = ["small", "small (4-6)", "navy", "navy - white", "10", "10 wide", "5", "7"]
+
+
+@pytest.mark.parametrize(
+    ("text", "action"),
+    [
+        ("Action: small (4-6)", "small (4-6)"),
+        ("Action: small (4-6), as asked", "small (4-6), as asked"),
+        ("I choose. Action: small (4-6)", "small (4-6)"),
+        ("Action: navy - white, as asked", "navy - white, as asked"),
+        ("Action: 10 (the wide one please)", "10 (the wide one please)"),
+        ("Action: 5. 7", "5. 7"),
+        ("Action: 7 (it is the last one)", "7"),
+    ],
+)
+def test_a_remark_is_no_part_of_a_longer_command(text: str, action: str) -> None:
+    assert read("chat", text, SIZES) == action
+
+
+def test_an_empty_command_is_none() -> None:
+    assert read("chat", "Action:", ["", "up"]) is None
