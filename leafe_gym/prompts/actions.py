@@ -29,7 +29,8 @@ _LABEL = re.compile(
 _MIDDLE = re.compile(r"\baction[*_`]*+[:\uff1a]", re.IGNORECASE)
 """A label behind other words; believed with an admissible command only."""
 _BEFORE_MIDDLE = re.compile(
-    r"(?:^|[^\w\s]|\b(?:my|next|final|best|so|now|therefore|thus|hence))[\s*_`\"'(\[]*$",
+    r"(?:^|(?<!e\.g)(?<!example)[^\w\s]|(?<![\w-])(?:my|next|final|best|so|now|therefore|thus|hence))"
+    r"[\s*_`\"'(\[]*$",
     re.IGNORECASE,
 )
 """What may stand before it: the end of a sentence or clause, or a word that chooses."""

@@ -107,14 +107,22 @@ def _rank(fence: Fence) -> int:
 def _with_needed(found: Sequence[Fence], chosen: int) -> str:
     """The code of a fence, behind the imports and definitions of earlier ones that it needs."""
     code = found[chosen].content.strip("\n")
-    needed = _needed(code)
     for one in reversed(found[:chosen]):
-        if needed and is_python(one.language):
-            parts = [part for part, names in _definitions(one.content) if names & needed]
-            if parts:
-                code = "\n\n\n".join((*parts, code))
-                needed = _needed(code)
+        if is_python(one.language) and _needed(code):
+            code = _completed(code, list(_definitions(one.content)))
     return code
+
+
+def _completed(code: str, definitions: Sequence[tuple[str, set[str]]]) -> str:
+    """Code behind those definitions, in their order, whose names it or one of them needs."""
+    taken: set[int] = set()
+    while True:
+        whole = "\n\n\n".join((*(definitions[at][0] for at in sorted(taken)), code))
+        needed = _needed(whole)
+        more = {at for at, (_, names) in enumerate(definitions) if names & needed} - taken
+        if not more:
+            return whole
+        taken |= more
 
 
 def _definitions(code: str) -> Iterator[tuple[str, set[str]]]:

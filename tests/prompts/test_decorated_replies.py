@@ -84,6 +84,8 @@ def read(name: str, text: str, admissible: list[str]) -> str | None:
         ("You wrote: Action: up. That failed.", None),
         ("Consider this. Action: up\nThat is bad, left is better.", None),
         ("Invalid move: up", None),
+        ("For example, action: up", None),
+        ("An action, e.g. action: up", None),
         ("One possible move: up.\nBut left is better.", None),
         ("Opponent's move: up", None),
         ("Option A - move: up\nOption B - left\nI pick B.", None),
@@ -228,6 +230,11 @@ ROWS = "import csv\nrows = list(csv.reader(open('a.csv')))"
             NESTED,
         ),
         (f"```python\nimport sys\nprint(sys)\n```\n```python\n{INNER}\n```", INNER),
+        (
+            "```python\nimport math\ndef g(x):\n    return math.sqrt(x)\nprint(g(1))\n```\n"
+            "```python\ndef f(x):\n    return g(x)\n```",
+            "import math\n\n\ndef g(x):\n    return math.sqrt(x)\n\n\ndef f(x):\n    return g(x)",
+        ),
         ("Cell:\n```\ntotal = 5\n```\nNow:\n```python\nprint(total)\n```", "print(total)"),
         (
             "```python\n@cache\ndef test_h(x):\n    return x\n```\n"
