@@ -25,7 +25,7 @@ COVERAGE := --cov --cov-report=term:skip-covered --cov-fail-under=75
 test: check  ## all checks and the everyday tests; with CI=true every test, and coverage
 ifeq ($(CI),true)
 	@data=$$(mktemp -d) && trap 'rm -rf "$$data"' EXIT && set -x && failed=0 && \
-	{ $(PYTEST) -n 3 -m slow || failed=1; } && \
+	{ $(PYTEST) -n 3 $$(cat tests/slow.txt) || failed=1; } && \
 	{ COVERAGE_FILE=$$data/coverage $(PYTEST) -n 3 -m 'not slow' $(COVERAGE) || failed=1; } && exit $$failed
 else
 	$(PYTEST) -n 2 -m 'not slow'

@@ -29,7 +29,7 @@ def pages() -> Iterator[Path]:
 def shown(written: str, file: str, key: str) -> str:
     """The figure at a key of a result file, in the form of the one that is written."""
     value: Any = json.loads((RESULTS / f"{file}.json").read_text("utf-8"))
-    for part in key.split("."):
+    for part in [key] if key in value else key.split("."):  # keys of `prompts` hold dots
         value = value[int(part) if isinstance(value, list) else part]
     digits = len(written.partition("e")[0].partition(".")[2])
     form = f".{digits}e" if "e" in written else f".{digits}f"
