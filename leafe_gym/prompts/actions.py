@@ -26,6 +26,10 @@ _LABEL = re.compile(
     r"action(?:\s*#?\d+)?(?P<closed>[\s*_`]*)[:\uff1a](?P<rest>.*)",
     re.IGNORECASE,
 )
+_QUOTED_LABEL = re.compile(
+    r"[\"'\u201c](action\s*[:\uff1a])\s*[\"'\u201d](?=[^\"'\u201c\u201d]*$)", re.IGNORECASE
+)
+"""A label in quotes of its own, as a request may write it."""
 _MIDDLE = re.compile(r"\baction[*_`]*+[:\uff1a]", re.IGNORECASE)
 """A label behind other words; believed with an admissible command only."""
 _BEFORE_MIDDLE = re.compile(
@@ -124,7 +128,11 @@ def labelled_actions(text: str) -> list[str]:
 def _lines(text: str) -> list[str]:
     """The lines that are neither empty nor fence marks, without quotes around all of them."""
     lines = (line.strip() for line in _unquoted(text.strip()).splitlines())
-    return [line for line in lines if line and not _FENCE.fullmatch(line)]
+    lines = (line for line in lines if line and not _FENCE.fullmatch(line))
+    return [
+        found[1] + line[found.end() :] if (found := _QUOTED_LABEL.match(line)) else line
+        for line in lines
+    ]
 
 
 def _unquoted(text: str) -> str:
