@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 
 from leafe_gym.errors import BadReply
-from leafe_gym.prompts.spelling import WRAPPED, Commands, inside, plain
+from leafe_gym.prompts.spelling import WRAPPED, Commands, alone_inside, plain
 from leafe_gym.types import Start, Step
 
 MAX_ACTION = 2000
@@ -57,14 +57,18 @@ _PLACEHOLDER = re.compile(
 def read_action(text: str, admissible: Sequence[str] = ()) -> str:
     """The one action that `text` names.
 
-    Accepted are, in this order: the lines with the label `Action:` if all name the same action
-    (also in bold, in any case, in quotes or brackets, with a number before the colon, with the
-    command on the next line or with prose after it); a reply in which one line is the label in the
-    middle of a sentence, followed by an admissible command; a reply whose only line, or whose last
-    line after prose, is an admissible command; the element `<action>`; a reply that is one JSON
-    object with a text under "action". A command that differs from an admissible one in case,
-    spaces, quotes, brackets or a final mark only is given as the environment spells it; a final
-    full stop is removed wherever no admissible command ends with one.
+    Looked for are, in this order, up to the first that is there:
+
+    * lines with the label `Action:` (also in bold, in any case, in quotes or brackets, with a
+      number before the colon, with the command on the next line or with prose after it);
+    * elements `<action>`, or a text under "action" of the one JSON object that ends the reply;
+    * the label behind other words, with an admissible command and none mentioned after it;
+    * a last line, or only line, that is an admissible command, or one behind `Command:`, `Move:` or
+      `Answer:`.
+
+    A command that differs from an admissible one in case, spaces, quotes, brackets or a final mark
+    only is given as the environment spells it; a final full stop is removed wherever no admissible
+    command ends with one. See `Commands.behind_label` for remarks and lists behind a label.
 
     Args:
         text: the reply without thinking and end-of-turn marks.
@@ -137,12 +141,8 @@ def _lines(text: str) -> list[str]:
 
 def _unquoted(text: str) -> str:
     """What quotes or brackets are around, if they are one pair and a line of it has a label."""
-    for opening, closing in WRAPPED:
-        inner = inside(text.removesuffix("."), opening, closing)
-        alone = inner and opening not in inner and closing not in inner
-        if alone and any(_LABEL.fullmatch(line.strip()) for line in inner.splitlines()):
-            return inner
-    return text
+    inner = alone_inside(text, WRAPPED)
+    return inner if any(_LABEL.fullmatch(line.strip()) for line in inner.splitlines()) else text
 
 
 def _labelled(lines: Sequence[str], commands: Commands) -> list[str]:
@@ -167,9 +167,9 @@ def _labelled(lines: Sequence[str], commands: Commands) -> list[str]:
             after += 1
         elif again := _LABEL.fullmatch(rest):  # the label is repeated
             rest = _behind(again)
-        found += commands.behind_label(rest)
+        found.append(commands.behind_label(rest))
         while after < len(lines) and not labels[after] and commands.is_command(lines[after]):
-            found += commands.behind_label(lines[after])
+            found.append(commands.behind_label(lines[after]))
             after += 1
     return found
 

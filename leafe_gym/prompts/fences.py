@@ -63,7 +63,8 @@ def fences(text: str) -> list[Fence]:
             begin = at
             fence, at = _fence(lines, at, opening[1], language, marks)
             if is_python(language) and _CODE.match(opening[3]):
-                fence = _with_first_line(fence, opening[3].strip(), lines[begin : at - 1])
+                body = re.sub(rf"{opening[1]}\W*\Z", "", "".join(lines[begin:at]))
+                fence = _with_first_line(fence, opening[3].strip(), body)
             found.append(fence)
     return found
 
@@ -97,9 +98,9 @@ def _fence(
     return Fence(language, bare + "\n" if ended else content, closed=ended), len(lines)
 
 
-def _with_first_line(fence: Fence, first: str, lines: Sequence[str]) -> Fence:
+def _with_first_line(fence: Fence, first: str, body: str) -> Fence:
     """A fence with the code that stands on the line of its mark, if it is code and no title."""
-    whole = "\n".join((first, "".join(lines)))
+    whole = f"{first}\n{body}"
     if _compiles(whole) and (_compiles(first) or not _compiles(fence.content)):
         return replace(fence, content=whole)
     return fence

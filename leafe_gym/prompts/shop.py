@@ -1,7 +1,7 @@
 """The prompt set `shop`: the conversation of `react` on pages of a web shop.
 
-An action is `search[words]` or `click[label]`. One such form in a reply is the action, wherever it
-stands.
+An action is `search[words]` or `click[label]`. What stands behind the label `Action:` comes first;
+else the one such form in a reply is the action, wherever it stands.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from leafe_gym.errors import BadReply
 from leafe_gym.prompts import parse
 from leafe_gym.prompts.actions import MAX_ACTION, labelled_actions, read_action
 from leafe_gym.prompts.react import ReactPrompts
+from leafe_gym.prompts.spelling import without_quotes
 from leafe_gym.types import Completion
 
 SYSTEM = """You buy a product in a web shop, one action at a time. There are two kinds of action:
@@ -27,7 +28,7 @@ _LOOSE = re.compile(
     re.IGNORECASE,
 )
 """The same without its brackets; believed behind a label only."""
-_TWO = re.compile(r"\b(?:then|and then|because|search|click)\b", re.IGNORECASE)
+_NO_WORDS = re.compile(r"\b(?:then|because|search|click)\b", re.IGNORECASE)
 
 
 class ShopPrompts(ReactPrompts):
@@ -39,8 +40,8 @@ class ShopPrompts(ReactPrompts):
     def parse_action(self, completion: Completion, admissible: Sequence[str] = ()) -> str:
         """See `PromptSet.parse_action`; the one `search[...]` or `click[...]`.
 
-        Where a line has the label `Action:`, nothing outside of such lines counts. The label of a
-        button alone stands for a click on it.
+        In this order: a form or a button behind the label `Action:`, a form below it, `search(...)`
+        or `click ...` behind it, a form elsewhere. The label of a button stands for a click on it.
         """
         text = parse.answer_text(completion)
         buttons = {one[6:-1].casefold(): one for one in admissible if one.startswith("click[")}
@@ -86,19 +87,13 @@ def _loose(action: str, buttons: Mapping[str, str]) -> list[str]:
         return []
     verb, *labels = found.groups()
     *sure, bare = (label or "" for label in labels)
-    label = _unquoted(next(filter(None, (*sure, bare)))).strip()
+    label = without_quotes(next(filter(None, (*sure, bare))).strip())
     if verb.lower() == "click":
         return [buttons[label.casefold()]] if label.casefold() in buttons else []
-    return [f"search[{label}]"] if any(sure) and not _TWO.search(label) else []
+    return [f"search[{label}]"] if any(sure) and not _NO_WORDS.search(label) else []
 
 
 def _forms(text: str) -> list[str]:
     """The actions that a text has in their form, without those of the instruction."""
-    found = [(verb.lower(), _unquoted(label)) for verb, label in _FORM.findall(text)]
+    found = [(verb.lower(), without_quotes(label.strip())) for verb, label in _FORM.findall(text)]
     return [f"{verb}[{label}]" for verb, label in found if label.strip(".\u2026 ")]
-
-
-def _unquoted(label: str) -> str:
-    label = label.strip()
-    quoted = len(label) > 2 and label[0] == label[-1] and label[0] in "\"'"
-    return label[1:-1].strip() if quoted else label

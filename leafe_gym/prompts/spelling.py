@@ -10,9 +10,7 @@ from leafe_gym.errors import BadReply
 
 _MARKUP = ("```", "``", "`", "**", "*")
 """Markdown around a command, longer marks first."""
-_QUOTES = (
-    *(('"', '"'), ("'", "'"), ("\u201c", "\u201d"), ("\u2018", "\u2019"), ("\u00ab", "\u00bb")),
-)
+_QUOTES = (('"', '"'), ("'", "'"), ("\u201c", "\u201d"), ("\u2018", "\u2019"), ("\u00ab", "\u00bb"))
 WRAPPED = (
     *_QUOTES,
     *(("<", ">"), ("[", "]"), ("(", ")"), ("{", "}"), ("__", "__"), ("_", "_")),
@@ -53,9 +51,6 @@ class Commands:
         self._known = {bare: command for bare, command in known if bare}
         self._sentences = any(command.endswith(".") for command in self._known)
 
-    def __bool__(self) -> bool:
-        return bool(self._known)
-
     def __contains__(self, text: str) -> bool:
         return plain(text) in self._known
 
@@ -66,23 +61,27 @@ class Commands:
             if (bare := plain(one)) in self._known:
                 return self._known[bare]
         if not self._known:
-            return _without_quotes(text)
+            return without_quotes(text)
         if not self._sentences:
             text = text.removesuffix(".").strip() or text  # the world's commands are no sentences
         return text
 
-    def behind_label(self, text: str) -> list[str]:
-        """What a text that stands behind a label names: one action, or several commands."""
+    def behind_label(self, text: str) -> str:
+        """The action that a text behind a label names, a remark behind it left out.
+
+        Raises:
+            BadReply: if it is a list of commands.
+        """
         action = self.spell(text)
         if not self._known or action in self or len(text) > _LONGEST_LINE:
-            return [action]
+            return action
         line = _BULLET.sub("", " ".join(text.split()), count=1)
         if (unmarked := self.spell(line)) in self:
-            return [unmarked]
+            return unmarked
         parts = [self.spell(part) for part in _BETWEEN.split(line) if part.strip(" .")]
         if len(parts) > 1 and all(part in self for part in parts):
             raise BadReply("it names several actions")
-        return [self._before_a_remark(line) or action]
+        return self._before_a_remark(line) or action
 
     def mentioned(self, text: str, besides: str = "") -> bool:
         """Whether a text has a command `besides` another one among its words."""
@@ -133,13 +132,18 @@ def without_markup(text: str) -> str:
     return text
 
 
-def _without_quotes(text: str) -> str:
-    """A text without the one pair of quotes that is around all of it, and a full stop behind."""
-    for opening, closing in _QUOTES:
+def alone_inside(text: str, pairs: Sequence[tuple[str, str]]) -> str:
+    """What one of the pairs of marks is around, if it has no such mark itself; else ""."""
+    for opening, closing in pairs:
         inner = inside(text.removesuffix("."), opening, closing)
         if inner and opening not in inner and closing not in inner:
             return inner
-    return text
+    return ""
+
+
+def without_quotes(text: str) -> str:
+    """A text without the one pair of quotes that is around all of it, and a full stop behind."""
+    return alone_inside(text, _QUOTES) or text
 
 
 def _unwrapped(text: str) -> Iterator[str]:

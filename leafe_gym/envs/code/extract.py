@@ -25,7 +25,7 @@ def extract_code(text: str, language: Language = PYTHON) -> str:
         >>> extract_code("```text\nno program\n```")
         ''
     """
-    if language is PYTHON and is_program(text):
+    if language.name == PYTHON.name and is_program(text):
         return text.replace("\r\n", "\n")
     found = fences(text)
     names = (language.name, *language.fences)
