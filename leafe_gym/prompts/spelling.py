@@ -85,8 +85,8 @@ class Commands:
 
     def mentioned(self, text: str, besides: str = "") -> bool:
         """Whether a text has a command `besides` another one among its words."""
-        words = f" {_words(text)} "
-        return any(f" {one} " in words for one in self._by_words if one != _words(besides))
+        words, left_out = f" {_words(text)} ", _words(besides)
+        return any(f" {one} " in words for one in self._by_words if one != left_out)
 
     def is_command(self, line: str) -> bool:
         """Whether a line is a command and nothing else; it may be an item of a list."""
@@ -105,7 +105,8 @@ class Commands:
         remark = text[between.end() :]
         if command not in self or len(remark.split()) < _LEAST_REMARK or _NO_REMARK.search(remark):
             return ""
-        longer = any(one.startswith(f"{_words(command)} ") for one in self._by_words)
+        begin = f"{_words(command)} "
+        longer = any(one.startswith(begin) for one in self._by_words)
         return "" if longer or self.mentioned(remark, besides=command) else command
 
 

@@ -193,7 +193,7 @@ def test_a_first_reset_that_failed_is_tried_again(tmp_path: Path) -> None:
 
 
 HANGS = """
-import sys, time
+import os, sys, time
 import gymnasium as gym
 import leafe_gym as lg
 
@@ -204,7 +204,7 @@ class Env(gym.Env):
         return "go", {"admissible_commands": ["a"]}
     def step(self, action):
         if action == "hang":
-            print("inside", flush=True)
+            os.write(1, b"inside\\n")
             time.sleep(600)
         return "on", 0.0, False, False, {}
     def get_state(self): return 0
@@ -214,12 +214,12 @@ gym.register("me/Env-v0", Env)
 
 def function(messages):
     if sys.argv[1] == "function":
-        print("inside", flush=True)
+        os.write(1, b"inside\\n")
         time.sleep(600)
     return "Action: hang"
 
 async def blocking(messages):
-    print("inside", flush=True)
+    os.write(1, b"inside\\n")
     time.sleep(600)
 
 policy = blocking if sys.argv[1] == "blocking" else function
@@ -240,14 +240,16 @@ def test_one_interrupt_ends_a_run_whatever_hangs(what: str, tmp_path: Path) -> N
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as child:  # fmt: skip
         assert child.stdout is not None
-        assert child.stdout.readline() == "inside\n"
-        child.send_signal(signal.SIGINT)
+        assert child.stderr is not None
         try:
+            assert child.stdout.readline() == "inside\n"
+            child.send_signal(signal.SIGINT)
             child.wait(timeout=200)
         except subprocess.TimeoutExpired:
             child.send_signal(signal.SIGABRT)  # every thread says where it is
             pytest.fail(f"2 s on a free machine, 600 s where it waited: {child.communicate()[1]}")
-        assert child.stderr is not None
+        finally:
+            child.kill()
         assert "KeyboardInterrupt" in child.stderr.read()
     assert child.returncode in (1, 130, -signal.SIGINT)
     with lg.RunReader(tmp_path / "run") as run:

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from conftest import serving_model
+from served_models import serving_model
 from small_runs import grown, shape
 
 import leafe_gym as lg

@@ -50,4 +50,4 @@ def test_a_grammar_of_its_own_has_no_line(grammar: str) -> None:
 def test_a_hostile_grammar_takes_no_time(grammar: str) -> None:
     began = time.process_time()
     command_forms(grammar)
-    assert time.process_time() - began < 5
+    assert time.process_time() - began < 20
