@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from importlib.metadata import distribution
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +21,12 @@ NAME, MODULE = "typing-inspection", "typing_inspection"
 
 PYTHON = ("python3", "-s", "-P", "-c")
 
+elsewhere = pytest.mark.skipif(
+    Path(sys.prefix).resolve().parts[1] in ("tmp", "dev", "proc"),
+    reason="sandboxes have a /tmp of their own: clone the project elsewhere",
+)
+"""Needs an environment whose packages can be shared."""
+
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
@@ -28,6 +36,7 @@ def sandbox() -> Iterator[Sandbox]:
     one.close()
 
 
+@elsewhere
 def test_programs_and_cells_import_a_package(sandbox: Sandbox) -> None:
     where = str(distribution(NAME).locate_file(MODULE))
     shown = sandbox.run_program([*PYTHON, f"import {MODULE} as m; print(m.__path__[0])"]).stdout
@@ -41,6 +50,7 @@ def test_programs_and_cells_import_a_package(sandbox: Sandbox) -> None:
     assert "Read-only" in told.stderr or "denied" in told.stderr
 
 
+@elsewhere
 def test_other_packages_of_the_environment_are_not_shared(sandbox: Sandbox) -> None:
     root = str(distribution("pydantic").locate_file(""))
     shown = sandbox.run_program([*PYTHON, f"import os; print(*os.listdir({root!r}))"]).stdout
@@ -48,6 +58,7 @@ def test_other_packages_of_the_environment_are_not_shared(sandbox: Sandbox) -> N
     assert "pydantic" not in shown.split()
 
 
+@elsewhere
 @pytest.mark.parametrize(
     "call", ["(a @ a).sum()", "np.linalg.inv(a)[0, 0]", "np.random.default_rng(0).random()"]
 )
@@ -75,6 +86,7 @@ def test_cells_and_programs_have_the_same_environment() -> None:
     box.close()
 
 
+@elsewhere
 def test_judged_functions_import_a_package() -> None:
     code = f"import {MODULE}\ndef f(): return {MODULE}.__name__"
     tests = (f"import {MODULE}\nassert f() == {MODULE}.__name__",)
@@ -107,3 +119,19 @@ def test_what_a_package_requires_is_shared_too() -> None:
 def test_packages_that_cannot_be_shared(packages: Any, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         make_sandbox("embedded", packages=packages)
+
+
+def test_packages_below_tmp_are_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from leafe_gym.sandbox.embedded import sandbox as module
+
+    found = ([str(tmp_path / "numpy")], [str(tmp_path)])
+    monkeypatch.setattr(module, "package_paths", lambda names: found)
+    monkeypatch.setattr(
+        "leafe_gym.sandbox.embedded.host_client._RESERVED", (tmp_path.resolve().parts[1],)
+    )
+    with pytest.raises(
+        UsageError, match=r"\['numpy'\] cannot be used from .*environment elsewhere"
+    ):
+        make_sandbox("embedded", packages=["numpy"])

@@ -89,7 +89,13 @@ class EmbeddedSandbox(ReplayableSandbox):
         self._folders = readable_folders(readable)
         self._shared, self._searched = package_paths(packages)
         self._packages = list(packages)
-        readable_folders([Path(one).parent for one in self._shared])
+        try:
+            readable_folders([Path(one).parent for one in self._shared])
+        except UsageError as error:
+            raise UsageError(
+                f"packages={self._packages!r} cannot be used from where they are installed: "
+                f"{error}; run this program in an environment elsewhere"
+            ) from error
         self._files = files
         self._host: HostClient | None = None
         if reason := unavailable_reason():
