@@ -317,12 +317,13 @@ def test_many_tasks_are_verified_a_few_times(name: str, jobs: list[Any]) -> None
 
 def test_a_switch_is_verified_for_itself(jobs: list[Any]) -> None:
     kinds = []
-    for number in range(8):
+    for number in range(12):
         env = lg.RollbackWrapper(
             make(Task, goal=number, careless=number % 2 == 1), probe_actions=PROBE
         )
         env.reset(seed=0)
         kinds.append(env.snapshot().kind)
-    assert kinds[::2] == ["native"] * 4
+    assert kinds[::2] == ["native"] * 6
     assert set(kinds[1::2]) <= {"pickle", "replay"}
-    assert len(jobs) == 6
+    # Three each; more of the careless where which of both is cheaper came out differently.
+    assert 6 <= len(jobs) <= 9
