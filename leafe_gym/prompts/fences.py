@@ -63,7 +63,7 @@ def fences(text: str) -> list[Fence]:
             begin = at
             fence, at = _fence(lines, at, opening[1], language, marks)
             if is_python(language) and _CODE.match(opening[3]):
-                body = re.sub(rf"{opening[1]}\W*\Z", "", "".join(lines[begin:at]))
+                body = _without_mark(lines[begin:at], opening[1])
                 fence = _with_first_line(fence, opening[3].strip(), body)
             found.append(fence)
     return found
@@ -80,8 +80,7 @@ def _fence(
     python = is_python(language)
     ends: list[int] = []
     for at in range(start, len(lines)):
-        line = _OPENING.fullmatch(lines[at].rstrip())
-        if not line or _tag(line) or not line[1].startswith(mark):
+        if not _closes(lines[at], mark):
             continue
         ends.append(at)
         content = _content(lines[start:at], python)
@@ -96,6 +95,19 @@ def _fence(
     bare = content.rstrip().removesuffix(mark)  # a closing mark behind the last line of code
     ended = bare != content.rstrip()
     return Fence(language, bare + "\n" if ended else content, closed=ended), len(lines)
+
+
+def _closes(line: str, mark: str) -> bool:
+    """Whether a line is the closing mark of a fence that was opened with `mark`."""
+    found = _OPENING.fullmatch(line.rstrip())
+    return bool(found and not _tag(found) and found[1].startswith(mark))
+
+
+def _without_mark(lines: Sequence[str], mark: str) -> str:
+    """The text of a fence's lines without the closing mark, which may stand behind its code."""
+    if lines and _closes(lines[-1], mark):
+        return "".join(lines[:-1])
+    return "".join(lines).rstrip().removesuffix(mark)
 
 
 def _with_first_line(fence: Fence, first: str, body: str) -> Fence:

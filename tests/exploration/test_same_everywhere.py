@@ -13,7 +13,7 @@ QUICK = {
     "sokoban, tiny": ("2 workers",),
     "mbpp": ("shards",),
 }
-"""Ways that every run of the tests takes; `make soak` takes all."""
+"""Ways that every run of the tests takes; `make soak` takes all, of all worlds."""
 
 
 @pytest.mark.parametrize("world", same_worlds.WORLDS)

@@ -1,4 +1,4 @@
-"""A server process with a model."""
+"""A real inference server, `transformers serve`, in a process of its own."""
 
 from __future__ import annotations
 

@@ -370,6 +370,9 @@ def test_what_was_only_thought_is_no_action(text: str, action: str | None) -> No
         ("Action: x" + " " * 640 + "y\n") * 99,
         ("Action: take object 1 - " + "word " * 120 + "\n") * 99,
         "```python\n" + "x = y\n```\n```python\n" * 2500,
+        "```python import x\n" + "``` " * 16000 + "x\n```",
+        "```python import x\n" + "`" * 64000 + "x\n```",
+        "```python import x\n```" + "." * 64000 + "x\n",
     ],
 )
 def test_long_replies_are_read_at_once(text: str) -> None:

@@ -14,6 +14,8 @@ from leafe_gym.envs.code.functions import FunctionJudge, FunctionProblem
 from leafe_gym.envs.code.program_runner import ProgramRunner
 from leafe_gym.errors import UsageError
 from leafe_gym.sandbox.base import Sandbox, SandboxLimits, make_sandbox
+from leafe_gym.sandbox.embedded import sandbox as embedded
+from leafe_gym.sandbox.embedded.host_client import RESERVED
 from leafe_gym.sandbox.embedded.packages import package_paths
 
 NAME, MODULE = "typing-inspection", "typing_inspection"
@@ -22,7 +24,7 @@ NAME, MODULE = "typing-inspection", "typing_inspection"
 PYTHON = ("python3", "-s", "-P", "-c")
 
 elsewhere = pytest.mark.skipif(
-    Path(sys.prefix).resolve().parts[1] in ("tmp", "dev", "proc"),
+    Path(sys.prefix).resolve().parts[1] in RESERVED,
     reason="sandboxes have a /tmp of their own: clone the project elsewhere",
 )
 """Needs an environment whose packages can be shared."""
@@ -124,12 +126,10 @@ def test_packages_that_cannot_be_shared(packages: Any, says: str) -> None:
 def test_packages_below_tmp_are_refused_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from leafe_gym.sandbox.embedded import sandbox as module
-
     found = ([str(tmp_path / "numpy")], [str(tmp_path)])
-    monkeypatch.setattr(module, "package_paths", lambda names: found)
+    monkeypatch.setattr(embedded, "package_paths", lambda names: found)
     monkeypatch.setattr(
-        "leafe_gym.sandbox.embedded.host_client._RESERVED", (tmp_path.resolve().parts[1],)
+        "leafe_gym.sandbox.embedded.host_client.RESERVED", (tmp_path.resolve().parts[1],)
     )
     with pytest.raises(
         UsageError, match=r"\['numpy'\] cannot be used from .*environment elsewhere"

@@ -20,7 +20,8 @@ from leafe_gym.sandbox.supervisor_client import SupervisorClient
 
 _START_S = 30.0
 _PACKAGES = ("leafe_gym", "leafe_gym.sandbox", "leafe_gym.sandbox.embedded")
-_RESERVED = ("proc", "dev", "tmp")
+RESERVED = ("proc", "dev", "tmp")
+"""Folders in the root of a sandbox that are its own, so that the host's cannot be seen there."""
 _ROOT = Path(__file__).resolve().parents[3]
 
 _ENVIRON = {
@@ -141,7 +142,7 @@ def readable_folders(folders: Sequence[str | Path]) -> list[str]:
     for one in real:
         if not one.is_dir():
             raise UsageError(f"readable: {one} is not a folder")
-        if one == Path("/") or one.parts[1] in _RESERVED:
+        if one == Path("/") or one.parts[1] in RESERVED:
             raise UsageError(
                 f"readable: /{'/'.join(one.parts[1:2])} cannot be shared: the sandbox has its own"
             )
